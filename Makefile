@@ -1,0 +1,45 @@
+# fer_lightning: everything starts here. `make` lists the targets.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATASET ?= synthetic
+MODEL ?= psysfa_net
+ARGS ?=
+
+.PHONY: help setup train test test-full lint dashboard bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@echo '  Variables: DATASET=rafdb MODEL=resnet ARGS="trainer.max_epochs=5 seed=1" (any override of fer train)'
+
+setup: $(VENV)/.installed  ## make .venv and install everything into it
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --progress-bar on --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+train: setup  ## train: make train DATASET=rafdb MODEL=resnet ARGS="trainer.max_epochs=5"
+	$(BIN)/fer train data=$(DATASET) model=$(MODEL) $(ARGS)
+
+test: setup  ## the tests, in a few minutes
+	$(BIN)/python -m pytest -n 2
+
+test-full: setup  ## all tests, the long ones too
+	$(BIN)/python -m pytest -n 2 -m ''
+
+lint: setup  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+dashboard: setup  ## browse what was logged, offline too
+	$(BIN)/fer dashboard
+
+bench: setup  ## speed of training and loading against plain PyTorch
+	$(BIN)/fer bench
+
+clean:  ## remove the environment and caches; outputs/ stays
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,135 @@
+"""The command line `fer`: knows its commands without importing what they need."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from fer_lightning.errors import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of `fer`.
+
+    Attributes:
+        module: Where it lives; imported when it runs.
+        help: What it does, in one line.
+        config: The Hydra config of `conf/` that it composes; None for commands with plain arguments.
+    """
+
+    module: str
+    help: str
+    config: str | None = None
+
+
+COMMANDS = {
+    "train": Command("fer_lightning.train", "train a classifier and leave a run record", "train"),
+    "evaluate": Command("fer_lightning.evaluate", "score a checkpoint on any dataset", "evaluate"),
+    "data": Command("fer_lightning.show_data", "show what a dataset holds: protocol, counts, pictures", "show_data"),
+    "dashboard": Command("fer_lightning.dashboard", "browse logged runs, offline too"),
+    "completion": Command("fer_lightning.completion", "print the shell completion: eval \"$(fer completion bash)\""),
+}
+
+
+def conf_dir() -> Path:
+    """Folder of the Hydra configs: inside the installed package, or beside it in a checkout."""
+    installed = Path(__file__).parent / "conf"
+    return installed if installed.is_dir() else Path(__file__).parents[1] / "conf"
+
+
+def main() -> None:
+    """Entry point of the console script and of `python -m fer_lightning`."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        _list_commands()
+        return
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        sys.exit(f"fer: unknown command {name!r}; expected one of {', '.join(COMMANDS)}.")
+    try:
+        _run(name, rest)
+    except UserError as error:
+        _fail(name, str(error))
+    except KeyboardInterrupt:
+        _fail(name, "stopped; a run goes on from its last finished epoch with fer train resume=<its folder>.", status=130)
+    except Exception as error:
+        if not _says_all(error):
+            raise
+        _fail(name, f"{error} {error.__cause__ or ''}".rstrip())
+
+
+def _list_commands() -> None:
+    print("fer: facial expression recognition experiments whose numbers can be trusted\n\nCommands:")
+    for name, command in COMMANDS.items():
+        print(f"  fer {name:<11}{command.help}")
+    print("\nfer <command> --help explains one. A first run: fer train")
+
+
+def _run(name: str, arguments: list[str]) -> None:
+    command = COMMANDS[name]
+    if command.config is None:
+        import_module(command.module).main(arguments)
+        return
+    # Errors then arrive here as exceptions instead of being printed with a traceback by Hydra.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    _strip_command_from_completion(name)
+    import hydra
+
+    typed = sys.argv
+    task = _Task(command.module, typed)
+    run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command.config)(task)
+    sys.argv = [typed[0], *_in_folder_of_resumed_run(arguments)]
+    try:
+        run()
+    finally:
+        sys.argv = typed
+
+
+class _Task:
+    """The `run` of a module, imported when a config is composed: help and completion need no torch.
+
+    Restores the command line as it was typed, which distributed training repeats in its child processes.
+    """
+
+    def __init__(self, module: str, typed: list[str]) -> None:
+        self.__module__ = module
+        self.__name__ = "run"
+        self.typed = typed
+
+    def __call__(self, cfg: object) -> object:
+        sys.argv = self.typed
+        return import_module(self.__module__).run(cfg)
+
+
+def _in_folder_of_resumed_run(arguments: list[str]) -> list[str]:
+    """Lets a resumed run write where it wrote before."""
+    for argument in arguments:
+        option, _, folder = argument.partition("=")
+        if option == "resume" and folder not in ("", "null"):
+            if not (Path(folder) / "config.yaml").is_file():
+                raise UserError(f"resume={folder} is not the folder of a run: config.yaml is missing there.")
+            return [*arguments, f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"]
+    return arguments
+
+
+def _strip_command_from_completion(name: str) -> None:
+    """Hydra completes the line after the program's name; the command belongs to that name."""
+    if line := os.environ.get("COMP_LINE"):
+        os.environ["COMP_LINE"] = line.replace(f" {name} ", " ", 1)
+
+
+def _says_all(error: Exception) -> bool:
+    """Whether an error is the user's and its message enough: an unknown group, option or value."""
+    from hydra.errors import CompactHydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    return isinstance(error, (CompactHydraException, OmegaConfBaseException))
+
+
+def _fail(name: str, message: str, status: int = 2) -> None:
+    print(f"fer {name}: {message}", file=sys.stderr)
+    sys.exit(status)

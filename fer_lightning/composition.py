@@ -1,0 +1,123 @@
+"""From a composed config to objects; used by the entry points alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger
+from torch import nn
+
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.errors import UserError
+from fer_lightning.training.classifier import ExpressionClassifier
+from fer_lightning.training.mixing import Mixing
+
+log = logging.getLogger(__name__)
+
+
+def plain(cfg: DictConfig) -> Any:
+    """The resolved config as plain containers, which any later torch.load accepts."""
+    return OmegaConf.to_container(cfg, resolve=True)
+
+
+def build(node: Any, **extra: Any) -> Any:
+    """Instantiates a config node; a mistake of the user keeps its own words.
+
+    Raises:
+        UserError: The node's values were refused.
+    """
+    try:
+        return instantiate(node, _convert_="all", **extra)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, (ValueError, TypeError, UserWarning, ImportError)):
+            raise UserError(f"{node.get('_target_', 'config')}: {cause}") from error
+        raise
+
+
+def build_datamodule(cfg: DictConfig) -> ExpressionDataModule:
+    """The dataset of a config, scanned, packed and split."""
+    datamodule: ExpressionDataModule = build(cfg.data)
+    datamodule.setup()
+    return datamodule
+
+
+def build_net(cfg: DictConfig, num_classes: int) -> nn.Module:
+    """The network of a config, with weights drawn from the seed of the run."""
+    pl.seed_everything(cfg.seed, verbose=False)
+    return build(cfg.model, num_classes=num_classes)
+
+
+def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionDataModule) -> ExpressionClassifier:
+    """The network with its loss, optimizer and schedule."""
+    classes = datamodule.label_set.classes
+    mixing = Mixing(cfg.mixing.mixup_alpha, cfg.mixing.cutmix_alpha, cfg.mixing.probability, len(classes))
+    return ExpressionClassifier(
+        net=net,
+        loss=build(cfg.loss, class_counts=datamodule.class_counts("train")),
+        num_classes=len(classes),
+        optimizer=build(cfg.optimizer),
+        scheduler=build(cfg.scheduler) if cfg.scheduler else None,
+        mixing=mixing,
+        channels_last=cfg.channels_last,
+        description={
+            "model": plain(cfg.model),
+            "classes": list(classes),
+            "protocol": datamodule.protocol.to_dict(),
+            "preprocessing": {key: plain(cfg.data)[key] for key in ("image_size", "channels", "mean", "std")},
+            "data": {**plain(cfg.data), "transforms": []},
+        },
+    )
+
+
+def build_loggers(cfg: DictConfig) -> list[Logger]:
+    """Every logger of the config, in its order."""
+    return [build(node) for node in cfg.logger.values() if node] if cfg.get("logger") else []
+
+
+def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], loggers: list[Logger]) -> pl.Trainer:
+    """The Lightning trainer of a config.
+
+    Raises:
+        UserError: The devices asked for are not there.
+    """
+    try:
+        return build(
+            cfg.trainer,
+            precision=resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),
+            callbacks=callbacks,
+            logger=loggers or False,
+        )
+    except pl.utilities.exceptions.MisconfigurationException as error:
+        raise UserError(f"trainer: {error}") from error
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """Chooses the fastest precision that trains as well as fp32 where `auto` is asked for.
+
+    bf16 autocast on processors and GPUs that compute in it, fp32 elsewhere.
+    """
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    return "bf16-mixed" if "avx512_bf16" in flags or "amx_bf16" in flags else "32-true"
+
+
+def limit_threads(cfg: DictConfig) -> None:
+    """Applies `threads`; null leaves the choice to OMP_NUM_THREADS or torch."""
+    if cfg.threads is not None:
+        if not 1 <= cfg.threads <= (os.cpu_count() or 1):
+            raise UserError(f"threads={cfg.threads} is out of range: this machine has {os.cpu_count()} cores.")
+        torch.set_num_threads(cfg.threads)

@@ -1,0 +1,171 @@
+"""CK+ (Extended Cohn-Kanade): 593 posed sequences of 123 people, 327 of them labelled (Lucey et al., 2010)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from fer_lightning.data.bad_samples import refuse_or_skip
+from fer_lightning.data.class_folders import image_names, read_class_folders, sorted_folders
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.data.empty_classes import empty_classes
+from fer_lightning.data.labels import LabelSet
+from fer_lightning.data.locate import find_file, find_folder, named_file, not_found
+from fer_lightning.data.pixel_csv import read_pixel_csv
+from fer_lightning.data.samples import ImageFiles, ImageReader, Samples
+from fer_lightning.errors import UserError
+
+CODES = {1: "angry", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
+CSV_CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
+CSV_USAGES = ("Training", "PublicTest", "PrivateTest")
+IMAGES, LABELS = "cohn-kanade-images", "Emotion"
+OWNER = "its owners (https://www.jeffcohn.net/resources/, on request)"
+SEQUENCES = {"angry": 45, "contempt": 18, "disgust": 59, "fear": 25, "happy": 69, "sad": 28, "surprise": 83}
+FRAMES_OF_REPACK = 3
+_FRAME_NAME = re.compile(r"(?P<subject>S\d+)_(?P<sequence>\d+)_\d+$")
+
+
+@dataclass(kw_only=True, eq=False)
+class CKPlus(ExpressionDataModule):
+    """CK+ as its owners distribute it, the CK+48 re-pack, or `ckextended.csv`.
+
+    A sequence runs from a neutral face to the peak of the expression. There is no official split; the convention is ten
+    folds with disjoint subjects, which is what `split="subject_kfold"` makes.
+
+    Attributes:
+        frames: How many frames at the end of each labelled sequence are used.
+        neutral: Whether the first frame of each labelled sequence is used as the class neutral.
+    """
+
+    name = "ckplus"
+    policies: ClassVar[tuple[str, ...]] = ("subject_kfold", "paper_70_30")
+
+    frames: int
+    neutral: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frames < 1:
+            raise UserError(f"data.frames={self.frames} is out of range: use at least 1 frame of each sequence.")
+
+    def scan(self) -> Samples:
+        if path := named_file(self.root) or find_file(self.root, ("ckextended.csv",)):
+            return self._from_csv(path)
+        images, labels = find_folder(self.root, (IMAGES,)), find_folder(self.root, (LABELS,))
+        if images and labels:
+            return self._from_sequences(images / IMAGES, labels / LABELS)
+        if images:
+            raise UserError(f"{images / LABELS} is missing: unpack the owners' Emotion_labels.zip beside {IMAGES}.")
+        if folder := find_folder(self.root, ("happy", "surprise")):
+            return self._from_repack(folder)
+        layouts = (
+            f"{IMAGES}/S005/001/*.png with {LABELS}/S005/001/*_emotion.txt",
+            "the re-pack CK+48/{anger,contempt,disgust,fear,happy,sadness,surprise}",
+            "ckextended.csv",
+        )
+        raise not_found("CK+", self.root, layouts, OWNER)
+
+    def _from_sequences(self, images: Path, labels: Path) -> Samples:
+        rows: list[tuple[str, str]] = []
+        bad: list[str] = []
+        labelled = 0
+        for subject in sorted_folders(labels):
+            for sequence in sorted_folders(subject):
+                files = sorted(path for path in sequence.glob("*_emotion.txt") if not path.name.startswith("."))
+                if not files:
+                    continue
+                labelled += 1
+                place = f"{subject.name}/{sequence.name}"
+                frames = image_names(images / place) if (images / place).is_dir() else []
+                expression = _read_expression(files[0])
+                if expression is None:
+                    bad.append(f"{files[0]} row 1: expected a code from 1 to {len(CODES)}")
+                elif not frames:
+                    bad.append(f"{files[0]}: there are no images in {images / place}")
+                else:
+                    if self.neutral:
+                        rows.append((f"{place}/{frames.pop(0)}", "neutral"))
+                    rows += [(f"{place}/{frame}", expression) for frame in frames[-self.frames :]]
+        sequences = sum(len(sorted_folders(subject)) for subject in sorted_folders(images))
+        notes = ["faces are not cropped: these are whole frames of a studio camera"]
+        if sequences > labelled:
+            notes.append(f"{sequences - labelled} of {sequences} sequences have no label and are left out")
+        table = pd.DataFrame(rows, columns=["path", "class_name"])
+        return self._from_frames(table, images, "owners' release", self.frames, bad, notes)
+
+    def _from_repack(self, folder: Path) -> Samples:
+        if self.neutral:
+            raise UserError(f"{folder} is the CK+48 re-pack, which has no neutral frames: use data.neutral=false.")
+        tree = read_class_folders(folder, (), {name: name for name in SEQUENCES})
+        told = tree.frame["path"].map(lambda path: Path(path).stem).str.extract(_FRAME_NAME)
+        strange = told["subject"].isna()
+        bad = [*tree.bad]
+        bad += [f"{folder / path}: expected a name like S010_004_00000017" for path in tree.frame["path"][strange]]
+        usable = tree.frame[~strange]
+        last = usable.groupby([told["subject"], told["sequence"]], sort=False).tail(self.frames)
+        return self._from_frames(last, folder, "CK+48 re-pack", min(self.frames, FRAMES_OF_REPACK), bad, [])
+
+    def _from_csv(self, path: Path) -> Samples:
+        table = read_pixel_csv(path, len(CSV_CODES), CSV_USAGES)
+        names = table.frame["code"].map(lambda code: CSV_CODES[code])
+        used = np.flatnonzero((names != "neutral") | self.neutral)
+        ids = "row_" + table.frame["row"].iloc[used].astype(str)
+        rows = pd.DataFrame({"id": ids, "group": ids, "class_name": names.iloc[used]}).reset_index(drop=True)
+        notes = (
+            "there are no subject ids: subject independence is impossible, people may be trained on and tested",
+            "there is one frame a sequence, whatever data.frames says, and the Usage column is not used",
+        )
+        release = "ckextended.csv (no subject ids)"
+        return self._samples(rows, table.reader.take(used), release, {}, list(table.bad), notes, path)
+
+    def _from_frames(
+        self, table: pd.DataFrame, folder: Path, release: str, frames: int, bad: list[str], notes: list[str]
+    ) -> Samples:
+        """Builds the samples from the columns `path` and `class_name`; the subject is told by the file's name."""
+        ids = table["path"].map(lambda path: Path(path).stem).reset_index(drop=True)
+        rows = pd.DataFrame(
+            {"id": ids, "group": ids.str.partition("_")[0], "class_name": table["class_name"].to_numpy()}
+        )
+        expected = {name: count * frames for name, count in SEQUENCES.items()}
+        if self.neutral:
+            expected["neutral"] = sum(SEQUENCES.values())
+        reader = ImageFiles(folder, tuple(table["path"]))
+        return self._samples(
+            rows, reader, f"{release}, last {frames} frames", {"": expected}, bad, tuple(notes), folder
+        )
+
+    def _samples(
+        self,
+        rows: pd.DataFrame,
+        reader: ImageReader,
+        release: str,
+        expected: dict[str, dict[str, int]],
+        bad: list[str],
+        notes: tuple[str, ...],
+        source: Path,
+    ) -> Samples:
+        label_set = LabelSet.of([*SEQUENCES, "neutral"] if self.neutral else SEQUENCES)
+        frame = rows[["id", "group"]].assign(label=rows["class_name"].map(label_set.index), official="", split="")
+        return Samples(
+            frame=frame,
+            reader=reader,
+            label_set=label_set,
+            release=release,
+            label_rule="single label" + (", first frames as neutral" if self.neutral else ""),
+            bad=refuse_or_skip([*bad, *empty_classes(frame, label_set, source)], self.on_bad_sample),
+            expected=expected,
+            notes=notes,
+        )
+
+
+def _read_expression(path: Path) -> str | None:
+    """The expression of an `*_emotion.txt` (`"   3.0000000e+00"`), None where it holds no code of an expression."""
+    try:
+        return CODES.get(int(float(path.read_text(encoding="utf-8", errors="replace"))))
+    except ValueError:
+        return None

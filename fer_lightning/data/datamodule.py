@@ -1,0 +1,247 @@
+"""What all datasets share: from the rows that a dataset's files hold to batches under a named protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import albumentations
+import numpy as np
+import pandas as pd
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from fer_lightning.data import store
+from fer_lightning.data.augmentation import Augmentation
+from fer_lightning.data.bad_samples import refuse_or_skip
+from fer_lightning.data.batches import EpochBatches, OrderedBatches, balancing_weights
+from fer_lightning.data.dataset import ExpressionDataset
+from fer_lightning.data.labels import LabelSet
+from fer_lightning.data.protocol import Protocol
+from fer_lightning.data.samples import SPLITS, Samples
+from fer_lightning.data.splits import SplitPlan, plan_splits
+from fer_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True, eq=False)
+class ExpressionDataModule(LightningDataModule):
+    """Base of all datasets: a dataset adds `scan` and its own options.
+
+    Attributes:
+        root: What the user downloaded: a folder or a file.
+        image_size: Side of the images in pixels.
+        channels: 1 for grey, 3 for RGB.
+        mean: Mean of pixel values in 0..1 that normalises them, one value or one a channel.
+        std: Standard deviation of pixel values in 0..1, one value or one a channel.
+        batch_size: Images per batch and process.
+        num_workers: Processes that load data; 0 loads in the training process.
+        split: Split policy, one of `policies`.
+        val_fraction: Share of training rows carved as validation where the release has none.
+        split_seed: Seed of every random choice of splits; not the seed of the run, so that all seeds share one protocol.
+        fold: Which fold is the test split, for `split=subject_kfold`.
+        seed: Seed of the order of training and of augmentation.
+        store: `"packed"` decodes once into a memory-mapped file, `"files"` decodes on every access.
+        cache_dir: Folder of packed stores.
+        on_bad_sample: `"raise"` or `"skip"`.
+        sampler: `"shuffle"`, or `"balanced"` to draw every class equally often.
+        transforms: Albumentations transforms of training images.
+    """
+
+    name: ClassVar[str]
+    policies: ClassVar[tuple[str, ...]] = ("official", "paper_70_30")
+
+    root: str | None
+    image_size: int
+    channels: int
+    mean: list[float]
+    std: list[float]
+    batch_size: int
+    num_workers: int
+    split: str
+    val_fraction: float
+    split_seed: int
+    fold: int
+    seed: int
+    store: str
+    cache_dir: str
+    on_bad_sample: str
+    sampler: str
+    transforms: list[albumentations.BasicTransform]
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._ready = False
+        self._check("split", self.split, self.policies)
+        self._check("store", self.store, ("packed", "files"))
+        self._check("sampler", self.sampler, ("shuffle", "balanced"))
+        self._check("channels", self.channels, (1, 3))
+        if self.batch_size < 1 or self.image_size < 16:
+            raise UserError("data.batch_size must be at least 1 and data.image_size at least 16 pixels.")
+
+    def _check(self, option: str, value: object, accepted: tuple[object, ...]) -> None:
+        if value not in accepted:
+            told = ", ".join(map(str, accepted))
+            raise UserError(f"data.{option}={value} is not available for {self.name}: use one of {told}.")
+
+    @abstractmethod
+    def scan(self) -> Samples:
+        """Reads labels and locations of all rows under `root`, decoding no pixel.
+
+        Raises:
+            UserError: Nothing recognisable lies there, or a row is bad and `on_bad_sample` is `"raise"`.
+        """
+
+    def plan(self, frame: pd.DataFrame) -> SplitPlan:
+        """Assigns the rows of `Samples.frame` to splits; datasets with policies of their own extend it."""
+        return plan_splits(frame, self.split, self.val_fraction, self.split_seed, self.fold)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Scans, packs and splits the data; does nothing the second time."""
+        if self._ready:
+            return
+        samples = self.scan()
+        self._images, undecodable = self._open_images(samples)
+        self.bad = samples.bad + refuse_or_skip(list(undecodable.values()), self.on_bad_sample)
+        usable = np.setdiff1d(np.arange(len(samples.frame)), list(undecodable))
+        frame = samples.frame.iloc[usable].reset_index(drop=True)
+        if frame.empty:
+            raise UserError(f"data.root={self.root}: no usable image is left of {len(samples.frame)}.")
+        plan = self.plan(frame)
+        self.samples = samples
+        self.frame = frame.assign(split=plan.names, row=usable)
+        self._targets = {split: self._targets_of(split) for split in SPLITS}
+        self._check_classes_present()
+        self.protocol = self._name_protocol(plan)
+        for note in samples.notes:
+            log.warning("%s: %s", self.name, note)
+        if self.bad:
+            log.warning("%s: %d bad rows left out, the first: %s", self.name, len(self.bad), self.bad[0])
+        self._ready = True
+
+    def _open_images(self, samples: Samples) -> tuple[store.Images, dict[int, str]]:
+        key = store.cache_key(samples.reader, samples.frame["id"], self.image_size, self.channels)
+        folder = Path(self.cache_dir).expanduser() / f"{self.name}-{self.image_size}px{self.channels}-{key}"
+        if self.store == "packed":
+            return store.pack(samples.reader, folder, self.image_size, self.channels)
+        lazy = store.LazyImages(samples.reader, self.image_size, self.channels)
+        if self.on_bad_sample == "raise":
+            return lazy, {}
+        return lazy, store.find_undecodable(samples.reader, folder.with_suffix(".bad.json"))
+
+    def _targets_of(self, split: str) -> np.ndarray:
+        """Class indices, or label distributions where the label rule gives them; evaluation always scores single labels."""
+        chosen = self.frame[self.frame["split"] == split]
+        if split == "train" and self.samples.distributions is not None:
+            return self.samples.distributions[chosen["row"]]
+        return np.array(chosen["label"], np.int64)
+
+    def _check_classes_present(self) -> None:
+        counts = self.class_counts("train")
+        if empty := [name for name, count in zip(self.label_set.classes, counts) if not count]:
+            raise UserError(f"data.root={self.root}: no training image of class {', '.join(empty)} was found.")
+        for split in SPLITS:
+            if not (self.frame["split"] == split).any():
+                raise UserError(f"data.split={self.split}: no image is left for the {split} split; give it more data.")
+
+    def _name_protocol(self, plan: SplitPlan) -> Protocol:
+        digest = hashlib.sha256(self.samples.reader.content_key().encode())
+        for row in self.frame[["id", "label", "split"]].itertuples(index=False):
+            digest.update(f"{row.id}:{row.label}:{row.split}\n".encode())
+        if self.samples.distributions is not None:
+            digest.update(np.ascontiguousarray(self.samples.distributions).tobytes())
+        return Protocol(
+            dataset=self.name,
+            release=self.samples.release,
+            classes=self.label_set.classes,
+            label_rule=self.samples.label_rule,
+            split=plan.split,
+            selection=plan.selection,
+            test=plan.test,
+            counts={split: int((self.frame["split"] == split).sum()) for split in SPLITS},
+            fingerprint=digest.hexdigest()[:16],
+        )
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The classes, in the order of the logits."""
+        return self.samples.label_set
+
+    def class_counts(self, split: str) -> list[int]:
+        """Images of each class in a split."""
+        labels = self.frame.loc[self.frame["split"] == split, "label"]
+        return np.bincount(labels, minlength=len(self.label_set)).tolist()
+
+    def unexpected_counts(self) -> pd.DataFrame:
+        """Where this copy differs from the official release.
+
+        Returns:
+            The columns `split`, `class`, `official` and `found`, one row a difference.
+        """
+        found = self.samples.frame.groupby(["official", "label"]).size()
+        rows = [
+            (split, name, official, int(found.get((split, self.label_set.index(name)), 0)))
+            for split, counts in self.samples.expected.items()
+            if (self.samples.frame["official"] == split).any()
+            for name, official in counts.items()
+        ]
+        table = pd.DataFrame(rows, columns=["split", "class", "official", "found"])
+        return table[table["official"] != table["found"]]
+
+    def ids(self, split: str) -> np.ndarray:
+        """Row ids of a split, in the order in which its loader yields them."""
+        return self.frame.loc[self.frame["split"] == split, "id"].to_numpy()
+
+    def dataset(self, split: str, epoch: int | None = None) -> ExpressionDataset:
+        """The images and targets of a split, augmented for `epoch` where one is given."""
+        chosen = self.frame["split"] == split
+        augmentation = None
+        if epoch is not None and self.transforms:
+            augmentation = Augmentation(self.transforms, self.seed, epoch)
+        rows = self.frame.loc[chosen, "row"].to_numpy()
+        return ExpressionDataset(self._images, rows, self._targets[split], augmentation, self.mean, self.std)
+
+    def train_dataloader(self) -> DataLoader:
+        """Loader of the trainer's current epoch; the trainer asks for a new one every epoch."""
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        rank, world_size = self._place()
+        weights = None
+        if self.sampler == "balanced":
+            weights = balancing_weights(self.frame.loc[self.frame["split"] == "train", "label"].to_numpy())
+        dataset = self.dataset("train", epoch)
+        return self._loader(
+            dataset, EpochBatches(len(dataset), self.batch_size, self.seed, epoch, weights, rank, world_size)
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        return self.eval_dataloader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self.eval_dataloader("test")
+
+    def eval_dataloader(self, split: str) -> DataLoader:
+        """Loader of a split without augmentation, in order."""
+        dataset = self.dataset(split)
+        return self._loader(dataset, OrderedBatches(len(dataset), max(self.batch_size, 128), *self._place()))
+
+    def _place(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _loader(self, dataset: ExpressionDataset, batches: EpochBatches | OrderedBatches) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=self.num_workers,
+            collate_fn=_already_a_batch,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def _already_a_batch(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    return batch

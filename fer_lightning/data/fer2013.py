@@ -1,0 +1,101 @@
+"""FER2013: 35,887 grey faces of 48 x 48 pixels with seven expressions (Goodfellow et al., 2013)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fer_lightning.data.bad_samples import refuse_or_skip
+from fer_lightning.data.class_folders import read_class_folders
+from fer_lightning.data.empty_classes import empty_classes
+from fer_lightning.data.fer2013_splits import MERGED_TEST, USAGES, Fer2013SplitsDataModule
+from fer_lightning.data.labels import SEVEN
+from fer_lightning.data.locate import find_file, find_folder, named_file, not_found
+from fer_lightning.data.pixel_csv import read_pixel_csv
+from fer_lightning.data.samples import ImageFiles, ImageReader, Samples
+
+CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+CSV_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv")
+OWNER = "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge"
+COUNTS = {
+    "Training": (3995, 436, 4097, 7215, 4830, 3171, 4965),
+    "PublicTest": (467, 56, 496, 895, 653, 415, 607),
+    "PrivateTest": (491, 55, 528, 879, 594, 416, 626),
+}
+_OFFICIAL_NAME = re.compile(r"(Training|PublicTest|PrivateTest)_\d+$")
+
+
+@dataclass(kw_only=True, eq=False)
+class FER2013(Fer2013SplitsDataModule):
+    """FER2013 in any of its releases.
+
+    Reads `fer2013.csv`, `icml_face_data.csv`, `train.csv` (the challenge's `test.csv` has no labels) and the image
+    folders `{train,test}/{angry,...}`, where file names `PublicTest_*` and `PrivateTest_*` recover the official split.
+    """
+
+    name = "fer2013"
+
+    def scan(self) -> Samples:
+        if path := named_file(self.root) or find_file(self.root, CSV_NAMES):
+            return self._from_csv(path)
+        if folder := find_folder(self.root, ("train", "test")):
+            return self._from_folders(folder)
+        layouts = (*CSV_NAMES, "image folders {train,test}/{angry,disgust,fear,happy,neutral,sad,surprise}")
+        raise not_found("FER2013", self.root, layouts, OWNER)
+
+    def _from_csv(self, path: Path) -> Samples:
+        table = read_pixel_csv(path, len(CODES), USAGES)
+        official = table.frame["usage"].replace("", "Training")
+        frame = pd.DataFrame(
+            {
+                "id": official + "_" + table.frame["row"].astype(str),
+                "label": table.frame["code"].map(lambda code: SEVEN.index(CODES[code])),
+                "official": official,
+            }
+        )
+        notes = []
+        if (table.frame["usage"] == "").any():
+            notes.append("this release has no labelled test rows: the test split is carved from Training")
+        return self._samples(frame, table.reader, path.name, list(table.bad), notes, path)
+
+    def _from_folders(self, folder: Path) -> Samples:
+        tree = read_class_folders(folder, ("train", "test"), {name: name for name in CODES})
+        paths, tested = tree.frame["path"], tree.frame["split"] == "test"
+        stems = paths.map(lambda path: Path(path).stem)
+        named = stems.str.extract(_OFFICIAL_NAME, expand=False)
+        bad, notes = list(tree.bad), []
+        if named[tested].isin(("PublicTest", "PrivateTest")).any():
+            official = named.where(tested, "Training")
+            strange = ~official.isin(USAGES) | (tested & (official == "Training"))
+            bad += [f"{folder / path}: expected PublicTest_* or PrivateTest_* in test" for path in paths[strange]]
+            official = official.mask(strange, "")
+        else:
+            official = tree.frame["split"].map({"train": "Training", "test": MERGED_TEST})
+            notes.append("file names do not tell PublicTest from PrivateTest: both together are the test split")
+        # The stem is the official name and equal in every copy; the path stands in where files were renamed.
+        ids = stems.where(named.notna(), paths)
+        twice = ids.duplicated()
+        bad += [f"{folder / path}: there is another image of this name" for path in paths[twice]]
+        labels = tree.frame["class_name"].map(SEVEN.index)
+        frame = pd.DataFrame({"id": ids, "label": labels, "official": official.mask(twice, "")})
+        return self._samples(frame, ImageFiles(folder, tuple(paths)), "image folders", bad, notes, folder)
+
+    def _samples(
+        self, rows: pd.DataFrame, reader: ImageReader, release: str, bad: list[str], notes: list[str], source: Path
+    ) -> Samples:
+        split, split_notes = self.use_of_parts(rows["official"])
+        used = np.flatnonzero(split != "")
+        frame = rows.assign(split=split, group=rows["id"]).iloc[used].reset_index(drop=True)
+        return Samples(
+            frame=frame,
+            reader=reader.take(used),
+            label_set=SEVEN,
+            release=release,
+            bad=refuse_or_skip([*bad, *empty_classes(frame, SEVEN, source)], self.on_bad_sample),
+            expected={part: dict(zip(CODES, counts)) for part, counts in COUNTS.items()},
+            notes=(*notes, *split_notes),
+        )

@@ -1,0 +1,178 @@
+"""FERPlus: the FER2013 images labelled again by ten annotators each, eight expressions (Barsoum et al., 2016)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fer_lightning.data import ferplus_rules as rules
+from fer_lightning.data.bad_samples import refuse_or_skip
+from fer_lightning.data.class_folders import image_names
+from fer_lightning.data.empty_classes import empty_classes
+from fer_lightning.data.fer2013 import CODES, CSV_NAMES
+from fer_lightning.data.fer2013_splits import USAGES, Fer2013SplitsDataModule
+from fer_lightning.data.ferplus_votes import VoteTable, read_folder_votes, read_votes
+from fer_lightning.data.labels import EIGHT
+from fer_lightning.data.locate import find_file, find_folder, not_found
+from fer_lightning.data.pixel_csv import PixelTable, read_pixel_csv
+from fer_lightning.data.samples import ImageFiles, ImageReader, Samples
+from fer_lightning.data.splits import SplitPlan
+from fer_lightning.errors import UserError
+
+LABELS = ("majority", "probability", "soft")
+VOTES_NAME = "fer2013new.csv"
+FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
+OWNER = "https://github.com/microsoft/FERPlus (votes) and the FER2013 challenge on Kaggle (images)"
+MAJORITY_COUNTS = {
+    "Training": (8740, 7287, 3149, 3014, 2100, 119, 532, 119),
+    "PublicTest": (1182, 865, 415, 351, 287, 24, 62, 13),
+    "PrivateTest": (1090, 893, 396, 384, 273, 18, 83, 16),
+}
+
+
+@dataclass(kw_only=True, eq=False)
+class FERPlus(Fer2013SplitsDataModule):
+    """FERPlus over `fer2013.csv` and its siblings, or in the folders that the owner's script generates.
+
+    Attributes:
+        labels: What training learns from: `"majority"`, `"probability"` or `"soft"` (see `ferplus_rules`). Validation
+            and test rows always carry the majority label; training rows without a majority are never carved off.
+    """
+
+    name = "ferplus"
+
+    labels: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("labels", self.labels, LABELS)
+
+    def scan(self) -> Samples:
+        votes, pixels = find_file(self.root, (VOTES_NAME,)), find_file(self.root, CSV_NAMES)
+        if votes and pixels:
+            return self._from_csv(votes, pixels)
+        folder = find_folder(self.root, (FOLDERS["Training"],))
+        if folder and image_names(folder / FOLDERS["Training"]):
+            return self._from_folders(folder)
+        layouts = (
+            f"{VOTES_NAME} together with {', '.join(CSV_NAMES)}",
+            "FER2013Train, FER2013Valid and FER2013Test with label.csv and images (generate_training_data.py makes them)",
+        )
+        raise not_found("FERPlus", self.root, layouts, OWNER)
+
+    def plan(self, frame: pd.DataFrame) -> SplitPlan:
+        plan = super().plan(frame)
+        undecided = (plan.names != "train") & ~frame["majority"].to_numpy()
+        if not undecided.any():
+            return plan
+        return replace(
+            plan,
+            names=np.where(undecided, "train", plan.names),
+            selection=f"{plan.selection}, of these the rows with a majority",
+        )
+
+    def _from_csv(self, votes_path: Path, pixels_path: Path) -> Samples:
+        votes = read_votes(votes_path)
+        pixels = read_pixel_csv(pixels_path, len(CODES), USAGES)
+        rows = _aligned_rows(votes, pixels, votes_path, pixels_path)
+        return self._samples(
+            votes.frame.iloc[rows].reset_index(drop=True),
+            votes.votes[rows],
+            pixels.reader,
+            f"{votes_path.name} with {pixels_path.name}",
+            votes_path,
+            [*votes.bad, *pixels.bad],
+        )
+
+    def _from_folders(self, folder: Path) -> Samples:
+        tables, paths, bad = [], [], []
+        for usage, name in FOLDERS.items():
+            if not (folder / name).is_dir():
+                continue
+            labels = folder / name / "label.csv"
+            if not labels.is_file():
+                raise UserError(
+                    f"{labels} is missing: the owner's generate_training_data.py writes it beside the images."
+                )
+            table = read_folder_votes(labels, usage)
+            there = set(image_names(folder / name))
+            found = table.frame["image"].isin(there)
+            bad += [*table.bad]
+            bad += [
+                f"{labels} row {row + 1}: there is no image {table.frame['image'][row]}"
+                for row in np.flatnonzero(~found)
+            ]
+            tables.append(replace(table, frame=table.frame.assign(valid=table.frame["valid"] & found)))
+            paths += [f"{name}/{image}" for image in table.frame["image"]]
+        frame = pd.concat([table.frame for table in tables], ignore_index=True)
+        votes = np.concatenate([table.votes for table in tables])
+        return self._samples(frame, votes, ImageFiles(folder, tuple(paths)), "generated folders", folder, bad)
+
+    def _samples(
+        self, table: pd.DataFrame, votes: np.ndarray, reader: ImageReader, release: str, source: Path, bad: list[str]
+    ) -> Samples:
+        split, notes = self.use_of_parts(table["usage"])
+        emotion = rules.majority(votes)
+        has_majority = emotion != rules.DROPPED
+        distributions = np.eye(len(EIGHT))[emotion]
+        in_training = (table["usage"] == "Training").to_numpy()
+        usable = has_majority.copy()
+        if self.labels != "majority":
+            rule = rules.probability if self.labels == "probability" else rules.soft_votes
+            distributions[in_training] = rule(votes[in_training])
+            usable[in_training] = distributions[in_training].any(axis=1)
+            emotion = distributions.argmax(axis=1)
+        used = np.flatnonzero(usable & (split != "") & (table["image"] != "") & table["valid"])
+        order = [rules.EMOTIONS.index(name) for name in EIGHT.classes]
+        frame = pd.DataFrame(
+            {
+                # The owner's image name is the same in both layouts; its number is not the row's.
+                "id": table["image"].str.removesuffix(".png"),
+                "label": np.argsort(order)[emotion],
+                "official": table["usage"],
+                "split": split,
+                "group": table["image"].str.removesuffix(".png"),
+                "majority": has_majority,
+            }
+        )
+        frame = frame.iloc[used].reset_index(drop=True)
+        return Samples(
+            frame=frame,
+            reader=reader.take(used),
+            label_set=EIGHT,
+            release=release,
+            label_rule=f"FERPlus {self.labels}",
+            distributions=None if self.labels == "majority" else distributions[used][:, order].astype(np.float32),
+            bad=refuse_or_skip([*bad, *empty_classes(frame, EIGHT, source)], self.on_bad_sample),
+            expected={
+                part: dict(zip(rules.EMOTIONS, counts))
+                for part, counts in MAJORITY_COUNTS.items()
+                if self.labels == "majority" or part != "Training"
+            },
+            notes=notes,
+        )
+
+
+def _aligned_rows(votes: VoteTable, pixels: PixelTable, votes_path: Path, pixels_path: Path) -> np.ndarray:
+    """Row of the votes for each usable row of the pixels.
+
+    The files are aligned row by row; parts that the pixel file lacks (mostly PrivateTest) are left out of the votes.
+
+    Raises:
+        UserError: The two files cannot be aligned.
+    """
+    usage = pixels.frame["usage"].replace("", "Training")
+    of_these_parts = np.flatnonzero(votes.frame["usage"].isin(set(usage)))
+    count = len(pixels.frame) + len(pixels.bad)
+    if len(of_these_parts) == count:
+        rows = of_these_parts[pixels.frame["row"]]
+        if (votes.frame["usage"].to_numpy()[rows] == usage.to_numpy()).all():
+            return rows
+    parts = " + ".join(f"{number} {part}" for part, number in usage.value_counts(sort=False).items())
+    raise UserError(
+        f"{votes_path} and {pixels_path} are not row-aligned (the latter has {parts} rows, the former "
+        f"{len(of_these_parts)} of these parts, or in another order): use the two files as their owners publish them."
+    )

@@ -1,0 +1,65 @@
+"""Label sets: one canonical order of expression names, whatever codes a release uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fer_lightning.errors import UserError
+
+CANONICAL_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
+
+_ALIASES = {
+    "anger": "angry",
+    "disgusted": "disgust",
+    "afraid": "fear",
+    "fearful": "fear",
+    "fearness": "fear",
+    "happiness": "happy",
+    "joy": "happy",
+    "sadness": "sad",
+    "surprised": "surprise",
+    "contemptuous": "contempt",
+}
+
+
+def canonical_name(name: str) -> str:
+    """Returns the project's name of an expression (`"Happiness"` -> `"happy"`); unknown names come back in lower case."""
+    plain = name.strip().lower()
+    return _ALIASES.get(plain, plain)
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The classes of a task, in the order of the logits.
+
+    Attributes:
+        classes: Canonical class names; a subset of `CANONICAL_ORDER` in that order, then any other names alphabetically.
+    """
+
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> LabelSet:
+        """Builds the label set that holds `names` (any order, any known alias)."""
+        unique = {canonical_name(name) for name in names}
+        known = [name for name in CANONICAL_ORDER if name in unique]
+        return cls(tuple(known + sorted(unique - set(known))))
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def index(self, name: str) -> int:
+        """Position of a class, by any known alias of its name.
+
+        Raises:
+            UserError: The name belongs to no class of this set.
+        """
+        plain = canonical_name(name)
+        if plain not in self.classes:
+            raise UserError(f"Unknown expression {name!r}: expected one of {', '.join(self.classes)}.")
+        return self.classes.index(plain)
+
+
+SEVEN = LabelSet.of(("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))
+EIGHT = LabelSet.of(CANONICAL_ORDER)

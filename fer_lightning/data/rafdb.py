@@ -1,0 +1,130 @@
+"""RAF-DB, basic expressions: 15,339 colour faces from the web in seven classes (Li and Deng, 2017)."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from fer_lightning.data.bad_samples import refuse_or_skip
+from fer_lightning.data.class_folders import image_names, read_class_folders
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.data.empty_classes import empty_classes
+from fer_lightning.data.labels import SEVEN
+from fer_lightning.data.locate import find_file, find_folder, not_found
+from fer_lightning.data.samples import ImageFiles, Samples
+from fer_lightning.errors import UserError
+
+CODES = {"1": "surprise", "2": "fear", "3": "disgust", "4": "happy", "5": "sad", "6": "angry", "7": "neutral"}
+LISTS = ("EmoLabel/list_patition_label.txt", "basic/EmoLabel/list_patition_label.txt")  # the owner's spelling
+SPLITS = ("train", "test")
+OWNER = "its owners at BUPT (http://www.whdeng.cn/RAF/model1.html, on request)"
+COUNTS = {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)}
+
+
+@dataclass(kw_only=True, eq=False)
+class RAFDB(ExpressionDataModule):
+    """RAF-DB as its owners distribute it (aligned images) or in the Kaggle re-pack `DATASET/{train,test}/{1..7}`.
+
+    There is no official validation split: one is carved from training.
+    """
+
+    name = "rafdb"
+
+    def scan(self) -> Samples:
+        if labels := find_file(self.root, LISTS):
+            return self._from_owner(labels)
+        folder = find_folder(self.root, SPLITS)
+        if folder and any((folder / "train" / code).is_dir() for code in CODES):
+            return self._from_repack(folder)
+        layouts = (
+            "basic/EmoLabel/list_patition_label.txt with basic/Image/aligned",
+            "the Kaggle re-pack DATASET/{train,test}/{1..7} with train_labels.csv and test_labels.csv",
+        )
+        raise not_found("RAF-DB", self.root, layouts, OWNER)
+
+    def _from_owner(self, labels: Path) -> Samples:
+        images = labels.parent.parent / "Image" / "aligned"
+        if not images.is_dir():
+            raise UserError(f"{images} is missing: unpack the owner's aligned images there.")
+        with labels.open(encoding="utf-8") as file:
+            entries = [line.split() for line in file if line.strip()]
+        rows = [(Path(entry[0]).stem + "_aligned.jpg", entry[-1]) for entry in entries]
+        frame, bad = _labelled(rows, labels, images, set(image_names(images)))
+        frame["split"] = frame["path"].str.partition("_")[0]
+        strange = ~frame["split"].isin(SPLITS)
+        bad += [f"{labels}: image {path} is neither train_* nor test_*" for path in frame["path"][strange]]
+        frame = frame[~strange].reset_index(drop=True)
+        return self._samples(frame, images, "owner's release, aligned images", bad)
+
+    def _from_repack(self, folder: Path) -> Samples:
+        tree = read_class_folders(folder, SPLITS, CODES)
+        names = [f"{split}_labels.csv" for split in SPLITS]
+        beside = [place for place in (folder, folder.parent) if all((place / name).is_file() for name in names)]
+        if not beside:
+            return self._samples(tree.frame, folder, "Kaggle re-pack, labels by folder", list(tree.bad))
+        parts, bad = [], []
+        for split, name in zip(SPLITS, names):
+            rows = [(f"{split}/{code}/{image}", code) for image, code in _read_list(beside[0] / name)]
+            frame, messages = _labelled(rows, beside[0] / name, folder, set(tree.frame["path"]))
+            parts.append(frame.assign(split=split))
+            bad += messages
+        frame = pd.concat(parts, ignore_index=True)
+        return self._samples(frame, folder, "Kaggle re-pack", bad)
+
+    def _samples(self, rows: pd.DataFrame, images: Path, release: str, bad: list[str]) -> Samples:
+        ids = rows["path"].map(lambda path: Path(path).stem.removesuffix("_aligned"))
+        frame = pd.DataFrame(
+            {
+                "id": ids,
+                "label": rows["class_name"].map(SEVEN.index),
+                "official": rows["split"],
+                "split": rows["split"],
+                "group": ids,
+            }
+        )
+        return Samples(
+            frame=frame,
+            reader=ImageFiles(images, tuple(rows["path"])),
+            label_set=SEVEN,
+            release=release,
+            bad=refuse_or_skip([*bad, *empty_classes(frame, SEVEN, images)], self.on_bad_sample),
+            expected={split: dict(zip(CODES.values(), counts)) for split, counts in COUNTS.items()},
+        )
+
+
+def _read_list(path: Path) -> list[tuple[str, str]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = csv.DictReader(file)
+        if not {"image", "label"} <= set(lines.fieldnames or ()):
+            raise UserError(f"{path} lacks the columns image and label: expected the list of the Kaggle re-pack.")
+        return [(line["image"] or "", line["label"] or "") for line in lines]
+
+
+def _labelled(
+    rows: list[tuple[str, str]], labels: Path, images: Path, there: set[str]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Checks the rows `(image path, label code)` of a list of labels.
+
+    Returns:
+        The usable rows with the columns `path` and `class_name`, and a message for each other row.
+
+    Raises:
+        UserError: The list is that of the compound subset.
+    """
+    known, bad = [], []
+    for number, (path, code) in enumerate(rows, start=1):
+        if code.isdecimal() and int(code) > len(CODES):
+            raise UserError(
+                f"{labels} row {number}: label {code} belongs to the compound subset of RAF-DB; "
+                "point data.root at the basic subset, whose labels are 1 to 7."
+            )
+        if code not in CODES:
+            bad.append(f"{labels} row {number}: label {code!r} is not a code from 1 to 7")
+        elif path not in there:
+            bad.append(f"{labels} row {number}: there is no image {images / path}")
+        else:
+            known.append((path, CODES[code]))
+    return pd.DataFrame(known, columns=["path", "class_name"]), bad

@@ -1,0 +1,151 @@
+"""Which row is trained on, selected on and tested on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from fer_lightning.errors import UserError
+
+FOLDS = 10
+TEST_SHARE_OF_THE_PAPER = 0.3
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """The split of every row, and how to say it.
+
+    Attributes:
+        names: `"train"`, `"val"` or `"test"` per row, `(N,)`.
+        split: Definition of the splits, in words.
+        selection: What the best epoch is chosen on.
+        test: What the final score is computed on.
+    """
+
+    names: np.ndarray
+    split: str
+    selection: str
+    test: str
+
+
+def carve(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Chooses a part of some rows with the class shares of the whole.
+
+    Rows are drawn class by class. Where a group has several rows, whole groups are drawn instead (scikit-learn's
+    `StratifiedGroupKFold`), so that no group lies on both sides.
+
+    Args:
+        labels: Class indices `(N,)`.
+        groups: Group of each row `(N,)`.
+        fraction: Share to choose, above 0 and at most 0.5.
+        seed: Seed of the draw.
+
+    Returns:
+        Boolean mask `(N,)` of the chosen rows.
+    """
+    chosen = np.zeros(len(labels), bool)
+    unique_groups = len(np.unique(groups))
+    if unique_groups < len(groups):
+        folds = min(max(2, round(1 / fraction)), unique_groups)
+        splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+        _, rows = next(splitter.split(np.zeros(len(labels)), labels, groups))
+        chosen[rows] = True
+        return chosen
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        order = np.random.default_rng([seed, int(label)]).permutation(rows)
+        chosen[order[: round(fraction * len(rows))]] = True
+    return chosen
+
+
+def plan_splits(frame: pd.DataFrame, policy: str, val_fraction: float, seed: int, fold: int) -> SplitPlan:
+    """Assigns every row to training, validation or test.
+
+    Args:
+        frame: The table of `Samples.frame`.
+        policy: `"official"` keeps the release's splits and carves what it lacks from training; `"paper_70_30"` is the random
+            70/30 split of the PsySFA-Net paper, which ignores the release's splits; `"subject_kfold"` holds out every
+            tenth of the groups in turn.
+        val_fraction: Share of the training rows that becomes validation where the release has none.
+        seed: Seed of every random choice here.
+        fold: Which tenth is the test split, 0..9, for `"subject_kfold"`.
+
+    Raises:
+        UserError: The policy cannot be applied to these rows.
+    """
+    if not 0 < val_fraction <= 0.5:
+        raise UserError(f"data.val_fraction={val_fraction} is out of range: use a share above 0 and at most 0.5.")
+    if policy == "official":
+        return _official(frame, val_fraction, seed)
+    if policy == "paper_70_30":
+        return _random(frame, val_fraction, seed)
+    if policy == "subject_kfold":
+        return _kfold(frame, seed, fold)
+    raise UserError(f"data.split={policy!r} is unknown.")
+
+
+def _carve_from(names: np.ndarray, frame: pd.DataFrame, source: str, target: str, fraction: float, seed: int) -> None:
+    rows = np.flatnonzero(names == source)
+    labels, groups = frame["label"].to_numpy()[rows], frame["group"].to_numpy()[rows]
+    names[rows[carve(labels, groups, fraction, seed)]] = target
+
+
+def _official(frame: pd.DataFrame, val_fraction: float, seed: int) -> SplitPlan:
+    names = frame["split"].to_numpy(dtype=object).copy()
+    official = frame["official"].to_numpy(dtype=object)
+    names[names == ""] = "train"
+    share = f"{val_fraction:.0%} of the training rows, stratified, seed {seed}"
+
+    def told(split: str) -> str:
+        return "+".join(sorted(set(official[names == split]) - {""})) or split
+
+    split = "official"
+    if test_missing := not (names == "test").any():
+        _carve_from(names, frame, "train", "test", val_fraction, seed + 1)
+        split = "carved: the release has no labelled test split"
+    if val_missing := not (names == "val").any():
+        _carve_from(names, frame, "train", "val", val_fraction, seed)
+        split = split if test_missing else "official, validation carved from training"
+    return SplitPlan(
+        names=names,
+        split=split,
+        selection=f"carved: {share}" if val_missing else told("val"),
+        test=f"carved: {share}" if test_missing else told("test"),
+    )
+
+
+def _random(frame: pd.DataFrame, val_fraction: float, seed: int) -> SplitPlan:
+    names = np.full(len(frame), "train", dtype=object)
+    unrelated = frame.assign(group=np.arange(len(frame)))
+    _carve_from(names, unrelated, "train", "test", TEST_SHARE_OF_THE_PAPER, seed + 1)
+    _carve_from(names, unrelated, "train", "val", val_fraction, seed)
+    return SplitPlan(
+        names=names,
+        split="paper_70_30: random 70/30 over all rows, subjects and official splits ignored",
+        selection=f"carved: {val_fraction:.0%} of the 70 %, stratified, seed {seed}",
+        test=f"random 30 % of all rows, stratified, seed {seed + 1}",
+    )
+
+
+def _kfold(frame: pd.DataFrame, seed: int, fold: int) -> SplitPlan:
+    labels, groups = frame["label"].to_numpy(), frame["group"].to_numpy()
+    folds = min(FOLDS, len(np.unique(groups)))
+    if folds < 3:
+        raise UserError(f"data.split=subject_kfold needs at least 3 subjects, found {folds}.")
+    if not 0 <= fold < folds:
+        raise UserError(f"data.fold={fold} is out of range: this data has folds 0..{folds - 1}.")
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    parts = [rows for _, rows in splitter.split(np.zeros(len(labels)), labels, groups)]
+    names = np.full(len(frame), "train", dtype=object)
+    names[parts[(fold + 1) % folds]] = "val"
+    names[parts[fold]] = "test"
+    kind = "subject-disjoint" if len(np.unique(groups)) < len(groups) else "random, without subject ids,"
+    return SplitPlan(
+        names=names,
+        split=f"{kind} {folds}-fold, seed {seed}, fold {fold}",
+        selection=f"fold {(fold + 1) % folds}",
+        test=f"fold {fold}",
+    )

@@ -1,0 +1,194 @@
+"""Decoded images: packed once into a memory-mapped file, or decoded from the original files whenever they are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from filelock import FileLock
+from rich.progress import track
+
+from fer_lightning.data.samples import BadSample, ImageReader
+from fer_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
+
+STORE_VERSION = 1  # part of every cache key; raise it when `conform` changes what it writes
+_CHUNK = 256
+
+
+class Images(Protocol):
+    """Images of equal size by row number."""
+
+    def batch(self, rows: np.ndarray) -> np.ndarray:
+        """Returns uint8 `(len(rows), size, size, channels)`."""
+        ...
+
+
+def conform(image: np.ndarray, size: int, channels: int) -> np.ndarray:
+    """Brings an image to the size and number of channels of a store.
+
+    The centre square is kept, resized by area when it shrinks and bicubically when it grows.
+
+    Args:
+        image: uint8 `(H, W)` or `(H, W, 3)` RGB.
+        size: Side of the result in pixels.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        uint8 `(size, size, channels)`.
+    """
+    if image.ndim == 3 and channels == 1:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    elif image.ndim == 2 and channels == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    image = image[top : top + side, left : left + side]
+    if side != size:
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
+    return image.reshape(size, size, channels)
+
+
+@dataclass(frozen=True)
+class LazyImages:
+    """Decodes from the original files on every access, for datasets too large to pack."""
+
+    reader: ImageReader
+    size: int
+    channels: int
+
+    def batch(self, rows: np.ndarray) -> np.ndarray:
+        try:
+            return np.stack([conform(self.reader.read(int(row)), self.size, self.channels) for row in rows])
+        except BadSample as error:
+            raise UserError(f"{str(error).rstrip('.')}; mend it or leave such rows out with data.on_bad_sample=skip.") from None
+
+
+class PackedImages:
+    """A memory-mapped uint8 array of all images; pages are shared between processes and given back under pressure."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "images.npy"
+        self._images = np.load(self._path, mmap_mode="r")
+
+    def batch(self, rows: np.ndarray) -> np.ndarray:
+        return self._images[rows]
+
+    def __getstate__(self) -> dict[str, Path]:
+        # A pickled memmap is a full copy: worker processes open the file themselves.
+        return {"_path": self._path}
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        self._path = state["_path"]
+        self._images = np.load(self._path, mmap_mode="r")
+
+
+def cache_key(reader: ImageReader, ids: Iterable[str], size: int, channels: int) -> str:
+    """Names the cache folder of a store: equal exactly when the packed pixels would be equal."""
+    digest = hashlib.sha256()
+    for part in (reader.content_key(), reader.local_key(), str(size), str(channels), str(STORE_VERSION), *ids):
+        digest.update(part.encode() + b"\n")
+    return digest.hexdigest()[:20]
+
+
+def pack(reader: ImageReader, folder: Path, size: int, channels: int) -> tuple[PackedImages, dict[int, str]]:
+    """Opens the packed store in `folder`, building it first where it is missing.
+
+    Two processes may call this at once: one builds, the other waits. A kill leaves nothing that a later call would take
+    for a finished store.
+
+    Args:
+        reader: Decodes the rows.
+        folder: Where the store lives; its name must hold the `cache_key`.
+        size: Side of the images in pixels.
+        channels: 1 or 3.
+
+    Returns:
+        The store, and the message of every row that could not be decoded (its image is black).
+
+    Raises:
+        UserError: The disk has too little room.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            for stale in folder.parent.glob(f"{folder.name}.building-*"):
+                shutil.rmtree(stale)
+            building = folder.with_name(f"{folder.name}.building-{os.getpid()}")
+            _build(reader, building, size, channels)
+            building.rename(folder)
+    bad = json.loads((folder / "bad.json").read_text())
+    return PackedImages(folder), {int(row): message for row, message in bad.items()}
+
+
+def _build(reader: ImageReader, folder: Path, size: int, channels: int) -> None:
+    count = len(reader)
+    needed = count * size * size * channels
+    free = shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise UserError(
+            f"Packing {count} images needs {needed / 1e9:.1f} GB in {folder.parent} and only {free / 1e9:.1f} GB are free: "
+            "point data.cache_dir at another disk or decode while training with data.store=files."
+        )
+    folder.mkdir()
+    shape = (count, size, size, channels)
+    images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+    bad: dict[int, str] = {}
+    for start, chunk, messages in _decoded(reader, size, channels):
+        images[start : start + len(chunk)] = chunk
+        bad.update(messages)
+    images.flush()
+    (folder / "bad.json").write_text(json.dumps(bad))
+
+
+def find_undecodable(reader: ImageReader, cache: Path) -> dict[int, str]:
+    """Decodes every row once and remembers which cannot be; for `data.store=files` with `data.on_bad_sample=skip`.
+
+    Args:
+        reader: Decodes the rows.
+        cache: JSON file that remembers the answer.
+    """
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{cache}.lock"):
+        if not cache.exists():
+            bad: dict[int, str] = {}
+            for _, _, messages in _decoded(reader, 1, 1):
+                bad.update(messages)
+            temporary = cache.with_suffix(".tmp")
+            temporary.write_text(json.dumps(bad))
+            temporary.replace(cache)
+        return {int(row): message for row, message in json.loads(cache.read_text()).items()}
+
+
+def _decoded(reader: ImageReader, size: int, channels: int) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
+    """Yields (first row, images, messages of bad rows) chunk by chunk, decoded in parallel threads."""
+
+    def decode(start: int) -> tuple[int, np.ndarray, dict[int, str]]:
+        stop = min(start + _CHUNK, len(reader))
+        images = np.zeros((stop - start, size, size, channels), np.uint8)
+        messages = {}
+        for row in range(start, stop):
+            try:
+                images[row - start] = conform(reader.read(row), size, channels)
+            except BadSample as error:
+                messages[row] = str(error)
+        return start, images, messages
+
+    starts = range(0, len(reader), _CHUNK)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) as pool:
+        # Chunks are handed out a few at a time, so that decoded images never pile up before they are written.
+        window = 8
+        for block in track(range(0, len(starts), window), description="Decoding images", transient=True):
+            yield from pool.map(decode, starts[block : block + window])

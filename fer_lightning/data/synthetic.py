@@ -1,0 +1,140 @@
+"""The embedded data set: drawn faces, so that everything runs and can be checked without a download."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.data.faces.drawing import DRAWING_VERSION, draw_face
+from fer_lightning.data.faces.parameters import FaceParameters
+from fer_lightning.data.faces.sampling import SAMPLING_VERSION, sample_face
+from fer_lightning.data.labels import EIGHT, SEVEN, LabelSet
+from fer_lightning.data.samples import Samples
+from fer_lightning.errors import UserError
+
+DRAWN_SIDE = 96
+TRAIN_SHARE, VAL_SHARE = 0.7, 0.1
+
+
+@dataclass(frozen=True)
+class DrawnFaces:
+    """Faces that are drawn when they are read.
+
+    Every person shows every expression once, in the order of the classes.
+
+    Attributes:
+        seed: Seed of people and pictures.
+        size: Number of pictures.
+        classes: Canonical class names.
+        difficulty: 0 a passport photograph, 1 a snapshot in the wild; see `sample_face`.
+    """
+
+    seed: int
+    size: int
+    classes: tuple[str, ...]
+    difficulty: float
+
+    def __len__(self) -> int:
+        return self.size
+
+    def parameters(self, position: int) -> FaceParameters:
+        """What picture `position` shows."""
+        person, label = divmod(position, len(self.classes))
+        return sample_face(self.seed, position, person, self.classes[label], self.classes, self.difficulty)
+
+    def read(self, position: int) -> np.ndarray:
+        return draw_face(self.parameters(position), DRAWN_SIDE)
+
+    def content_key(self) -> str:
+        versions = f"drawing {DRAWING_VERSION}, sampling {SAMPLING_VERSION}, {DRAWN_SIDE} pixels"
+        told = f"{versions}: {self.seed} {self.size} {','.join(self.classes)} {self.difficulty!r}"
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def local_key(self) -> str:
+        return self.content_key()
+
+
+@dataclass(kw_only=True, eq=False)
+class Synthetic(ExpressionDataModule):
+    """Drawn faces; `root` is not used.
+
+    Attributes:
+        classes: 7 expressions, or 8 with contempt.
+        size: Number of pictures in all splits together.
+        difficulty: 0 easy to 1 hard.
+        face_seed: Seed of the pictures; not the seed of the run, so that all runs share one data set.
+    """
+
+    name: ClassVar[str] = "synthetic"
+    policies: ClassVar[tuple[str, ...]] = ("official", "paper_70_30", "subject_kfold")
+
+    classes: int
+    size: int
+    difficulty: float
+    face_seed: int
+
+    def scan(self) -> Samples:
+        """Lays out people and splits; nothing is drawn yet.
+
+        Raises:
+            UserError: An option is out of range.
+        """
+        reader, labels = self._reader(), self._labels()
+        positions = np.arange(self.size)
+        people = positions // len(labels)
+        splits = _split_of(people, int(people[-1]) + 1)
+        frame = pd.DataFrame(
+            {
+                "id": [f"face{position:06d}" for position in positions],
+                "label": positions % len(labels),
+                "official": splits,
+                "split": splits,
+                "group": [f"person{person:05d}" for person in people],
+            }
+        )
+        return Samples(
+            frame=frame,
+            reader=reader,
+            label_set=labels,
+            release=f"drawn faces, version {DRAWING_VERSION}.{SAMPLING_VERSION}, seed {self.face_seed}, "
+            f"difficulty {self.difficulty:g}",
+        )
+
+    def parameters(self) -> pd.DataFrame:
+        """What every picture shows, for studies of robustness.
+
+        Returns:
+            One row a picture: `id`, `group`, `official` (the split), then the fields of `FaceParameters.to_row`.
+        """
+        samples = self.scan()
+        reader = self._reader()
+        rows = pd.DataFrame([reader.parameters(position).to_row() for position in range(self.size)])
+        return pd.concat([samples.frame[["id", "group", "official"]], rows], axis=1)
+
+    def _labels(self) -> LabelSet:
+        if self.classes not in (7, 8):
+            raise UserError(f"data.classes={self.classes} is not available for synthetic: use 7, or 8 with contempt.")
+        return SEVEN if self.classes == 7 else EIGHT
+
+    def _reader(self) -> DrawnFaces:
+        labels = self._labels()
+        if not 0 <= self.difficulty <= 1:
+            raise UserError(f"data.difficulty={self.difficulty} is out of range: use 0 (easy) to 1 (hard).")
+        if self.size < 10 * len(labels):
+            raise UserError(
+                f"data.size={self.size} is too small for ten people with {len(labels)} expressions each: "
+                f"use at least {10 * len(labels)}."
+            )
+        return DrawnFaces(self.face_seed, self.size, labels.classes, float(self.difficulty))
+
+
+def _split_of(people: np.ndarray, count: int) -> np.ndarray:
+    """Split of each picture; whole people, so that nobody is both trained and tested on."""
+    train_end = round(TRAIN_SHARE * count)
+    val_end = train_end + round(VAL_SHARE * count)
+    return np.select([people < train_end, people < val_end], ["train", "val"], "test").astype(object)

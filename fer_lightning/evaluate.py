@@ -1,0 +1,79 @@
+"""`fer evaluate`: score a checkpoint on any dataset, by class name."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from fer_lightning.composition import build, build_loggers, build_trainer, limit_threads
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.data.samples import SPLITS
+from fer_lightning.errors import UserError
+from fer_lightning.training.checkpoint import TrainedNet, load_net
+from fer_lightning.training.inference import Inference
+from fer_lightning.training.label_sets import share_classes
+from fer_lightning.training.record import RunRecord, describe_commit, describe_hardware, describe_software
+from fer_lightning.training.scoring import predict_split, score
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> float:
+    """Evaluates one checkpoint as configured.
+
+    Args:
+        cfg: Composed from `conf/evaluate.yaml`.
+
+    Returns:
+        The accuracy.
+    """
+    if cfg.checkpoint is None:
+        raise UserError("checkpoint=... is missing: give a .ckpt file or the folder of a finished run.")
+    if cfg.split not in SPLITS:
+        raise UserError(f"split={cfg.split} is unknown: use one of {', '.join(SPLITS)}.")
+    limit_threads(cfg)
+    trained = load_net(Path(cfg.checkpoint))
+    datamodule = _data_for(cfg, trained)
+    trainer = build_trainer(cfg, [], build_loggers(cfg))
+    inference = Inference(trained.net, cfg.channels_last, cfg.flip)
+    predicted = predict_split(trainer, inference, datamodule, cfg.split, trained.classes)
+    shared = share_classes(predicted, trained.classes, datamodule.label_set.classes)
+    for name, count in shared.left_out.items():
+        log.warning("%d images of class %s are left out: the network does not know it.", count, name)
+    if shared.never_right:
+        log.warning("The data has no %s: the network chooses among the other classes.", ", ".join(shared.never_right))
+    scores = score(shared.table, shared.classes)
+    metrics = {
+        "protocol": replace(datamodule.protocol, classes=shared.classes).to_dict(),
+        "trained_under": trained.description["protocol"],
+        "checkpoint": str(cfg.checkpoint),
+        "model": type(trained.net).__name__,
+        "flip": cfg.flip,
+        "left_out": shared.left_out,
+        "never_right": list(shared.never_right),
+        "splits": {cfg.split: scores},
+        "versions": describe_software(),
+        "commit": describe_commit(),
+        "hardware": describe_hardware(trainer.strategy.root_device, trainer.precision),
+    }
+    if trainer.is_global_zero:
+        RunRecord(metrics, shared.table, pd.DataFrame({"epoch": []})).write(Path(cfg.output_dir))
+    return float(scores["accuracy"])  # type: ignore[arg-type]
+
+
+def _data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
+    """The data of the config, or the one of the training run, in the network's own preprocessing."""
+    node = cfg.data if cfg.data is not None else OmegaConf.create(trained.description["data"])
+    datamodule: ExpressionDataModule = build(node, **trained.description["preprocessing"])
+    datamodule.setup()
+    own = trained.description["protocol"]
+    if datamodule.protocol.dataset == own["dataset"] and datamodule.protocol.fingerprint != own["fingerprint"]:
+        log.warning(
+            "The network was trained on another split or copy of %s: rows it has seen may be among those scored here.",
+            own["dataset"],
+        )
+    return datamodule

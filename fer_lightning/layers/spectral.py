@@ -1,0 +1,127 @@
+"""Spectral block of PsySFA-Net (section 3.2, eq. 2): a band of DCT coefficients, seen as an image.
+
+Paper: PsySFA-Net, IIETA 2026, section 3.2 and Table 7.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from fer_lightning.errors import UserError
+from fer_lightning.layers.conv import ConvReLU
+
+BANDS = {
+    "low": ("low",),
+    "mid": ("mid",),
+    "high": ("high",),
+    "low_mid": ("low", "mid"),
+    "all": ("low", "mid", "high"),
+}
+
+
+def dct_matrix(size: int) -> Tensor:
+    """Orthonormal DCT-II as a matrix D, so that `D @ image @ D.T` is eq. 2 and `D.T @ coefficients @ D` undoes it.
+
+    Args:
+        size: Number of samples N.
+
+    Returns:
+        (N, N) in float32; row u holds `alpha_u * cos(pi * u * (2 * x + 1) / (2 * N))`.
+    """
+    position = torch.arange(size, dtype=torch.float64)
+    matrix = torch.cos(math.pi * position[:, None] * (2 * position[None, :] + 1) / (2 * size)) * math.sqrt(2 / size)
+    matrix[0] = math.sqrt(1 / size)
+    return matrix.float()
+
+
+def band_mask(size: int, band: str, edges: tuple[float, float]) -> Tensor:
+    """Which coefficients belong to a band.
+
+    The frequency of coefficient (u, v) is `(u + v) / (2 * N)`, its anti-diagonal in the zigzag of JPEG: 0 for the
+    constant, nearly 1 for the finest checkerboard. Low is below the first edge, high starts at the second.
+
+    Args:
+        size: Number of coefficients N along a side.
+        band: `"low"`, `"mid"`, `"high"`, `"low_mid"` or `"all"`.
+        edges: Where mid begins and where it ends.
+
+    Returns:
+        (N, N) of zeros and ones.
+
+    Raises:
+        UserError: Unknown band, or edges out of order.
+    """
+    if band not in BANDS:
+        raise UserError(f"model.band is {band!r}; use one of {', '.join(BANDS)}.")
+    first, second = edges
+    if not 0 < first < second < 1:
+        raise UserError(f"model.band_edges is {list(edges)}; give two rising numbers between 0 and 1.")
+    index = torch.arange(size)
+    frequency = (index[:, None] + index[None, :]) / (2 * size)
+    parts = {"low": frequency < first, "mid": (frequency >= first) & (frequency < second), "high": frequency >= second}
+    return sum((parts[part].float() for part in BANDS[band]), torch.zeros(size, size))
+
+
+class BandPass(nn.Module):
+    """DCT, band mask, inverse DCT.
+
+    Args:
+        image_size: Side N of the square image.
+        band: See `band_mask`.
+        edges: See `band_mask`.
+
+    Shape:
+        (B, C, N, N) to (B, C, N, N).
+    """
+
+    transform: Tensor
+    mask: Tensor
+
+    def __init__(self, image_size: int, band: str, edges: tuple[float, float]) -> None:
+        super().__init__()
+        self.register_buffer("transform", dct_matrix(image_size), persistent=False)
+        self.register_buffer("mask", band_mask(image_size, band, edges), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        # bf16 keeps 8 bits: the large constant coefficient would drown the small ones when it is taken out again.
+        with torch.autocast(image.device.type, enabled=False):
+            coefficients = self.transform @ image.float() @ self.transform.T
+            return self.transform.T @ (coefficients * self.mask) @ self.transform
+
+
+class SpectralBlock(nn.Module):
+    """Band-passed image, then a learned 3x3 convolution and ReLU.
+
+    Args:
+        in_channels: Channels C of the image.
+        num_filters: Channels F of the feature map.
+        image_size: Side N of the square image.
+        band: See `band_mask`.
+        edges: See `band_mask`.
+        stride: Stride of the convolution.
+        normalization: `"batch"` or `"none"`, see `ConvReLU`.
+
+    Shape:
+        (B, C, N, N) to (B, F, N / stride, N / stride).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_filters: int,
+        *,
+        image_size: int,
+        band: str,
+        edges: tuple[float, float],
+        stride: int,
+        normalization: str,
+    ) -> None:
+        super().__init__()
+        self.band_pass = BandPass(image_size, band, edges)
+        self.features = ConvReLU(in_channels, num_filters, 3, stride=stride, normalization=normalization)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.features(self.band_pass(image))

@@ -1,0 +1,46 @@
+"""Cross-entropy for class indices and label distributions, with smoothing and class weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CrossEntropy(nn.Module):
+    """Cross-entropy of softmax(logits).
+
+    Args:
+        class_counts: Training images of each class, `(K,)`.
+        label_smoothing: Share of the target that is spread evenly over all classes, 0..1.
+        class_weights: `"none"`, or `"inverse"` to weigh each class by its inverse frequency (mean weight over the training
+            images is 1).
+
+    Raises:
+        ValueError: `class_weights` is neither word.
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, class_counts: Sequence[int], label_smoothing: float, class_weights: str) -> None:
+        super().__init__()
+        if class_weights not in ("none", "inverse"):
+            raise ValueError(f"loss.class_weights={class_weights!r} is unknown: use none or inverse")
+        counts = torch.tensor(class_counts, dtype=torch.float32)
+        weight = counts.sum() / (len(counts) * counts) if class_weights == "inverse" else None
+        self.register_buffer("weight", weight, persistent=False)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean loss of a batch.
+
+        Args:
+            logits: `(B, K)`.
+            target: Class indices `(B,)` or label distributions `(B, K)`.
+
+        Returns:
+            Scalar, in nats.
+        """
+        return F.cross_entropy(logits.float(), target, weight=self.weight, label_smoothing=self.label_smoothing)

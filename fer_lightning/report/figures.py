@@ -1,0 +1,58 @@
+"""The figures of a run, and how they reach the disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fer_lightning.report.class_curves import draw_precision_recall, draw_roc
+from fer_lightning.report.confusion import draw_confusion
+from fer_lightning.report.reliability import draw_reliability
+
+
+def draw_predictions(
+    targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], split: str
+) -> dict[str, Figure]:
+    """Draws everything that predictions alone can show.
+
+    Args:
+        targets: Class indices `(N,)`.
+        probabilities: `(N, K)`.
+        classes: The K class names.
+        split: What was predicted.
+
+    Returns:
+        Figures by file name without ending: `confusion_<split>`, `roc_<split>`, `precision_recall_<split>` and
+        `reliability_<split>`.
+    """
+    return {
+        f"confusion_{split}": draw_confusion(targets, probabilities, classes, split),
+        f"roc_{split}": draw_roc(targets, probabilities, classes, split),
+        f"precision_recall_{split}": draw_precision_recall(targets, probabilities, classes, split),
+        f"reliability_{split}": draw_reliability(targets, probabilities, split),
+    }
+
+
+def save_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
+    """Writes every figure as `<folder>/<name>.png`; a file that is there is whole.
+
+    Args:
+        folder: Made if it is not there.
+        figures: Figures by file name without ending.
+
+    Returns:
+        The files, in the order of `figures`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in figures.items():
+        path = folder / f"{name}.png"
+        unfinished = folder / f".{name}.{os.getpid()}.tmp"
+        figure.savefig(unfinished, format="png", dpi=150)
+        os.replace(unfinished, path)
+        paths.append(path)
+    return paths

@@ -1,0 +1,105 @@
+"""The one LightningModule: any network, any loss, one procedure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from fer_lightning.training.metrics import build_metrics
+from fer_lightning.training.mixing import Mixing
+
+OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
+
+
+class ExpressionClassifier(pl.LightningModule):
+    """Trains a network on expressions.
+
+    Args:
+        net: Maps images `(B, C, H, W)` to logits `(B, K)`.
+        loss: Maps logits and targets to a scalar.
+        num_classes: K.
+        optimizer: Builds the optimizer from parameter groups.
+        scheduler: Builds the learning-rate schedule from the optimizer and the number of steps; None keeps it constant.
+        mixing: Mixes training batches; None leaves them.
+        channels_last: Keep activations with the channels innermost, which is what fast convolutions want.
+        description: Plain values that travel in the checkpoint and from which `load_classifier` rebuilds the network:
+            its config, the class names, the protocol, the preprocessing.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: nn.Module,
+        num_classes: int,
+        optimizer: OptimizerFactory,
+        scheduler: Callable[[Optimizer, int, int], LRScheduler] | None,
+        mixing: Mixing | None,
+        channels_last: bool,
+        description: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last) if channels_last else net
+        self.loss = loss
+        self.mixing = mixing
+        self.description = description
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.val_metrics = build_metrics(num_classes).clone(prefix="val/")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits `(B, K)` of images `(B, C, H, W)`."""
+        return self.net(image.contiguous(memory_format=self._memory_format))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        image, target = batch
+        mixed_image, mixed_target = self.mixing(image, target) if self.mixing else (image, target)
+        logits = self(mixed_image)
+        loss = self.loss(logits, mixed_target)
+        accuracy = (logits.detach().argmax(dim=1) == _hard(mixed_target)).float().mean()
+        values = {"train/loss": loss, "train/accuracy": accuracy}
+        self.log_dict(values, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(image))
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        image, target = batch
+        logits = self(image)
+        loss = nn.functional.cross_entropy(logits.float(), target)
+        self.val_metrics.update(logits.float().softmax(dim=1), _hard(target))
+        self.log("val/loss", loss, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(image))
+
+    def on_validation_epoch_end(self) -> None:
+        values = self.val_metrics.compute()
+        self.val_metrics.reset()
+        self.log_dict({name: value for name, value in values.items() if name != "val/accuracy"})
+        self.log("val/accuracy", values["val/accuracy"], prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self._optimizer(list(self._parameter_groups()))
+        if self._scheduler is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self._scheduler(optimizer, steps, max(1, steps // max(1, self.trainer.max_epochs or 1)))
+        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _parameter_groups(self) -> Iterator[dict[str, Any]]:
+        """Weights, and apart from them biases and norms, which weight decay would only harm."""
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        yield {"params": [parameter for parameter in trainable if parameter.ndim > 1]}
+        if plain := [parameter for parameter in trainable if parameter.ndim <= 1]:
+            yield {"params": plain, "weight_decay": 0.0}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["description"] = dict(self.description)
+
+
+def _hard(target: Tensor) -> Tensor:
+    return target if target.ndim == 1 else target.argmax(dim=1)

@@ -1,0 +1,58 @@
+"""The course of a training: every metric of every epoch, and how long it took."""
+
+from __future__ import annotations
+
+import logging
+from time import perf_counter
+from typing import Any
+
+import pytorch_lightning as pl
+
+log = logging.getLogger(__name__)
+
+
+class History(pl.Callback):
+    """Collects one row of scalars per epoch; the rows travel in the checkpoint, so that a continued run has them all.
+
+    Attributes:
+        rows: One dict per finished epoch with `epoch` (from 1), `lr`, `train_seconds` (without validation), `images`
+            (training images of the epoch, all processes together) and every metric logged in it.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._seconds = 0.0
+        self._since = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._seconds = 0.0
+        self._since = perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._seconds += perf_counter() - self._since
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since = perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loader = trainer.train_dataloader
+        images = min(len(loader.batch_sampler.indices), trainer.num_training_batches * loader.batch_sampler.batch_size)
+        row = {
+            "epoch": float(trainer.current_epoch + 1),
+            "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "train_seconds": self._seconds,
+            "images": float(images * trainer.world_size),
+        }
+        row.update({name: float(value) for name, value in sorted(trainer.callback_metrics.items())})
+        self.rows.append(row)
+        told = ", ".join(f"{name} {row[name]:.4f}" for name in _TOLD if name in row)
+        log.info("epoch %d/%s: %s", row["epoch"], trainer.max_epochs, told)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+
+_TOLD = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")

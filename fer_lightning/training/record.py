@@ -1,0 +1,102 @@
+"""The run record: everything that later tables, figures and tests are computed from."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from fer_lightning.errors import UserError
+
+_PACKAGES = ("fer_lightning", "torch", "pytorch-lightning", "torchmetrics", "timm", "albumentations", "numpy")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a finished run leaves in its folder.
+
+    Attributes:
+        metrics: Protocol, versions, commit, hardware, seed, scores per split, timing; plain JSON values.
+        predictions: Columns `id`, `split`, `target`, `prob_<class>`.
+        history: One row per epoch.
+    """
+
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+    history: pd.DataFrame
+
+    def write(self, folder: Path) -> None:
+        """Writes the record; `metrics.json` comes last, so its presence says that the record is whole."""
+        write_atomically(folder / "predictions.parquet", lambda path: self.predictions.to_parquet(path, index=False))
+        write_atomically(folder / "history.csv", lambda path: self.history.to_csv(path, index=False))
+        text = json.dumps(self.metrics, indent=2) + "\n"
+        write_atomically(folder / "metrics.json", lambda path: path.write_text(text))
+
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord:
+        """Reads the record of a finished run.
+
+        Raises:
+            UserError: The folder holds no finished run.
+        """
+        if not (folder / "metrics.json").is_file():
+            raise UserError(f"{folder} holds no finished run: metrics.json is missing.")
+        return cls(
+            metrics=json.loads((folder / "metrics.json").read_text()),
+            predictions=pd.read_parquet(folder / "predictions.parquet"),
+            history=pd.read_csv(folder / "history.csv"),
+        )
+
+
+def write_atomically(path: Path, write: Any) -> None:
+    """Lets `write` fill a temporary file beside `path`, then renames it, so that no reader ever sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    write(temporary)
+    temporary.replace(path)
+
+
+def describe_software() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def describe_commit() -> str:
+    """Commit of the code that runs, with `-dirty` where it was changed; `"unknown"` outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def describe_hardware(device: torch.device, precision: str) -> dict[str, Any]:
+    """Processor, threads and accelerator of a run."""
+    hardware: Mapping[str, Any] = {
+        "device": device.type,
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "platform": platform.platform(),
+    }
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    return {**hardware, **gpu}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,31 @@
+"""Learning-rate schedules as functions of the optimizer, the number of steps and the steps per epoch."""
+
+from __future__ import annotations
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau, SequentialLR
+
+
+def warmup_cosine(
+    optimizer: Optimizer, steps: int, steps_per_epoch: int, warmup_epochs: float, final_share: float
+) -> SequentialLR:
+    """Rises linearly over `warmup_epochs`, then falls along a half cosine to `final_share` of the learning rate."""
+    warmup = min(max(1, round(warmup_epochs * steps_per_epoch)), max(1, steps - 1))
+    peak = optimizer.param_groups[0]["lr"]
+    rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+    fall = CosineAnnealingLR(optimizer, T_max=max(1, steps - warmup), eta_min=final_share * peak)
+    return SequentialLR(optimizer, [rise, fall], milestones=[warmup])
+
+
+def one_cycle(optimizer: Optimizer, steps: int, steps_per_epoch: int, rise_share: float) -> OneCycleLR:
+    """One cycle (Smith 2018) whose peak is the optimizer's learning rate, reached after `rise_share` of the steps."""
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    # Momentum stays as it is: cycling it helps SGD and changes what Adam's betas mean.
+    return OneCycleLR(optimizer, max_lr=peaks, total_steps=steps, pct_start=rise_share, cycle_momentum=False)
+
+
+def plateau(
+    optimizer: Optimizer, steps: int, steps_per_epoch: int, factor: float, patience: int
+) -> ReduceLROnPlateau:
+    """Multiplies the learning rate by `factor` when the validation loss has not fallen for `patience` epochs."""
+    return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)

@@ -1,0 +1,80 @@
+"""Predictions of a split as a table, and the scores of such a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.evaluation.statistics import accuracy_interval
+from fer_lightning.training.inference import Inference
+from fer_lightning.training.metrics import build_metrics, per_class_scores
+
+PREFIX = "prob_"
+
+
+def predict_split(
+    trainer: pl.Trainer, inference: Inference, datamodule: ExpressionDataModule, split: str, classes: Sequence[str]
+) -> pd.DataFrame:
+    """Predicts every row of a split, over all processes of the trainer.
+
+    Args:
+        trainer: Runs the prediction.
+        inference: The network.
+        datamodule: Where the split lies.
+        split: `"train"`, `"val"` or `"test"`.
+        classes: The K class names of the network.
+
+    Returns:
+        The columns `id`, `split`, `target` (in the label set of the data) and `prob_<class>`, in the order of the data.
+    """
+    loader = datamodule.eval_dataloader(split)
+    batches = trainer.predict(inference, loader)
+    assert batches is not None
+    probabilities = torch.cat([batch[0] for batch in batches]).cpu().numpy()
+    targets = torch.cat([batch[1] for batch in batches]).cpu().numpy()
+    targets = targets if targets.ndim == 1 else targets.argmax(axis=1)
+    positions = loader.batch_sampler.indices  # type: ignore[union-attr]
+    if trainer.world_size > 1:
+        parts: list[tuple[np.ndarray, ...]] = [()] * trainer.world_size
+        torch.distributed.all_gather_object(parts, (positions, probabilities, targets))
+        positions, probabilities, targets = (np.concatenate(part) for part in zip(*parts))
+    order = np.argsort(positions)
+    table = pd.DataFrame({"id": datamodule.ids(split)[positions[order]], "split": split, "target": targets[order]})
+    columns = [PREFIX + name for name in classes]
+    return pd.concat([table, pd.DataFrame(probabilities[order], columns=columns)], axis=1)
+
+
+def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, object]:
+    """Scores the predictions of one split.
+
+    Args:
+        predictions: Columns `target` and `prob_<class>`.
+        classes: The K class names.
+
+    Returns:
+        `n`, every metric of `build_metrics`, `loss` (mean negative log-likelihood in nats), the 95 % Wilson interval
+        `accuracy_low`, `accuracy_high`, and `per_class`.
+    """
+    probabilities = torch.from_numpy(predictions[[PREFIX + name for name in classes]].to_numpy(np.float32))
+    target = torch.from_numpy(predictions["target"].to_numpy(np.int64))
+    values = {name: float(value) for name, value in build_metrics(len(classes))(probabilities, target).items()}
+    low, high = accuracy_interval(int((probabilities.argmax(dim=1) == target).sum()), len(target))
+    return {
+        "n": len(target),
+        **values,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "loss": _negative_log_likelihood(probabilities, target),
+        "per_class": per_class_scores(probabilities, target, classes),
+    }
+
+
+def _negative_log_likelihood(probabilities: Tensor, target: Tensor) -> float:
+    of_target = probabilities.gather(1, target[:, None]).clamp_min(1e-12)
+    return float(-of_target.log().mean())

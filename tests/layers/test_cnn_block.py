@@ -1,0 +1,34 @@
+import torch
+import torch.nn.functional as F
+
+from fer_lightning.layers.cnn_block import CNNBlock
+
+
+def test_stages_are_convolutions_with_relu_then_max_pooling():
+    torch.manual_seed(0)
+    block = CNNBlock(3, (4, 8), (1, 2), stride=1, normalization="none")
+    image = torch.randn(2, 3, 12, 12)
+    expected = image
+    for layer, last in zip(block.layers, (True, False, True), strict=True):
+        expected = F.relu(F.conv2d(expected, layer.conv.weight, layer.conv.bias, padding=1))  # eq. 7
+        expected = F.max_pool2d(expected, 2) if last else expected
+
+    torch.testing.assert_close(block(image), expected)
+
+
+def test_stride_is_that_of_the_first_convolution():
+    block = CNNBlock(3, (4, 8), (2, 1), stride=2, normalization="batch")
+
+    assert [layer.conv.stride for layer in block.layers] == [(2, 2), (1, 1), (1, 1)]
+    assert block(torch.randn(2, 3, 16, 16)).shape == (2, 8, 2, 2)
+
+
+def test_last_map_is_the_map_before_pooling_and_relu():
+    for normalization in ("batch", "none"):
+        block = CNNBlock(3, (4, 8), (1, 1), stride=1, normalization=normalization).eval()
+        seen = []
+        block.last_map.register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(output.clone()))
+        features = block(torch.randn(1, 3, 16, 16))
+
+        assert seen[0].shape == (1, 8, 8, 8)
+        assert torch.equal(features, F.relu(F.max_pool2d(seen[0], 2)))

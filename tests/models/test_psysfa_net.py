@@ -1,0 +1,169 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fer_lightning.errors import UserError
+from fer_lightning.models.psysfa_net import PsySFANet
+
+SMALL = {
+    "num_classes": 7,
+    "in_channels": 1,
+    "image_size": 48,
+    "num_filters": 8,
+    "fractal": True,
+    "spectral": True,
+    "attention": True,
+    "texture": "diagonal",
+    "band": "mid",
+    "band_edges": (0.1, 0.5),
+    "attention_kernel": 7,
+    "stride": 2,
+    "fusion": "attention",
+    "fusion_grid": 3,
+    "fusion_dim": 32,
+    "fusion_heads": 2,
+    "widths": (16, 32, 32),
+    "depths": (1, 1, 1),
+    "normalization": "batch",
+    "suppression": True,
+    "head_grid": 3,
+    "embed_dim": 64,
+    "dropout": 0.0,
+}
+BACKBONE = {"fractal": False, "spectral": False, "attention": False, "suppression": False}
+
+
+def make(**changes):
+    torch.manual_seed(0)
+    return PsySFANet(**{**SMALL, **changes})
+
+
+@pytest.mark.parametrize("image_size", [48, 64, 96, 112, 224])
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_every_size_runs_forward_and_backward(image_size, in_channels):
+    net = make(image_size=image_size, in_channels=in_channels)
+    image = torch.randn(2, in_channels, image_size, image_size).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net(image)
+        loss = F.cross_entropy(logits, torch.tensor([0, 1]))
+    loss.backward()
+
+    assert logits.shape == (2, 7)
+    missing = [name for name, parameter in net.named_parameters() if parameter.grad is None]
+    assert missing == []
+
+
+@pytest.mark.parametrize("changes", [{}, BACKBONE, {"fusion": "concat"}, {"stride": 1}, {"normalization": "none"}])
+def test_features_are_the_embedding_that_the_logits_come_from(changes):
+    net = make(**changes).eval()
+    image = torch.randn(2, 1, 48, 48)
+    embedding = net.forward_features(image)
+
+    assert embedding.shape == (2, 64)
+    assert torch.equal(net(image), net.classify(embedding))
+
+
+def signature(net):
+    """Names and shapes of the parameters."""
+    return {name: tuple(parameter.shape) for name, parameter in net.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fractal": False},
+        {"spectral": False},
+        {"attention": False},
+        {"fusion": "concat"},
+        {"suppression": False},
+        {"normalization": "none"},
+        {"attention_kernel": 3},
+        {"num_filters": 12},
+        {"fusion_grid": 4},
+        {"texture": "lbp"},
+        {"texture": "gabor"},
+        {"texture": "gabor_cnn"},
+        BACKBONE,
+    ],
+)
+def test_switch_changes_what_is_learned(changes):
+    assert signature(make(**changes)) != signature(make())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"texture": "lbp_cnn"}, *({"band": band} for band in ("low", "high", "low_mid", "all"))]
+)
+def test_switch_changes_what_is_computed_from_the_same_weights(changes):
+    net, other = make().eval(), make(**changes).eval()
+    other.load_state_dict(net.state_dict())
+    image = torch.randn(2, 1, 48, 48)
+
+    assert not torch.allclose(net(image), other(image), atol=1e-4)
+
+
+def test_switched_off_blocks_leave_nothing_behind():
+    names = list(signature(make(**BACKBONE)))
+
+    assert {name.split(".")[0] for name in names} == {"cnn", "embed", "classify"}
+    assert make(**BACKBONE).cnn.layers[0].conv.in_channels == 1
+
+
+def test_every_variant_gives_the_cnn_block_the_same_resolution():
+    image = torch.randn(1, 1, 48, 48)
+
+    assert make().cnn(make().fused(image)).shape == make(**BACKBONE).cnn(image).shape == (1, 32, 3, 3)
+
+
+def test_concatenation_is_the_fusion_without_what_attention_adds():
+    net, concat = make().eval(), make(fusion="concat").eval()
+    for restore in net.fusion.from_common:
+        torch.nn.init.zeros_(restore.weight)
+        torch.nn.init.zeros_(restore.bias)
+    concat.load_state_dict({key: value for key, value in net.state_dict().items() if not key.startswith("fusion.")})
+    image = torch.randn(2, 1, 48, 48)
+
+    torch.testing.assert_close(net(image), concat(image))
+
+
+def test_fusion_attention_covers_the_tokens_of_all_blocks():
+    weights = make().fusion_attention(torch.randn(2, 1, 48, 48))
+
+    assert weights.shape == (2, 2, 27, 27)
+    with pytest.raises(UserError, match="model.fusion=attention"):
+        make(fusion="concat").fusion_attention(torch.randn(2, 1, 48, 48))
+
+
+def test_gradcam_layer_is_on_the_way_to_the_logits():
+    net = make()
+    seen = []
+    net.gradcam_layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    logits = net(torch.randn(2, 1, 48, 48))
+    (gradient,) = torch.autograd.grad(logits[:, 3].sum(), seen[0])
+
+    assert gradient.shape == (2, 32, 6, 6)
+    assert gradient.abs().sum() > 0
+
+
+def test_it_overfits_32_random_images():
+    net = make()
+    image, target = torch.randn(32, 1, 48, 48), torch.arange(32) % 7
+    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        F.cross_entropy(net(image), target).backward()
+        optimizer.step()
+
+    assert (net(image).argmax(1) == target).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fusion": "sum"}, "model.fusion is 'sum'"),
+        ({"image_size": 8}, "data.image_size is 8.*use 16 or more"),
+        ({"widths": (16, 32), "depths": (1,)}, "model.widths.*model.depths"),
+    ],
+)
+def test_bad_options_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        make(**changes)

@@ -80,9 +80,9 @@ def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionData
     )
 
 
-def build_loggers(cfg: DictConfig) -> list[Logger]:
-    """Every logger of the config, in its order."""
-    return [build(node) for node in cfg.logger.values() if node] if cfg.get("logger") else []
+def build_each(nodes: DictConfig | None) -> list[Any]:
+    """The loggers or callbacks of a config, in its order; none where no choice was made."""
+    return [build(node) for node in nodes.values() if node] if nodes else []
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], loggers: list[Logger]) -> pl.Trainer:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from fer_lightning.composition import build, build_loggers, build_trainer, limit_threads
+from fer_lightning.composition import build, build_each, build_trainer, limit_threads
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.errors import UserError
@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> float:
     limit_threads(cfg)
     trained = load_net(Path(cfg.checkpoint))
     datamodule = _data_for(cfg, trained)
-    trainer = build_trainer(cfg, [], build_loggers(cfg))
+    trainer = build_trainer(cfg, [], build_each(cfg.get("logger")))
     inference = Inference(trained.net, cfg.channels_last, cfg.flip)
     predicted = predict_split(trainer, inference, datamodule, cfg.split, trained.classes)
     shared = share_classes(predicted, trained.classes, datamodule.label_set.classes)

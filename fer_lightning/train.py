@@ -18,10 +18,9 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from fer_lightning.composition import (
-    build,
     build_classifier,
     build_datamodule,
-    build_loggers,
+    build_each,
     build_net,
     build_trainer,
     limit_threads,
@@ -63,7 +62,7 @@ def run(cfg: DictConfig) -> float:
         log.warning("%s is finished already; nothing to do.", folder)
         return _selected_value(RunRecord.read(folder), cfg.selection.monitor)
     datamodule = build_datamodule(cfg)
-    loggers = build_loggers(cfg)
+    loggers = build_each(cfg.get("logger"))
     failed = True
     try:
         record = _train(cfg, folder, datamodule, loggers)
@@ -110,8 +109,8 @@ def _train(cfg: DictConfig, folder: Path, datamodule: ExpressionDataModule, logg
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    extra = [build(node) for node in cfg.callbacks.values() if node]
-    trainer = build_trainer(cfg, [SeedEveryBatch(cfg.seed), history, *extra, best], loggers)
+    callbacks = [SeedEveryBatch(cfg.seed), history, *build_each(cfg.get("callbacks")), best]
+    trainer = build_trainer(cfg, callbacks, loggers)
     for logger in loggers:
         logger.log_hyperparams(plain(cfg))
     last = folder / "checkpoints" / "last.ckpt"

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from fer_lightning.errors import UserError
 
@@ -30,6 +31,7 @@ COMMANDS = {
     "train": Command("fer_lightning.train", "train a classifier and leave a run record", "train"),
     "evaluate": Command("fer_lightning.evaluate", "score a checkpoint on any dataset", "evaluate"),
     "data": Command("fer_lightning.show_data", "show what a dataset holds: protocol, counts, pictures", "show_data"),
+    "bench": Command("fer_lightning.bench", "measure the speed of training against plain PyTorch", "bench"),
     "dashboard": Command("fer_lightning.dashboard", "browse logged runs, offline too"),
     "completion": Command("fer_lightning.completion", "print the shell completion: eval \"$(fer completion bash)\""),
 }
@@ -49,17 +51,17 @@ def main() -> None:
         return
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        sys.exit(f"fer: unknown command {name!r}; expected one of {', '.join(COMMANDS)}.")
+        _fail(f"unknown command {name!r}: use one of {', '.join(COMMANDS)}.")
     try:
         _run(name, rest)
     except UserError as error:
-        _fail(name, str(error))
+        _fail(str(error), name)
     except KeyboardInterrupt:
-        _fail(name, "stopped; a run goes on from its last finished epoch with fer train resume=<its folder>.", status=130)
+        _fail("stopped; fer train resume=<folder of the run> goes on from its last finished epoch.", name, status=130)
     except Exception as error:
         if not _says_all(error):
             raise
-        _fail(name, f"{error} {error.__cause__ or ''}".rstrip())
+        _fail(f"{error} {error.__cause__ or ''}".rstrip(), name)
 
 
 def _list_commands() -> None:
@@ -118,8 +120,9 @@ def _in_folder_of_resumed_run(arguments: list[str]) -> list[str]:
 
 def _strip_command_from_completion(name: str) -> None:
     """Hydra completes the line after the program's name; the command belongs to that name."""
-    if line := os.environ.get("COMP_LINE"):
-        os.environ["COMP_LINE"] = line.replace(f" {name} ", " ", 1)
+    words = os.environ.get("COMP_LINE", "").split(maxsplit=2)
+    if words[1:2] == [name]:
+        os.environ["COMP_LINE"] = f"fer {''.join(words[2:])}"
 
 
 def _says_all(error: Exception) -> bool:
@@ -130,6 +133,6 @@ def _says_all(error: Exception) -> bool:
     return isinstance(error, (CompactHydraException, OmegaConfBaseException))
 
 
-def _fail(name: str, message: str, status: int = 2) -> None:
-    print(f"fer {name}: {message}", file=sys.stderr)
+def _fail(message: str, name: str = "", status: int = 2) -> NoReturn:
+    print(f"fer {name}".rstrip() + f": {message}", file=sys.stderr)
     sys.exit(status)

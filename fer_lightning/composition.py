@@ -13,6 +13,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from fer_lightning.data.datamodule import ExpressionDataModule
@@ -21,6 +22,8 @@ from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.mixing import Mixing
 
 log = logging.getLogger(__name__)
+# Lightning's tips and its list of devices that are not there say nothing about a run.
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
 def plain(cfg: DictConfig) -> Any:
@@ -40,7 +43,7 @@ def build(node: Any, **extra: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
-        if isinstance(cause, (ValueError, TypeError, UserWarning, ImportError)):
+        if isinstance(cause, (ValueError, TypeError, UserWarning, ImportError, MisconfigurationException)):
             raise UserError(f"{node.get('_target_', 'config')}: {cause}") from error
         raise
 
@@ -91,15 +94,12 @@ def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], loggers: list[L
     Raises:
         UserError: The devices asked for are not there.
     """
-    try:
-        return build(
-            cfg.trainer,
-            precision=resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),
-            callbacks=callbacks,
-            logger=loggers or False,
-        )
-    except pl.utilities.exceptions.MisconfigurationException as error:
-        raise UserError(f"trainer: {error}") from error
+    return build(
+        cfg.trainer,
+        precision=resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),
+        callbacks=callbacks,
+        logger=loggers or False,
+    )
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
@@ -110,7 +110,7 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     if precision != "auto":
         return precision
     if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     return "bf16-mixed" if "avx512_bf16" in flags or "amx_bf16" in flags else "32-true"
 

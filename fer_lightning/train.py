@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import pandas as pd
@@ -13,8 +12,8 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from fer_lightning.composition import (
@@ -31,6 +30,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.training.checkpoint import load_net
 from fer_lightning.training.history import History
 from fer_lightning.training.inference import Inference
+from fer_lightning.training.metrics import BETTER
 from fer_lightning.training.record import (
     RunRecord,
     describe_commit,
@@ -38,6 +38,7 @@ from fer_lightning.training.record import (
     describe_software,
     write_atomically,
 )
+from fer_lightning.training.saving import BestAndLast
 from fer_lightning.training.scoring import predict_split, score
 from fer_lightning.training.seeding import SeedEveryBatch
 
@@ -56,8 +57,10 @@ def run(cfg: DictConfig) -> float:
     folder = Path(cfg.output_dir)
     if cfg.resume is not None:
         cfg = _config_of(folder)
-    _refuse_ddp_in_multirun(cfg)
+    _check_selection(cfg)
+    _check_strategy(cfg)
     limit_threads(cfg)
+    _claim(folder, cfg)
     if (folder / "metrics.json").is_file():
         log.warning("%s is finished already; nothing to do.", folder)
         return _selected_value(RunRecord.read(folder), cfg.selection.monitor)
@@ -67,6 +70,10 @@ def run(cfg: DictConfig) -> float:
     try:
         record = _train(cfg, folder, datamodule, loggers)
         failed = False
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, the latter with status 0
+        raise KeyboardInterrupt from stop
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {error}") from error
     finally:
         _close(loggers, failed)
     return _selected_value(record, cfg.selection.monitor)
@@ -74,52 +81,66 @@ def run(cfg: DictConfig) -> float:
 
 def _config_of(folder: Path) -> DictConfig:
     """The config that the run in `folder` was started with, to be continued there."""
-    if len(HydraConfig.get().overrides.task) > 1:
-        raise UserError("resume=... continues a run exactly as it was configured: leave the other overrides away.")
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"resume={folder} is not the folder of a run: config.yaml is missing there.")
-    cfg = OmegaConf.load(folder / "config.yaml")
+    hydra = HydraConfig.get()
+    if len(hydra.overrides.task) > 1 or hydra.mode == RunMode.MULTIRUN:
+        raise UserError("resume=... continues one run exactly as it was configured: leave all other options away.")
+    cfg = OmegaConf.merge(OmegaConf.load(folder / "config.yaml"), {"output_dir": str(folder)})
     assert isinstance(cfg, DictConfig)
-    cfg.output_dir = str(folder)
     return cfg
 
 
-def _refuse_ddp_in_multirun(cfg: DictConfig) -> None:
+def _check_selection(cfg: DictConfig) -> None:
+    monitor, mode = cfg.selection.monitor, cfg.selection.mode
+    known = {f"val/{name}": best for name, best in BETTER.items()}
+    if monitor not in known:
+        raise UserError(f"selection.monitor={monitor} is unknown: use one of {', '.join(known)}.")
+    if mode != known[monitor]:
+        raise UserError(f"selection.mode={mode} would select the worst epoch by {monitor}: use {known[monitor]}.")
+
+
+def _check_strategy(cfg: DictConfig) -> None:
     strategy = str(cfg.trainer.get("strategy"))
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN and strategy.startswith("ddp"):
-        if "spawn" not in strategy and "fork" not in strategy:
-            raise UserError(
-                f"trainer.strategy={strategy} starts its processes by repeating the command line, which in a multirun would "
-                "repeat the whole sweep: use trainer=ddp_spawn, or start the runs one by one."
-            )
+    if "spawn" in strategy or "fork" in strategy or "notebook" in strategy:
+        raise UserError(f"trainer.strategy={strategy} leaves no trained state in this process: use trainer=ddp.")
+    if HydraConfig.get().mode == RunMode.MULTIRUN and strategy.startswith("ddp"):
+        raise UserError(
+            f"trainer.strategy={strategy} starts its processes by repeating the command line, which in a multirun "
+            "would repeat the whole sweep: start the runs one by one, or use trainer=gpu, one device a run."
+        )
+
+
+def _claim(folder: Path, cfg: DictConfig) -> None:
+    """Writes the config before anything else, so that the run can be continued wherever it is killed.
+
+    The same command in the same folder continues what is there, which is how a requeued cluster job goes on.
+
+    Raises:
+        UserError: Another run lives in the folder.
+    """
+    path = folder / "config.yaml"
+    text = OmegaConf.to_yaml(cfg, resolve=True)
+    if cfg.resume is None and path.is_file() and path.read_text() != text:
+        raise UserError(
+            f"{folder} holds a run with another config: choose another hydra.run.dir, or continue that run with "
+            f"fer train resume={folder}."
+        )
+    write_atomically(path, lambda temporary: temporary.write_text(text))
 
 
 def _train(cfg: DictConfig, folder: Path, datamodule: ExpressionDataModule, loggers: list[Logger]) -> RunRecord:
     software = {"versions": describe_software(), "commit": describe_commit()}
-    text = OmegaConf.to_yaml(cfg, resolve=True)
-    write_atomically(folder / "config.yaml", lambda path: path.write_text(text))
     classifier = build_classifier(cfg, build_net(cfg, len(datamodule.label_set)), datamodule)
     history = History()
-    best = ModelCheckpoint(
-        dirpath=folder / "checkpoints",
-        filename="best",
-        monitor=cfg.selection.monitor,
-        mode=cfg.selection.mode,
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+    best = BestAndLast(folder / "checkpoints", cfg.selection.monitor, cfg.selection.mode)
     callbacks = [SeedEveryBatch(cfg.seed), history, *build_each(cfg.get("callbacks")), best]
     trainer = build_trainer(cfg, callbacks, loggers)
     for logger in loggers:
         logger.log_hyperparams(plain(cfg))
     last = folder / "checkpoints" / "last.ckpt"
-    started = perf_counter()
     trainer.fit(classifier, datamodule=datamodule, ckpt_path=last if last.is_file() else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    seconds = perf_counter() - started
-    return _test_once(cfg, folder, trainer, datamodule, history, seconds, software)
+    if not history.rows:
+        raise UserError("Nothing was trained: trainer.max_epochs and trainer.limit_train_batches leave no batch.")
+    return _test_once(cfg, folder, trainer, datamodule, history, software)
 
 
 def _test_once(
@@ -128,7 +149,6 @@ def _test_once(
     trainer: pl.Trainer,
     datamodule: ExpressionDataModule,
     history: History,
-    seconds: float,
     software: dict[str, Any],
 ) -> RunRecord:
     """Scores the selected epoch on validation and test, and writes the record with its figures."""
@@ -137,22 +157,20 @@ def _test_once(
     inference = Inference(selected.net, cfg.channels_last, flip=False)
     tables = {split: predict_split(trainer, inference, datamodule, split, classes) for split in ("val", "test")}
     rows = pd.DataFrame(history.rows)
-    values = rows[cfg.selection.monitor]
-    best_epoch = int(rows["epoch"].iloc[values.idxmax() if cfg.selection.mode == "max" else values.idxmin()])
     train_seconds = float(rows["train_seconds"].sum())
     metrics = {
         "protocol": datamodule.protocol.to_dict(),
         "model": type(selected.net).__name__,
         "parameters": sum(parameter.numel() for parameter in selected.net.parameters()),
         "seed": cfg.seed,
-        "overrides": list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [],
+        "overrides": _overrides(folder),
         "selection": {"monitor": cfg.selection.monitor, "mode": cfg.selection.mode},
-        "best_epoch": best_epoch,
+        "best_epoch": selected.epoch,
         "epochs": len(rows),
         "bad_samples": len(datamodule.bad),
         "splits": {split: score(table, classes) for split, table in tables.items()},
         "timing": {
-            "fit_seconds": seconds,
+            "fit_seconds": float(rows["seconds"].sum()),
             "train_seconds": train_seconds,
             "train_images_per_second": float(rows["images"].sum()) / train_seconds,
         },
@@ -163,6 +181,12 @@ def _test_once(
     if trainer.is_global_zero:
         record.write(folder)
     return record
+
+
+def _overrides(folder: Path) -> list[str]:
+    """What was typed when the run was started, not when it was continued."""
+    path = folder / ".hydra" / "overrides.yaml"
+    return list(OmegaConf.load(path) if path.is_file() else HydraConfig.get().overrides.task)
 
 
 def _selected_value(record: RunRecord, monitor: str) -> float:

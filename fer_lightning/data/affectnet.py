@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rich.progress import track
 
 from fer_lightning.data.bad_samples import refuse_or_skip
 from fer_lightning.data.class_folders import image_names
@@ -44,7 +45,7 @@ NEW_VAL_COUNTS = (500,) * 7 + (499,)
 class AffectNet(ExpressionDataModule):
     """AffectNet's manually annotated part, in the old release (file lists) or the new one (a file per annotation).
 
-    The owner's validation split is the test split, as in all published work (the owner's test split is not released), and
+    The owner's validation split is the test split, as in all published work (its own is not released), and
     validation is carved from training.
 
     Attributes:
@@ -111,7 +112,7 @@ class AffectNet(ExpressionDataModule):
             images = image_names(folder / part / "images")
             stems = {Path(image).stem for image in images}
             bad += [f"{labelled[stem]}: there is no image of this number" for stem in sorted(labelled.keys() - stems)]
-            for image in images:
+            for image in track(images, description=f"Reading annotations of {part}", transient=True):
                 stem = Path(image).stem
                 if stem not in labelled:
                     bad.append(f"{folder / part / 'images' / image}: there is no annotation {stem}_exp.npy")
@@ -165,7 +166,7 @@ def _annotation(path: Path) -> str:
     """The content of an `_exp.npy` file: a string or, in some copies, a number."""
     try:
         return str(np.load(path, allow_pickle=False))
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return "unreadable"
 
 

@@ -23,6 +23,15 @@ def refuse_or_skip(messages: Sequence[str], policy: str) -> tuple[str, ...]:
     if policy not in ("raise", "skip"):
         raise UserError(f"data.on_bad_sample={policy!r} is unknown: use raise or skip.")
     if messages and policy == "raise":
-        more = f" ({len(messages) - 1} more like it)" if len(messages) > 1 else ""
-        raise UserError(f"{messages[0].rstrip('.')}{more}; mend it or leave such rows out with data.on_bad_sample=skip.")
+        raise refusal(messages)
     return tuple(messages)
+
+
+def refusal(messages: Sequence[str]) -> UserError:
+    """The error for the rows found bad, in one sentence.
+
+    Args:
+        messages: One message a bad row, at least one.
+    """
+    more = f" ({len(messages) - 1} more like it)" if len(messages) > 1 else ""
+    return UserError(f"{messages[0].rstrip('.')}{more}; mend it or leave such rows out with data.on_bad_sample=skip.")

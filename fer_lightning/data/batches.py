@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
+from fer_lightning.errors import UserError
+
 
 class EpochBatches(Sampler[list[int]]):
     """Batches of one training epoch.
@@ -49,9 +51,23 @@ class EpochBatches(Sampler[list[int]]):
 
 
 class OrderedBatches(Sampler[list[int]]):
-    """All rows of an evaluation split once and in order; with several processes each takes every `world_size`-th row."""
+    """All rows of an evaluation split once and in order.
+
+    With several processes each takes every `world_size`-th row. No row is repeated, so some have one more than others.
+
+    Args:
+        size: Number of rows.
+        batch_size: Rows per batch and process.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Raises:
+        UserError: A process would have nothing to do, and the others would wait for it forever.
+    """
 
     def __init__(self, size: int, batch_size: int, rank: int, world_size: int) -> None:
+        if size < world_size:
+            raise UserError(f"{world_size} processes cannot share {size} evaluation images: use fewer trainer.devices.")
         self.indices = np.arange(rank, size, world_size)
         self.batch_size = batch_size
 

@@ -7,16 +7,16 @@ import logging
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import albumentations
+import cv2
 import numpy as np
 import pandas as pd
 import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from fer_lightning.data import store
 from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.data.bad_samples import refuse_or_skip
 from fer_lightning.data.batches import EpochBatches, OrderedBatches, balancing_weights
@@ -25,6 +25,7 @@ from fer_lightning.data.labels import LabelSet
 from fer_lightning.data.protocol import Protocol
 from fer_lightning.data.samples import SPLITS, Samples
 from fer_lightning.data.splits import SplitPlan, plan_splits
+from fer_lightning.data.store import Images, LazyImages, cache_key, find_undecodable, pack
 from fer_lightning.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class ExpressionDataModule(LightningDataModule):
         num_workers: Processes that load data; 0 loads in the training process.
         split: Split policy, one of `policies`.
         val_fraction: Share of training rows carved as validation where the release has none.
-        split_seed: Seed of every random choice of splits; not the seed of the run, so that all seeds share one protocol.
+        split_seed: Seed of every random choice of splits; not that of the run, so that all runs share one protocol.
         fold: Which fold is the test split, for `split=subject_kfold`.
         seed: Seed of the order of training and of augmentation.
         store: `"packed"` decodes once into a memory-mapped file, `"files"` decodes on every access.
@@ -54,7 +55,7 @@ class ExpressionDataModule(LightningDataModule):
         transforms: Albumentations transforms of training images.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str]  # type: ignore[misc]  # Lightning declares an instance attribute that nothing there uses
     policies: ClassVar[tuple[str, ...]] = ("official", "paper_70_30")
 
     root: str | None
@@ -82,8 +83,16 @@ class ExpressionDataModule(LightningDataModule):
         self._check("store", self.store, ("packed", "files"))
         self._check("sampler", self.sampler, ("shuffle", "balanced"))
         self._check("channels", self.channels, (1, 3))
-        if self.batch_size < 1 or self.image_size < 16:
-            raise UserError("data.batch_size must be at least 1 and data.image_size at least 16 pixels.")
+        for option in ("mean", "std"):
+            if len(getattr(self, option)) not in (1, self.channels):
+                raise UserError(f"data.{option} needs one value, or one for each of data.channels={self.channels}.")
+        least = {"batch_size": 1, "image_size": 16, "num_workers": 0, "seed": 0, "split_seed": 0}
+        for option, value in least.items():
+            if getattr(self, option) < value:
+                raise UserError(f"data.{option}={getattr(self, option)} is too small: use at least {value}.")
+        if min(self.std) <= 0:
+            raise UserError(f"data.std={self.std} must be above 0.")
+        Augmentation(self.transforms, self.seed, epoch=0)  # refuses misspelt arguments before anything is read
 
     def _check(self, option: str, value: object, accepted: tuple[object, ...]) -> None:
         if value not in accepted:
@@ -107,51 +116,59 @@ class ExpressionDataModule(LightningDataModule):
         if self._ready:
             return
         samples = self.scan()
-        self._images, undecodable = self._open_images(samples)
+        if samples.frame.empty:
+            raise UserError(f"data.root={self.root} holds no usable image.")
+        content_key = samples.reader.content_key()
+        self._images, undecodable = self._open_images(samples, content_key)
         self.bad = samples.bad + refuse_or_skip(list(undecodable.values()), self.on_bad_sample)
         usable = np.setdiff1d(np.arange(len(samples.frame)), list(undecodable))
         frame = samples.frame.iloc[usable].reset_index(drop=True)
         if frame.empty:
-            raise UserError(f"data.root={self.root}: no usable image is left of {len(samples.frame)}.")
+            raise UserError(f"data.root={self.root}: none of {len(samples.frame)} images can be decoded.")
         plan = self.plan(frame)
         self.samples = samples
         self.frame = frame.assign(split=plan.names, row=usable)
         self._targets = {split: self._targets_of(split) for split in SPLITS}
-        self._check_classes_present()
-        self.protocol = self._name_protocol(plan)
+        self._check_presence()
+        self.protocol = self._name_protocol(plan, content_key)
         for note in samples.notes:
             log.warning("%s: %s", self.name, note)
         if self.bad:
             log.warning("%s: %d bad rows left out, the first: %s", self.name, len(self.bad), self.bad[0])
+        if not (table := self.unexpected_counts()).empty:
+            log.warning("%s differs from its official release:\n%s", self.name, table.to_string(index=False))
         self._ready = True
 
-    def _open_images(self, samples: Samples) -> tuple[store.Images, dict[int, str]]:
-        key = store.cache_key(samples.reader, samples.frame["id"], self.image_size, self.channels)
+    def _open_images(self, samples: Samples, content_key: str) -> tuple[Images, dict[int, str]]:
+        ids = samples.frame["id"]
+        key = cache_key(content_key, samples.reader.local_key(), ids, self.image_size, self.channels)
         folder = Path(self.cache_dir).expanduser() / f"{self.name}-{self.image_size}px{self.channels}-{key}"
         if self.store == "packed":
-            return store.pack(samples.reader, folder, self.image_size, self.channels)
-        lazy = store.LazyImages(samples.reader, self.image_size, self.channels)
+            return pack(samples.reader, folder, self.image_size, self.channels)
+        lazy = LazyImages(samples.reader, self.image_size, self.channels)
         if self.on_bad_sample == "raise":
             return lazy, {}
-        return lazy, store.find_undecodable(samples.reader, folder.with_suffix(".bad.json"))
+        return lazy, find_undecodable(samples.reader, folder.with_name(f"{folder.name}-undecodable"))
 
     def _targets_of(self, split: str) -> np.ndarray:
-        """Class indices, or label distributions where the label rule gives them; evaluation always scores single labels."""
+        """Class indices, or label distributions where the label rule gives them; evaluation scores single labels."""
         chosen = self.frame[self.frame["split"] == split]
         if split == "train" and self.samples.distributions is not None:
             return self.samples.distributions[chosen["row"]]
         return np.array(chosen["label"], np.int64)
 
-    def _check_classes_present(self) -> None:
-        counts = self.class_counts("train")
-        if empty := [name for name, count in zip(self.label_set.classes, counts) if not count]:
-            raise UserError(f"data.root={self.root}: no training image of class {', '.join(empty)} was found.")
+    def _check_presence(self) -> None:
         for split in SPLITS:
             if not (self.frame["split"] == split).any():
                 raise UserError(f"data.split={self.split}: no image is left for the {split} split; give it more data.")
+        counts = self.class_counts("train")
+        empty = [name for name, count in zip(self.label_set.classes, counts) if not count]
+        messages = [f"data.root={self.root}: class {name} has no training image" for name in empty]
+        for message in refuse_or_skip(messages, self.on_bad_sample):
+            log.warning(message)
 
-    def _name_protocol(self, plan: SplitPlan) -> Protocol:
-        digest = hashlib.sha256(self.samples.reader.content_key().encode())
+    def _name_protocol(self, plan: SplitPlan, content_key: str) -> Protocol:
+        digest = hashlib.sha256(content_key.encode())
         for row in self.frame[["id", "label", "split"]].itertuples(index=False):
             digest.update(f"{row.id}:{row.label}:{row.split}\n".encode())
         if self.samples.distributions is not None:
@@ -208,7 +225,13 @@ class ExpressionDataModule(LightningDataModule):
         return ExpressionDataset(self._images, rows, self._targets[split], augmentation, self.mean, self.std)
 
     def train_dataloader(self) -> DataLoader:
-        """Loader of the trainer's current epoch; the trainer asks for a new one every epoch."""
+        """Loader of the trainer's current epoch; the trainer asks for a new one every epoch.
+
+        Raises:
+            UserError: The trainer would draw the same order and augmentation in every epoch.
+        """
+        if self.trainer and self.trainer.reload_dataloaders_every_n_epochs != 1:
+            raise UserError("trainer.reload_dataloaders_every_n_epochs must be 1, because each epoch has its own loader.")
         epoch = self.trainer.current_epoch if self.trainer else 0
         rank, world_size = self._place()
         weights = None
@@ -239,9 +262,15 @@ class ExpressionDataModule(LightningDataModule):
             batch_sampler=batches,
             num_workers=self.num_workers,
             collate_fn=_already_a_batch,
+            worker_init_fn=_one_thread,
             pin_memory=torch.cuda.is_available(),
         )
 
 
-def _already_a_batch(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def _one_thread(worker: int) -> None:
+    # Torch limits its own threads in workers; without this, each worker's OpenCV would use all cores.
+    cv2.setNumThreads(1)
+
+
+def _already_a_batch(batch: Any) -> Any:
     return batch

@@ -41,15 +41,11 @@ class ExpressionDataset(Dataset):
         self.rows = rows
         self.targets = torch.from_numpy(targets)
         self.augmentation = augmentation
-        self._mean = torch.tensor(mean).mul(255).view(1, -1, 1, 1)
-        self._scale = torch.tensor(std).mul(255).reciprocal().view(1, -1, 1, 1)
+        self._mean = torch.tensor(mean, dtype=torch.float32).mul(255).view(1, -1, 1, 1)
+        self._scale = torch.tensor(std, dtype=torch.float32).mul(255).reciprocal().view(1, -1, 1, 1)
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def raw(self, index: int) -> np.ndarray:
-        """The unaugmented image, uint8 `(H, W, C)`."""
-        return self.images.batch(self.rows[index : index + 1])[0]
 
     def pixels(self, indices: Sequence[int]) -> np.ndarray:
         """Images after augmentation, uint8 `(B, H, W, C)`."""

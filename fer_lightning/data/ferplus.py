@@ -59,7 +59,7 @@ class FERPlus(Fer2013SplitsDataModule):
             return self._from_folders(folder)
         layouts = (
             f"{VOTES_NAME} together with {', '.join(CSV_NAMES)}",
-            "FER2013Train, FER2013Valid and FER2013Test with label.csv and images (generate_training_data.py makes them)",
+            "FER2013Train, FER2013Valid and FER2013Test with label.csv and images (by generate_training_data.py)",
         )
         raise not_found("FERPlus", self.root, layouts, OWNER)
 
@@ -78,8 +78,9 @@ class FERPlus(Fer2013SplitsDataModule):
         votes = read_votes(votes_path)
         pixels = read_pixel_csv(pixels_path, len(CODES), USAGES)
         rows = _aligned_rows(votes, pixels, votes_path, pixels_path)
+        table = votes.frame.iloc[rows].reset_index(drop=True)
         return self._samples(
-            votes.frame.iloc[rows].reset_index(drop=True),
+            table.assign(id=table["usage"] + "_" + pixels.frame["row"].astype(str)),  # as in FER2013
             votes.votes[rows],
             pixels.reader,
             f"{votes_path.name} with {pixels_path.name}",
@@ -108,6 +109,10 @@ class FERPlus(Fer2013SplitsDataModule):
             tables.append(replace(table, frame=table.frame.assign(valid=table.frame["valid"] & found)))
             paths += [f"{name}/{image}" for image in table.frame["image"]]
         frame = pd.concat([table.frame for table in tables], ignore_index=True)
+        # Four image names of the owner stand for two equal images each, and both count.
+        repeats = frame.groupby("image").cumcount()
+        names = frame["image"].str.removesuffix(".png")
+        frame["id"] = names.where(repeats == 0, names + "_again")
         votes = np.concatenate([table.votes for table in tables])
         return self._samples(frame, votes, ImageFiles(folder, tuple(paths)), "generated folders", folder, bad)
 
@@ -115,6 +120,7 @@ class FERPlus(Fer2013SplitsDataModule):
         self, table: pd.DataFrame, votes: np.ndarray, reader: ImageReader, release: str, source: Path, bad: list[str]
     ) -> Samples:
         split, notes = self.use_of_parts(table["usage"])
+        ids = table["id"]
         emotion = rules.majority(votes)
         has_majority = emotion != rules.DROPPED
         distributions = np.eye(len(EIGHT))[emotion]
@@ -129,12 +135,11 @@ class FERPlus(Fer2013SplitsDataModule):
         order = [rules.EMOTIONS.index(name) for name in EIGHT.classes]
         frame = pd.DataFrame(
             {
-                # The owner's image name is the same in both layouts; its number is not the row's.
-                "id": table["image"].str.removesuffix(".png"),
+                "id": ids,
                 "label": np.argsort(order)[emotion],
                 "official": table["usage"],
                 "split": split,
-                "group": table["image"].str.removesuffix(".png"),
+                "group": ids,
                 "majority": has_majority,
             }
         )

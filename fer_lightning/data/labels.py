@@ -24,7 +24,7 @@ _ALIASES = {
 
 
 def canonical_name(name: str) -> str:
-    """Returns the project's name of an expression (`"Happiness"` -> `"happy"`); unknown names come back in lower case."""
+    """The project's name of an expression (`"Happiness"` -> `"happy"`); an unknown name comes back in lower case."""
     plain = name.strip().lower()
     return _ALIASES.get(plain, plain)
 
@@ -34,7 +34,7 @@ class LabelSet:
     """The classes of a task, in the order of the logits.
 
     Attributes:
-        classes: Canonical class names; a subset of `CANONICAL_ORDER` in that order, then any other names alphabetically.
+        classes: Canonical class names: a subset of `CANONICAL_ORDER` in that order, then other names alphabetically.
     """
 
     classes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What a dataset's files hold, before any pixel is decoded: a table of rows and a reader that can decode each of them."""
+"""What a dataset's files hold, before any pixel is decoded: a table of rows and a reader that decodes them."""
 
 from __future__ import annotations
 
@@ -65,10 +65,16 @@ class ImageFiles:
     def read(self, position: int) -> np.ndarray:
         path = self.root / self.paths[position]
         try:
-            content = np.fromfile(path, np.uint8)
+            content = path.read_bytes()
         except OSError as error:
             raise BadSample(f"{path}: cannot be read ({error.strerror}).") from None
-        image = cv2.imdecode(content, cv2.IMREAD_ANYCOLOR) if content.size else None
+        if _is_truncated_jpeg(content):
+            raise BadSample(f"{path}: the file ends in the middle of the image.")
+        try:
+            # ANYCOLOR without ANYDEPTH: grey stays grey, 16 bits become 8, transparency is dropped.
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYCOLOR) if content else None
+        except cv2.error:
+            image = None
         if image is None:
             raise BadSample(f"{path}: not a readable image.")
         return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -94,6 +100,12 @@ class ImageFiles:
         return _digest(f"{path}:{size}:{mtime}" for path, size, mtime in self._stats())
 
 
+def _is_truncated_jpeg(content: bytes) -> bool:
+    # Some OpenCV releases fill the missing part with grey and say nothing. The data of a scan never hold an end marker,
+    # and an embedded thumbnail ends before the last scan begins.
+    return content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
+
+
 @dataclass(frozen=True)
 class PixelRows:
     """Grey images as space-separated pixel values inside one CSV file.
@@ -116,18 +128,17 @@ class PixelRows:
         return len(self.offsets)
 
     def read(self, position: int) -> np.ndarray:
-        with open(self.path, "rb") as file:
+        with self.path.open("rb") as file:
             file.seek(int(self.offsets[position]))
             text = file.read(int(self.lengths[position]))
         row = int(self.rows[position])
-        try:
-            values = np.array(text.split(), dtype=np.int64)
-        except ValueError:
-            raise BadSample(f"{self.path} row {row}: a pixel is not a number.") from None
-        if values.size != self.side * self.side:
-            raise BadSample(f"{self.path} row {row}: {values.size} pixels, expected {self.side * self.side}.")
-        if values.min() < 0 or values.max() > 255:
-            raise BadSample(f"{self.path} row {row}: a pixel lies outside 0..255.")
+        count = len(text.split())
+        if count != self.side * self.side:
+            raise BadSample(f"{self.path} row {row}: {count} pixels, expected {self.side * self.side}.")
+        # Checked by hand because fromstring stops quietly at what it cannot read; it is four times faster than int().
+        values = np.fromstring(text, np.int64, sep=" ") if not text.translate(None, b"0123456789 ") else None
+        if values is None or values.max() > 255:
+            raise BadSample(f"{self.path} row {row}: a pixel is not a whole number from 0 to 255.")
         return values.astype(np.uint8).reshape(self.side, self.side)
 
     def take(self, positions: np.ndarray) -> PixelRows:
@@ -139,7 +150,7 @@ class PixelRows:
     def content_key(self) -> str:
         # Only the rows that are used count: the same images in a longer file or under another header are the same data.
         digest = hashlib.sha256()
-        with open(self.path, "rb") as file:
+        with self.path.open("rb") as file:
             for offset, length in zip(self.offsets.tolist(), self.lengths.tolist()):
                 file.seek(offset)
                 digest.update(file.read(length) + b"\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -34,8 +36,8 @@ class SplitPlan:
 def carve(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Chooses a part of some rows with the class shares of the whole.
 
-    Rows are drawn class by class. Where a group has several rows, whole groups are drawn instead (scikit-learn's
-    `StratifiedGroupKFold`), so that no group lies on both sides.
+    Rows are drawn class by class. Where a group has several rows, whole groups are drawn instead (some folds of
+    scikit-learn's `StratifiedGroupKFold`), so that no group lies on both sides; the share then is met roughly.
 
     Args:
         labels: Class indices `(N,)`.
@@ -47,12 +49,13 @@ def carve(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) ->
         Boolean mask `(N,)` of the chosen rows.
     """
     chosen = np.zeros(len(labels), bool)
-    unique_groups = len(np.unique(groups))
-    if unique_groups < len(groups):
-        folds = min(max(2, round(1 / fraction)), unique_groups)
-        splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-        _, rows = next(splitter.split(np.zeros(len(labels)), labels, groups))
-        chosen[rows] = True
+    if _groups_repeat(groups):
+        most_folds = _most_folds(labels, groups)
+        if most_folds < 2:
+            raise UserError(f"All {len(groups)} training images belong together, so that no other split can be carved.")
+        share = max(Fraction(fraction).limit_denominator(min(20, most_folds)), Fraction(1, most_folds))
+        for rows in _group_folds(labels, groups, share.denominator, seed)[: share.numerator]:
+            chosen[rows] = True
         return chosen
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -61,14 +64,31 @@ def carve(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) ->
     return chosen
 
 
+def _groups_repeat(groups: np.ndarray) -> bool:
+    return len(np.unique(groups)) < len(groups)
+
+
+def _most_folds(labels: np.ndarray, groups: np.ndarray) -> int:
+    """Scikit-learn wants a group for each fold, and a class with as many rows."""
+    return min(len(np.unique(groups)), int(np.bincount(labels).max()))
+
+
+def _group_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A class with fewer rows than folds is no mistake: CK+ has 18 sequences of contempt.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        return [rows for _, rows in splitter.split(np.zeros(len(labels)), labels, groups)]
+
+
 def plan_splits(frame: pd.DataFrame, policy: str, val_fraction: float, seed: int, fold: int) -> SplitPlan:
     """Assigns every row to training, validation or test.
 
     Args:
         frame: The table of `Samples.frame`.
-        policy: `"official"` keeps the release's splits and carves what it lacks from training; `"paper_70_30"` is the random
-            70/30 split of the PsySFA-Net paper, which ignores the release's splits; `"subject_kfold"` holds out every
-            tenth of the groups in turn.
+        policy: `"official"` keeps the release's splits and carves what it lacks from training; `"paper_70_30"` is the
+            random 70/30 split of the PsySFA-Net paper, which ignores the release's splits; `"subject_kfold"` holds
+            out every tenth of the groups in turn.
         val_fraction: Share of the training rows that becomes validation where the release has none.
         seed: Seed of every random choice here.
         fold: Which tenth is the test split, 0..9, for `"subject_kfold"`.
@@ -97,7 +117,9 @@ def _official(frame: pd.DataFrame, val_fraction: float, seed: int) -> SplitPlan:
     names = frame["split"].to_numpy(dtype=object).copy()
     official = frame["official"].to_numpy(dtype=object)
     names[names == ""] = "train"
-    share = f"{val_fraction:.0%} of the training rows, stratified, seed {seed}"
+    groups = frame["group"].to_numpy()[names == "train"]
+    drawn = "stratified, group-disjoint" if _groups_repeat(groups) else "stratified"
+    share = f"{val_fraction:.0%} of the training rows, {drawn}"
 
     def told(split: str) -> str:
         return "+".join(sorted(set(official[names == split]) - {""})) or split
@@ -112,8 +134,8 @@ def _official(frame: pd.DataFrame, val_fraction: float, seed: int) -> SplitPlan:
     return SplitPlan(
         names=names,
         split=split,
-        selection=f"carved: {share}" if val_missing else told("val"),
-        test=f"carved: {share}" if test_missing else told("test"),
+        selection=f"carved: {share}, seed {seed}" if val_missing else told("val"),
+        test=f"carved: {share}, seed {seed + 1}" if test_missing else told("test"),
     )
 
 
@@ -132,13 +154,12 @@ def _random(frame: pd.DataFrame, val_fraction: float, seed: int) -> SplitPlan:
 
 def _kfold(frame: pd.DataFrame, seed: int, fold: int) -> SplitPlan:
     labels, groups = frame["label"].to_numpy(), frame["group"].to_numpy()
-    folds = min(FOLDS, len(np.unique(groups)))
+    folds = min(FOLDS, _most_folds(labels, groups))
     if folds < 3:
-        raise UserError(f"data.split=subject_kfold needs at least 3 subjects, found {folds}.")
+        raise UserError("data.split=subject_kfold needs at least 3 subjects and a class of 3 images.")
     if not 0 <= fold < folds:
         raise UserError(f"data.fold={fold} is out of range: this data has folds 0..{folds - 1}.")
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    parts = [rows for _, rows in splitter.split(np.zeros(len(labels)), labels, groups)]
+    parts = _group_folds(labels, groups, folds, seed)
     names = np.full(len(frame), "train", dtype=object)
     names[parts[(fold + 1) % folds]] = "val"
     names[parts[fold]] = "test"

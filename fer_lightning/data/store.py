@@ -1,13 +1,12 @@
-"""Decoded images: packed once into a memory-mapped file, or decoded from the original files whenever they are asked for."""
+"""Decoded images: packed once into a memory-mapped file, or decoded from the original files on every access."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,14 @@ import numpy as np
 from filelock import FileLock
 from rich.progress import track
 
+from fer_lightning.data.bad_samples import refusal
 from fer_lightning.data.samples import BadSample, ImageReader
 from fer_lightning.errors import UserError
 
-log = logging.getLogger(__name__)
-
-STORE_VERSION = 1  # part of every cache key; raise it when `conform` changes what it writes
-_CHUNK = 256
+STORE_VERSION = 1  # part of every cache key; raise it when `conform` or a reader changes what it yields
+_CHUNK = 64
+_IMAGES = "images.npy"
+_BAD = "bad.json"
 
 
 class Images(Protocol):
@@ -73,14 +73,14 @@ class LazyImages:
         try:
             return np.stack([conform(self.reader.read(int(row)), self.size, self.channels) for row in rows])
         except BadSample as error:
-            raise UserError(f"{str(error).rstrip('.')}; mend it or leave such rows out with data.on_bad_sample=skip.") from None
+            raise refusal([str(error)]) from None
 
 
 class PackedImages:
     """A memory-mapped uint8 array of all images; pages are shared between processes and given back under pressure."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "images.npy"
+        self._path = folder / _IMAGES
         self._images = np.load(self._path, mmap_mode="r")
 
     def batch(self, rows: np.ndarray) -> np.ndarray:
@@ -95,10 +95,18 @@ class PackedImages:
         self._images = np.load(self._path, mmap_mode="r")
 
 
-def cache_key(reader: ImageReader, ids: Iterable[str], size: int, channels: int) -> str:
-    """Names the cache folder of a store: equal exactly when the packed pixels would be equal."""
+def cache_key(content_key: str, local_key: str, ids: Iterable[str], size: int, channels: int) -> str:
+    """Names the cache folder of a store: two stores of one key hold the same pixels.
+
+    Args:
+        content_key: That of the reader; an argument because it costs a pass over the data that callers need anyway.
+        local_key: That of the reader.
+        ids: Id of each row.
+        size: Side of the images in pixels.
+        channels: 1 or 3.
+    """
     digest = hashlib.sha256()
-    for part in (reader.content_key(), reader.local_key(), str(size), str(channels), str(STORE_VERSION), *ids):
+    for part in (content_key, local_key, str(size), str(channels), str(STORE_VERSION), *ids):
         digest.update(part.encode() + b"\n")
     return digest.hexdigest()[:20]
 
@@ -119,18 +127,39 @@ def pack(reader: ImageReader, folder: Path, size: int, channels: int) -> tuple[P
         The store, and the message of every row that could not be decoded (its image is black).
 
     Raises:
-        UserError: The disk has too little room.
+        UserError: The disk has too little room, or the cache cannot be written.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            for stale in folder.parent.glob(f"{folder.name}.building-*"):
-                shutil.rmtree(stale)
-            building = folder.with_name(f"{folder.name}.building-{os.getpid()}")
-            _build(reader, building, size, channels)
-            building.rename(folder)
-    bad = json.loads((folder / "bad.json").read_text())
-    return PackedImages(folder), {int(row): message for row, message in bad.items()}
+    _make_once(folder, lambda partial: _build(reader, partial, size, channels))
+    return PackedImages(folder), _read_messages(folder)
+
+
+def _make_once(folder: Path, make: Callable[[Path], None]) -> None:
+    """Makes a folder of the cache unless it is there; of several processes one makes it and the others wait."""
+    # What is there is finished: it is looked at without the lock, so that a shared cache may be read-only.
+    if folder.exists():
+        return
+    partial = folder.with_name(f"{folder.name}.partial")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if folder.exists():
+                return
+            # Nobody else is at work, so what lies here was left by a process that was killed.
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            try:
+                make(partial)
+                partial.rename(folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"data.cache_dir={folder.parent} could not be filled ({error}): free some room or name another folder."
+        ) from error
+
+
+def _read_messages(folder: Path) -> dict[int, str]:
+    return {int(row): message for row, message in json.loads((folder / _BAD).read_text()).items()}
 
 
 def _build(reader: ImageReader, folder: Path, size: int, channels: int) -> None:
@@ -139,43 +168,47 @@ def _build(reader: ImageReader, folder: Path, size: int, channels: int) -> None:
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
         raise UserError(
-            f"Packing {count} images needs {needed / 1e9:.1f} GB in {folder.parent} and only {free / 1e9:.1f} GB are free: "
+            f"Packing {count} images needs {needed / 1e9:.1f} GB in {folder.parent} and {free / 1e9:.1f} GB are free: "
             "point data.cache_dir at another disk or decode while training with data.store=files."
         )
-    folder.mkdir()
-    shape = (count, size, size, channels)
-    images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
     bad: dict[int, str] = {}
-    for start, chunk, messages in _decoded(reader, size, channels):
-        images[start : start + len(chunk)] = chunk
-        bad.update(messages)
-    images.flush()
-    (folder / "bad.json").write_text(json.dumps(bad))
+    # Written as a stream: on a disk that fills up meanwhile, writing into a memory map would end in a bus error.
+    with (folder / _IMAGES).open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, channels)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for images, messages in _decoded(reader, size, channels):
+            file.write(images.data)
+            bad.update(messages)
+        file.flush()
+        os.fsync(file.fileno())  # else the rename could outlive the pixels when the power fails
+    (folder / _BAD).write_text(json.dumps(bad))
 
 
-def find_undecodable(reader: ImageReader, cache: Path) -> dict[int, str]:
+def find_undecodable(reader: ImageReader, folder: Path) -> dict[int, str]:
     """Decodes every row once and remembers which cannot be; for `data.store=files` with `data.on_bad_sample=skip`.
 
     Args:
         reader: Decodes the rows.
-        cache: JSON file that remembers the answer.
+        folder: Where the answer is remembered; its name must hold the `cache_key`.
+
+    Returns:
+        The message of every row that could not be decoded.
     """
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{cache}.lock"):
-        if not cache.exists():
-            bad: dict[int, str] = {}
-            for _, _, messages in _decoded(reader, 1, 1):
-                bad.update(messages)
-            temporary = cache.with_suffix(".tmp")
-            temporary.write_text(json.dumps(bad))
-            temporary.replace(cache)
-        return {int(row): message for row, message in json.loads(cache.read_text()).items()}
+
+    def make(partial: Path) -> None:
+        bad: dict[int, str] = {}
+        for _, messages in _decoded(reader, 1, 1):
+            bad.update(messages)
+        (partial / _BAD).write_text(json.dumps(bad))
+
+    _make_once(folder, make)
+    return _read_messages(folder)
 
 
-def _decoded(reader: ImageReader, size: int, channels: int) -> Iterator[tuple[int, np.ndarray, dict[int, str]]]:
-    """Yields (first row, images, messages of bad rows) chunk by chunk, decoded in parallel threads."""
+def _decoded(reader: ImageReader, size: int, channels: int) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
+    """Yields (images, messages of bad rows) chunk by chunk in order, decoded in parallel threads."""
 
-    def decode(start: int) -> tuple[int, np.ndarray, dict[int, str]]:
+    def decode(start: int) -> tuple[np.ndarray, dict[int, str]]:
         stop = min(start + _CHUNK, len(reader))
         images = np.zeros((stop - start, size, size, channels), np.uint8)
         messages = {}
@@ -184,11 +217,11 @@ def _decoded(reader: ImageReader, size: int, channels: int) -> Iterator[tuple[in
                 images[row - start] = conform(reader.read(row), size, channels)
             except BadSample as error:
                 messages[row] = str(error)
-        return start, images, messages
+        return images, messages
 
     starts = range(0, len(reader), _CHUNK)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) as pool:
-        # Chunks are handed out a few at a time, so that decoded images never pile up before they are written.
-        window = 8
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    window = 2 * threads  # chunks handed out at a time, so that decoded images never pile up before they are written
+    with ThreadPoolExecutor(threads) as pool:
         for block in track(range(0, len(starts), window), description="Decoding images", transient=True):
             yield from pool.map(decode, starts[block : block + window])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -25,35 +24,41 @@ TRAIN_SHARE, VAL_SHARE = 0.7, 0.1
 class DrawnFaces:
     """Faces that are drawn when they are read.
 
-    Every person shows every expression once, in the order of the classes.
+    Every person shows every expression once: picture `k` shows person `k // len(classes)`, class `k % len(classes)`.
 
     Attributes:
         seed: Seed of people and pictures.
-        size: Number of pictures.
         classes: Canonical class names.
         difficulty: 0 a passport photograph, 1 a snapshot in the wild; see `sample_face`.
+        pictures: Number `k` of the picture in each row, `(N,)` int64.
     """
 
     seed: int
-    size: int
     classes: tuple[str, ...]
     difficulty: float
+    pictures: np.ndarray
 
     def __len__(self) -> int:
-        return self.size
+        return len(self.pictures)
 
     def parameters(self, position: int) -> FaceParameters:
-        """What picture `position` shows."""
-        person, label = divmod(position, len(self.classes))
-        return sample_face(self.seed, position, person, self.classes[label], self.classes, self.difficulty)
+        """What the picture of a row shows."""
+        picture = int(self.pictures[position])
+        person, label = divmod(picture, len(self.classes))
+        return sample_face(self.seed, picture, person, self.classes[label], self.classes, self.difficulty)
 
     def read(self, position: int) -> np.ndarray:
         return draw_face(self.parameters(position), DRAWN_SIDE)
 
+    def take(self, positions: np.ndarray) -> DrawnFaces:
+        """The reader of some of the rows, in the given order."""
+        return replace(self, pictures=self.pictures[positions])
+
     def content_key(self) -> str:
         versions = f"drawing {DRAWING_VERSION}, sampling {SAMPLING_VERSION}, {DRAWN_SIDE} pixels"
-        told = f"{versions}: {self.seed} {self.size} {','.join(self.classes)} {self.difficulty!r}"
-        return hashlib.sha256(told.encode()).hexdigest()
+        digest = hashlib.sha256(f"{versions}: {self.seed} {','.join(self.classes)} {self.difficulty!r}".encode())
+        digest.update(np.ascontiguousarray(self.pictures, "<i8").tobytes())
+        return digest.hexdigest()
 
     def local_key(self) -> str:
         return self.content_key()
@@ -70,8 +75,8 @@ class Synthetic(ExpressionDataModule):
         face_seed: Seed of the pictures; not the seed of the run, so that all runs share one data set.
     """
 
-    name: ClassVar[str] = "synthetic"
-    policies: ClassVar[tuple[str, ...]] = ("official", "paper_70_30", "subject_kfold")
+    name = "synthetic"
+    policies = ("official", "paper_70_30", "subject_kfold")
 
     classes: int
     size: int
@@ -130,7 +135,7 @@ class Synthetic(ExpressionDataModule):
                 f"data.size={self.size} is too small for ten people with {len(labels)} expressions each: "
                 f"use at least {10 * len(labels)}."
             )
-        return DrawnFaces(self.face_seed, self.size, labels.classes, float(self.difficulty))
+        return DrawnFaces(self.face_seed, labels.classes, float(self.difficulty), np.arange(self.size))
 
 
 def _split_of(people: np.ndarray, count: int) -> np.ndarray:

@@ -5,11 +5,11 @@ Paper: A. Vaswani et al., Attention is all you need (2017), https://arxiv.org/ab
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
+from fer_lightning.layers.precision import without_autocast
 
 
 class MultiHeadAttention(nn.Module):
@@ -29,8 +29,8 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, embed_dim: int, num_heads: int) -> None:
         if embed_dim % (16 * num_heads):
             raise UserError(
-                f"An attention of {embed_dim} dimensions and {num_heads} heads has a head size that is no multiple of 16; "
-                f"use {16 * num_heads} dimensions or a multiple of it."
+                f"An attention of {embed_dim} dimensions and {num_heads} heads has a head size that is no multiple of "
+                f"16; use {16 * num_heads} dimensions or a multiple of it."
             )
         super().__init__()
         self.num_heads = num_heads
@@ -48,7 +48,7 @@ class MultiHeadAttention(nn.Module):
         query, key, value = self.heads(tokens)
         if tokens.device.type == "cpu":
             # For a few hundred tokens PyTorch's bf16 kernel on the CPU takes two to five times as long as float32.
-            with torch.autocast("cpu", enabled=False):
+            with without_autocast(tokens.device):
                 attended = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
         else:
             attended = F.scaled_dot_product_attention(query, key, value)

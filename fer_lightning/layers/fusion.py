@@ -18,9 +18,9 @@ class DynamicFeatureFusion(nn.Module):
     """Multi-head attention over the tokens of all maps, added back to the maps.
 
     Every map is averaged over a G x G grid and mapped into a common feature space of E dimensions. Its cells are the
-    tokens of eq. 4, `concat(f.flatten(2), s.flatten(2), a.flatten(2))`; eqs 5 and 6 are multi-head attention over all of
-    them. The result is reshaped to maps again, returned to F channels, spread over the cells it came from and added to
-    the maps, which keep their resolution.
+    tokens of eq. 4, `concat(f.flatten(2), s.flatten(2), a.flatten(2))`; eqs 5 and 6 are multi-head attention over all
+    of them. The result is reshaped to maps again, returned to F channels, spread over the cells it came from and added
+    to the maps, which keep their resolution.
 
     Args:
         num_maps: Number M of maps.

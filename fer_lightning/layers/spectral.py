@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
 from fer_lightning.layers.conv import ConvReLU
+from fer_lightning.layers.precision import without_autocast
 
 BANDS = {
     "low": ("low",),
@@ -87,7 +88,7 @@ class BandPass(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         # bf16 keeps 8 bits: the large constant coefficient would drown the small ones when it is taken out again.
-        with torch.autocast(image.device.type, enabled=False):
+        with without_autocast(image.device):
             coefficients = self.transform @ image.float() @ self.transform.T
             return self.transform.T @ (coefficients * self.mask) @ self.transform
 

@@ -15,10 +15,10 @@ from fer_lightning.layers.attention import MultiHeadAttention
 class EmotionSuppression(nn.Module):
     """`out = x * (1 - alpha)` with one suppression weight alpha in (0, 1) for every channel.
 
-    Eq. 8 averages each channel, eq. 9 is a linear layer with sigmoid. Eq. 10 applies multi-head attention to the vector w
-    of C weights. As one single token its softmax would always be 1, so w is cut into tokens of `token_size` channels,
-    with a learned position each, and groups of channels attend to each other. A sigmoid turns the attended weights into
-    alpha, which the paper's equations leave unbounded.
+    Eq. 8 averages each channel, eq. 9 is a linear layer with sigmoid. Eq. 10 applies multi-head attention to the
+    vector w of C weights. As one single token its softmax would always be 1, so w is cut into tokens of `token_size`
+    channels, with a learned position each, and groups of channels attend to each other. A sigmoid turns the attended
+    weights into alpha, which the paper's equations leave unbounded.
 
     Args:
         channels: Channels C of the map, a multiple of `token_size`.

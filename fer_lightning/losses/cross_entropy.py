@@ -14,12 +14,12 @@ class CrossEntropy(nn.Module):
 
     Args:
         class_counts: Training images of each class, `(K,)`.
-        label_smoothing: Share of the target that is spread evenly over all classes, 0..1.
-        class_weights: `"none"`, or `"inverse"` to weigh each class by its inverse frequency (mean weight over the training
-            images is 1).
+        label_smoothing: Share of the target that is spread evenly over all classes, 0 <= s < 1.
+        class_weights: `"none"`, or `"inverse"` to weigh each class by its inverse frequency (the mean weight over the
+            training images is 1).
 
     Raises:
-        ValueError: `class_weights` is neither word.
+        ValueError: `class_weights` is neither word, or `label_smoothing` is out of range.
     """
 
     weight: Tensor | None
@@ -27,7 +27,9 @@ class CrossEntropy(nn.Module):
     def __init__(self, class_counts: Sequence[int], label_smoothing: float, class_weights: str) -> None:
         super().__init__()
         if class_weights not in ("none", "inverse"):
-            raise ValueError(f"loss.class_weights={class_weights!r} is unknown: use none or inverse")
+            raise ValueError(f"loss.class_weights={class_weights} is unknown: use none or inverse.")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"loss.label_smoothing={label_smoothing} is out of range: use 0 up to, not including, 1.")
         counts = torch.tensor(class_counts, dtype=torch.float32)
         weight = counts.sum() / (len(counts) * counts) if class_weights == "inverse" else None
         self.register_buffer("weight", weight, persistent=False)

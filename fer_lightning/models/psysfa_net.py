@@ -68,17 +68,17 @@ class PsySFANet(nn.Module):
         - Colour images: eqs 1 and 2 run on every channel apart, the convolutions mix the channels.
         - Eq. 2 prints `alpha_v = sqrt(2 / N)` for `u > 0`: taken as the orthonormal DCT-II along both axes.
         - The paper gives no bounds of the bands: cut points on `(u + v) / (2 N)`, the zigzag diagonal (`band_edges`).
-        - What the convolution of the spectral block sees: the masked coefficients taken back to an image by the inverse
-          DCT, because a convolution expects neighbours to be alike. All bands together therefore give the image itself.
+        - What the convolution of the spectral block sees: the masked coefficients taken back to an image by the
+          inverse DCT, because a convolution expects neighbours to be alike. `band=all` therefore is the image itself.
         - Kernel of the fractal and spectral convolutions: 3x3. Every convolution has same padding with zeros.
         - `num_filters` is the width of each of the three blocks; the widths of the CNN block are not stated (`widths`).
-        - Table 9, `lbp` and `gabor`: the fixed descriptor (LBP: 8 neighbours, one code image; Gabor: 4 orientations times
-          2 wavelengths) replaces the block, and a 1x1 convolution only brings it to F channels. `lbp_cnn` and `gabor_cnn`
-          put it before the block's own 3x3 convolution.
+        - Table 9, `lbp` and `gabor`: the fixed descriptor (LBP: 8 neighbours, one code image; Gabor: 4 orientations
+          times 2 wavelengths) replaces the block, and a 1x1 convolution only brings it to F channels. `lbp_cnn` and
+          `gabor_cnn` put it before the block's own 3x3 convolution.
         - Resolution of the maps: `stride` 1 is what the equations say; 2 is four times cheaper.
-        - Eq. 4 joins tokens (`flatten(2)` keeps channels). Tokens of the full resolution would cost most of the step, so
-          maps are averaged over `fusion_grid` cells first. The common feature space of section 3.3 is one linear map for
-          each source; a learned position and layer normalisation precede the attention.
+        - Eq. 4 joins tokens (`flatten(2)` keeps channels). Tokens of the full resolution would cost most of the step,
+          so maps are averaged over `fusion_grid` cells first. The common feature space of section 3.3 is one linear
+          map for each source; a learned position and layer normalisation precede the attention.
         - "Reshaped and passed forward": the attended tokens return to F channels, are spread over the cells they came
           from and added to the concatenated maps, so the CNN block keeps the detail that the grid has not.
         - Fusion off is concatenation of the same maps along channels (Table 6).
@@ -86,15 +86,16 @@ class PsySFANet(nn.Module):
           `normalization=none` is the literal net.
         - "Several" convolutions, each followed by ReLU and pooling: `depths` convolutions before each pooling.
         - Place of the suppression: after the CNN block, before the FC layers, on its channels.
-        - Eq. 10, attention over the weight vector: the channels are the tokens; and alpha, unbounded in eqs 10-12, is kept
-          in (0, 1) by a sigmoid. See `EmotionSuppression`.
-        - Flatten: the map is first averaged to `head_grid`, so the size of the FC layers does not follow the image size.
-          Dropout stands between the two linear layers, after ReLU.
+        - Eq. 10, attention over the weight vector: groups of channels are the tokens; and alpha, unbounded in eqs
+          10-12, is kept in (0, 1) by a sigmoid. See `EmotionSuppression`.
+        - Flatten: the map is first averaged to `head_grid`, so the size of the FC layers does not follow that of the
+          image. Dropout stands between the two linear layers, after ReLU.
         - "Backbone only" (Table 6) is the CNN block and the FC layers on the image; its first convolution takes over
           `stride`, so that all variants compute at the same resolution.
 
     Raises:
-        UserError: An option outside its list, stages that do not match, or an image too small for `stride` and the number of stages.
+        UserError: An option outside its list, `widths` and `depths` of different length, or an image too small for
+            `stride` and the number of stages.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from fer_lightning.errors import UserError
 from fer_lightning.training.metrics import build_metrics
 from fer_lightning.training.mixing import Mixing
 
@@ -26,9 +28,9 @@ class ExpressionClassifier(pl.LightningModule):
         num_classes: K.
         optimizer: Builds the optimizer from parameter groups.
         scheduler: Builds the learning-rate schedule from the optimizer and the number of steps; None keeps it constant.
-        mixing: Mixes training batches; None leaves them.
+        mixing: Mixes training batches.
         channels_last: Keep activations with the channels innermost, which is what fast convolutions want.
-        description: Plain values that travel in the checkpoint and from which `load_classifier` rebuilds the network:
+        description: Plain values that travel in the checkpoint and from which `load_net` rebuilds the network:
             its config, the class names, the protocol, the preprocessing.
     """
 
@@ -39,7 +41,7 @@ class ExpressionClassifier(pl.LightningModule):
         num_classes: int,
         optimizer: OptimizerFactory,
         scheduler: Callable[[Optimizer, int, int], LRScheduler] | None,
-        mixing: Mixing | None,
+        mixing: Mixing,
         channels_last: bool,
         description: Mapping[str, Any],
     ) -> None:
@@ -59,7 +61,7 @@ class ExpressionClassifier(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         image, target = batch
-        mixed_image, mixed_target = self.mixing(image, target) if self.mixing else (image, target)
+        mixed_image, mixed_target = self.mixing(image, target)
         logits = self(mixed_image)
         loss = self.loss(logits, mixed_target)
         accuracy = (logits.detach().argmax(dim=1) == _hard(mixed_target)).float().mean()
@@ -81,11 +83,17 @@ class ExpressionClassifier(pl.LightningModule):
         self.log("val/accuracy", values["val/accuracy"], prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._optimizer(list(self._parameter_groups()))
+        try:
+            optimizer = self._optimizer(list(self._parameter_groups()))
+        except ValueError as error:
+            raise UserError(f"optimizer: {error}.") from error
         if self._scheduler is None:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = self._scheduler(optimizer, steps, max(1, steps // max(1, self.trainer.max_epochs or 1)))
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise UserError("trainer.max_epochs=-1 has no end, and a schedule needs one: use scheduler=constant.")
+        steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        scheduler = self._scheduler(optimizer, int(steps), steps_per_epoch)
         if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

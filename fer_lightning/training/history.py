@@ -16,17 +16,19 @@ class History(pl.Callback):
 
     Attributes:
         rows: One dict per finished epoch with `epoch` (from 1), `lr`, `train_seconds` (without validation), `images`
-            (training images of the epoch, all processes together) and every metric logged in it.
+            (training images of the epoch, all processes together), `seconds` (with validation) and every metric logged
+            in it.
     """
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
+        self._began = 0.0
         self._seconds = 0.0
         self._since = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._seconds = 0.0
-        self._since = perf_counter()
+        self._began = self._since = perf_counter()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._seconds += perf_counter() - self._since
@@ -35,18 +37,21 @@ class History(pl.Callback):
         self._since = perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        loader = trainer.train_dataloader
+        self._seconds += perf_counter() - self._since  # all of it where nothing was validated
+        loader: Any = trainer.train_dataloader
         images = min(len(loader.batch_sampler.indices), trainer.num_training_batches * loader.batch_sampler.batch_size)
         row = {
             "epoch": float(trainer.current_epoch + 1),
             "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
             "train_seconds": self._seconds,
+            "seconds": perf_counter() - self._began,
             "images": float(images * trainer.world_size),
         }
         row.update({name: float(value) for name, value in sorted(trainer.callback_metrics.items())})
         self.rows.append(row)
-        told = ", ".join(f"{name} {row[name]:.4f}" for name in _TOLD if name in row)
-        log.info("epoch %d/%s: %s", row["epoch"], trainer.max_epochs, told)
+        if trainer.is_global_zero:
+            told = ", ".join(f"{name} {row[name]:.4f}" for name in _TOLD if name in row)
+            log.info("epoch %d/%s: %s", row["epoch"], trainer.max_epochs, told)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}

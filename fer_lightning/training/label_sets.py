@@ -18,8 +18,8 @@ class SharedPredictions:
     """Predictions over the classes that network and data share.
 
     Attributes:
-        table: Columns `id`, `split`, `target`, `prob_<class>`; targets and columns follow `classes`, and the probabilities
-            of a row sum to 1 again.
+        table: Columns `id`, `split`, `target`, `prob_<class>`; targets and columns follow `classes`, and the
+            probabilities of a row sum to 1 again.
         classes: The shared classes in canonical order.
         left_out: Rows of the data whose class the network does not know, per class.
         never_right: Classes of the network that the data does not have; their probability was given to the others.

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fer_lightning.errors import UserError
+
 
 class Mixing:
     """Mixes each image of a batch with another one and their targets alike.
@@ -15,9 +17,17 @@ class Mixing:
         cutmix_alpha: Both parameters of CutMix's Beta distribution; 0 turns CutMix off.
         probability: Share of the batches that are mixed. Where both are on, each gets half of them.
         num_classes: K.
+
+    Raises:
+        UserError: A parameter is out of range.
     """
 
     def __init__(self, mixup_alpha: float, cutmix_alpha: float, probability: float, num_classes: int) -> None:
+        for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
+            if alpha < 0:
+                raise UserError(f"mixing.{name}={alpha} is out of range: use a positive number, or 0 to turn it off.")
+        if not 0 <= probability <= 1:
+            raise UserError(f"mixing.probability={probability} is out of range: use a share in 0..1.")
         self.mixup_alpha = mixup_alpha
         self.cutmix_alpha = cutmix_alpha
         self.probability = probability

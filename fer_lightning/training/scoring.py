@@ -24,7 +24,7 @@ def predict_split(
     """Predicts every row of a split, over all processes of the trainer.
 
     Args:
-        trainer: Runs the prediction.
+        trainer: Runs the prediction; the data module is attached to it, so that every process predicts its share.
         inference: The network.
         datamodule: Where the split lies.
         split: `"train"`, `"val"` or `"test"`.
@@ -33,6 +33,7 @@ def predict_split(
     Returns:
         The columns `id`, `split`, `target` (in the label set of the data) and `prob_<class>`, in the order of the data.
     """
+    datamodule.trainer = trainer
     loader = datamodule.eval_dataloader(split)
     batches = trainer.predict(inference, loader)
     assert batches is not None
@@ -61,8 +62,8 @@ def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, object
         `n`, every metric of `build_metrics`, `loss` (mean negative log-likelihood in nats), the 95 % Wilson interval
         `accuracy_low`, `accuracy_high`, and `per_class`.
     """
-    probabilities = torch.from_numpy(predictions[[PREFIX + name for name in classes]].to_numpy(np.float32))
-    target = torch.from_numpy(predictions["target"].to_numpy(np.int64))
+    probabilities = torch.tensor(predictions[[PREFIX + name for name in classes]].to_numpy(np.float32))
+    target = torch.tensor(predictions["target"].to_numpy(np.int64))
     values = {name: float(value) for name, value in build_metrics(len(classes))(probabilities, target).items()}
     low, high = accuracy_interval(int((probabilities.argmax(dim=1) == target).sum()), len(target))
     return {

@@ -68,7 +68,7 @@ class Canvas:
             source = self.light[place] * source
         region = self.pixels[place]
         change = source - region
-        change *= cv2.multiply(cover, 1 / 255, dtype=cv2.CV_32F)
+        change *= cover * np.float32(1 / 255)
         region += change
 
 

@@ -95,7 +95,8 @@ class _Portrait:
         right = [(width, 1.12), (0.8, 1.3), (1.5, 1.55), (1.7, 2.4)]
         shoulders = np.array([(-x, y) for x, y in reversed(right)] + right)
         neck = np.array([(-width, 0.3), (width, 0.3), (width, 1.35), (0.0, 1.55), (-width, 1.35)])
-        shadow = np.array([(-width, chin_y - 0.3), (width, chin_y - 0.3), (width, chin_y + 0.12), (-width, chin_y + 0.12)])
+        above, below = chin_y - 0.3, chin_y + 0.12
+        shadow = np.array([(-width, above), (width, above), (width, below), (-width, below)])
         place = self.camera.project_outline
         self.canvas.fill([place(shoulders, -0.4)], cloth, 1.0, 0.01 * self.unit)
         self.canvas.fill([place(neck, -0.3)], self.skin * 0.74)
@@ -127,7 +128,7 @@ class _Portrait:
             for crease, line in zip(creases, np.split(lines, ends))
         ]
         # A lit edge below each fold makes it a fold and not a line.
-        edges = [fold + (0.0, 0.022 * self.unit) for fold in folds]
+        edges = [fold + np.array([0.0, 0.022 * self.unit]) for fold in folds]
         glow = np.clip(self.skin * 1.12, 0, 255)
         shadow = self.skin * [0.55, 0.46, 0.44]
         self.canvas.fill(edges, glow, [0.35 * crease.strength for crease in creases], 0.014 * self.unit, lit=True)
@@ -136,7 +137,7 @@ class _Portrait:
     def _nose(self) -> None:
         geometry, unit = self.geometry, self.unit
         (_, tip_y), half = geometry.nose_tip, geometry.nose_half_width
-        wing = np.array([(0.8 * half, tip_y - 0.055), (1.04 * half, tip_y), (half, tip_y + 0.05), (0.78 * half, tip_y + 0.068)])
+        wing = np.array([(0.8, -0.055), (1.04, 0.0), (1.0, 0.05), (0.78, 0.068)]) * (half, 1.0) + np.array([0.0, tip_y])
         base = np.array([(-0.4 * half, tip_y + 0.07), (0.0, tip_y + 0.085), (0.4 * half, tip_y + 0.07)])
         lines = [self.camera.project(wing * (side, 1.0), 0.08) for side in SIDES] + [self.camera.project(base, 0.1)]
         folds = [ribbon(line, np.full(len(line), 0.022 * unit)) for line in lines]

@@ -42,17 +42,19 @@ def paint(canvas: Canvas, identity: Identity, view: View, eyes: tuple[Eye, Eye],
     gaze = np.array([view.gaze_x, view.gaze_y]) * eyes[0].iris_radius
     centres = camera.project(np.array([eye.iris + gaze for eye in eyes]))
 
-    def discs(share: float, offset: tuple[float, float] = (0.0, 0.0)) -> list[np.ndarray]:
-        return [ellipse((x + offset[0] * radius, y + offset[1] * radius), share * radius, share * radius) for x, y in centres]
+    def discs(share: float, offset_x: float = 0.0, offset_y: float = 0.0) -> list[np.ndarray]:
+        size = share * radius
+        return [ellipse((x + offset_x * radius, y + offset_y * radius), size, size) for x, y in centres]
 
     canvas.fill(discs(1.0), iris * 0.45, 1.0, 0.006 * unit, apertures)
     canvas.fill(discs(0.8), iris, 1.0, 0.01 * unit, apertures)
     canvas.fill(discs(0.42), _PUPIL, clip=apertures)
     spark_x = 0.35 if view.light_azimuth > 0 else -0.35
-    canvas.fill(discs(0.2, (spark_x, -0.35)), _SPARK, 0.9, clip=apertures)
+    canvas.fill(discs(0.2, spark_x, -0.35), _SPARK, 0.9, clip=apertures)
 
     # The upper lid throws a shadow on the eyeball.
-    shadows = [ribbon(upper + (0.0, 0.012 * unit), np.full(len(upper), 0.03 * unit)) for upper in uppers]
+    below = np.array([0.0, 0.012 * unit])
+    shadows = [ribbon(upper + below, np.full(len(upper), 0.03 * unit)) for upper in uppers]
     canvas.fill(shadows, _LASHES, 0.35, 0.01 * unit)
     lashes = 0.04 * unit * taper(len(uppers[0]), 0.4, 1.0, 0.4)
     canvas.fill([ribbon(upper, lashes) for upper in uppers], _LASHES, 0.95, 0.004 * unit)

@@ -154,17 +154,18 @@ def _eye(identity: Identity, units: ActionUnits, side: float) -> Eye:
     closing = 0.035 * min(1.0, max(0.0, units.au43))
     # With the inner brow raised the highest point of the lid wanders inwards, with the brow lowered outwards.
     peak = -0.12 + 0.3 * units.au4 * (1 - units.au1) - 0.3 * units.au1
-    inner, outer = np.array([-half, 0.022]), np.array([half, 0.012 - identity.eye_tilt + 0.03 * units.au1 * units.au4])
+    inner, outer = (-half, 0.022), (half, 0.012 - identity.eye_tilt + 0.03 * units.au1 * units.au4)
     upper_line = [inner, (-0.62 * half, -0.72 * upper + closing), (peak * half, -upper + closing)]
-    upper_line += [(0.62 * half, -0.66 * upper + closing + 0.1 * (outer[1])), outer]
-    lower_line = [inner, (-0.5 * half, 0.75 * lower + 0.008), (0.1 * half, lower + 0.004), (0.62 * half, 0.7 * lower), outer]
+    upper_line += [(0.62 * half, -0.66 * upper + closing + 0.1 * outer[1]), outer]
+    lower_line = [inner, (-0.5 * half, 0.75 * lower + 0.008), (0.1 * half, lower + 0.004)]
+    lower_line += [(0.62 * half, 0.7 * lower), outer]
     lift = 0.05 + 0.03 * units.au5 - 0.015 * units.au4
     fold_line = [(p[0] * 1.05, p[1] - lift * (0.4 if i in (0, 4) else 1.0)) for i, p in enumerate(upper_line)]
 
     base = EYE_Y - 0.255 * identity.brow_height
     inner_y = base - 0.15 * units.au1 + 0.13 * units.au4 + 0.05 * units.au9 - 0.03 * units.au2
     middle_y = base - 0.035 - 0.075 * units.au1 - 0.12 * units.au2 + 0.085 * units.au4 + 0.03 * units.au9
-    outer_y = base + 0.035 - identity.brow_tilt + 0.02 * units.au1 - 0.15 * units.au2 + 0.02 * units.au4 + 0.02 * units.au6
+    outer_y = base + 0.035 - 0.15 * units.au2 + 0.02 * (units.au1 + units.au4 + units.au6) - identity.brow_tilt
     inner_x = 0.15 * identity.eye_spacing - 0.045 * units.au4
     brow = np.array(
         [
@@ -175,15 +176,15 @@ def _eye(identity: Identity, units: ActionUnits, side: float) -> Eye:
         ]
     )
 
-    def place(points: list) -> np.ndarray:
-        line = np.array([tuple(point) for point in points]) * [side, 1.0] + centre
+    def place(points: list[tuple[float, float]]) -> np.ndarray:
+        line = np.array(points) * [side, 1.0] + centre
         return smooth(line if side > 0 else line[::-1])
 
     return Eye(
         upper=place(upper_line),
         lower=place(lower_line),
         lid_fold=place(fold_line),
-        iris=centre + [0.0, -0.014 * opening],
+        iris=centre - np.array([0.0, 0.014 * opening]),
         iris_radius=0.082 * (0.5 + 0.5 * identity.eye_width),
         brow=smooth(brow * [side, 1.0]),
         brow_width=0.082 * identity.brow_thickness,
@@ -195,15 +196,16 @@ def _mouth(identity: Identity, units: ActionUnits) -> Mouth:
     thin = 1 - 0.6 * min(1.0, max(units.au23, units.au24))
     full = identity.lip_fullness * thin
     centre_y = 0.56 + 0.1 * (identity.chin_length - 1)
-    half = 0.265 * identity.mouth_width * (1 - 0.12 * max(units.au23, units.au24) - 0.09 * units.au26 * (1 - units.au12))
+    narrow = 0.12 * max(units.au23, units.au24) + 0.09 * units.au26 * (1 - units.au12)
+    half = 0.265 * identity.mouth_width * (1 - narrow)
     corners = []
     for side in SIDES:
         # A one-sided smile still tugs a little on the other corner.
         acts = 1.0 if units.side == 0 else max(0.08, side * units.side)
         pull, dimple = units.au12 * acts, units.au14 * acts
-        x = half + 0.085 * pull + 0.1 * units.au20 + 0.03 * dimple
-        y = -identity.mouth_curve - 0.135 * pull - 0.03 * dimple + 0.115 * units.au15 + 0.02 * units.au20
-        corners.append((side * x, centre_y + y + 0.07 * units.au26))
+        reach = half + 0.085 * pull + 0.1 * units.au20 + 0.03 * dimple
+        rise = -identity.mouth_curve - 0.135 * pull - 0.03 * dimple + 0.115 * units.au15 + 0.02 * units.au20
+        corners.append((side * reach, centre_y + rise + 0.07 * units.au26))
     (left_x, left_y), (right_x, right_y) = corners
     apart = 0.022 * units.au25
     drop = 0.075 * units.au25 + 0.3 * units.au26

@@ -86,7 +86,7 @@ def paint_front(canvas: Canvas, identity: Identity, camera: Camera, colours: np.
     # A soft shadow under the hair sets it off the forehead.
     shadow = palette.hair_colour(identity) * 0.4
     widths = np.full(len(rim), 0.05 * camera.unit)
-    canvas.fill([ribbon(rim + (0.0, 0.03 * camera.unit), widths)], shadow, 0.35, 0.03 * camera.unit)
+    canvas.fill([ribbon(rim + np.array([0.0, 0.03 * camera.unit]), widths)], shadow, 0.35, 0.03 * camera.unit)
     canvas.fill([outline], colours, 1.0, (0.012 + 0.015 * identity.curl) * camera.unit)
 
 
@@ -116,8 +116,9 @@ def paint_beard(
         canvas.fill([outline], colours, 0.85 * identity.beard, 0.035 * camera.unit)
     if identity.moustache >= 0.05:
         top = mouth.outer_upper
-        lifted = top - [0.0, 0.03] - np.stack([np.zeros(len(top)), 0.055 * (1 - (top[:, 0] / top[-1, 0]) ** 2)], axis=1)
-        outline = np.concatenate([camera.project(lifted), camera.project(top + [0.0, 0.015])[::-1]])
+        rise = 0.03 + 0.055 * (1 - (top[:, 0] / top[-1, 0]) ** 2)
+        edge = np.stack([top[:, 0], top[:, 1] - rise], axis=1)
+        outline = np.concatenate([camera.project(edge), camera.project(top + np.array([0.0, 0.015]))[::-1]])
         canvas.fill([outline], colours, 0.85 * identity.moustache, 0.016 * camera.unit)
 
 

@@ -53,5 +53,5 @@ def _paint_opening(canvas: Canvas, mouth: Mouth, camera: Camera, opening: np.nda
     bands = []
     for gum, height in rows:
         row = gum * (0.86, 1.0)
-        bands.append(camera.project(np.concatenate([row, (row + (0.0, height))[::-1]])))
+        bands.append(camera.project(np.concatenate([row, (row + np.array([0.0, height]))[::-1]])))
     canvas.fill(bands, enamel, (1.0, 0.85), 0.004 * camera.unit, [opening])

@@ -62,7 +62,7 @@ def _paint_frames(
     bridge = np.array([(left.centre[0] + 0.23, nose_y), (0.0, nose_y - 0.03), (right.centre[0] - 0.23, nose_y)])
     lines = [*lenses, camera.project(smooth(bridge), 0.08)]
     for eye, side in zip(geometry.eyes, SIDES):
-        arm = np.array([eye.centre + (side * 0.25, 0.01), (side * 0.78 * identity.face_width, -0.06)])
+        arm = np.array([eye.centre + np.array([side * 0.25, 0.01]), (side * 0.78 * identity.face_width, -0.06)])
         lines.append(camera.project(arm, 0.05))
     canvas.fill([ribbon(line, np.full(len(line), 0.03 * camera.unit)) for line in lines], colour, 0.95)
 
@@ -85,11 +85,13 @@ def _paint_hand(canvas: Canvas, identity: Identity, view: View, camera: Camera) 
 def _paint_mask(canvas: Canvas, identity: Identity, geometry: FaceGeometry, camera: Camera) -> None:
     """A surgical mask over mouth and nose."""
     edge, chin = 0.66 * identity.face_width, geometry.chin[1]
-    right = [(0.0, 0.12), (0.2, 0.16), (edge, 0.26), (0.95 * edge, 0.55), (0.5, 0.86), (0.2, chin + 0.01), (0.0, chin + 0.04)]
+    right = [(0.0, 0.12), (0.2, 0.16), (edge, 0.26), (0.95 * edge, 0.55), (0.5, 0.86)]
+    right += [(0.2, chin + 0.01), (0.0, chin + 0.04)]
     outline = np.array(right + [(-x, y) for x, y in right[-2:0:-1]])
     canvas.fill([camera.project(smooth(outline, closed=True), 0.04)], _CLOTH, 1.0, 0.006 * camera.unit, lit=True)
     lines = [np.array([(-0.9 * edge, y), (0.0, y + 0.05), (0.9 * edge, y)]) for y in (0.38, 0.52, 0.66)]
     pleats = [ribbon(camera.project(line, 0.05), np.full(3, 0.02 * camera.unit)) for line in lines]
     canvas.fill(pleats, _CLOTH * 0.7, 0.7, 0.008 * camera.unit, lit=True)
     bands = [np.array([(side * edge, 0.27), (side * 0.76 * identity.face_width, 0.02)]) for side in SIDES]
-    canvas.fill([ribbon(camera.project_outline(band), np.full(2, 0.02 * camera.unit)) for band in bands], _GLINT * 0.9, 0.9)
+    strings = [ribbon(camera.project_outline(band), np.full(2, 0.02 * camera.unit)) for band in bands]
+    canvas.fill(strings, _GLINT * 0.9, 0.9)

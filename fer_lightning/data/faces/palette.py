@@ -6,9 +6,9 @@ import numpy as np
 
 from fer_lightning.data.faces.parameters import Identity
 
-_SKIN = np.array([(248, 218, 196), (236, 192, 164), (214, 162, 128), (176, 122, 88), (130, 86, 62), (98, 66, 50)], float)
-_HAIR = np.array([(24, 20, 20), (52, 36, 28), (96, 64, 42), (150, 106, 66), (206, 168, 112), (232, 206, 156)], float)
-_IRIS = np.array([(44, 28, 18), (84, 54, 30), (110, 98, 54), (92, 116, 96), (96, 134, 168)], float)
+_SKIN = np.array([(248, 218, 196), (236, 192, 164), (214, 162, 128), (176, 122, 88), (130, 86, 62), (98, 66, 50.0)])
+_HAIR = np.array([(24, 20, 20), (52, 36, 28), (96, 64, 42), (150, 106, 66), (206, 168, 112), (232, 206, 156.0)])
+_IRIS = np.array([(44, 28, 18), (84, 54, 30), (110, 98, 54), (92, 116, 96), (96, 134, 168.0)])
 
 
 def _along(colours: np.ndarray, position: float) -> np.ndarray:
@@ -19,7 +19,8 @@ def _along(colours: np.ndarray, position: float) -> np.ndarray:
 
 def skin_colour(identity: Identity) -> np.ndarray:
     """Colour of well-lit skin `(3,)`."""
-    return np.clip(_along(_SKIN, identity.skin_tone) * (1 + identity.skin_warmth * np.array([0.02, 0.0, -0.05])), 0, 255)
+    warmth = 1 + identity.skin_warmth * np.array([0.02, 0.0, -0.05])
+    return np.clip(_along(_SKIN, identity.skin_tone) * warmth, 0, 255)
 
 
 def hair_colour(identity: Identity) -> np.ndarray:

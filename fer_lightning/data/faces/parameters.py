@@ -198,5 +198,6 @@ class FaceParameters:
 
     def to_row(self) -> dict[str, object]:
         """All parameters as one flat row of a table."""
-        told = {"expression": self.expression, "intensity": self.intensity, "blended": self.blended, "blend": self.blend}
-        return {**told, **asdict(self.units), **asdict(self.view), **asdict(self.identity)}
+        row = asdict(self)
+        units, view, identity = row.pop("units"), row.pop("view"), row.pop("identity")
+        return {**row, **units, **view, **identity}

@@ -111,7 +111,9 @@ def sample_view(rng: np.random.Generator, difficulty: float) -> View:
     )
 
 
-def sample_units(rng: np.random.Generator, expression: str, intensity: float, other: ActionUnits, blend: float, difficulty: float) -> ActionUnits:
+def sample_units(
+    rng: np.random.Generator, expression: str, intensity: float, other: ActionUnits, blend: float, difficulty: float
+) -> ActionUnits:
     """Draws the action units of an expression.
 
     Args:
@@ -138,7 +140,9 @@ def sample_units(rng: np.random.Generator, expression: str, intensity: float, ot
     return replace(ActionUnits(**strayed), side=side)
 
 
-def sample_face(seed: int, index: int, person: int, expression: str, classes: tuple[str, ...], difficulty: float) -> FaceParameters:
+def sample_face(
+    seed: int, index: int, person: int, expression: str, classes: tuple[str, ...], difficulty: float
+) -> FaceParameters:
     """Draws one picture of a person with an expression.
 
     Args:

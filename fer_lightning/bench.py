@@ -1,0 +1,126 @@
+"""`fer bench`: the speed of training against a hand-written loop, and of loading against the net's appetite."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from time import perf_counter
+
+import albumentations
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.utils.data import DataLoader
+
+from fer_lightning.composition import (
+    build,
+    build_classifier,
+    build_datamodule,
+    build_net,
+    build_trainer,
+    limit_threads,
+)
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.errors import UserError
+from fer_lightning.evaluation.plain_loop import ArrayDataset, plain_epoch
+from fer_lightning.training.history import History
+from fer_lightning.training.record import describe_hardware, write_atomically
+from fer_lightning.training.seeding import SeedEveryBatch
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> None:
+    """Measures, prints and writes `bench.csv`.
+
+    Every round trains the same number of batches with `fer train`'s trainer and with the plain loop, one after the other, so
+    that a noisy machine disturbs both alike.
+
+    Args:
+        cfg: Composed from `conf/bench.yaml`.
+    """
+    if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu":
+        raise UserError("fer bench measures the CPU: add trainer=cpu.")
+    limit_threads(cfg)
+    datamodule = build_datamodule(cfg)
+    images = cfg.batches * cfg.data.batch_size
+    if images > datamodule.protocol.counts["train"]:
+        raise UserError(f"batches={cfg.batches} is more than an epoch: use {datamodule.protocol.counts['train'] // cfg.data.batch_size} at most.")
+    rows = []
+    for number in range(cfg.rounds):
+        seconds = {
+            "fer train": _lightning_seconds(cfg, datamodule),
+            "plain loop": _plain_seconds(cfg, datamodule),
+            "net alone": _net_seconds(cfg, datamodule),
+            "loader alone": _loader_seconds(cfg, datamodule),
+        }
+        rows.append({name: images / value for name, value in seconds.items()})
+        log.info("round %d/%d: %s images/s", number + 1, cfg.rounds, {name: round(value) for name, value in rows[-1].items()})
+    rates = pd.DataFrame(rows)
+    folder = Path(cfg.output_dir)
+    write_atomically(folder / "bench.csv", lambda path: rates.to_csv(path, index_label="round", float_format="%.1f"))
+    precision = build_trainer(cfg, [], []).precision
+    Console().print(_table(rates, describe_hardware(torch.device("cpu"), precision)))
+
+
+def _table(rates: pd.DataFrame, hardware: dict[str, object]) -> Table:
+    title = f"Images per second, median of {len(rates)} rounds, {hardware['threads']} thread(s), {hardware['precision']}"
+    table = Table("what", "images/s", title=title)
+    for name in rates:
+        table.add_row(str(name), f"{rates[name].median():,.0f}")
+    table.add_section()
+    training = (rates["fer train"] / rates["plain loop"]).median()
+    loading = (rates["loader alone"] / rates["net alone"]).median()
+    table.add_row("fer train : plain loop", f"{training:.2f} x")
+    table.add_row("loader alone : net alone", f"{loading:.1f} x")
+    return table
+
+
+def _lightning_seconds(cfg: DictConfig, datamodule: ExpressionDataModule) -> float:
+    classifier = build_classifier(cfg, build_net(cfg, len(datamodule.label_set)), datamodule)
+    history = History()
+    trainer = build_trainer(cfg, [SeedEveryBatch(cfg.seed), history], [])
+    trainer.fit(classifier, datamodule=datamodule)
+    return history.rows[-1]["train_seconds"]
+
+
+def _plain_seconds(cfg: DictConfig, datamodule: ExpressionDataModule) -> float:
+    pl.seed_everything(cfg.seed, verbose=False)
+    source = datamodule.dataset("train")
+    pixels = source.pixels(range(len(source)))
+    pipeline = albumentations.Compose(build(cfg.data).transforms)
+    dataset = ArrayDataset(pixels, source.targets.numpy(), pipeline, cfg.data.mean[0], cfg.data.std[0])
+    loader = DataLoader(dataset, cfg.data.batch_size, shuffle=True, drop_last=True, num_workers=cfg.data.num_workers)
+    net = _net(cfg, datamodule)
+    optimizer = build(cfg.optimizer)(net.parameters())
+    return plain_epoch(net, optimizer, loader, cfg.batches, _is_bf16(cfg), cfg.trainer.gradient_clip_val)
+
+
+def _net_seconds(cfg: DictConfig, datamodule: ExpressionDataModule) -> float:
+    """Forward, backward and step on one batch over and over: what the net could take if data were free."""
+    net = _net(cfg, datamodule)
+    batch = next(iter(datamodule.eval_dataloader("train")))
+    batch = (batch[0][: cfg.data.batch_size], batch[1][: cfg.data.batch_size])
+    optimizer = build(cfg.optimizer)(net.parameters())
+    return plain_epoch(net, optimizer, [batch] * cfg.batches, cfg.batches, _is_bf16(cfg), cfg.trainer.gradient_clip_val)  # type: ignore[arg-type]
+
+
+def _loader_seconds(cfg: DictConfig, datamodule: ExpressionDataModule) -> float:
+    started = perf_counter()
+    for _ in zip(range(cfg.batches), datamodule.train_dataloader()):
+        pass
+    return perf_counter() - started
+
+
+def _net(cfg: DictConfig, datamodule: ExpressionDataModule) -> nn.Module:
+    net = build_net(cfg, len(datamodule.label_set))
+    return net.to(memory_format=torch.channels_last) if cfg.channels_last else net
+
+
+def _is_bf16(cfg: DictConfig) -> bool:
+    return str(build_trainer(cfg, [], []).precision).startswith("bf16")

@@ -1,0 +1,56 @@
+"""Which checkpoints are kept, and how they reach the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from fer_lightning.training.record import write_atomically
+
+
+class BestAndLast(ModelCheckpoint):
+    """Keeps `best.ckpt` and `last.ckpt`.
+
+    Args:
+        folder: Where they lie.
+        monitor: Metric that tells which epoch is best; the earliest one where several are.
+        mode: `"max"` or `"min"`.
+    """
+
+    def __init__(self, folder: Path, monitor: str, mode: str) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename="best",
+            monitor=monitor,
+            mode=mode,
+            save_last=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # Lightning forgets the best score where a folder was moved or renamed, and would then replace best.ckpt.
+        best, last = (str(Path(str(self.dirpath)) / f"{name}.ckpt") for name in ("best", "last"))
+        moved = {
+            "dirpath": self.dirpath,
+            "best_k_models": {best: state_dict["best_model_score"]},
+            "kth_best_model_path": best,
+            "best_model_path": best,
+            "last_model_path": last,
+        }
+        super().load_state_dict({**state_dict, **moved})
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes each checkpoint beside its place and renames it.
+
+    Lightning writes it to the system's temporary folder, from where it is copied if that is another disk: a kill during
+    the copy leaves half a `last.ckpt`, and nothing to resume from.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        write_atomically(Path(path), lambda temporary: torch.save(checkpoint, temporary))

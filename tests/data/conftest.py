@@ -1,0 +1,70 @@
+"""Small datasets on disk: image files, pixel CSVs, and DataModules over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_lightning.data.datamodule import ExpressionDataModule
+
+PixelRow = tuple[object, int, str]
+
+
+@pytest.fixture
+def write_image() -> Callable[..., None]:
+    """Writes a grey image of one level (PNG by default, so that the level can be read back)."""
+
+    def write(path: Path, level: int = 0, side: int = 8) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _, content = cv2.imencode(path.suffix, np.full((side, side), level, np.uint8))
+        path.write_bytes(content.tobytes())
+
+    return write
+
+
+@pytest.fixture
+def write_pixel_csv() -> Callable[..., Path]:
+    """Writes rows `(emotion, level, usage)` as 48 x 48 images of one level, under any header."""
+
+    def write(path: Path, rows: Sequence[PixelRow], header: str = "emotion,pixels,Usage") -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [header]
+        for emotion, level, usage in rows:
+            fields = {"emotion": str(emotion), "pixels": " ".join([str(level)] * 48 * 48), "Usage": usage}
+            lines.append(",".join(fields[name.strip()] for name in header.split(",")))
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def make_data(tmp_path: Path) -> Callable[..., ExpressionDataModule]:
+    """Makes a DataModule with plain options; keyword arguments replace and extend them."""
+
+    def make(cls: type[ExpressionDataModule], root: Path | str | None, **options: object) -> ExpressionDataModule:
+        plain = {
+            "image_size": 16,
+            "channels": 1,
+            "mean": [0.5],
+            "std": [0.25],
+            "batch_size": 4,
+            "num_workers": 0,
+            "split": "official",
+            "val_fraction": 0.5,
+            "split_seed": 0,
+            "fold": 0,
+            "seed": 0,
+            "store": "packed",
+            "cache_dir": str(tmp_path / "cache"),
+            "on_bad_sample": "raise",
+            "sampler": "shuffle",
+            "transforms": [],
+        }
+        return cls(root=None if root is None else str(root), **{**plain, **options})
+
+    return make

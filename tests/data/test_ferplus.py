@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fer_lightning.data.ferplus import FOLDERS, MAJORITY_COUNTS, FERPlus
+from fer_lightning.errors import UserError
+
+HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+USAGES = ("Training", "PublicTest", "PrivateTest")
+CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
+OWNERS_ORDER = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
+UNDECIDED = [5, 0, 0, 5, 0, 0, 0, 0, 0, 0]  # neutral and sad: no majority, but a distribution
+DROPPED = [0, 0, 0, 0, 0, 0, 0, 0, 10, 0]
+
+
+def votes_for(emotion):
+    return [10 if column == emotion else 0 for column in range(10)]
+
+
+# Per part: every emotion twice, one row without majority, one dropped by the rules, one without an image name.
+# The level of an image tells its emotion's column (8 undecided, 9 dropped) and, in the tens, its part.
+ROWS = [
+    (usage, 10 * part + level, votes, named)
+    for part, usage in enumerate(USAGES)
+    for level, votes, named in [
+        (9, DROPPED, False),
+        *((emotion, votes_for(emotion), True) for emotion in range(8) for _ in range(2)),
+        (8, UNDECIDED, True),
+        (9, DROPPED, True),
+    ]
+]
+
+
+def write_votes(path, rows):
+    # As in the owner's file, blank names do not use up a number.
+    lines, number = [HEADER], 0
+    for usage, _, votes, named in rows:
+        lines.append(",".join([usage, f"fer{number:07d}.png" if named else "", *map(str, votes)]))
+        number += named
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def csvs(tmp_path, write_pixel_csv):
+    """`fer2013new.csv` beside `fer2013.csv`."""
+    write_votes(tmp_path / "fer2013new.csv", ROWS)
+    write_pixel_csv(tmp_path / "fer2013.csv", [(0, level, usage) for usage, level, _, _ in ROWS])
+    return tmp_path
+
+
+@pytest.fixture
+def folders(tmp_path, write_image):
+    """The folders that the owner's script generates."""
+    number = 0
+    lines: dict[str, list[str]] = {usage: [] for usage in USAGES}
+    for usage, level, votes, named in ROWS:
+        if named:
+            write_image(tmp_path / "data" / FOLDERS[usage] / f"fer{number:07d}.png", level, side=48)
+            lines[usage].append(f'fer{number:07d}.png,"(0, 0, 48, 48)",' + ",".join(map(str, votes)))
+            number += 1
+    for usage, name in FOLDERS.items():
+        (tmp_path / "data" / name / "label.csv").write_text("\n".join(lines[usage]) + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("layout", ["csvs", "folders"])
+def test_majority_reads_both_layouts(request, make_data, layout):
+    samples = make_data(FERPlus, request.getfixturevalue(layout), labels="majority").scan()
+    assert samples.label_set.classes == CLASSES
+    assert samples.distributions is None
+    assert samples.label_rule == "FERPlus majority"
+    assert samples.bad == samples.notes == ()
+    assert samples.frame["split"].tolist() == ["train"] * 16 + ["val"] * 16 + ["test"] * 16
+    for row, (label, split) in enumerate(zip(samples.frame["label"], samples.frame["split"])):
+        part, emotion = divmod(int(samples.reader.read(row).mean()), 10)
+        assert CLASSES[label] == OWNERS_ORDER[emotion]
+        assert split == ("train", "val", "test")[part]
+
+
+def test_ids_are_those_of_fer2013_or_the_owners_image_names(csvs, folders, make_data):
+    by_csv = make_data(FERPlus, csvs, labels="majority").scan().frame
+    by_folder = make_data(FERPlus, folders / "data", labels="majority").scan().frame
+    assert by_csv["id"][:2].tolist() == ["Training_1", "Training_2"]  # row 0 has no image
+    assert by_folder["id"][:2].tolist() == ["fer0000000", "fer0000001"]
+    assert by_csv["label"].tolist() == by_folder["label"].tolist()
+
+
+def test_an_image_that_is_listed_twice_counts_twice(folders, make_data):
+    labels = folders / "data" / "FER2013Train" / "label.csv"
+    lines = labels.read_text().splitlines()
+    labels.write_text("\n".join([*lines, lines[0]]))
+    frame = make_data(FERPlus, folders, labels="majority").scan().frame
+    assert (frame["split"] == "train").sum() == 17
+    assert frame["id"].is_unique
+
+
+@pytest.mark.parametrize("labels", ["probability", "soft"])
+def test_distributions_train_and_majority_tests(csvs, make_data, labels):
+    samples = make_data(FERPlus, csvs, labels=labels).scan()
+    assert samples.frame["split"].value_counts().to_dict() == {"train": 17, "val": 16, "test": 16}
+    assert samples.distributions.shape == (49, 8)
+    np.testing.assert_allclose(samples.distributions.sum(axis=1), 1)
+    undecided = samples.distributions[~samples.frame["majority"]]
+    assert undecided.tolist() == [[0, 0, 0, 0, 0.5, 0, 0.5, 0]]  # sad and neutral in the project's order
+    decided = samples.frame["majority"].to_numpy()
+    np.testing.assert_array_equal(samples.distributions.argmax(axis=1)[decided], samples.frame["label"][decided])
+    assert samples.label_rule == f"FERPlus {labels}"
+
+
+def test_rows_without_majority_are_never_carved_off(tmp_path, write_pixel_csv, make_data):
+    rows = [row for row in ROWS if row[0] == "Training"] * 4
+    rows += [row for row in ROWS if row[0] == "PublicTest"]
+    write_votes(tmp_path / "fer2013new.csv", rows)
+    write_pixel_csv(tmp_path / "fer2013.csv", [(0, level, usage) for usage, level, _, _ in rows])
+    data = make_data(FERPlus, tmp_path, labels="soft")
+    data.setup()
+    undecided = data.frame[~data.frame["majority"]]
+    assert undecided["split"].tolist() == ["train"] * 4
+    assert data.class_counts("val") == [4, 4, 4, 4, 4, 4, 4, 4]
+    assert "with a majority" in data.protocol.selection
+
+
+def test_parts_that_the_pixel_file_lacks_are_left_out(csvs, write_pixel_csv, make_data):
+    rows = [(0, level, usage) for usage, level, _, _ in ROWS if usage != "PrivateTest"]
+    write_pixel_csv(csvs / "fer2013.csv", rows)
+    samples = make_data(FERPlus, csvs, labels="majority").scan()
+    assert samples.frame["split"].tolist() == ["train"] * 16 + ["test"] * 16
+    assert "PrivateTest is absent" in samples.notes[0]
+    assert int(samples.reader.read(16).mean()) == 10
+
+
+def test_training_rows_alone_are_aligned(csvs, write_pixel_csv, make_data):
+    (csvs / "fer2013.csv").unlink()
+    write_pixel_csv(
+        csvs / "train.csv", [(0, level, "") for usage, level, _, _ in ROWS if usage == "Training"], "emotion,pixels"
+    )
+    samples = make_data(FERPlus, csvs, labels="majority").scan()
+    assert set(samples.frame["official"]) == {"Training"}
+    assert len(samples.frame) == 16
+
+
+def test_a_bad_pixel_row_does_not_shift_the_others(csvs, write_pixel_csv, make_data):
+    rows = [(0, level, usage) for usage, level, _, _ in ROWS]
+    rows[1] = (99, 0, "Training")
+    write_pixel_csv(csvs / "fer2013.csv", rows)
+    with pytest.raises(UserError, match=r"fer2013\.csv row 2: emotion '99'"):
+        make_data(FERPlus, csvs, labels="majority").scan()
+    samples = make_data(FERPlus, csvs, labels="majority", on_bad_sample="skip").scan()
+    assert len(samples.frame) == 47
+    assert len(samples.bad) == 1
+    for row, label in enumerate(samples.frame["label"]):
+        assert CLASSES[label] == OWNERS_ORDER[int(samples.reader.read(row).mean()) % 10]
+
+
+@pytest.mark.parametrize("change", ["a row too many", "another order"])
+def test_files_that_contradict_each_other_are_refused(csvs, write_pixel_csv, make_data, change):
+    rows = [(0, level, usage) for usage, level, _, _ in ROWS]
+    write_pixel_csv(csvs / "fer2013.csv", [*rows, rows[-1]] if change == "a row too many" else rows[::-1])
+    with pytest.raises(UserError, match=r"fer2013\.csv are not row-aligned"):
+        make_data(FERPlus, csvs, labels="majority").scan()
+
+
+def test_a_missing_image_is_named(folders, make_data):
+    (folders / "data" / "FER2013Valid" / "fer0000020.png").unlink()
+    message = r"FER2013Valid/label\.csv row 3: there is no image fer0000020\.png"
+    with pytest.raises(UserError, match=message):
+        make_data(FERPlus, folders, labels="majority").scan()
+    samples = make_data(FERPlus, folders, labels="majority", on_bad_sample="skip").scan()
+    assert (len(samples.frame), len(samples.bad)) == (47, 1)
+
+
+def test_a_missing_list_is_named(folders, make_data):
+    (folders / "data" / "FER2013Valid" / "label.csv").unlink()
+    with pytest.raises(UserError, match=r"FER2013Valid/label\.csv is missing"):
+        make_data(FERPlus, folders, labels="majority").scan()
+
+
+def test_an_empty_class_is_named(tmp_path, write_pixel_csv, make_data):
+    rows = [row for row in ROWS if row[1] != 17]  # contempt in PublicTest
+    write_votes(tmp_path / "fer2013new.csv", rows)
+    write_pixel_csv(tmp_path / "fer2013.csv", [(0, level, usage) for usage, level, _, _ in rows])
+    with pytest.raises(UserError, match=r"class contempt has no image in PublicTest"):
+        make_data(FERPlus, tmp_path, labels="majority").scan()
+
+
+def test_unknown_label_rules_are_refused(csvs, make_data):
+    with pytest.raises(UserError, match=r"data\.labels=votes is not available.*majority, probability, soft"):
+        make_data(FERPlus, csvs, labels="votes")
+
+
+def test_votes_without_images_are_one_sentence(tmp_path, make_data):
+    write_votes(tmp_path / "fer2013new.csv", ROWS)
+    with pytest.raises(UserError) as told:
+        make_data(FERPlus, tmp_path, labels="majority").scan()
+    for part in ("No FERPlus was found", "fer2013new.csv together with fer2013.csv", "FER2013Train", "github.com"):
+        assert part in str(told.value)
+
+
+def test_official_counts_have_the_published_totals():
+    assert {part: sum(counts) for part, counts in MAJORITY_COUNTS.items()} == {
+        "Training": 25060,
+        "PublicTest": 3199,
+        "PrivateTest": 3153,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from time import perf_counter
 
@@ -14,7 +15,7 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
-from torch import nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fer_lightning.composition import (
@@ -96,18 +97,25 @@ def _plain_seconds(cfg: DictConfig, datamodule: ExpressionDataModule) -> float:
     pipeline = albumentations.Compose(build(cfg.data).transforms)
     dataset = ArrayDataset(pixels, source.targets.numpy(), pipeline, cfg.data.mean[0], cfg.data.std[0])
     loader = DataLoader(dataset, cfg.data.batch_size, shuffle=True, drop_last=True, num_workers=cfg.data.num_workers)
-    net = _net(cfg, datamodule)
-    optimizer = build(cfg.optimizer)(net.parameters())
-    return plain_epoch(net, optimizer, loader, cfg.batches, _is_bf16(cfg), cfg.trainer.gradient_clip_val)
+    return _plain_epoch_seconds(cfg, datamodule, loader)
 
 
 def _net_seconds(cfg: DictConfig, datamodule: ExpressionDataModule) -> float:
     """Forward, backward and step on one batch over and over: what the net could take if data were free."""
-    net = _net(cfg, datamodule)
-    batch = next(iter(datamodule.eval_dataloader("train")))
-    batch = (batch[0][: cfg.data.batch_size], batch[1][: cfg.data.batch_size])
-    optimizer = build(cfg.optimizer)(net.parameters())
-    return plain_epoch(net, optimizer, [batch] * cfg.batches, cfg.batches, _is_bf16(cfg), cfg.trainer.gradient_clip_val)  # type: ignore[arg-type]
+    image, target = next(iter(datamodule.eval_dataloader("train")))
+    batch = (image[: cfg.data.batch_size], target[: cfg.data.batch_size])
+    return _plain_epoch_seconds(cfg, datamodule, [batch] * cfg.batches)
+
+
+def _plain_epoch_seconds(
+    cfg: DictConfig, datamodule: ExpressionDataModule, loader: Iterable[tuple[Tensor, Tensor]]
+) -> float:
+    net = build_net(cfg, len(datamodule.label_set))
+    net = net.to(memory_format=torch.channels_last) if cfg.channels_last else net
+    optimizer = build(cfg.optimizer, fused=None)(net.parameters())  # torch's own default, as scripts have it
+    scheduler = build(cfg.scheduler)(optimizer, cfg.batches, cfg.batches)
+    bf16 = str(build_trainer(cfg, [], []).precision).startswith("bf16")
+    return plain_epoch(net, optimizer, scheduler, loader, cfg.batches, bf16, cfg.trainer.gradient_clip_val)
 
 
 def _loader_seconds(cfg: DictConfig, datamodule: ExpressionDataModule) -> float:
@@ -115,12 +123,3 @@ def _loader_seconds(cfg: DictConfig, datamodule: ExpressionDataModule) -> float:
     for _ in zip(range(cfg.batches), datamodule.train_dataloader()):
         pass
     return perf_counter() - started
-
-
-def _net(cfg: DictConfig, datamodule: ExpressionDataModule) -> nn.Module:
-    net = build_net(cfg, len(datamodule.label_set))
-    return net.to(memory_format=torch.channels_last) if cfg.channels_last else net
-
-
-def _is_bf16(cfg: DictConfig) -> bool:
-    return str(build_trainer(cfg, [], []).precision).startswith("bf16")

@@ -82,7 +82,7 @@ def _run(name: str, arguments: list[str]) -> None:
     import hydra
 
     typed = sys.argv
-    task = _Task(command.module, typed)
+    task = _Task(name, typed)
     run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command.config)(task)
     sys.argv = [typed[0], *_in_folder_of_resumed_run(arguments)]
     try:
@@ -92,29 +92,38 @@ def _run(name: str, arguments: list[str]) -> None:
 
 
 class _Task:
-    """The `run` of a module, imported when a config is composed: help and completion need no torch.
+    """The `run` of a command's module, imported when a config is composed: help and completion need no torch.
 
     Restores the command line as it was typed, which distributed training repeats in its child processes.
     """
 
-    def __init__(self, module: str, typed: list[str]) -> None:
-        self.__module__ = module
+    def __init__(self, name: str, typed: list[str]) -> None:
+        self.__module__ = COMMANDS[name].module
         self.__name__ = "run"
+        self.name = name
         self.typed = typed
 
     def __call__(self, cfg: object) -> object:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
         sys.argv = self.typed
-        return import_module(self.__module__).run(cfg)
+        try:
+            return import_module(self.__module__).run(cfg)
+        except UserError as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # Hydra tells which of the runs it was
+            _fail(str(error), self.name)
 
 
 def _in_folder_of_resumed_run(arguments: list[str]) -> list[str]:
     """Lets a resumed run write where it wrote before."""
-    for argument in arguments:
+    for place, argument in enumerate(arguments, start=1):
         option, _, folder = argument.partition("=")
         if option == "resume" and folder not in ("", "null"):
             if not (Path(folder) / "config.yaml").is_file():
                 raise UserError(f"resume={folder} is not the folder of a run: config.yaml is missing there.")
-            return [*arguments, f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"]
+            return [*arguments[:place], f"hydra.run.dir='{folder}'", "hydra.output_subdir=null", *arguments[place:]]
     return arguments
 
 

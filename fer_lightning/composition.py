@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ from fer_lightning.training.mixing import Mixing
 log = logging.getLogger(__name__)
 # Lightning's tips and its list of devices that are not there say nothing about a run.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+for message in (
+    "You are using a custom batch sampler",  # ours yields every row of an evaluation split
+    "Checkpoint directory .* exists and is not empty",  # a resumed run
+    ".*isinstance.treespec, LeafSpec.",  # between Lightning and PyTorch
+):
+    warnings.filterwarnings("ignore", message)
 
 
 def plain(cfg: DictConfig) -> Any:

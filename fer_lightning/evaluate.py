@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from fer_lightning.composition import build, build_each, build_trainer, limit_threads
+from fer_lightning.composition import build, build_each, build_trainer, limit_threads, plain
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.errors import UserError
-from fer_lightning.training.checkpoint import TrainedNet, load_net
+from fer_lightning.training.checkpoint import TrainedNet, load_net, named_class
 from fer_lightning.training.inference import Inference
 from fer_lightning.training.label_sets import share_classes
 from fer_lightning.training.record import RunRecord, describe_commit, describe_hardware, describe_software
@@ -67,8 +67,13 @@ def run(cfg: DictConfig) -> float:
 
 def _data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
     """The data of the config, or the one of the training run, in the network's own preprocessing."""
-    node = cfg.data if cfg.data is not None else OmegaConf.create(trained.description["data"])
-    datamodule: ExpressionDataModule = build(node, **trained.description["preprocessing"])
+    preprocessing = trained.description["preprocessing"]
+    if "_target_" in cfg.data:
+        datamodule: ExpressionDataModule = build(cfg.data, **preprocessing)
+    else:
+        moved = {name: value for name, value in plain(cfg.data).items() if value is not None}
+        arguments = {**trained.description["data"], **moved}
+        datamodule = named_class(arguments.pop("_target_"), ExpressionDataModule)(**arguments)
     datamodule.setup()
     own = trained.description["protocol"]
     if datamodule.protocol.dataset == own["dataset"] and datamodule.protocol.fingerprint != own["fingerprint"]:

@@ -120,7 +120,6 @@ class FERPlus(Fer2013SplitsDataModule):
         self, table: pd.DataFrame, votes: np.ndarray, reader: ImageReader, release: str, source: Path, bad: list[str]
     ) -> Samples:
         split, notes = self.use_of_parts(table["usage"])
-        ids = table["id"]
         emotion = rules.majority(votes)
         has_majority = emotion != rules.DROPPED
         distributions = np.eye(len(EIGHT))[emotion]
@@ -135,11 +134,11 @@ class FERPlus(Fer2013SplitsDataModule):
         order = [rules.EMOTIONS.index(name) for name in EIGHT.classes]
         frame = pd.DataFrame(
             {
-                "id": ids,
+                "id": table["id"],
                 "label": np.argsort(order)[emotion],
                 "official": table["usage"],
                 "split": split,
-                "group": ids,
+                "group": table["id"],
                 "majority": has_majority,
             }
         )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from sklearn.metrics import confusion_matrix
 
+from fer_lightning.evaluation.confusion import confusion_counts
 from fer_lightning.report.style import FAINT, INK, MUTED, house_style
 
 _SHADES = LinearSegmentedColormap.from_list("confusion", ["#ffffff", "#cfe3f1", "#5b9fcb", "#0b5c91", "#08375a"])
@@ -26,20 +27,18 @@ def draw_confusion(targets: np.ndarray, probabilities: np.ndarray, classes: Sequ
         split: What was predicted, for the title.
     """
     predicted = probabilities.argmax(axis=1)
-    counts = confusion_matrix(targets, predicted, labels=range(len(classes))) if len(targets) else None
-    if counts is None:
-        counts = np.zeros((len(classes), len(classes)), int)
+    counts = confusion_counts(targets, predicted, len(classes))
     support = counts.sum(axis=1)
     share = counts / np.maximum(support, 1)[:, None]
 
     side = 2.6 + 0.78 * len(classes)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    figure = Figure(figsize=(side, side), layout="constrained")
     panel = figure.subplots()
     panel.imshow(share, cmap=_SHADES, vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape):
         if support[row]:
-            _write_cell(panel, row, column, share[row, column], counts[row, column])
-    for row in np.flatnonzero(support == 0):
+            _write_cell(panel, row, column, float(share[row, column]), int(counts[row, column]))
+    for row in np.flatnonzero(support == 0).tolist():
         panel.add_patch(Rectangle((-0.5, row - 0.5), len(classes), 1, color="#f1f2f4", zorder=1))
         panel.text((len(classes) - 1) / 2, row, "no images", ha="center", va="center", color=MUTED, zorder=2)
     positions = range(len(classes))
@@ -57,8 +56,8 @@ def draw_confusion(targets: np.ndarray, probabilities: np.ndarray, classes: Sequ
     return figure
 
 
-def _write_cell(panel, row: int, column: int, share: float, count: int) -> None:  # type: ignore[no-untyped-def]
-    colour = "white" if share > 0.5 else INK if count else "#b3b9c2"
+def _write_cell(panel: Axes, row: int, column: int, share: float, count: int) -> None:
+    colour = "white" if share > 0.6 else INK if count else "#b3b9c2"
     weight = "bold" if row == column else "normal"
     panel.text(column, row - 0.1, f"{100 * share:.1f}", ha="center", va="center", color=colour, weight=weight)
     panel.text(column, row + 0.24, f"{count:,}", ha="center", va="center", color=colour, fontsize=7.5)

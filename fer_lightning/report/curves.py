@@ -15,8 +15,8 @@ def draw_curves(history: pd.DataFrame, best_epoch: int | None) -> Figure:
     """Draws loss and accuracy of training and validation.
 
     Args:
-        history: Column `epoch` and any of `train/loss`, `val/loss`, `train/accuracy`, `val/accuracy`; epochs in which one
-            was not measured hold NaN.
+        history: Column `epoch` and any of `train/loss`, `val/loss`, `train/accuracy`, `val/accuracy`; NaN where one was
+            not measured.
         best_epoch: The epoch whose weights were kept, as numbered in `history`, or None where none was chosen.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -24,12 +24,13 @@ def draw_curves(history: pd.DataFrame, best_epoch: int | None) -> Figure:
     for panel, metric in zip(axes, ("loss", "accuracy")):
         panel.set_title(metric.capitalize())
         panel.set_xlabel("epoch")
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        panel.set_xlim(history["epoch"].min() - 0.5, history["epoch"].max() + 0.5)
         _draw_series(panel, history, f"train/{metric}", "training", TRAIN)
         _draw_series(panel, history, f"val/{metric}", "validation", VALIDATION)
         if best_epoch is not None:
             _mark_best(panel, history, metric, best_epoch)
-        if panel.lines:
+        if panel.get_legend_handles_labels()[0]:
             panel.legend()
     axes[1].yaxis.set_major_formatter(PercentFormatter(xmax=1))
     return figure

@@ -53,6 +53,6 @@ def save_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
         path = folder / f"{name}.png"
         unfinished = folder / f".{name}.{os.getpid()}.tmp"
         figure.savefig(unfinished, format="png", dpi=150)
-        os.replace(unfinished, path)
+        unfinished.replace(path)
         paths.append(path)
     return paths

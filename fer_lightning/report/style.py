@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib import rc_context
 
 INK = "#22262b"
@@ -49,7 +51,11 @@ _SETTINGS = {
 house_style = rc_context(_SETTINGS)  # type: ignore[arg-type]
 
 
-def class_line(index: int) -> dict[str, object]:
-    """Colour and dash of the line of class `index`; every figure gives a class the same ones."""
-    dash = CLASS_DASHES[(index // len(CLASS_COLOURS)) % len(CLASS_DASHES)]
-    return {"color": CLASS_COLOURS[index % len(CLASS_COLOURS)], "linestyle": dash}
+def class_colour(index: int) -> str:
+    """Colour of class `index`, the same in every figure."""
+    return CLASS_COLOURS[index % len(CLASS_COLOURS)]
+
+
+def class_dash(index: int) -> Any:
+    """Line style of class `index`; tells classes apart that share a colour."""
+    return CLASS_DASHES[(index // len(CLASS_COLOURS)) % len(CLASS_DASHES)]

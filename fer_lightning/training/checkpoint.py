@@ -13,6 +13,9 @@ from torch import nn
 from fer_lightning.errors import UserError
 
 
+_DESCRIBED = {"model", "classes", "protocol", "preprocessing", "data"}
+
+
 @dataclass(frozen=True)
 class TrainedNet:
     """A network with what is needed to use it.
@@ -48,7 +51,11 @@ def load_net(path: Path) -> TrainedNet:
     description = checkpoint["description"]
     classes = tuple(description["classes"])
     weights = {name[4:]: value for name, value in checkpoint["state_dict"].items() if name.startswith("net.")}
-    net_class, arguments = _net_of(path, description["model"])
+    arguments = {name: value for name, value in description["model"].items() if name != "_target_"}
+    # A checkpoint holds every weight already; fetching pretrained ones first would need a network connection.
+    if "pretrained" in arguments:
+        arguments["pretrained"] = False
+    net_class = named_class(description["model"]["_target_"], nn.Module)
     try:
         net = net_class(num_classes=len(classes), **arguments)
         net.load_state_dict(weights)
@@ -62,21 +69,26 @@ def _read(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # whatever the unpickler meets in a file that is no checkpoint
         checkpoint = None
-    if not isinstance(checkpoint, dict) or "description" not in checkpoint:
+    description = checkpoint.get("description") if isinstance(checkpoint, dict) else None
+    if not isinstance(description, dict) or not _DESCRIBED <= description.keys():
         raise UserError(f"checkpoint={path} is not a checkpoint written by fer train.")
     return checkpoint
 
 
-def _net_of(path: Path, config: dict[str, Any]) -> tuple[type[nn.Module], dict[str, Any]]:
-    """The class of the network and its arguments."""
-    arguments = {name: value for name, value in config.items() if name != "_target_"}
+def named_class(name: str, base: type) -> type:
+    """Finds a class that a checkpoint names, and nothing but a class of the expected kind.
+
+    Args:
+        name: Dotted path of the class.
+        base: What it must be.
+
+    Raises:
+        UserError: No such class is installed.
+    """
     try:
-        net_class = get_class(config["_target_"])
+        found = get_class(name)
     except (ImportError, ValueError):
-        net_class = object
-    if not issubclass(net_class, nn.Module):
-        raise UserError(f"checkpoint={path} wants {config['_target_']}, which is no network that is installed here.")
-    # A checkpoint holds every weight already; fetching pretrained ones first would need a network connection.
-    if "pretrained" in arguments:
-        arguments["pretrained"] = False
-    return net_class, arguments
+        found = object
+    if not issubclass(found, base):
+        raise UserError(f"The checkpoint wants {name}, which is no {base.__name__} that is installed here.")
+    return found

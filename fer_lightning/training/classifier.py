@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -85,18 +86,21 @@ class ExpressionClassifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         try:
             optimizer = self._optimizer(list(self._parameter_groups()))
+            return {"optimizer": optimizer, **self._schedule(optimizer)}
         except ValueError as error:
-            raise UserError(f"optimizer: {error}.") from error
+            raise UserError(f"optimizer or scheduler: {error}") from error
+
+    def _schedule(self, optimizer: Optimizer) -> dict[str, Any]:
         if self._scheduler is None:
-            return optimizer
+            return {}
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             raise UserError("trainer.max_epochs=-1 has no end, and a schedule needs one: use scheduler=constant.")
         steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         scheduler = self._scheduler(optimizer, int(steps), steps_per_epoch)
         if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+            return {"lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
+        return {"lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _parameter_groups(self) -> Iterator[dict[str, Any]]:
         """Weights, and apart from them biases and norms, which weight decay would only harm."""
@@ -104,6 +108,20 @@ class ExpressionClassifier(pl.LightningModule):
         yield {"params": [parameter for parameter in trainable if parameter.ndim > 1]}
         if plain := [parameter for parameter in trainable if parameter.ndim <= 1]:
             yield {"params": plain, "weight_decay": 0.0}
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clips the gradient by its norm, or by value where `gradient_clip_algorithm` is `"value"`."""
+        if not gradient_clip_val:
+            return
+        # Lightning refuses to clip for fused optimizers, which unscale fp16 gradients inside their step. Unscaled
+        # before, as torch allows, they are clipped like any others.
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)
+        clip = clip_grad_value_ if gradient_clip_algorithm == "value" else clip_grad_norm_
+        clip(self.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["description"] = dict(self.description)

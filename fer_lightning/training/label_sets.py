@@ -49,7 +49,8 @@ def share_classes(table: pd.DataFrame, net: Sequence[str], data: Sequence[str]) 
     known = np.isin(names, classes)
     columns = [PREFIX + name for name in classes]
     probabilities = table.loc[known, columns].to_numpy()
-    probabilities = probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), 1e-12)
+    if len(classes) < len(net):
+        probabilities = probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), 1e-12)
     kept = table.loc[known, ["id", "split"]].assign(target=[classes.index(name) for name in names[known]])
     kept = pd.concat([kept, pd.DataFrame(probabilities, columns=columns, index=kept.index)], axis=1)
     missing, counts = np.unique(names[~known], return_counts=True)

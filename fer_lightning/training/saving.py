@@ -9,8 +9,6 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from fer_lightning.training.record import write_atomically
-
 
 class BestAndLast(ModelCheckpoint):
     """Keeps `best.ckpt` and `last.ckpt`.
@@ -53,4 +51,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        write_atomically(Path(path), lambda temporary: torch.save(checkpoint, temporary))
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}")  # the next save takes over what a kill left here
+        torch.save(checkpoint, temporary)
+        temporary.replace(path)

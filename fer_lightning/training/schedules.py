@@ -18,10 +18,19 @@ def warmup_cosine(
 
 
 def one_cycle(optimizer: Optimizer, steps: int, steps_per_epoch: int, rise_share: float) -> OneCycleLR:
-    """One cycle (Smith 2018) whose peak is the optimizer's learning rate, reached after `rise_share` of the steps."""
+    """One cycle (Smith 2018) whose peak is the optimizer's learning rate, reached after `rise_share` of the steps.
+
+    Raises:
+        ValueError: `rise_share` is out of range.
+    """
+    if not 0 <= rise_share < 1:
+        raise ValueError(f"scheduler.rise_share={rise_share} is out of range: use 0 up to, not including, 1.")
+    total = max(steps, 4)  # PyTorch divides by zero where the rise or the fall has no step
     peaks = [group["lr"] for group in optimizer.param_groups]
     # Momentum stays as it is: cycling it helps SGD and changes what Adam's betas mean.
-    return OneCycleLR(optimizer, max_lr=peaks, total_steps=steps, pct_start=rise_share, cycle_momentum=False)
+    return OneCycleLR(
+        optimizer, max_lr=peaks, total_steps=total, pct_start=max(rise_share, 2 / total), cycle_momentum=False
+    )
 
 
 def plateau(

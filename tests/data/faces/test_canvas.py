@@ -29,7 +29,7 @@ def test_opacity_blends() -> None:
 
 def test_every_polygon_has_its_own_opacity() -> None:
     canvas = blank()
-    canvas.fill([SQUARE + 0.5, SQUARE + (0.5, 4.5)], RED, (1.0, 0.5))
+    canvas.fill([SQUARE + 0.5, SQUARE - (-0.5, -4.5)], RED, (1.0, 0.5))
     np.testing.assert_allclose(canvas.pixels[0, [4, 8], 4], [200, 150], atol=0.5)
 
 
@@ -48,6 +48,6 @@ def test_a_clip_keeps_the_rest_untouched() -> None:
 def test_shapes_outside_the_picture_are_no_error() -> None:
     canvas = blank()
     canvas.fill([SQUARE + 50.0, SQUARE - (50.0, 0.0)], RED, softness=2.0)
-    canvas.fill([SQUARE + (0.0, 50.0)], RED)
+    canvas.fill([SQUARE - (0.0, -50.0)], RED)
     canvas.fill([SQUARE - (0.0, 50.0)], RED)
     np.testing.assert_allclose(canvas.pixels, 100)

@@ -1,0 +1,97 @@
+"""What several test files share: a tiny dataset, a command line for it, and one finished run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+# Before torch is imported anywhere: one thread, so that runs here and in subprocesses compute the same sums.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_lightning import cli
+
+WAVES = {"happy": (0.5, 0.0), "sad": (0.0, 0.5), "surprise": (0.35, 0.35)}
+COUNTS = {"train": 14, "val": 6, "test": 5}
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """75 noisy gratings of 32 pixels in 3 classes, sorted as `split/class/image.png`."""
+    root = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32]
+    for split, count in COUNTS.items():
+        for name, (along_x, along_y) in WAVES.items():
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                image = 128 + 40 * np.sin(along_x * x + along_y * y) + rng.normal(0, 60, (32, 32))
+                assert cv2.imwrite(str(folder / f"{number}.png"), image.clip(0, 255).astype(np.uint8))
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options that train a tiny net on `tiny_folder` for four epochs within about two seconds."""
+    return [
+        "data=folder",
+        f"data.root={tiny_folder}",
+        f"data.cache_dir={tmp_path_factory.mktemp('cache')}",
+        "data.image_size=32",
+        "data.batch_size=8",
+        "model=resnet",
+        "model.widths=[8,8,8,8]",
+        "trainer=cpu",
+        "trainer.precision=32-true",
+        "trainer.max_epochs=4",
+        "logger=none",
+        "callbacks=[]",
+    ]
+
+
+def _call(*arguments: object) -> int:
+    """Runs `fer ...` in this process and returns its exit status."""
+    root = logging.getLogger()
+    typed, handlers, level = sys.argv, root.handlers[:], root.level
+    sys.argv = ["fer", *map(str, arguments)]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    finally:
+        # Hydra points the log of the process into the folder of the run.
+        sys.argv, root.handlers, root.level = typed, handlers, level
+    return 0
+
+
+@pytest.fixture
+def fer() -> Callable[..., int]:
+    """`fer(*arguments)` in this process; returns the exit status."""
+    return _call
+
+
+@pytest.fixture(scope="session")
+def fer_process() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`fer(*arguments)` in a process of its own."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fer_lightning", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained_run(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished `fer train` with the options `tiny`. Do not write to it."""
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    assert _call("train", *tiny, f"hydra.run.dir={folder}") == 0
+    return folder

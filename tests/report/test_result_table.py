@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fer_lightning.report.result_table import print_result
+
+
+@pytest.fixture
+def metrics() -> dict:
+    scores = {
+        "n": 1200,
+        "accuracy": 0.7166,
+        "accuracy_low": 0.6904,
+        "accuracy_high": 0.7414,
+        "balanced_accuracy": 0.651,
+        "macro_f1": 0.6623,
+        "auroc": 0.9234,
+        "ece": 0.0456,
+        "per_class": {
+            "angry": {"precision": 0.5, "recall": 0.625, "f1": 0.5556, "support": 1000},
+            "contempt": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0},
+        },
+    }
+    return {
+        "protocol": {"dataset": "fer2013"},
+        "model": "PsySFANet",
+        "seed": 3,
+        "splits": {"val": {**scores, "accuracy": 0.7321}, "test": scores},
+    }
+
+
+def printed(metrics: dict, pictures: list[Path]) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    print_result(console, metrics, Path("outputs/run"), pictures)
+    return console.file.getvalue()
+
+
+def row(text: str, name: str) -> list[str]:
+    line = next(line for line in text.splitlines() if line.startswith("│ " + name))
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def test_the_rows_hold_the_scores(metrics):
+    text = printed(metrics, [])
+    assert "PsySFANet on fer2013, seed 3" in text
+    assert row(text, "test") == ["test", "1,200", "71.7%", "69.0–74.1%", "65.1%", "66.2%", "0.923", "0.046"]
+    assert row(text, "val")[2] == "73.2%"
+    assert row(text, "angry") == ["angry", "1,000", "50.0%", "62.5%", "55.6%"]
+
+
+def test_scores_that_do_not_exist_are_dashes(metrics):
+    metrics["splits"]["test"]["auroc"] = math.nan
+    text = printed(metrics, [])
+    assert row(text, "test")[6] == "-"
+    assert row(text, "contempt") == ["contempt", "0", "0.0%", "-", "-"]
+
+
+def test_long_paths_can_be_copied(metrics):
+    picture = Path("outputs") / ("x" * 120) / "curves.png"
+    text = printed(metrics, [picture, picture.with_name("roc_test.png")])
+    assert "Run record: outputs/run\n" in text
+    assert f"Pictures:   {picture}\n" in text
+    assert f"            {picture.with_name('roc_test.png')}\n" in text
+
+
+def test_a_record_of_one_split_has_one_row_and_its_classes(metrics):
+    del metrics["splits"]["test"], metrics["seed"]
+    text = printed(metrics, [])
+    assert text.splitlines()[1].strip() == "PsySFANet on fer2013"
+    assert "Classes, val" in text

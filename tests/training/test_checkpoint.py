@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+
+from fer_lightning.errors import UserError
+from fer_lightning.models.resnet import ResNet
+from fer_lightning.training.checkpoint import load_net
+
+CLASSES = ("happy", "sad", "surprise")
+
+
+@pytest.fixture
+def checkpoint(trained_run):
+    """What the run wrote, to be spoilt."""
+    return torch.load(trained_run / "checkpoints" / "best.ckpt", weights_only=True)
+
+
+def test_needs_nothing_but_the_file(trained_run, tmp_path):
+    lonely = tmp_path / "mine.ckpt"
+    shutil.copy(trained_run / "checkpoints" / "best.ckpt", lonely)
+    trained = load_net(lonely)
+    assert isinstance(trained.net, ResNet) and not trained.net.training
+    assert trained.classes == CLASSES
+    assert trained.description["protocol"]["dataset"] == "folder"
+    assert trained.description["preprocessing"] == {"image_size": 32, "channels": 1, "mean": [0.5], "std": [0.25]}
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(trained_run, checkpoint):
+    trained = load_net(trained_run)
+    assert trained.epoch == json.loads((trained_run / "metrics.json").read_text())["best_epoch"]
+    weights = trained.net.state_dict()
+    assert weights
+    for name, value in weights.items():
+        assert torch.equal(value, checkpoint["state_dict"][f"net.{name}"])
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"nothing\.ckpt does not exist"):
+        load_net(tmp_path / "nothing.ckpt")
+
+
+class Malicious:
+    def __reduce__(self):
+        return exit, (1,)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"garbage, and a lot of it" * 100),
+        lambda path: path.write_bytes(pickle.dumps({"state_dict": {}})),
+        lambda path: torch.save({"state_dict": {}}, path),
+        lambda path: torch.save({"description": "mine"}, path),
+        lambda path: torch.save(torch.zeros(3), path),
+        lambda path: torch.save({"description": Malicious()}, path),
+    ],
+    ids=["empty", "garbage", "pickle", "foreign", "other description", "tensor", "malicious"],
+)
+def test_what_is_no_checkpoint_of_ours(tmp_path, write):
+    path = tmp_path / "other.ckpt"
+    write(path)
+    with pytest.raises(UserError, match="not a checkpoint written by fer train"):
+        load_net(path)
+
+
+@pytest.mark.parametrize("target", ["os.system", "pathlib.Path", "no_such_package.Net", "fer_lightning.models.Gone"])
+def test_only_networks_are_built(tmp_path, checkpoint, target):
+    checkpoint["description"]["model"] = {"_target_": target}
+    torch.save(checkpoint, tmp_path / "odd.ckpt")
+    with pytest.raises(UserError, match=f"wants {target}, which is no Module"):
+        load_net(tmp_path / "odd.ckpt")
+
+
+@pytest.mark.parametrize("change", [{"widths": [8, 8, 8, 16]}, {"no_such_argument": 1}])
+def test_weights_that_do_not_fit(tmp_path, checkpoint, change):
+    checkpoint["description"]["model"].update(change)
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    with pytest.raises(UserError, match="another version of ResNet"):
+        load_net(tmp_path / "old.ckpt")
+
+
+def test_pretrained_weights_are_not_fetched_again(tmp_path, checkpoint, monkeypatch):
+    asked = []
+    monkeypatch.setattr(ResNet, "__init__", _noting(ResNet.__init__, asked))
+    checkpoint["description"]["model"]["pretrained"] = True
+    torch.save(checkpoint, tmp_path / "pretrained.ckpt")
+    load_net(tmp_path / "pretrained.ckpt")
+    assert asked == [False]
+
+
+def _noting(build, asked):
+    def init(self, *, pretrained, **arguments):
+        asked.append(pretrained)
+        build(self, **arguments)
+
+    return init

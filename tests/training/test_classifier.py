@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import functools
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from fer_lightning.errors import UserError
+from fer_lightning.training.classifier import ExpressionClassifier
+from fer_lightning.training.mixing import Mixing
+
+CLASSES = 3
+
+
+def make_classifier(scheduler=None, lr: float = 0.1, weight_decay: float = 0.5) -> ExpressionClassifier:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, CLASSES))
+    return ExpressionClassifier(
+        net=net,
+        loss=nn.CrossEntropyLoss(),
+        num_classes=CLASSES,
+        optimizer=functools.partial(torch.optim.AdamW, lr=lr, weight_decay=weight_decay),
+        scheduler=scheduler,
+        mixing=Mixing(0.0, 0.0, 1.0, CLASSES),
+        channels_last=True,
+        description={"classes": ["a", "b", "c"]},
+    )
+
+
+def loader(count: int = 20) -> DataLoader:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(count, 1, 8, 8, generator=generator)
+    return DataLoader(TensorDataset(images, torch.randint(CLASSES, (count,), generator=generator)), batch_size=8)
+
+
+def fit(classifier: ExpressionClassifier, **options: object) -> pl.Trainer:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = pl.Trainer(accelerator="cpu", enable_model_summary=False, num_sanity_val_steps=0, **quiet, **options)
+    trainer.fit(classifier, loader(), loader(19))
+    return trainer
+
+
+def test_biases_and_norms_are_not_decayed():
+    classifier = make_classifier()
+    decayed, plain = classifier.configure_optimizers()["optimizer"].param_groups
+    net = classifier.net
+    assert [id(parameter) for parameter in decayed["params"]] == [id(net[0].weight), id(net[3].weight)]
+    assert {id(parameter) for parameter in plain["params"]} == {
+        id(parameter) for parameter in (net[0].bias, net[1].weight, net[1].bias, net[3].bias)
+    }
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.5, 0.0)
+
+
+def test_frozen_parameters_are_left_out():
+    classifier = make_classifier()
+    classifier.net[0].requires_grad_(False)
+    groups = classifier.configure_optimizers()["optimizer"].param_groups
+    assert sum(len(group["params"]) for group in groups) == 4
+
+
+def test_the_schedule_gets_the_steps_of_the_whole_training():
+    asked = []
+
+    def scheduler(optimizer, steps, steps_per_epoch):
+        asked.append((steps, steps_per_epoch))
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+    fit(make_classifier(scheduler), max_epochs=4, accumulate_grad_batches=2)
+    assert asked == [(8, 2)]  # 20 images make 3 batches, which make 2 steps
+
+
+def test_a_schedule_needs_an_end():
+    with pytest.raises(UserError, match="max_epochs=-1"):
+        fit(make_classifier(lambda *_: None), max_epochs=-1)
+
+
+def test_a_bad_learning_rate_is_a_sentence():
+    with pytest.raises(UserError, match="Invalid learning rate: -1"):
+        make_classifier(lr=-1.0).configure_optimizers()
+
+
+def test_validation_scores_the_whole_split_whatever_the_batches():
+    classifier = make_classifier()
+    logged = fit(classifier, max_epochs=1).callback_metrics
+    images, target = loader(19).dataset.tensors
+    classifier.eval()
+    with torch.no_grad():
+        logits = classifier(images)
+    assert float(logged["val/accuracy"]) == pytest.approx(float((logits.argmax(dim=1) == target).float().mean()))
+    assert float(logged["val/loss"]) == pytest.approx(float(nn.functional.cross_entropy(logits, target)), abs=1e-5)
+
+
+def test_label_distributions_count_as_their_largest_share():
+    classifier = make_classifier()
+    image = torch.randn(4, 1, 8, 8)
+    soft = torch.tensor([[0.2, 0.5, 0.3]] * 4)
+    classifier.log_dict = lambda values, **_: logged.update(values)  # type: ignore[assignment]
+    logged: dict[str, torch.Tensor] = {}
+    loss = classifier.training_step((image, soft), 0)
+    logits = classifier.train()(image)
+    assert float(loss.detach()) == pytest.approx(float(nn.functional.cross_entropy(logits, soft).detach()))
+    assert float(logged["train/accuracy"]) == float((logits.argmax(dim=1) == 1).float().mean())
+
+
+def test_the_description_travels_in_the_checkpoint():
+    checkpoint: dict[str, object] = {}
+    make_classifier().on_save_checkpoint(checkpoint)
+    assert checkpoint == {"description": {"classes": ["a", "b", "c"]}}

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from fer_lightning.training.inference import Inference
+
+
+def make_net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 36, 3)).eval()
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_probabilities(channels_last):
+    net, image = make_net(), torch.randn(4, 1, 8, 8)
+    expected = net(image).softmax(dim=1)
+    target = torch.tensor([0, 1, 2, 0])
+    probabilities, same = Inference(net, channels_last, flip=False).predict_step((image, target), 0)
+    torch.testing.assert_close(probabilities, expected)
+    assert same is target
+
+
+def test_flip_averages_the_probabilities_of_both_images():
+    net, image = make_net(), torch.randn(4, 1, 8, 8)
+    mirrored = torch.from_numpy(image.numpy()[..., ::-1].copy())
+    expected = (net(image).softmax(dim=1) + net(mirrored).softmax(dim=1)) / 2
+    probabilities, _ = Inference(net, channels_last=False, flip=True).predict_step((image, torch.zeros(4)), 0)
+    torch.testing.assert_close(probabilities, expected)
+    turned, _ = Inference(net, channels_last=False, flip=True).predict_step((mirrored, torch.zeros(4)), 0)
+    torch.testing.assert_close(turned, expected)

@@ -25,10 +25,10 @@ train: setup  ## train: make train DATASET=rafdb MODEL=resnet ARGS="trainer.max_
 	$(BIN)/fer train data=$(DATASET) model=$(MODEL) $(ARGS)
 
 test: setup  ## the tests, in a few minutes
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-full: setup  ## all tests, the long ones too
-	$(BIN)/python -m pytest -n 2 -m ''
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m ''
 
 lint: setup  ## style and types
 	$(BIN)/ruff check .

@@ -8,7 +8,6 @@ from pathlib import Path
 from time import perf_counter
 
 import albumentations
-import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
@@ -51,7 +50,9 @@ def run(cfg: DictConfig) -> None:
     datamodule = build_datamodule(cfg)
     images = cfg.batches * cfg.data.batch_size
     if images > datamodule.protocol.counts["train"]:
-        raise UserError(f"batches={cfg.batches} is more than an epoch: use {datamodule.protocol.counts['train'] // cfg.data.batch_size} at most.")
+        raise UserError(
+            f"batches={cfg.batches} is more than an epoch: use {datamodule.protocol.counts['train'] // cfg.data.batch_size} at most."
+        )
     rows = []
     for number in range(cfg.rounds):
         seconds = {
@@ -61,7 +62,9 @@ def run(cfg: DictConfig) -> None:
             "loader alone": _loader_seconds(cfg, datamodule),
         }
         rows.append({name: images / value for name, value in seconds.items()})
-        log.info("round %d/%d: %s images/s", number + 1, cfg.rounds, {name: round(value) for name, value in rows[-1].items()})
+        log.info(
+            "round %d/%d: %s images/s", number + 1, cfg.rounds, {name: round(value) for name, value in rows[-1].items()}
+        )
     rates = pd.DataFrame(rows)
     folder = Path(cfg.output_dir)
     write_atomically(folder / "bench.csv", lambda path: rates.to_csv(path, index_label="round", float_format="%.1f"))
@@ -70,7 +73,9 @@ def run(cfg: DictConfig) -> None:
 
 
 def _table(rates: pd.DataFrame, hardware: dict[str, object]) -> Table:
-    title = f"Images per second, median of {len(rates)} rounds, {hardware['threads']} thread(s), {hardware['precision']}"
+    title = (
+        f"Images per second, median of {len(rates)} rounds, {hardware['threads']} thread(s), {hardware['precision']}"
+    )
     table = Table("what", "images/s", title=title)
     for name in rates:
         table.add_row(str(name), f"{rates[name].median():,.0f}")

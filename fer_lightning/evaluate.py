@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
+from fer_lightning.closing import show_record
 from fer_lightning.composition import build, build_each, build_trainer, limit_threads, plain
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
@@ -60,8 +61,10 @@ def run(cfg: DictConfig) -> float:
         "commit": describe_commit(),
         "hardware": describe_hardware(trainer.strategy.root_device, trainer.precision),
     }
+    record = RunRecord(metrics, shared.table, pd.DataFrame({"epoch": []}))
     if trainer.is_global_zero:
-        RunRecord(metrics, shared.table, pd.DataFrame({"epoch": []})).write(Path(cfg.output_dir))
+        record.write(Path(cfg.output_dir))
+        show_record(record, cfg.split, datamodule, Path(cfg.output_dir))
     return float(scores["accuracy"])  # type: ignore[arg-type]
 
 

@@ -42,7 +42,9 @@ def print_unexpected_counts(datamodule: ExpressionDataModule, console: Console) 
     rows = datamodule.unexpected_counts()
     if rows.empty:
         return
-    table = Table("split", "class", "official", "found", title="Counts that differ from the official release", style="yellow")
+    table = Table(
+        "split", "class", "official", "found", title="Counts that differ from the official release", style="yellow"
+    )
     for row in rows.itertuples(index=False):
         table.add_row(*map(str, row))
     console.print(table)

@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from rich.console import Console
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from fer_lightning.closing import show_record
 from fer_lightning.composition import (
     build_classifier,
     build_datamodule,
@@ -62,13 +62,17 @@ def run(cfg: DictConfig) -> float:
     limit_threads(cfg)
     _claim(folder, cfg)
     if (folder / "metrics.json").is_file():
-        log.warning("%s is finished already; nothing to do.", folder)
-        return _selected_value(RunRecord.read(folder), cfg.selection.monitor)
+        log.warning("%s is finished already: nothing to train, its pictures are drawn again.", folder)
+        record = RunRecord.read(folder)
+        show_record(record, "test", build_datamodule(cfg), folder)
+        return _selected_value(record, cfg.selection.monitor)
     datamodule = build_datamodule(cfg)
     loggers = build_each(cfg.get("logger"))
     failed = True
     try:
         record = _train(cfg, folder, datamodule, loggers)
+        if rank_zero_only.rank == 0:
+            show_record(record, "test", datamodule, folder)
         failed = False
     except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, the latter with status 0
         raise KeyboardInterrupt from stop

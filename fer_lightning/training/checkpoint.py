@@ -12,7 +12,6 @@ from torch import nn
 
 from fer_lightning.errors import UserError
 
-
 _DESCRIBED = {"model", "classes", "protocol", "preprocessing", "data"}
 
 

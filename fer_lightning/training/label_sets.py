@@ -10,7 +10,7 @@ import pandas as pd
 
 from fer_lightning.data.labels import LabelSet
 from fer_lightning.errors import UserError
-from fer_lightning.training.scoring import PREFIX
+from fer_lightning.evaluation.predictions import PROBABILITY_PREFIX
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def share_classes(table: pd.DataFrame, net: Sequence[str], data: Sequence[str]) 
         raise UserError(f"The network knows {', '.join(net)} and the data {', '.join(data)}: nothing to compare.")
     names = np.asarray(data)[table["target"]]
     known = np.isin(names, classes)
-    columns = [PREFIX + name for name in classes]
+    columns = [PROBABILITY_PREFIX + name for name in classes]
     probabilities = table.loc[known, columns].to_numpy()
     if len(classes) < len(net):
         probabilities = probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), 1e-12)

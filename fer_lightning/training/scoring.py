@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.evaluation.predictions import PROBABILITY_PREFIX
 from fer_lightning.evaluation.statistics import accuracy_interval
 from fer_lightning.training.inference import Inference
 from fer_lightning.training.metrics import build_metrics, per_class_scores
-
-PREFIX = "prob_"
 
 
 def predict_split(
@@ -47,7 +46,7 @@ def predict_split(
         positions, probabilities, targets = (np.concatenate(part) for part in zip(*parts))
     order = np.argsort(positions)
     table = pd.DataFrame({"id": datamodule.ids(split)[positions[order]], "split": split, "target": targets[order]})
-    columns = [PREFIX + name for name in classes]
+    columns = [PROBABILITY_PREFIX + name for name in classes]
     return pd.concat([table, pd.DataFrame(probabilities[order], columns=columns)], axis=1)
 
 
@@ -62,7 +61,7 @@ def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, object
         `n`, every metric of `build_metrics`, `loss` (mean negative log-likelihood in nats), the 95 % Wilson interval
         `accuracy_low`, `accuracy_high`, and `per_class`.
     """
-    probabilities = torch.tensor(predictions[[PREFIX + name for name in classes]].to_numpy(np.float32))
+    probabilities = torch.tensor(predictions[[PROBABILITY_PREFIX + name for name in classes]].to_numpy(np.float32))
     target = torch.tensor(predictions["target"].to_numpy(np.int64))
     values = {name: float(value) for name, value in build_metrics(len(classes))(probabilities, target).items()}
     low, high = accuracy_interval(int((probabilities.argmax(dim=1) == target).sum()), len(target))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from hydra.utils import instantiate
-from scipy.stats import chisquare, chi2_contingency
+from scipy.stats import chi2_contingency, chisquare
 
 from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.errors import UserError

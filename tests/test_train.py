@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from fer_lightning.training.checkpoint import load_net
+from fer_lightning.training.record import RunRecord
+from fer_lightning.training.scoring import score
+
+
+def metrics_of(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def weights_of(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Equal weights to the last bit, and an equal history and record but for the time they took."""
+    for name in ("best", "last"):
+        first, second = weights_of(one, name), weights_of(other, name)
+        assert first.keys() == second.keys() and first
+        assert all(torch.equal(first[key], second[key]) for key in first)
+    left, right = RunRecord.read(one), RunRecord.read(other)
+    timing = [column for column in left.history if "seconds" in column]
+    pd.testing.assert_frame_equal(left.history.drop(columns=timing), right.history.drop(columns=timing))
+    pd.testing.assert_frame_equal(left.predictions, right.predictions)
+    assert {**left.metrics, "timing": None} == {**right.metrics, "timing": None}
+
+
+def kill_when_told(arguments: list[str], folder: Path, told: str) -> None:
+    """Starts `fer train` and kills it, without any warning, as soon as its log tells `told`."""
+    command = [sys.executable, "-m", "fer_lightning", "train", *arguments, f"hydra.run.dir={folder}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = folder / "train.log"
+    deadline = time.monotonic() + 300
+    while not (log.is_file() and told in log.read_text()):
+        assert process.poll() is None and time.monotonic() < deadline, "the run ended before it could be killed"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "metrics.json").exists()
+
+
+# What a run leaves
+
+
+def test_the_record_is_whole(trained_run):
+    names = {path.name for path in trained_run.iterdir()}
+    assert {"config.yaml", "metrics.json", "predictions.parquet", "history.csv", "checkpoints", "train.log"} <= names
+    assert sorted(path.name for path in (trained_run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    metrics = metrics_of(trained_run)
+    assert metrics["protocol"]["counts"] == {"train": 42, "val": 18, "test": 15}
+    assert metrics["model"] == "ResNet"
+    assert (metrics["seed"], metrics["epochs"]) == (0, 4)
+    assert "model=resnet" in metrics["overrides"]
+    assert metrics["hardware"]["threads"] == 1
+    assert metrics["timing"]["fit_seconds"] >= metrics["timing"]["train_seconds"] > 0
+    assert OmegaConf.load(trained_run / "config.yaml").model.widths == [8, 8, 8, 8]
+
+
+def test_the_history_has_a_row_an_epoch(trained_run):
+    history = RunRecord.read(trained_run).history
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    assert history["images"].tolist() == [40] * 4  # 42 images are 5 batches of 8, and the rest waits
+    assert (history["seconds"] >= history["train_seconds"]).all()
+    assert {"lr", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/auroc", "val/ece"} <= set(history)
+    assert not history.isna().any().any()
+
+
+def test_the_best_epoch_is_chosen_on_validation(trained_run):
+    record = RunRecord.read(trained_run)
+    values = record.history["val/accuracy"]
+    assert record.metrics["best_epoch"] == record.history["epoch"][values.idxmax()]
+    assert record.metrics["splits"]["val"]["accuracy"] == pytest.approx(values.max())
+
+
+def test_predictions_are_those_of_the_files(trained_run, tiny_folder):
+    """Every test image once, read and classified here without the code that wrote the record."""
+    predictions = RunRecord.read(trained_run).predictions.query("split == 'test'")
+    files = sorted((tiny_folder / "test").glob("*/*.png"))
+    assert sorted(predictions["id"]) == [file.relative_to(tiny_folder).as_posix() for file in files]
+    trained = load_net(trained_run)
+    for row in predictions.itertuples():
+        assert row.id.split("/")[1] == trained.classes[row.target]
+        pixels = cv2.imread(str(tiny_folder / row.id), cv2.IMREAD_GRAYSCALE)
+        image = torch.from_numpy((pixels.astype(np.float32) / 255 - 0.5) / 0.25)[None, None]
+        with torch.no_grad():
+            expected = trained.net(image).softmax(dim=1)[0]
+        found = [getattr(row, f"prob_{name}") for name in trained.classes]
+        assert found == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_checkpoints_load_without_running_code(trained_run):
+    for name in ("best", "last"):
+        checkpoint = torch.load(trained_run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert checkpoint["description"]["classes"] == ["happy", "sad", "surprise"]
+
+
+# Going on after a kill
+
+
+def test_goes_on_after_a_kill(trained_run, tiny, fer, tmp_path):
+    folder = tmp_path / "killed"
+    kill_when_told(tiny, folder, "epoch 2/4")
+    assert fer("train", f"resume={folder}") == 0
+    assert [line.split(": train")[0][-9:] for line in (folder / "train.log").read_text().splitlines()][-1] == "epoch 4/4"
+    assert_resumed(trained_run, folder)
+
+
+def assert_resumed(whole: Path, folder: Path) -> None:
+    """The record of a resumed run tells the options that it was started with, as that of the whole run does."""
+    assert_same_run(whole, folder)
+    assert metrics_of(folder)["overrides"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [["callbacks=ema"], ["data.num_workers=2", "mixing.mixup_alpha=0.4"], ["scheduler=warmup_cosine", "augment=strong"]],
+    ids=["ema", "workers", "warmup"],
+)
+def test_goes_on_after_a_kill_whatever_the_options(options, tiny, fer, tmp_path):
+    arguments = [*[option for option in tiny if not option.startswith("callbacks")], "callbacks=[]", *options]
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    assert fer("train", *arguments, f"hydra.run.dir={whole}") == 0
+    kill_when_told(arguments, folder, "epoch 3/4")
+    assert fer("train", f"resume={folder}") == 0
+    assert_same_run(whole, folder)
+
+
+def stop_before_the_record(monkeypatch, fer, arguments: list[str], folder: Path) -> None:
+    """As if killed after the last epoch and before the record was written."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fer_lightning.train._test_once", killed)
+        with pytest.raises(Killed):
+            fer("train", *arguments, f"hydra.run.dir={folder}")
+    assert (folder / "checkpoints" / "last.ckpt").is_file() and not (folder / "metrics.json").exists()
+
+
+def test_goes_on_after_a_kill_before_the_record(trained_run, tiny, fer, tmp_path, monkeypatch):
+    folder = tmp_path / "late"
+    stop_before_the_record(monkeypatch, fer, tiny, folder)
+    assert fer("train", f"resume={folder}") == 0
+    assert_same_run(trained_run, folder)
+
+
+def test_a_stopped_training_stays_stopped(tiny, fer, tmp_path, monkeypatch):
+    # The accuracy rises from epoch to epoch: by this rule the second epoch is worse than the first.
+    rule = ["callbacks.early_stopping.patience=1", "callbacks.early_stopping.mode=min"]
+    arguments = [*tiny[:-1], "callbacks=early_stopping", *rule]
+    whole, late = tmp_path / "whole", tmp_path / "late"
+    assert fer("train", *arguments, f"hydra.run.dir={whole}") == 0
+    assert metrics_of(whole)["epochs"] == 2
+    stop_before_the_record(monkeypatch, fer, arguments, late)
+    assert fer("train", f"resume={late}") == 0
+    assert_same_run(whole, late)
+
+
+def test_a_moved_run_goes_on(trained_run, tiny, fer, tmp_path, monkeypatch):
+    stop_before_the_record(monkeypatch, fer, tiny, tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert fer("train", f"resume={tmp_path / 'there'}") == 0
+    assert_same_run(trained_run, tmp_path / "there")
+    assert not (tmp_path / "here").exists()
+
+
+def test_the_same_command_in_the_same_folder_goes_on(trained_run, tiny, fer, tmp_path, monkeypatch):
+    folder = tmp_path / "requeued"
+    stop_before_the_record(monkeypatch, fer, tiny, folder)
+    assert fer("train", *tiny, f"hydra.run.dir={folder}") == 0
+    assert_same_run(trained_run, folder)
+
+
+def test_another_config_in_the_same_folder_is_refused(trained_run, tiny, fer, tmp_path, capsys):
+    folder = tmp_path / "taken"
+    shutil.copytree(trained_run, folder)
+    assert fer("train", *tiny, "seed=1", f"hydra.run.dir={folder}") == 2
+    assert f"{folder} holds a run with another config" in capsys.readouterr().err
+
+
+def test_a_finished_run_says_so(trained_run, fer, tmp_path, capsys):
+    folder = tmp_path / "finished"
+    shutil.copytree(trained_run, folder)
+    before = (folder / "metrics.json").stat().st_mtime_ns
+    assert fer("train", f"resume={folder}") == 0
+    assert "is finished already" in " ".join(capsys.readouterr().out.split())
+    assert (folder / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_resume_takes_no_other_options(trained_run, fer, capsys):
+    for options in (["seed=1"], ["trainer=gpu"], ["-m"]):
+        assert fer("train", f"resume={trained_run}", *options) == 2
+        assert "leave all other options away" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text("")])
+def test_resume_of_what_is_no_run(make, fer, tmp_path, capsys):
+    make(tmp_path / "nothing")
+    assert fer("train", f"resume={tmp_path / 'nothing'}") == 2
+    assert f"resume={tmp_path / 'nothing'} is not the folder of a run" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_how_to_go_on(tiny, fer, tmp_path, capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("fer_lightning.training.history.History.on_train_epoch_end", interrupt)
+    try:
+        assert fer("train", *tiny, f"hydra.run.dir={tmp_path / 'run'}") == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert "fer train resume=" in capsys.readouterr().err
+
+
+# Several runs
+
+
+def test_runs_of_a_multirun_stay_apart(trained_run, tiny, fer, tmp_path):
+    assert fer("train", "-m", *tiny, "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}") == 0
+    first, second = sorted(path.parent for path in (tmp_path / "sweep").glob("*/metrics.json"))
+    assert [metrics_of(folder)["seed"] for folder in (first, second)] == [0, 1]
+    assert [len(RunRecord.read(folder).history) for folder in (first, second)] == [4, 4]
+    left, right = weights_of(first, "last"), weights_of(second, "last")
+    assert not torch.equal(left["net.classify.weight"], right["net.classify.weight"])
+    # The first run is the one that was made alone, to the last bit.
+    assert all(torch.equal(value, left[name]) for name, value in weights_of(trained_run, "last").items())
+
+
+@pytest.mark.slow
+def test_joblib_gives_each_run_one_thread(tiny, tmp_path):
+    command = [sys.executable, "-m", "fer_lightning", "train", "-m", "hydra/launcher=joblib", *tiny, "seed=0,1"]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    subprocess.run([*command, f"hydra.sweep.dir={tmp_path}"], check=True, capture_output=True, env=environment)
+    records = [metrics_of(path.parent) for path in sorted(tmp_path.glob("*/metrics.json"))]
+    assert [record["seed"] for record in records] == [0, 1]
+    assert [record["hardware"]["threads"] for record in records] == [1, 1]
+
+
+# Several processes
+
+
+def test_two_processes_report_what_one_would(tiny, fer, fer_process, tmp_path, tiny_folder):
+    folder = tmp_path / "ddp"
+    arguments = [option for option in tiny if option != "trainer=cpu"]
+    done = fer_process("train", *arguments, "trainer=ddp_cpu", f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.stderr
+    record = RunRecord.read(folder)
+    assert record.history["images"].tolist() == [32] * 4  # two processes with two batches of 8
+    test = record.predictions.query("split == 'test'")
+    assert test["id"].tolist() == sorted(path.relative_to(tiny_folder).as_posix() for path in tiny_folder.glob("test/*/*"))
+    assert record.metrics["splits"]["test"] == json.loads(json.dumps(score(test, load_net(folder).classes)))
+    best = record.history.loc[record.history["epoch"] == record.metrics["best_epoch"]].iloc[0]
+    assert record.metrics["splits"]["val"]["accuracy"] == pytest.approx(best["val/accuracy"])
+    assert record.metrics["splits"]["val"]["auroc"] == pytest.approx(best["val/auroc"], abs=1e-5)
+    assert record.metrics["splits"]["val"]["loss"] == pytest.approx(best["val/loss"], abs=1e-5)
+
+    alone = tmp_path / "alone"
+    options = ["trainer=cpu", "trainer.precision=32-true", f"hydra.run.dir={alone}"]
+    assert fer("evaluate", f"checkpoint={folder}", *options) == 0
+    one = RunRecord.read(alone)
+    np.testing.assert_allclose(one.predictions.filter(like="prob_"), test.filter(like="prob_"), atol=1e-6)
+    assert one.metrics["splits"]["test"] == pytest.approx(record.metrics["splits"]["test"], abs=1e-5)
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["threads=0"], "threads=0 is out of range"),
+        (["threads=100000"], "threads=100000 is out of range"),
+        (["seed=-1"], "seed=-1"),
+        (["mixing.mixup_alpha=-1"], "mixing.mixup_alpha=-1"),
+        (["mixing.probability=2"], "mixing.probability=2"),
+        (["loss.class_weights=some"], "loss.class_weights=some is unknown"),
+        (["loss.label_smoothing=1.5"], "loss.label_smoothing=1.5 is out of range"),
+        (["optimizer.lr=-1"], "Invalid learning rate"),
+        (["scheduler.rise_share=1"], "scheduler.rise_share=1 is out of range"),
+        (["selection.monitor=val/acc"], "selection.monitor=val/acc is unknown: use one of val/accuracy, "),
+        (["selection.monitor=test/accuracy"], "selection.monitor=test/accuracy is unknown"),
+        (["selection.monitor=val/loss"], "selection.mode=max would select the worst epoch by val/loss: use min"),
+        (["trainer.precision=half"], "half"),
+        (["trainer.max_epochs=0"], "Nothing was trained"),
+        (["trainer.limit_val_batches=0"], "val/accuracy"),
+        (["trainer.strategy=ddp_spawn"], "trainer.strategy=ddp_spawn leaves no trained state"),
+        (["data.batch_size=0"], "data.batch_size"),
+        (["data.root=/nowhere"], "/nowhere"),
+        (["data.split=half"], "data.split=half"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_mistakes_are_told_in_a_sentence(options, told, tiny, fer, tmp_path, capsys):
+    assert fer("train", *tiny, *options, f"hydra.run.dir={tmp_path}") == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert "Traceback" not in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_missing_gpu_is_told_in_a_sentence(tiny, fer, tmp_path, capsys):
+    assert fer("train", *tiny, "trainer=gpu", f"hydra.run.dir={tmp_path}") == 2
+    error = capsys.readouterr().err
+    assert "accelerator" in error and len(error.splitlines()) == 1
+
+
+def test_ddp_in_a_multirun_is_refused(tiny, fer, tmp_path, capsys):
+    arguments = ["-m", *tiny, "trainer=ddp_cpu", "seed=0,1", f"hydra.sweep.dir={tmp_path}"]
+    assert fer("train", *arguments) == 2
+    assert "trainer.strategy=ddp" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*/metrics.json"))

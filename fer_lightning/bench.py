@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> None:
     """Measures, prints and writes `bench.csv`.
 
-    Every round trains the same number of batches with `fer train`'s trainer and with the plain loop, one after the other, so
-    that a noisy machine disturbs both alike.
+    Every round trains the same number of batches with the trainer of `fer train` and with the plain loop, one after the
+    other, so that a noisy machine disturbs both alike.
 
     Args:
         cfg: Composed from `conf/bench.yaml`.
@@ -50,9 +50,8 @@ def run(cfg: DictConfig) -> None:
     datamodule = build_datamodule(cfg)
     images = cfg.batches * cfg.data.batch_size
     if images > datamodule.protocol.counts["train"]:
-        raise UserError(
-            f"batches={cfg.batches} is more than an epoch: use {datamodule.protocol.counts['train'] // cfg.data.batch_size} at most."
-        )
+        most = datamodule.protocol.counts["train"] // cfg.data.batch_size
+        raise UserError(f"batches={cfg.batches} is more than an epoch: use {most} at most.")
     rows = []
     for number in range(cfg.rounds):
         seconds = {

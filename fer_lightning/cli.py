@@ -33,7 +33,7 @@ COMMANDS = {
     "data": Command("fer_lightning.show_data", "show what a dataset holds: protocol, counts, pictures", "show_data"),
     "bench": Command("fer_lightning.bench", "measure the speed of training against plain PyTorch", "bench"),
     "dashboard": Command("fer_lightning.dashboard", "browse logged runs, offline too"),
-    "completion": Command("fer_lightning.completion", "print the shell completion: eval \"$(fer completion bash)\""),
+    "completion": Command("fer_lightning.completion", 'print the shell completion: eval "$(fer completion bash)"'),
 }
 
 

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: That is no shell known here.
     """
     if len(arguments) != 1 or arguments[0] not in _SCRIPTS:
-        raise UserError(f"name your shell, one of {', '.join(_SCRIPTS)}: eval \"$(fer completion bash)\".")
+        raise UserError(f'name your shell, one of {", ".join(_SCRIPTS)}: eval "$(fer completion bash)".')
     composed = (name for name, command in COMMANDS.items() if command.config)
     script = _SCRIPTS[arguments[0]].replace("<commands>", " ".join(COMMANDS)).replace("<composed>", " ".join(composed))
     print(script, end="")

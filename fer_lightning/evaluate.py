@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from fer_lightning.closing import show_record
+from fer_lightning.closing import ending, show_record
 from fer_lightning.composition import build, build_each, build_trainer, limit_threads, plain
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
@@ -39,7 +39,8 @@ def run(cfg: DictConfig) -> float:
     limit_threads(cfg)
     trained = load_net(Path(cfg.checkpoint))
     datamodule = _data_for(cfg, trained)
-    trainer = build_trainer(cfg, [], build_each(cfg.get("logger")))
+    loggers = build_each(cfg.get("logger"))
+    trainer = build_trainer(cfg, [], loggers)
     inference = Inference(trained.net, cfg.channels_last, cfg.flip)
     predicted = predict_split(trainer, inference, datamodule, cfg.split, trained.classes)
     shared = share_classes(predicted, trained.classes, datamodule.label_set.classes)
@@ -64,7 +65,8 @@ def run(cfg: DictConfig) -> float:
     record = RunRecord(metrics, shared.table, pd.DataFrame({"epoch": []}))
     if trainer.is_global_zero:
         record.write(Path(cfg.output_dir))
-        show_record(record, cfg.split, datamodule, Path(cfg.output_dir))
+        with ending(loggers):
+            show_record(record, cfg.split, datamodule, Path(cfg.output_dir), loggers)
     return float(scores["accuracy"])  # type: ignore[arg-type]
 
 

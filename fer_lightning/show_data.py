@@ -27,31 +27,17 @@ def run(cfg: DictConfig) -> None:
     console = Console()
     console.print(_protocol_table(datamodule))
     console.print(_count_table(datamodule))
-    print_unexpected_counts(datamodule, console)
     folder = Path(cfg.output_dir)
     sheets = {
-        "images": _sheet(datamodule, cfg.examples, None, "as stored"),
-        "augmented": _sheet(datamodule, cfg.examples, 0, "as training sees them"),
+        "images": _sheet(datamodule, cfg.examples, None, "images as stored"),
+        "augmented": _sheet(datamodule, cfg.examples, 0, "images as the net sees them"),
     }
     save_figures(folder, sheets)
     console.print(f"Pictures: {folder}/images.png, {folder}/augmented.png")
 
 
-def print_unexpected_counts(datamodule: ExpressionDataModule, console: Console) -> None:
-    """Prints where this copy of a dataset differs from its official release; nothing where it does not."""
-    rows = datamodule.unexpected_counts()
-    if rows.empty:
-        return
-    table = Table(
-        "split", "class", "official", "found", title="Counts that differ from the official release", style="yellow"
-    )
-    for row in rows.itertuples(index=False):
-        table.add_row(*map(str, row))
-    console.print(table)
-
-
 def _protocol_table(datamodule: ExpressionDataModule) -> Table:
-    table = Table("protocol", "", title=f"Dataset {datamodule.name}")
+    table = Table("protocol", "", title=f"Dataset {datamodule.dataset_name}")
     for name, value in datamodule.protocol.to_dict().items():
         table.add_row(name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
     for note in datamodule.samples.notes:
@@ -83,4 +69,4 @@ def _sheet(datamodule: ExpressionDataModule, examples: int, epoch: int | None, t
         rows = np.flatnonzero(labels == index)
         chosen += rng.choice(rows, examples, replace=len(rows) < examples).tolist()
         captions += [name] * examples
-    return draw_contact_sheet(dataset.pixels(chosen), captions, examples, f"{datamodule.name}: training images {told}")
+    return draw_contact_sheet(dataset.pixels(chosen), captions, examples, f"{datamodule.dataset_name}: training {told}")

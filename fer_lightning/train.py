@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from fer_lightning.closing import show_record
+from fer_lightning.closing import ending, show_record
 from fer_lightning.composition import (
     build_classifier,
     build_datamodule,
@@ -55,31 +55,29 @@ def run(cfg: DictConfig) -> float:
         The value of `selection.monitor` at the selected epoch, for sweepers.
     """
     folder = Path(cfg.output_dir)
-    if cfg.resume is not None:
+    if resumed := cfg.resume is not None:
         cfg = _config_of(folder)
     _check_selection(cfg)
     _check_strategy(cfg)
     limit_threads(cfg)
-    _claim(folder, cfg)
+    if not resumed:
+        _claim(folder, cfg)
     if (folder / "metrics.json").is_file():
         log.warning("%s is finished already: nothing to train, its pictures are drawn again.", folder)
         record = RunRecord.read(folder)
-        show_record(record, "test", build_datamodule(cfg), folder)
+        show_record(record, "test", build_datamodule(cfg), folder, loggers=[])
         return _selected_value(record, cfg.selection.monitor)
     datamodule = build_datamodule(cfg)
     loggers = build_each(cfg.get("logger"))
-    failed = True
     try:
-        record = _train(cfg, folder, datamodule, loggers)
-        if rank_zero_only.rank == 0:
-            show_record(record, "test", datamodule, folder)
-        failed = False
+        with ending(loggers):
+            record = _train(cfg, folder, datamodule, loggers)
+            if rank_zero_only.rank == 0:
+                show_record(record, "test", datamodule, folder, loggers)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, the latter with status 0
         raise KeyboardInterrupt from stop
     except MisconfigurationException as error:
         raise UserError(f"trainer: {error}") from error
-    finally:
-        _close(loggers, failed)
     return _selected_value(record, cfg.selection.monitor)
 
 
@@ -88,9 +86,9 @@ def _config_of(folder: Path) -> DictConfig:
     hydra = HydraConfig.get()
     if len(hydra.overrides.task) > 1 or hydra.mode == RunMode.MULTIRUN:
         raise UserError("resume=... continues one run exactly as it was configured: leave all other options away.")
-    cfg = OmegaConf.merge(OmegaConf.load(folder / "config.yaml"), {"output_dir": str(folder)})
-    assert isinstance(cfg, DictConfig)
-    return cfg
+    text = (folder / "config.yaml").read_text()
+    was = str(OmegaConf.create(text)["output_dir"])
+    return OmegaConf.create(text.replace(was, str(folder)))
 
 
 def _check_selection(cfg: DictConfig) -> None:
@@ -123,7 +121,7 @@ def _claim(folder: Path, cfg: DictConfig) -> None:
     """
     path = folder / "config.yaml"
     text = OmegaConf.to_yaml(cfg, resolve=True)
-    if cfg.resume is None and path.is_file() and path.read_text() != text:
+    if (folder / "checkpoints").is_dir() and path.is_file() and path.read_text() != text:
         raise UserError(
             f"{folder} holds a run with another config: choose another hydra.run.dir, or continue that run with "
             f"fer train resume={folder}."
@@ -142,8 +140,8 @@ def _train(cfg: DictConfig, folder: Path, datamodule: ExpressionDataModule, logg
         logger.log_hyperparams(plain(cfg))
     last = folder / "checkpoints" / "last.ckpt"
     trainer.fit(classifier, datamodule=datamodule, ckpt_path=last if last.is_file() else None)
-    if not history.rows:
-        raise UserError("Nothing was trained: trainer.max_epochs and trainer.limit_train_batches leave no batch.")
+    if not best.best_model_path:
+        raise UserError("No epoch was trained and validated: trainer.max_epochs and trainer.limit_... leave no batch.")
     return _test_once(cfg, folder, trainer, datamodule, history, software)
 
 
@@ -196,8 +194,3 @@ def _overrides(folder: Path) -> list[str]:
 def _selected_value(record: RunRecord, monitor: str) -> float:
     split, _, name = monitor.partition("/")
     return float(record.metrics["splits"][split][name])
-
-
-def _close(loggers: list[Logger], failed: bool) -> None:
-    for logger in loggers:
-        logger.finalize("failed" if failed else "success")

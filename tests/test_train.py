@@ -39,7 +39,8 @@ def assert_same_run(one: Path, other: Path) -> None:
     timing = [column for column in left.history if "seconds" in column]
     pd.testing.assert_frame_equal(left.history.drop(columns=timing), right.history.drop(columns=timing))
     pd.testing.assert_frame_equal(left.predictions, right.predictions)
-    assert {**left.metrics, "timing": None} == {**right.metrics, "timing": None}
+    varying = {"timing": None, "commit": None, "overrides": None}
+    assert {**left.metrics, **varying} == {**right.metrics, **varying}
 
 
 def kill_when_told(arguments: list[str], folder: Path, told: str) -> None:
@@ -118,14 +119,9 @@ def test_goes_on_after_a_kill(trained_run, tiny, fer, tmp_path):
     folder = tmp_path / "killed"
     kill_when_told(tiny, folder, "epoch 2/4")
     assert fer("train", f"resume={folder}") == 0
-    assert [line.split(": train")[0][-9:] for line in (folder / "train.log").read_text().splitlines()][-1] == "epoch 4/4"
-    assert_resumed(trained_run, folder)
-
-
-def assert_resumed(whole: Path, folder: Path) -> None:
-    """The record of a resumed run tells the options that it was started with, as that of the whole run does."""
-    assert_same_run(whole, folder)
-    assert metrics_of(folder)["overrides"]
+    assert_same_run(trained_run, folder)
+    assert metrics_of(folder)["overrides"] == metrics_of(trained_run)["overrides"]
+    assert (folder / "train.log").read_text().count("epoch 2/4") == 1
 
 
 @pytest.mark.slow
@@ -304,8 +300,8 @@ def test_two_processes_report_what_one_would(tiny, fer, fer_process, tmp_path, t
         (["selection.monitor=test/accuracy"], "selection.monitor=test/accuracy is unknown"),
         (["selection.monitor=val/loss"], "selection.mode=max would select the worst epoch by val/loss: use min"),
         (["trainer.precision=half"], "half"),
-        (["trainer.max_epochs=0"], "Nothing was trained"),
-        (["trainer.limit_val_batches=0"], "val/accuracy"),
+        (["trainer.max_epochs=0"], "No epoch was trained"),
+        (["trainer.limit_val_batches=0"], "No epoch was trained and validated"),
         (["trainer.strategy=ddp_spawn"], "trainer.strategy=ddp_spawn leaves no trained state"),
         (["data.batch_size=0"], "data.batch_size"),
         (["data.root=/nowhere"], "/nowhere"),
@@ -325,7 +321,7 @@ def test_mistakes_are_told_in_a_sentence(options, told, tiny, fer, tmp_path, cap
 def test_missing_gpu_is_told_in_a_sentence(tiny, fer, tmp_path, capsys):
     assert fer("train", *tiny, "trainer=gpu", f"hydra.run.dir={tmp_path}") == 2
     error = capsys.readouterr().err
-    assert "accelerator" in error and len(error.splitlines()) == 1
+    assert "gpu" in error and len(error.splitlines()) == 1
 
 
 def test_ddp_in_a_multirun_is_refused(tiny, fer, tmp_path, capsys):

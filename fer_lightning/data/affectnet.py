@@ -52,7 +52,7 @@ class AffectNet(ExpressionDataModule):
         classes: 7, or 8 with contempt.
     """
 
-    name = "affectnet"
+    dataset_name = "affectnet"
 
     classes: int
 

@@ -42,7 +42,7 @@ class CKPlus(ExpressionDataModule):
         neutral: Whether the first frame of each labelled sequence is used as the class neutral.
     """
 
-    name = "ckplus"
+    dataset_name = "ckplus"
     policies: ClassVar[tuple[str, ...]] = ("subject_kfold", "paper_70_30")
 
     frames: int

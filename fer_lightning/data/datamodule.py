@@ -55,7 +55,7 @@ class ExpressionDataModule(LightningDataModule):
         transforms: Albumentations transforms of training images.
     """
 
-    name: ClassVar[str]  # type: ignore[misc]  # Lightning declares an instance attribute that nothing there uses
+    dataset_name: ClassVar[str]
     policies: ClassVar[tuple[str, ...]] = ("official", "paper_70_30")
 
     root: str | None
@@ -97,7 +97,7 @@ class ExpressionDataModule(LightningDataModule):
     def _check(self, option: str, value: object, accepted: tuple[object, ...]) -> None:
         if value not in accepted:
             told = ", ".join(map(str, accepted))
-            raise UserError(f"data.{option}={value} is not available for {self.name}: use one of {told}.")
+            raise UserError(f"data.{option}={value} is not available for {self.dataset_name}: use one of {told}.")
 
     @abstractmethod
     def scan(self) -> Samples:
@@ -132,17 +132,17 @@ class ExpressionDataModule(LightningDataModule):
         self._check_presence()
         self.protocol = self._name_protocol(plan, content_key)
         for note in samples.notes:
-            log.warning("%s: %s", self.name, note)
+            log.warning("%s: %s", self.dataset_name, note)
         if self.bad:
-            log.warning("%s: %d bad rows left out, the first: %s", self.name, len(self.bad), self.bad[0])
+            log.warning("%s: %d bad rows left out, the first: %s", self.dataset_name, len(self.bad), self.bad[0])
         if not (table := self.unexpected_counts()).empty:
-            log.warning("%s differs from its official release:\n%s", self.name, table.to_string(index=False))
+            log.warning("%s differs from its official release:\n%s", self.dataset_name, table.to_string(index=False))
         self._ready = True
 
     def _open_images(self, samples: Samples, content_key: str) -> tuple[Images, dict[int, str]]:
         ids = samples.frame["id"]
         key = cache_key(content_key, samples.reader.local_key(), ids, self.image_size, self.channels)
-        folder = Path(self.cache_dir).expanduser() / f"{self.name}-{self.image_size}px{self.channels}-{key}"
+        folder = Path(self.cache_dir).expanduser() / f"{self.dataset_name}-{self.image_size}px{self.channels}-{key}"
         if self.store == "packed":
             return pack(samples.reader, folder, self.image_size, self.channels)
         lazy = LazyImages(samples.reader, self.image_size, self.channels)
@@ -174,7 +174,7 @@ class ExpressionDataModule(LightningDataModule):
         if self.samples.distributions is not None:
             digest.update(np.ascontiguousarray(self.samples.distributions).tobytes())
         return Protocol(
-            dataset=self.name,
+            dataset=self.dataset_name,
             release=self.samples.release,
             classes=self.label_set.classes,
             label_rule=self.samples.label_rule,
@@ -230,8 +230,10 @@ class ExpressionDataModule(LightningDataModule):
         Raises:
             UserError: The trainer would draw the same order and augmentation in every epoch.
         """
-        if self.trainer and self.trainer.reload_dataloaders_every_n_epochs != 1:
-            raise UserError("trainer.reload_dataloaders_every_n_epochs must be 1, because each epoch has its own loader.")
+        if self.trainer and self.trainer.reload_dataloaders_every_n_epochs != 1:  # type: ignore[attr-defined]
+            raise UserError(
+                "trainer.reload_dataloaders_every_n_epochs must be 1, because each epoch has its own loader."
+            )
         epoch = self.trainer.current_epoch if self.trainer else 0
         rank, world_size = self._place()
         weights = None
@@ -262,14 +264,15 @@ class ExpressionDataModule(LightningDataModule):
             batch_sampler=batches,
             num_workers=self.num_workers,
             collate_fn=_already_a_batch,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_without_threads,
             pin_memory=torch.cuda.is_available(),
         )
 
 
-def _one_thread(worker: int) -> None:
-    # Torch limits its own threads in workers; without this, each worker's OpenCV would use all cores.
-    cv2.setNumThreads(1)
+def _without_threads(worker: int) -> None:
+    # Torch limits its own threads in workers, but each worker's OpenCV would use all cores. 0, because 1 would wait
+    # forever for threads of the parent to end, which a fork does not copy.
+    cv2.setNumThreads(0)
 
 
 def _already_a_batch(batch: Any) -> Any:

@@ -38,7 +38,7 @@ class FER2013(Fer2013SplitsDataModule):
     folders `{train,test}/{angry,...}`, where file names `PublicTest_*` and `PrivateTest_*` recover the official split.
     """
 
-    name = "fer2013"
+    dataset_name = "fer2013"
 
     def scan(self) -> Samples:
         if path := named_file(self.root) or find_file(self.root, CSV_NAMES):

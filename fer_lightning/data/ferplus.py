@@ -42,7 +42,7 @@ class FERPlus(Fer2013SplitsDataModule):
             and test rows always carry the majority label; training rows without a majority are never carved off.
     """
 
-    name = "ferplus"
+    dataset_name = "ferplus"
 
     labels: str
 

@@ -28,7 +28,7 @@ class Folder(ExpressionDataModule):
     `happy`).
     """
 
-    name = "folder"
+    dataset_name = "folder"
 
     def scan(self) -> Samples:
         folder, splits = self._find()

@@ -31,7 +31,7 @@ class RAFDB(ExpressionDataModule):
     There is no official validation split: one is carved from training.
     """
 
-    name = "rafdb"
+    dataset_name = "rafdb"
 
     def scan(self) -> Samples:
         if labels := find_file(self.root, LISTS):

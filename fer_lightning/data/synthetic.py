@@ -75,7 +75,7 @@ class Synthetic(ExpressionDataModule):
         face_seed: Seed of the pictures; not the seed of the run, so that all runs share one data set.
     """
 
-    name = "synthetic"
+    dataset_name = "synthetic"
     policies = ("official", "paper_70_30", "subject_kfold")
 
     classes: int

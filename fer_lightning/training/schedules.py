@@ -33,8 +33,6 @@ def one_cycle(optimizer: Optimizer, steps: int, steps_per_epoch: int, rise_share
     )
 
 
-def plateau(
-    optimizer: Optimizer, steps: int, steps_per_epoch: int, factor: float, patience: int
-) -> ReduceLROnPlateau:
+def plateau(optimizer: Optimizer, steps: int, steps_per_epoch: int, factor: float, patience: int) -> ReduceLROnPlateau:
     """Multiplies the learning rate by `factor` when the validation loss has not fallen for `patience` epochs."""
     return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)

@@ -31,5 +31,5 @@ def test_a_single_message_stands_alone() -> None:
 
 
 def test_unknown_policy() -> None:
-    with pytest.raises(UserError, match="data.on_bad_sample='ignore' is unknown: use raise or skip"):
+    with pytest.raises(UserError, match=r"data.on_bad_sample='ignore' is unknown: use raise or skip"):
         refuse_or_skip([], "ignore")

@@ -36,7 +36,7 @@ def test_equal_protocols_may_be_compared() -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Protocol)])
 def test_a_difference_in_any_field_is_refused_by_name(name: str) -> None:
-    other = replace(PROTOCOL, **{name: OTHER.get(name, "other")})
+    other = Protocol.from_dict({**PROTOCOL.to_dict(), name: OTHER.get(name, "other")})
     assert PROTOCOL.differences(other) == [name]
     with pytest.raises(UserError, match=rf"cannot be compared \({name}: .* and .*\)\."):
         PROTOCOL.require_same(other)

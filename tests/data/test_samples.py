@@ -154,7 +154,7 @@ class TestPixelRows:
     def test_message_tells_the_row_of_the_file_after_take(self, tmp_path: Path) -> None:
         reader = pixel_rows(tmp_path / "faces.csv", ["1 2 3 4", "1 2 3 4", "1"]).take(np.array([2, 0]))
         assert len(reader) == 2
-        with pytest.raises(BadSample, match="faces.csv row 3"):
+        with pytest.raises(BadSample, match=r"faces.csv row 3"):
             reader.read(0)
         np.testing.assert_array_equal(reader.read(1), [[1, 2], [3, 4]])
 

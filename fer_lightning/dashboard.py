@@ -1,0 +1,142 @@
+"""`fer dashboard`: what was trained, and the viewer of what was logged; works offline."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fer_lightning.errors import UserError
+
+_NOT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """A run folder.
+
+    Attributes:
+        folder: Where it is.
+        changed: When something was last written there, in seconds since 1970.
+        metrics: Content of `metrics.json`; None while the run is not finished.
+        wandb: Folders of its W&B runs.
+        tensorboard: Folder of its TensorBoard events, or None.
+    """
+
+    folder: Path
+    changed: float
+    metrics: dict[str, Any] | None
+    wandb: tuple[Path, ...]
+    tensorboard: Path | None
+
+
+def main(argv: Sequence[str]) -> None:
+    """Lists runs or opens the viewer.
+
+    Args:
+        argv: Arguments after `fer dashboard`.
+
+    Raises:
+        UserError: There are no runs, or none that a viewer could show.
+    """
+    parser = argparse.ArgumentParser(
+        prog="fer dashboard",
+        description="Opens the W&B viewer in the terminal (q leaves it) on all runs under a folder, the newest first; "
+        "TensorBoard where only that was logged to.",
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("outputs"), help="one run, or many (outputs)")
+    parser.add_argument("--list", action="store_true", help="print a table of the runs instead")
+    options = parser.parse_args(argv)
+    runs = sorted(find_runs(options.folder), key=lambda run: run.changed, reverse=True)
+    if not runs:
+        raise UserError(f"{options.folder} holds no runs yet: fer train makes the first one.")
+    if options.list or not sys.stdout.isatty():
+        Console().print(run_table(runs, options.folder))
+    elif any(run.wandb for run in runs):
+        _open_wandb(runs)
+    elif any(run.tensorboard for run in runs):
+        _open_tensorboard(options.folder)
+    else:
+        Console().print(run_table(runs, options.folder))
+        raise UserError("these runs were logged neither to W&B nor to TensorBoard: train with logger=wandb.")
+
+
+def find_runs(root: Path) -> Iterator[LoggedRun]:
+    """Yields every run folder at or below `root`, in no order."""
+    for place, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in _NOT_RUNS]
+        folder = Path(place)
+        wandb_logs = sorted(folder.glob("wandb/*run-*/*.wandb"))
+        events = sorted(folder.glob("tensorboard/events.out.tfevents.*"))
+        record = [folder / name for name in ("config.yaml", "metrics.json") if name in files]
+        written = [*record, *wandb_logs, *events]
+        if written:
+            yield LoggedRun(
+                folder=folder,
+                changed=max(path.stat().st_mtime for path in written),
+                metrics=json.loads((folder / "metrics.json").read_text()) if "metrics.json" in files else None,
+                wandb=tuple(path.parent for path in wandb_logs),
+                tensorboard=folder / "tensorboard" if events else None,
+            )
+
+
+def run_table(runs: Sequence[LoggedRun], root: Path) -> Table:
+    """One row a run, in the order given.
+
+    Args:
+        runs: The runs.
+        root: Folders are shown relative to it.
+    """
+    table = Table(title=escape(f"Runs in {root}"), title_justify="left", title_style="bold")
+    table.add_column("run", overflow="fold")
+    for heading in ("dataset", "model", "logged to"):
+        table.add_column(heading)
+    table.add_column("test accuracy", justify="right")
+    table.add_column("when", no_wrap=True)
+    for run in runs:
+        metrics = run.metrics or {"protocol": {"dataset": "-"}, "model": "-", "splits": {}}
+        test = metrics["splits"].get("test")
+        accuracy = f"{test['accuracy']:.1%}" if test else "-"
+        table.add_row(
+            escape(run.folder.relative_to(root).as_posix()),
+            escape(metrics["protocol"]["dataset"]),
+            escape(metrics["model"]),
+            ", ".join(name for name, found in (("W&B", run.wandb), ("TensorBoard", run.tensorboard)) if found) or "-",
+            accuracy if run.metrics else "not finished",
+            f"{datetime.fromtimestamp(run.changed):%Y-%m-%d %H:%M}",
+        )
+    return table
+
+
+def _open_wandb(runs: Sequence[LoggedRun]) -> None:
+    """Shows all runs side by side; the viewer takes one folder, so they are linked into one."""
+    with TemporaryDirectory(prefix="fer_dashboard_") as together:
+        for run in runs:
+            for logged in run.wandb:
+                (Path(together) / logged.name).symlink_to(logged.resolve(), target_is_directory=True)
+        _show([sys.executable, "-m", "wandb", "leet", together])
+
+
+def _open_tensorboard(folder: Path) -> None:
+    if find_spec("tensorboard") is None:
+        raise UserError("TensorBoard is not installed: pip install 'fer_lightning[tensorboard]'.")
+    _show([sys.executable, "-m", "tensorboard.main", "--logdir", str(folder)])
+
+
+def _show(command: list[str]) -> None:
+    status = subprocess.call(command)
+    if status:
+        sys.exit(status)

@@ -13,7 +13,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from fer_lightning.closing import ending, show_record
 from fer_lightning.composition import (
@@ -72,8 +71,6 @@ def run(cfg: DictConfig) -> float:
     try:
         with ending(loggers):
             record = _train(cfg, folder, datamodule, loggers)
-            if rank_zero_only.rank == 0:
-                show_record(record, "test", datamodule, folder, loggers)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, the latter with status 0
         raise KeyboardInterrupt from stop
     except MisconfigurationException as error:
@@ -87,8 +84,10 @@ def _config_of(folder: Path) -> DictConfig:
     if len(hydra.overrides.task) > 1 or hydra.mode == RunMode.MULTIRUN:
         raise UserError("resume=... continues one run exactly as it was configured: leave all other options away.")
     text = (folder / "config.yaml").read_text()
-    was = str(OmegaConf.create(text)["output_dir"])
-    return OmegaConf.create(text.replace(was, str(folder)))
+    was = str(OmegaConf.create(text).output_dir)
+    cfg = OmegaConf.create(text.replace(was, str(folder)))
+    assert isinstance(cfg, DictConfig)
+    return cfg
 
 
 def _check_selection(cfg: DictConfig) -> None:
@@ -142,7 +141,10 @@ def _train(cfg: DictConfig, folder: Path, datamodule: ExpressionDataModule, logg
     trainer.fit(classifier, datamodule=datamodule, ckpt_path=last if last.is_file() else None)
     if not best.best_model_path:
         raise UserError("No epoch was trained and validated: trainer.max_epochs and trainer.limit_... leave no batch.")
-    return _test_once(cfg, folder, trainer, datamodule, history, software)
+    record = _test_once(cfg, folder, trainer, datamodule, history, software)
+    if trainer.is_global_zero:
+        show_record(record, "test", datamodule, folder, loggers)
+    return record
 
 
 def _test_once(

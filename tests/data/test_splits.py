@@ -156,7 +156,7 @@ class TestSubjectFolds:
             np.testing.assert_array_equal(val, plan(frame, "subject_kfold", fold=(fold + 1) % 10).names == "test")
 
     def test_folds_have_similar_sizes(self) -> None:
-        frame = subjects_frame(subjects=60)
+        frame = subjects_frame(subjects=30)
         sizes = [(plan(frame, "subject_kfold", fold=fold).names == "test").sum() for fold in range(10)]
         assert max(sizes) - min(sizes) <= 14  # two subjects
 

@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
     runs = sorted(find_runs(options.folder), key=lambda run: run.changed, reverse=True)
     if not runs:
         raise UserError(f"{options.folder} holds no runs yet: fer train makes the first one.")
-    if options.list or not sys.stdout.isatty():
+    if options.list or not _on_a_terminal():
         Console().print(run_table(runs, options.folder))
     elif any(run.wandb for run in runs):
         _open_wandb(runs)
@@ -119,6 +119,10 @@ def run_table(runs: Sequence[LoggedRun], root: Path) -> Table:
             f"{datetime.fromtimestamp(run.changed):%Y-%m-%d %H:%M}",
         )
     return table
+
+
+def _on_a_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def _open_wandb(runs: Sequence[LoggedRun]) -> None:

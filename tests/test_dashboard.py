@@ -77,8 +77,8 @@ def test_nothing_logged_yet_is_a_sentence(arguments):
 
 class TestViewer:
     @pytest.fixture(autouse=True)
-    def terminal(self, capsys, monkeypatch):
-        monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    def terminal(self, monkeypatch):
+        monkeypatch.setattr(dashboard, "_on_a_terminal", lambda: True)
 
     @pytest.fixture
     def called(self, monkeypatch) -> list[list[str]]:

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fer_lightning.cli import COMMANDS, conf_dir
+
+SCRIPT = Path(sys.executable).with_name("fer")
+
+
+def python(code: str) -> list[str]:
+    """Runs code in a fresh interpreter and returns its lines of output."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def fresh_fer(*arguments: str) -> tuple[list[str], set[str]]:
+    """Output of `fer`, and which heavy packages it imported."""
+    heavy = ("torch", "pytorch_lightning", "timm", "albumentations", "hydra", "wandb", "matplotlib", "pandas")
+    lines = python(
+        f"import sys; sys.argv = ['fer', *{arguments!r}]\n"
+        "from fer_lightning.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        f"print('imported', *[name for name in {heavy!r} if name in sys.modules])"
+    )
+    return lines[:-1], set(lines[-1].split()[1:])
+
+
+# Listing and help
+
+
+def test_lists_its_commands_at_once():
+    lines, imported = fresh_fer()
+    assert not imported
+    for name, command in COMMANDS.items():
+        assert any(name in line and command.help in line for line in lines)
+
+
+def test_lists_its_commands_in_under_a_third_of_a_second():
+    """In processor time, which a busy machine does not change much; the best of three."""
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([SCRIPT], check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.3
+
+
+def test_module_and_script_say_the_same(fer_process):
+    script = subprocess.run([SCRIPT], check=True, capture_output=True, text=True).stdout
+    assert fer_process().stdout == script == fer_process("--help").stdout
+
+
+def test_help_of_train_shows_groups_and_examples_without_torch():
+    lines, imported = fresh_fer("train", "--help")
+    text = "\n".join(lines)
+    assert "torch" not in imported
+    for group in ("data", "model", "loss", "optimizer", "scheduler", "trainer", "logger", "callbacks", "augment"):
+        assert f"\n{group}: " in text
+    for choice in ("fer2013", "psysfa_net", "ddp_cpu", "warmup_cosine"):
+        assert choice in text
+    assert "fer train data=fer2013" in text and "resume=" in text and "-m seed=0,1" in text
+
+
+@pytest.mark.parametrize("command", [name for name, command in COMMANDS.items() if command.config])
+def test_every_help_has_examples_that_name_the_command(command, fer, capsys):
+    assert fer(command, "--help") == 0
+    assert f"fer {command}" in capsys.readouterr().out
+
+
+def test_configs_are_found_beside_a_checkout():
+    assert (conf_dir() / "train.yaml").is_file()
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["trian"], "unknown command 'trian': use one of train, evaluate"),
+        (["train", "dataset=fer2013"], "dataset"),
+        (["train", "data=fer2012"], "fer2012"),
+        (["train", "model.widht=3"], "model.widht"),
+        (["train", "trainer.max_epochs"], "trainer.max_epochs"),
+        (["train", "+experiment=gone"], "experiment"),
+        (["train", "resume=/nowhere"], "resume=/nowhere is not the folder of a run"),
+        (["evaluate", "data.rot=x"], "data.rot"),
+        (["completion", "tcsh"], "bash, zsh, fish"),
+        (["completion"], "bash, zsh, fish"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_told_without_a_traceback(arguments, told, fer, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert fer(*arguments) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert "Traceback" not in error and "HYDRA_FULL_ERROR" not in error
+
+
+def test_an_unknown_value_lists_the_known_ones(fer, capsys):
+    assert fer("train", "model=resnest") == 2
+    error = capsys.readouterr().err
+    assert "psysfa_net" in error and "resnet" in error
+
+
+# Completion
+
+BASH = subprocess.run(["bash", "--version"], capture_output=True).returncode == 0 if os.name == "posix" else False
+
+
+@pytest.mark.skipif(not BASH, reason="needs bash")
+def test_bash_completes(tmp_path):
+    """What readline does: set the line and its words, call the function, read COMPREPLY."""
+    lines = {
+        "fer tr": ["train "],
+        "fer completion ": [],
+        "fer nonsense a": [],
+        "fer train data=fe": ["fer2013", "ferplus"],
+        "fer train -m model=resnet optimizer=ad": ["adam", "adamw"],
+        "fer train model=resnet model.wi": ["model.widths."],
+        "fer evaluate spl": ["split="],
+    }
+    script = [
+        'eval "$(fer completion bash)"',
+        "complete -p fer",
+        "try() { COMP_LINE=$1; COMP_POINT=${#1}; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=(); _fer;",
+        "  printf '%s|' \"${COMPREPLY[@]}\"; echo; }",
+        *[f'try "{line}"' for line in lines],
+        "COMP_WORDBREAKS=' '",
+        'try "fer train data=fe"',
+    ]
+    (tmp_path / "try.sh").write_text("\n".join(script))
+    environment = {**os.environ, "PATH": f"{SCRIPT.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", tmp_path / "try.sh"], capture_output=True, text=True, timeout=300, env=environment)
+    registered, *answers = done.stdout.splitlines()
+    assert registered == "complete -o nospace -o default -F _fer fer", done.stderr
+    found = [[word for word in answer.split("|") if word] for answer in answers]
+    assert dict(zip(lines, found)) == lines
+    assert found[-1] == ["data=fer2013", "data=ferplus"]  # bash replaces the whole word where `=` does not break it
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_get_a_script(shell, fer, capsys):
+    assert fer("completion", shell) == 0
+    script = capsys.readouterr().out
+    assert "-sc query=" in script and " ".join(COMMANDS) in script and "<" not in script.replace("<<<", "")
+
+
+def test_completion_needs_no_torch(tmp_path):
+    code = f"import os; os.environ['COMP_LINE'] = 'fer train data=fe'; os.chdir({str(tmp_path)!r})\n"
+    lines = python(
+        code + "import sys; sys.argv = ['fer', 'train', '-sc', 'query=bash']\n"
+        "from fer_lightning.cli import main\n"
+        "main(); print('torch' in sys.modules)"
+    )
+    assert lines == ["data=fer2013 data=ferplus", "False"]
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,153 @@
+"""Every file in conf/ composes and builds what it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from fer_lightning.cli import COMMANDS, conf_dir
+from fer_lightning.composition import build, build_each, build_net, build_trainer
+from fer_lightning.data.datamodule import ExpressionDataModule
+
+GROUPS = ("data", "model", "loss", "augment", "optimizer", "scheduler", "trainer", "logger", "callbacks", "experiment")
+CHOICES = [
+    (group, path.stem)
+    for group in (*GROUPS, "ablation")
+    for path in sorted((conf_dir() / group).glob("*.yaml"))
+    if path.stem != "base"
+]
+
+
+def names(group: str) -> list[str]:
+    return [name for found, name in CHOICES if found == group]
+
+
+@pytest.fixture(autouse=True)
+def composer() -> Iterator[None]:
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield
+    HydraConfig.instance().cfg = None
+
+
+def compose(*overrides: str, config: str = "train") -> DictConfig:
+    cfg = hydra.compose(config, list(overrides), return_hydra_config=True)
+    cfg.hydra.runtime.output_dir = "outputs/none"
+    HydraConfig.instance().set_config(cfg)
+    return cfg
+
+
+def test_the_walk_sees_every_group():
+    assert {group for group, _ in CHOICES} == {*GROUPS, "ablation"}
+    assert {path.name for path in conf_dir().iterdir() if path.is_dir()} == {*GROUPS, "ablation", "hydra"}
+
+
+@pytest.mark.parametrize("command", [name for name, command in COMMANDS.items() if command.config])
+def test_every_command_composes(command):
+    cfg = compose(config=str(COMMANDS[command].config))
+    del cfg.hydra
+    assert OmegaConf.to_container(cfg, resolve=True)
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda value: value)
+def test_every_choice_composes_and_resolves(group, name, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    cfg = compose(f"{group}={name}")
+    assert cfg.hydra.runtime.choices[group] == name
+    del cfg.hydra
+    assert OmegaConf.to_container(cfg, resolve=True)
+
+
+@pytest.mark.parametrize("name", names("data"))
+@pytest.mark.parametrize("command", ["train", "evaluate", "show_data"])
+def test_datasets(name, command):
+    assert isinstance(build(compose(f"data={name}", config=command).data), ExpressionDataModule)
+
+
+@pytest.mark.parametrize("size", [32, 48])
+@pytest.mark.parametrize("name", names("model"))
+def test_models(name, size):
+    cfg = compose(f"model={name}", f"data.image_size={size}")
+    net = build_net(cfg, 7)
+    assert net.eval()(torch.zeros(2, 1, size, size)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", names("ablation"))
+def test_ablations_change_the_full_net(name):
+    full, variant = compose("ablation=psysfa_full").model, compose(f"ablation={name}").model
+    assert isinstance(build(variant, num_classes=7), nn.Module)
+    assert (variant != full) == (name != "psysfa_full")
+
+
+@pytest.mark.parametrize("name", names("experiment"))
+def test_experiments(name):
+    assert isinstance(build_net(compose(f"experiment={name}"), 7), nn.Module)
+
+
+@pytest.mark.parametrize("name", names("loss"))
+def test_losses(name):
+    loss = build(compose(f"loss={name}").loss, class_counts=[3, 4, 5])
+    assert float(loss(torch.zeros(2, 3), torch.tensor([0, 2]))) > 0
+
+
+@pytest.mark.parametrize("name", names("optimizer"))
+def test_optimizers(name):
+    optimizer = build(compose(f"optimizer={name}").optimizer)([nn.Parameter(torch.zeros(2))])
+    assert isinstance(optimizer, torch.optim.Optimizer)
+
+
+@pytest.mark.parametrize("name", names("scheduler"))
+def test_schedulers(name):
+    node = compose(f"scheduler={name}").scheduler
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=0.1)
+    assert name == "constant" if not node else build(node)(optimizer, 100, 10)
+
+
+@pytest.mark.parametrize("name", names("augment"))
+def test_augmentations(name):
+    assert isinstance(build(compose(f"augment={name}").augment.transforms), list)
+
+
+@pytest.mark.parametrize("name", names("callbacks"))
+def test_callbacks(name):
+    assert len(build_each(compose(f"callbacks={name}").callbacks)) == 1
+
+
+NEEDS_GPU = {"gpu", "ddp", "slurm"}
+
+
+@pytest.mark.parametrize("name", names("trainer"))
+def test_trainers(name, monkeypatch, tmp_path):
+    if name in NEEDS_GPU and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    trainer = build_trainer(compose(f"trainer={name}", "callbacks=[]"), [], [])
+    assert trainer.world_size == (2 if name == "ddp_cpu" else 1) or name in NEEDS_GPU
+
+
+def test_slurm_takes_its_processes_from_srun(monkeypatch):
+    """As task 3 of a job with two nodes and two tasks each sees it, but for the GPUs."""
+    job = {"JOB_ID": 7, "JOB_NAME": "fer", "NTASKS": 4, "NTASKS_PER_NODE": 2, "NNODES": 2, "PROCID": 3, "LOCALID": 1}
+    for name, value in {**job, "NODEID": 1, "NODELIST": "node[1-2]"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    cfg = compose("trainer=slurm", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.num_nodes=2")
+    trainer = build_trainer(cfg, [], [])
+    assert (trainer.world_size, trainer.global_rank, trainer.local_rank) == (4, 3, 1)
+    assert cfg.hydra.run.dir == compose("trainer=slurm", config="evaluate").hydra.run.dir == "outputs/slurm_7"
+
+
+def test_multirun_folders_are_plain_names():
+    cfg = compose("data.root=/some/where", "seed=3", "hydra.job.num=5")
+    assert "/" not in cfg.hydra.sweep.subdir
+
+
+def test_no_path_of_a_machine():
+    for path in Path(conf_dir()).rglob("*.yaml"):
+        text = path.read_text()
+        assert "/home/" not in text and "/tmp" not in text and "/Users/" not in text, path

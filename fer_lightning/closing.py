@@ -57,6 +57,7 @@ def show_record(
                 record.metrics,
                 record.predictions,
                 classes,
+                split,
                 misclassified,
                 with_checkpoint=False,
             )

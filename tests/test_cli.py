@@ -143,7 +143,7 @@ def test_bash_completes(tmp_path):
     environment = {**os.environ, "PATH": f"{SCRIPT.parent}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", tmp_path / "try.sh"], capture_output=True, text=True, timeout=300, env=environment)
     registered, *answers = done.stdout.splitlines()
-    assert registered == "complete -o nospace -o default -F _fer fer", done.stderr
+    assert registered.endswith("-F _fer fer"), done.stderr
     found = [[word for word in answer.split("|") if word] for answer in answers]
     assert dict(zip(lines, found)) == lines
     assert found[-1] == ["data=fer2013", "data=ferplus"]  # bash replaces the whole word where `=` does not break it

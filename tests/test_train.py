@@ -258,27 +258,67 @@ def test_joblib_gives_each_run_one_thread(tiny, tmp_path):
 # Several processes
 
 
-def test_two_processes_report_what_one_would(tiny, fer, fer_process, tmp_path, tiny_folder):
-    folder = tmp_path / "ddp"
-    arguments = [option for option in tiny if option != "trainer=cpu"]
-    done = fer_process("train", *arguments, "trainer=ddp_cpu", f"hydra.run.dir={folder}")
-    assert done.returncode == 0, done.stderr
-    record = RunRecord.read(folder)
-    assert record.history["images"].tolist() == [32] * 4  # two processes with two batches of 8
-    test = record.predictions.query("split == 'test'")
-    assert test["id"].tolist() == sorted(path.relative_to(tiny_folder).as_posix() for path in tiny_folder.glob("test/*/*"))
-    assert record.metrics["splits"]["test"] == json.loads(json.dumps(score(test, load_net(folder).classes)))
-    best = record.history.loc[record.history["epoch"] == record.metrics["best_epoch"]].iloc[0]
-    assert record.metrics["splits"]["val"]["accuracy"] == pytest.approx(best["val/accuracy"])
-    assert record.metrics["splits"]["val"]["auroc"] == pytest.approx(best["val/auroc"], abs=1e-5)
-    assert record.metrics["splits"]["val"]["loss"] == pytest.approx(best["val/loss"], abs=1e-5)
+@pytest.fixture(scope="module")
+def same_steps(tiny):
+    """Options under which two processes with batches of 4 take the very steps of one process with batches of 8.
 
-    alone = tmp_path / "alone"
-    options = ["trainer=cpu", "trainer.precision=32-true", f"hydra.run.dir={alone}"]
-    assert fer("evaluate", f"checkpoint={folder}", *options) == 0
-    one = RunRecord.read(alone)
-    np.testing.assert_allclose(one.predictions.filter(like="prob_"), test.filter(like="prob_"), atol=1e-6)
-    assert one.metrics["splits"]["test"] == pytest.approx(record.metrics["splits"]["test"], abs=1e-5)
+    Batch normalisation would see other batches, dropout would drop other units, and Adam would blow up rounding errors.
+    """
+    net = ["num_filters=4", "widths=[8,32]", "depths=[1,1]", "fusion_dim=32", "embed_dim=8", "dropout=0"]
+    return [
+        *[option for option in tiny if not option.startswith(("model", "trainer=", "data.batch_size"))],
+        "model=psysfa_net",
+        *[f"model.{option}" for option in [*net, "normalization=none"]],
+        "optimizer=sgd",
+    ]
+
+
+@pytest.fixture(scope="module")
+def ddp_run(same_steps, fer_process, tmp_path_factory):
+    """Folder of a run with two processes on the CPU."""
+    folder = tmp_path_factory.mktemp("ddp") / "run"
+    done = fer_process("train", *same_steps, "data.batch_size=4", "trainer=ddp_cpu", f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 2/4") == 1 and not list(folder.glob("train_ddp_process_1.log.*"))
+    return folder
+
+
+def test_two_processes_take_the_steps_of_one_with_the_double_batch(same_steps, ddp_run, fer, tmp_path):
+    assert fer("train", *same_steps, "data.batch_size=8", "trainer=cpu", f"hydra.run.dir={tmp_path}") == 0
+    one, two = weights_of(tmp_path, "last"), weights_of(ddp_run, "last")
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
+    columns = ["epoch", "images", "lr", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/auroc", "val/ece"]
+    left, right = (RunRecord.read(folder).history[columns] for folder in (tmp_path, ddp_run))
+    np.testing.assert_allclose(left, right, rtol=1e-3)
+
+
+def test_two_processes_report_what_one_would(ddp_run, fer, tmp_path, tiny_folder):
+    record = RunRecord.read(ddp_run)
+    test = record.predictions.query("split == 'test'").reset_index(drop=True)
+    files = sorted(tiny_folder.glob("test/*/*"))
+    assert sorted(test["id"]) == [path.relative_to(tiny_folder).as_posix() for path in files]
+    assert record.metrics["splits"]["test"] == score(test, load_net(ddp_run).classes)
+    best = record.history.set_index("epoch").loc[record.metrics["best_epoch"]]
+    for name in ("accuracy", "auroc", "loss", "macro_f1", "ece"):
+        assert record.metrics["splits"]["val"][name] == pytest.approx(best[f"val/{name}"], abs=1e-5)
+
+    options = ["trainer=cpu", "trainer.precision=32-true", f"hydra.run.dir={tmp_path}"]
+    assert fer("evaluate", f"checkpoint={ddp_run}", *options) == 0
+    alone = RunRecord.read(tmp_path)
+    assert alone.predictions[["id", "target"]].equals(test[["id", "target"]])
+    np.testing.assert_allclose(alone.predictions.filter(like="prob_"), test.filter(like="prob_"), atol=1e-6)
+    assert alone.metrics["splits"]["test"]["accuracy"] == record.metrics["splits"]["test"]["accuracy"]
+
+
+@pytest.mark.slow
+def test_two_processes_evaluate_together(ddp_run, fer_process, tmp_path):
+    options = ["trainer=ddp_cpu", "trainer.precision=32-true", f"hydra.run.dir={tmp_path}"]
+    done = fer_process("evaluate", f"checkpoint={ddp_run}", *options)
+    assert done.returncode == 0, done.stderr
+    trained = RunRecord.read(ddp_run).predictions.query("split == 'test'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(RunRecord.read(tmp_path).predictions, trained)
 
 
 # Mistakes

@@ -59,28 +59,6 @@ def draw_contact_sheet(images: np.ndarray, captions: Sequence[str], columns: int
     return figure
 
 
-def draw_misclassified(
-    images: np.ndarray,
-    targets: np.ndarray,
-    probabilities: np.ndarray,
-    classes: Sequence[str],
-    columns: int,
-    title: str,
-) -> Figure:
-    """Draws images above what they show and what they were taken for.
-
-    Args:
-        images: uint8 `(N, H, W, C)`, in the order in which they shall appear.
-        targets: Class indices `(N,)`.
-        probabilities: `(N, K)`.
-        classes: The K class names.
-        columns: Images a row.
-        title: Above the sheet.
-    """
-    captions = [error_caption(int(target), row, classes) for target, row in zip(targets, probabilities)]
-    return draw_contact_sheet(images, captions, columns, title)
-
-
 def error_caption(target: int, probabilities: np.ndarray, classes: Sequence[str]) -> str:
     """Two lines about a mistake, for example `"true sad"` and `"fear 93%"`."""
     predicted = int(probabilities.argmax())

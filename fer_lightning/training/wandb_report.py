@@ -26,6 +26,7 @@ def log_run(
     metrics: Mapping[str, Any],
     predictions: pd.DataFrame,
     classes: Sequence[str],
+    split: str,
     misclassified: Sequence[tuple[np.ndarray, str]],
     with_checkpoint: bool,
 ) -> None:
@@ -37,25 +38,24 @@ def log_run(
         metrics: Content of `metrics.json`.
         predictions: Columns `id`, `split`, `target`, `prob_<class>`.
         classes: The class names in the order of the logits.
-        misclassified: Images uint8 `(H, W, C)` of test rows with a caption each.
+        split: The split whose predictions are charted.
+        misclassified: Images uint8 `(H, W, C)` of that split with a caption each.
         with_checkpoint: Whether the artifact holds `checkpoints/best.ckpt`.
     """
     run.config.update({"protocol": metrics["protocol"]}, allow_val_change=True)
-    logged: dict[str, Any] = {}
-    for split, scores in metrics["splits"].items():
-        targets, probabilities = predicted_arrays(predictions, classes, split)
-        logged[f"{split}/confusion_matrix"] = _confusion_chart(targets, probabilities, classes, split)
-        roc = roc_curves(targets, probabilities, classes)
-        logged[f"{split}/roc"] = _curve_chart(roc, f"ROC, {split}", "false positive rate", "true positive rate")
-        recall = precision_recall_curves(targets, probabilities, classes)
-        logged[f"{split}/precision_recall"] = _curve_chart(
-            recall, f"Precision and recall, {split}", "recall", "precision"
-        )
-        logged[f"{split}/classes"] = _class_table(scores["per_class"])
+    targets, probabilities = predicted_arrays(predictions, classes, split)
+    roc = roc_curves(targets, probabilities, classes)
+    precision = precision_recall_curves(targets, probabilities, classes)
+    logged: dict[str, Any] = {
+        f"{split}/confusion_matrix": _confusion_chart(targets, probabilities, classes, split),
+        f"{split}/roc": _curve_chart(roc, f"ROC, {split}", "false positive rate", "true positive rate"),
+        f"{split}/precision_recall": _curve_chart(precision, f"Precision, {split}", "recall", "precision"),
+        f"{split}/classes": _class_table(metrics["splits"][split]["per_class"]),
+    }
     for path in sorted((folder / "figures").glob("*.png")):
         logged[f"figures/{path.stem}"] = wandb.Image(str(path))
     if misclassified:
-        logged["test/misclassified"] = [wandb.Image(image, caption=caption) for image, caption in misclassified]
+        logged[f"{split}/misclassified"] = [wandb.Image(image, caption=caption) for image, caption in misclassified]
     run.log(logged)
     run.summary.update(_summary(metrics))
     run.log_artifact(_record_artifact(run, folder, with_checkpoint))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fer_lightning.report.contact_sheet import draw_contact_sheet, draw_misclassified, error_caption
+from fer_lightning.report.contact_sheet import draw_contact_sheet, error_caption
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -31,10 +31,6 @@ def test_nothing_reaches_beyond_the_page():
 def test_captions_tell_truth_and_belief():
     probabilities = np.array([0.07, 0.93, 0.0])
     assert error_caption(2, probabilities, ["angry", "sad", "fear"]) == "true fear\nsad 93%"
-    figure = draw_misclassified(
-        np.zeros((1, 4, 4, 1), np.uint8), np.array([2]), probabilities[None], ["angry", "sad", "fear"], 5, "Mistakes"
-    )
-    assert [text.get_text() for text in figure.axes[0].texts] == ["Mistakes", "true fear", "sad 93%"]
 
 
 @pytest.mark.filterwarnings("error")

@@ -68,6 +68,13 @@ def test_long_paths_can_be_copied(metrics):
     assert f"            {picture.with_name('roc_test.png')}\n" in text
 
 
+def test_paths_below_the_working_folder_are_short(metrics, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = printed(metrics, [tmp_path / "a" / "curves.png", tmp_path.parent / "roc_test.png"])
+    assert "Pictures:   a/curves.png\n" in text
+    assert f"            {tmp_path.parent / 'roc_test.png'}\n" in text
+
+
 def test_a_record_of_one_split_has_one_row_and_its_classes(metrics):
     del metrics["splits"]["test"], metrics["seed"]
     text = printed(metrics, [])

@@ -29,6 +29,7 @@ for mode in ("offline", "disabled"):
         json.loads((folder / "metrics.json").read_text()),
         pd.read_parquet(folder / "predictions.parquet"),
         ["angry", "sad", "happy", "contempt"],
+        "test",
         [(np.full((48, 48, 1), 40 * number, np.uint8), f"caption {number}") for number in range(3)],
         with_checkpoint=True,
     )

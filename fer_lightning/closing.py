@@ -59,7 +59,7 @@ def show_record(
                 classes,
                 split,
                 misclassified,
-                with_checkpoint=False,
+                logger.log_checkpoint,
             )
     print_result(Console(), record.metrics, folder, pictures)
 

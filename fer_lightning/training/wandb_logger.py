@@ -34,6 +34,7 @@ class WandbRunLogger(WandbLogger):
         group: Runs of one group are shown together, or None.
         tags: Any words to filter by.
         init_timeout: Seconds to wait for the server to accept the run.
+        log_checkpoint: Whether the run record in W&B holds the best checkpoint.
 
     Raises:
         UserError: `mode` is none of these; on first use, `"online"` is asked for and nobody is logged in.
@@ -49,6 +50,7 @@ class WandbRunLogger(WandbLogger):
         group: str | None,
         tags: Sequence[str],
         init_timeout: float,
+        log_checkpoint: bool,
     ) -> None:
         if mode not in MODES:
             raise UserError(f"logger.wandb.mode={mode} is unknown: use one of {', '.join(MODES)}.")
@@ -63,6 +65,7 @@ class WandbRunLogger(WandbLogger):
             # quiet: the result table of the run shall be the last thing on the screen.
             settings=wandb.Settings(init_timeout=init_timeout, reinit="create_new", quiet=True),
         )
+        self.log_checkpoint = log_checkpoint
         self._mode = mode
         self._wandb_init.pop("anonymous", None)  # W&B warns about it whatever its value
 

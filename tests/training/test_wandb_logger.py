@@ -25,11 +25,11 @@ from fer_lightning.training.wandb_logger import WandbRunLogger, close_wandb
 
 for number, failed in ((1, True), (2, False)):
     folder = f"{sys.argv[1]}/{number}"
-    logger = WandbRunLogger(folder, "auto", "project", None, f"run {number}", "group", ["tag"], 5)
+    logger = WandbRunLogger(folder, "auto", "project", None, f"run {number}", "group", ["tag"], 5, False)
     logger.log_hyperparams({"number": number})
     logger.log_metrics({"val/accuracy": number / 10}, step=number)
     close_wandb([CSVLogger(folder), logger], failed)
-unused = WandbRunLogger(f"{sys.argv[1]}/3", "auto", "project", None, None, None, [], 5)
+unused = WandbRunLogger(f"{sys.argv[1]}/3", "auto", "project", None, None, None, [], 5, False)
 close_wandb([unused], failed=False)
 assert "WANDB_MODE" not in os.environ
 """
@@ -94,7 +94,7 @@ import logging, sys
 from fer_lightning.training.wandb_logger import WandbRunLogger
 
 logging.basicConfig()
-logger = WandbRunLogger(sys.argv[1], "online", "project", None, None, None, [], 5)
+logger = WandbRunLogger(sys.argv[1], "online", "project", None, None, None, [], 5, False)
 logger.log_metrics({"loss": 1.0}, step=0)
 logger.close(failed=False)
 """
@@ -125,7 +125,7 @@ def test_a_server_that_breaks_off_leaves_an_offline_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(wandb_logger, "choose_mode", lambda mode: "online")
     monkeypatch.setattr(wandb, "init", init)
-    logger = WandbRunLogger(str(tmp_path), "auto", "project", None, None, None, [], 5)
+    logger = WandbRunLogger(str(tmp_path), "auto", "project", None, None, None, [], 5, False)
     assert logger.experiment == "a run"
     assert modes == ["online", "offline"]
 
@@ -172,11 +172,11 @@ class TestChooseMode:
 
 def test_an_unknown_mode_is_refused():
     with pytest.raises(UserError, match="use one of auto, online, offline, disabled"):
-        WandbRunLogger("run", "sometimes", "project", None, None, None, [], 5)
+        WandbRunLogger("run", "sometimes", "project", None, None, None, [], 5, False)
 
 
 def test_disabled_logs_nothing(tmp_path):
-    logger = WandbRunLogger(str(tmp_path), "disabled", "project", None, None, None, [], 5)
+    logger = WandbRunLogger(str(tmp_path), "disabled", "project", None, None, None, [], 5, False)
     logger.log_metrics({"loss": 1.0}, step=0)
     close_wandb([logger, CSVLogger(tmp_path)], failed=True)
     assert list(tmp_path.iterdir()) == []

@@ -22,7 +22,7 @@ from fer_lightning.training.wandb_report import log_run
 
 folder = Path(sys.argv[1])
 for mode in ("offline", "disabled"):
-    logger = WandbRunLogger(str(folder), mode, "project", None, None, None, [], 5)
+    logger = WandbRunLogger(str(folder), mode, "project", None, None, None, [], 5, False)
     log_run(
         logger.experiment,
         folder,

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
@@ -125,6 +127,23 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 def limit_threads(cfg: DictConfig) -> None:
     """Applies `threads`; null leaves the choice to OMP_NUM_THREADS or torch."""
     if cfg.threads is not None:
-        if not 1 <= cfg.threads <= (os.cpu_count() or 1):
+        if cfg.threads not in range(1, (os.cpu_count() or 1) + 1):
             raise UserError(f"threads={cfg.threads} is out of range: this machine has {os.cpu_count()} cores.")
         torch.set_num_threads(cfg.threads)
+
+
+def check_devices(cfg: DictConfig) -> None:
+    """Refuses to start processes where they would do something else than train together.
+
+    Raises:
+        UserError: The strategy forks or spawns, or a multirun would need several processes for a run.
+    """
+    strategy, devices = str(cfg.trainer.strategy), cfg.trainer.devices
+    if "spawn" in strategy or "fork" in strategy or "notebook" in strategy:
+        raise UserError(f"trainer.strategy={strategy} leaves no trained state in this process: use trainer=ddp.")
+    several = (len(devices) if isinstance(devices, ListConfig) else devices) != 1 or cfg.trainer.num_nodes != 1
+    if several and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise UserError(
+            f"trainer.devices={devices} starts processes that repeat the command line, which in a multirun would "
+            "repeat the whole sweep: start the runs one by one, or give each one device with trainer.devices=1."
+        )

@@ -10,7 +10,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from fer_lightning.closing import ending, show_record
-from fer_lightning.composition import build, build_each, build_trainer, limit_threads, plain
+from fer_lightning.composition import build, build_each, build_trainer, check_devices, limit_threads, plain
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.errors import UserError
@@ -36,6 +36,7 @@ def run(cfg: DictConfig) -> float:
         raise UserError("checkpoint=... is missing: give a .ckpt file or the folder of a finished run.")
     if cfg.split not in SPLITS:
         raise UserError(f"split={cfg.split} is unknown: use one of {', '.join(SPLITS)}.")
+    check_devices(cfg)
     limit_threads(cfg)
     trained = load_net(Path(cfg.checkpoint))
     datamodule = _data_for(cfg, trained)

@@ -21,6 +21,7 @@ from fer_lightning.composition import (
     build_each,
     build_net,
     build_trainer,
+    check_devices,
     limit_threads,
     plain,
 )
@@ -37,7 +38,7 @@ from fer_lightning.training.record import (
     describe_software,
     write_atomically,
 )
-from fer_lightning.training.saving import BestAndLast
+from fer_lightning.training.saving import BestCheckpoint, LastCheckpoint
 from fer_lightning.training.scoring import predict_split, score
 from fer_lightning.training.seeding import SeedEveryBatch
 
@@ -57,7 +58,7 @@ def run(cfg: DictConfig) -> float:
     if resumed := cfg.resume is not None:
         cfg = _config_of(folder)
     _check_selection(cfg)
-    _check_strategy(cfg)
+    check_devices(cfg)
     limit_threads(cfg)
     if not resumed:
         _claim(folder, cfg)
@@ -99,17 +100,6 @@ def _check_selection(cfg: DictConfig) -> None:
         raise UserError(f"selection.mode={mode} would select the worst epoch by {monitor}: use {known[monitor]}.")
 
 
-def _check_strategy(cfg: DictConfig) -> None:
-    strategy = str(cfg.trainer.get("strategy"))
-    if "spawn" in strategy or "fork" in strategy or "notebook" in strategy:
-        raise UserError(f"trainer.strategy={strategy} leaves no trained state in this process: use trainer=ddp.")
-    if HydraConfig.get().mode == RunMode.MULTIRUN and strategy.startswith("ddp"):
-        raise UserError(
-            f"trainer.strategy={strategy} starts its processes by repeating the command line, which in a multirun "
-            "would repeat the whole sweep: start the runs one by one, or use trainer=gpu, one device a run."
-        )
-
-
 def _claim(folder: Path, cfg: DictConfig) -> None:
     """Writes the config before anything else, so that the run can be continued wherever it is killed.
 
@@ -132,13 +122,14 @@ def _train(cfg: DictConfig, folder: Path, datamodule: ExpressionDataModule, logg
     software = {"versions": describe_software(), "commit": describe_commit()}
     classifier = build_classifier(cfg, build_net(cfg, len(datamodule.label_set)), datamodule)
     history = History()
-    best = BestAndLast(folder / "checkpoints", cfg.selection.monitor, cfg.selection.mode)
-    callbacks = [SeedEveryBatch(cfg.seed), history, *build_each(cfg.get("callbacks")), best]
+    best = BestCheckpoint(folder / "checkpoints", cfg.selection.monitor, cfg.selection.mode)
+    last = LastCheckpoint(folder / "checkpoints")
+    callbacks = [SeedEveryBatch(cfg.seed), history, *build_each(cfg.get("callbacks")), best, last]
     trainer = build_trainer(cfg, callbacks, loggers)
     for logger in loggers:
         logger.log_hyperparams(plain(cfg))
-    last = folder / "checkpoints" / "last.ckpt"
-    trainer.fit(classifier, datamodule=datamodule, ckpt_path=last if last.is_file() else None)
+    stopped_at = folder / "checkpoints" / "last.ckpt"
+    trainer.fit(classifier, datamodule=datamodule, ckpt_path=stopped_at if stopped_at.is_file() else None)
     if not best.best_model_path:
         raise UserError("No epoch was trained and validated: trainer.max_epochs and trainer.limit_... leave no batch.")
     record = _test_once(cfg, folder, trainer, datamodule, history, software)

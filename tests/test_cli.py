@@ -133,8 +133,9 @@ def test_bash_completes(tmp_path):
     script = [
         'eval "$(fer completion bash)"',
         "complete -p fer",
-        "try() { COMP_LINE=$1; COMP_POINT=${#1}; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=(); _fer;",
-        "  printf '%s|' \"${COMPREPLY[@]}\"; echo; }",
+        "try() {",
+        "  COMP_LINE=$1; COMP_POINT=${#1}; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=()",
+        "  _fer; printf '%s|' \"${COMPREPLY[@]}\"; echo; }",
         *[f'try "{line}"' for line in lines],
         "COMP_WORDBREAKS=' '",
         'try "fer train data=fe"',

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from fer_lightning.cli import COMMANDS, conf_dir
@@ -137,6 +138,7 @@ def test_slurm_takes_its_processes_from_srun(monkeypatch):
     for name, value in {**job, "NODEID": 1, "NODELIST": "node[1-2]"}.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     cfg = compose("trainer=slurm", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.num_nodes=2")
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # the trainer sets it for the whole process
     trainer = build_trainer(cfg, [], [])
     assert (trainer.world_size, trainer.global_rank, trainer.local_rank) == (4, 3, 1)
     assert cfg.hydra.run.dir == compose("trainer=slurm", config="evaluate").hydra.run.dir == "outputs/slurm_7"

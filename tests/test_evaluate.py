@@ -57,9 +57,8 @@ def test_flip_looks_at_both_sides(evaluate, trained_run):
 
 
 def test_other_classes_are_matched_by_name(evaluate, trained_run, other_folder, tmp_path):
-    record = evaluate(
-        f"checkpoint={trained_run}", "data=folder", f"data.root={other_folder}", f"data.cache_dir={tmp_path}", "split=train"
-    )
+    data = ["data=folder", f"data.root={other_folder}", f"data.cache_dir={tmp_path}"]
+    record = evaluate(f"checkpoint={trained_run}", *data, "split=train")
     assert record.metrics["protocol"]["classes"] == ["happy", "sad"]
     assert list(record.metrics["left_out"]) == ["contempt"]
     assert record.metrics["never_right"] == ["surprise"]

@@ -127,11 +127,15 @@ def test_goes_on_after_a_kill(trained_run, tiny, fer, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
-    [["callbacks=ema"], ["data.num_workers=2", "mixing.mixup_alpha=0.4"], ["scheduler=warmup_cosine", "augment=strong"]],
+    [
+        ["callbacks=ema"],
+        ["callbacks=[]", "data.num_workers=2", "mixing.mixup_alpha=0.4"],
+        ["callbacks=[]", "scheduler=warmup_cosine", "augment=strong"],
+    ],
     ids=["ema", "workers", "warmup"],
 )
 def test_goes_on_after_a_kill_whatever_the_options(options, tiny, fer, tmp_path):
-    arguments = [*[option for option in tiny if not option.startswith("callbacks")], "callbacks=[]", *options]
+    arguments = [*[option for option in tiny if not option.startswith("callbacks")], *options]
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     assert fer("train", *arguments, f"hydra.run.dir={whole}") == 0
     kill_when_told(arguments, folder, "epoch 3/4")
@@ -289,7 +293,12 @@ def test_two_processes_take_the_steps_of_one_with_the_double_batch(same_steps, d
     assert one.keys() == two.keys()
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
-    columns = ["epoch", "images", "lr", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/auroc", "val/ece"]
+    columns = [
+        "epoch",
+        "images",
+        "lr",
+        *[f"{split}/{name}" for split in ("train", "val") for name in ("loss", "accuracy")],
+    ]
     left, right = (RunRecord.read(folder).history[columns] for folder in (tmp_path, ddp_run))
     np.testing.assert_allclose(left, right, rtol=1e-3)
 
@@ -329,6 +338,7 @@ def test_two_processes_evaluate_together(ddp_run, fer_process, tmp_path):
     [
         (["threads=0"], "threads=0 is out of range"),
         (["threads=100000"], "threads=100000 is out of range"),
+        (["threads=two"], "threads=two is out of range"),
         (["seed=-1"], "seed=-1"),
         (["mixing.mixup_alpha=-1"], "mixing.mixup_alpha=-1"),
         (["mixing.probability=2"], "mixing.probability=2"),
@@ -364,8 +374,8 @@ def test_missing_gpu_is_told_in_a_sentence(tiny, fer, tmp_path, capsys):
     assert "gpu" in error and len(error.splitlines()) == 1
 
 
-def test_ddp_in_a_multirun_is_refused(tiny, fer, tmp_path, capsys):
-    arguments = ["-m", *tiny, "trainer=ddp_cpu", "seed=0,1", f"hydra.sweep.dir={tmp_path}"]
-    assert fer("train", *arguments) == 2
-    assert "trainer.strategy=ddp" in capsys.readouterr().err
+@pytest.mark.parametrize("options", [["trainer=ddp_cpu"], ["trainer=cpu", "trainer.devices=2"]])
+def test_several_processes_in_a_multirun_are_refused(options, tiny, fer, tmp_path, capsys):
+    assert fer("train", "-m", *tiny, *options, "seed=0,1", f"hydra.sweep.dir={tmp_path}") == 2
+    assert "trainer.devices=2 starts processes" in capsys.readouterr().err
     assert not list(tmp_path.glob("*/metrics.json"))

@@ -10,11 +10,11 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 
-class BestAndLast(ModelCheckpoint):
-    """Keeps `best.ckpt` and `last.ckpt`.
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the weights of the best epoch in `best.ckpt`.
 
     Args:
-        folder: Where they lie.
+        folder: Where it lies.
         monitor: Metric that tells which epoch is best; the earliest one where several are.
         mode: `"max"` or `"min"`.
     """
@@ -25,22 +25,34 @@ class BestAndLast(ModelCheckpoint):
             filename="best",
             monitor=monitor,
             mode=mode,
-            save_last=True,
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # Lightning forgets the best score where a folder was moved or renamed, and would then replace best.ckpt.
-        best, last = (str(Path(str(self.dirpath)) / f"{name}.ckpt") for name in ("best", "last"))
+        best = str(Path(str(self.dirpath)) / "best.ckpt")
         moved = {
             "dirpath": self.dirpath,
             "best_k_models": {best: state_dict["best_model_score"]},
             "kth_best_model_path": best,
             "best_model_path": best,
-            "last_model_path": last,
         }
         super().load_state_dict({**state_dict, **moved})
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the state of training after every epoch in `last.ckpt`, to continue from.
+
+    Lightning's own `save_last` keeps only epochs that were better than all before. It comes after `BestCheckpoint` in
+    the list of callbacks, so that it knows what that one chose.
+
+    Args:
+        folder: Where it lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(dirpath=folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
 
 
 class AtomicCheckpoints(TorchCheckpointIO):

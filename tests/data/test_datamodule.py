@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -317,14 +318,22 @@ class TestLoaders:
             assert torch.cat([target for _, target in loader]).tolist() == LABELS[:12]
 
     def test_workers_change_nothing(self, make: Make) -> None:
-        # Starts OpenCV's own threads, which a fork does not copy; workers must not wait for them.
-        cv2.setNumThreads(2)
-        cv2.warpAffine(np.zeros((1000, 1000), np.uint8), np.eye(2, 3), (1000, 1000))
         alone = list(ready(make(transforms=moving())).train_dataloader())
         shared = list(ready(make(transforms=moving(), num_workers=2)).train_dataloader())
         assert len(alone) == len(shared) == 9
         for one, other in zip(alone, shared):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+    def test_workers_do_not_wait_for_threads_that_a_fork_left_behind(self, make: Make) -> None:
+        cv2.setNumThreads(2)
+        for _ in range(5):
+            cv2.warpAffine(np.ones((2000, 2000, 3), np.uint8), np.array([[1, 0.1, 3], [0.1, 1, 2]]), (2000, 2000))
+        prepare = ready(make(num_workers=1)).train_dataloader().worker_init_fn
+        worker = multiprocessing.get_context("fork").Process(target=prepare, args=(0,))
+        worker.start()
+        worker.join(20)
+        worker.kill()
+        assert worker.exitcode == 0
 
     def test_seed_changes_order_and_augmentation(self, make: Make) -> None:
         first, second = (ready(make(transforms=moving(), seed=seed)) for seed in (0, 1))

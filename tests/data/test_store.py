@@ -235,6 +235,15 @@ class TestPack:
         assert len(held) == 20
         assert max(held) - before < 20_000_000
 
+    def test_decoding_waits_for_a_slow_disk(self) -> None:
+        """Else decoded images pile up in memory."""
+        rows: list[int] = []
+        decoded = store._decoded(Drawn(20_000, before=rows.append), 8, 1)
+        next(decoded)
+        time.sleep(0.3)
+        assert len(rows) <= 2 * 64 * (os.cpu_count() or 1)
+        decoded.close()
+
     def test_pickling_carries_no_pixels(self, tmp_path: Path) -> None:
         images, _ = pack(Drawn(5000, side=20), tmp_path / "store", 20, 1)
         content = pickle.dumps(images)

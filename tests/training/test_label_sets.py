@@ -9,7 +9,9 @@ from fer_lightning.training.label_sets import share_classes
 
 def predictions(targets: list[int], probabilities: dict[str, list[float]]) -> pd.DataFrame:
     columns = {f"prob_{name}": values for name, values in probabilities.items()}
-    return pd.DataFrame({"id": [f"image{row}" for row in range(len(targets))], "split": "test", "target": targets} | columns)
+    return pd.DataFrame(
+        {"id": [f"image{row}" for row in range(len(targets))], "split": "test", "target": targets} | columns
+    )
 
 
 def test_same_classes_change_nothing():
@@ -20,7 +22,9 @@ def test_same_classes_change_nothing():
 
 
 def test_by_name_whatever_the_order_of_the_data():
-    table = predictions([0, 1, 2, 0], {"happy": [0.5, 0.1, 0.2, 0.6], "sad": [0.3, 0.1, 0.2, 0.2], "neutral": [0.2, 0.8, 0.6, 0.2]})
+    table = predictions(
+        [0, 1, 2, 0], {"happy": [0.5, 0.1, 0.2, 0.6], "sad": [0.3, 0.1, 0.2, 0.2], "neutral": [0.2, 0.8, 0.6, 0.2]}
+    )
     shared = share_classes(table, ["happy", "sad", "neutral"], ["sad", "contempt", "happy"])
     assert shared.classes == ("happy", "sad")
     assert shared.left_out == {"contempt": 1}

@@ -22,7 +22,9 @@ from fer_lightning.training.record import (
 def make_record() -> RunRecord:
     return RunRecord(
         metrics={"seed": 3, "splits": {"test": {"accuracy": 0.5}}},
-        predictions=pd.DataFrame({"id": ["a"], "split": ["test"], "target": [1], "prob_happy": [0.25], "prob_sad": [0.75]}),
+        predictions=pd.DataFrame(
+            {"id": ["a"], "split": ["test"], "target": [1], "prob_happy": [0.25], "prob_sad": [0.75]}
+        ),
         history=pd.DataFrame({"epoch": [1.0], "val/accuracy": [0.5]}),
     )
 

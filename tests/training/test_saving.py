@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
-from fer_lightning.training.saving import AtomicCheckpoints, BestAndLast
+from fer_lightning.training.saving import AtomicCheckpoints, BestCheckpoint, LastCheckpoint
 
 
 def test_a_kill_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):
@@ -30,20 +32,56 @@ def test_a_kill_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
 
 def test_a_moved_run_remembers_its_best_score(tmp_path):
-    before = BestAndLast(tmp_path / "old", "val/accuracy", "max")
+    before = BestCheckpoint(tmp_path / "old", "val/accuracy", "max")
     best = str(tmp_path / "old" / "best.ckpt")
     before.best_model_score = before.kth_value = torch.tensor(0.8)
     before.best_k_models = {best: torch.tensor(0.8)}
     before.kth_best_model_path = before.best_model_path = best
-    before.last_model_path = str(tmp_path / "old" / "last.ckpt")
 
-    after = BestAndLast(tmp_path / "new", "val/accuracy", "max")
+    after = BestCheckpoint(tmp_path / "new", "val/accuracy", "max")
     after.load_state_dict(before.state_dict())
     moved = str(tmp_path / "new" / "best.ckpt")
     assert after.best_k_models == {moved: torch.tensor(0.8)}
     assert (after.kth_best_model_path, after.best_model_path) == (moved, moved)
-    assert after.last_model_path == str(tmp_path / "new" / "last.ckpt")
     # The very rule by which Lightning decides whether best.ckpt is replaced.
     trainer = type("Trainer", (), {"strategy": type("S", (), {"reduce_boolean_decision": staticmethod(bool)})})
     assert not after.check_monitor_top_k(trainer, torch.tensor(0.7))
     assert after.check_monitor_top_k(trainer, torch.tensor(0.9))
+
+
+class Net(pl.LightningModule):
+    """Trains nothing to speak of, and scores what it is told to, epoch by epoch."""
+
+    def __init__(self, scores: list[float]) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.scores = scores
+
+    def training_step(self, batch, batch_index):
+        return self.layer(batch[0]).mean()
+
+    def validation_step(self, batch, batch_index):
+        self.log("val/accuracy", self.scores[self.current_epoch])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_the_best_epoch_and_the_last_one_are_kept(tmp_path):
+    callbacks = [BestCheckpoint(tmp_path, "val/accuracy", "max"), LastCheckpoint(tmp_path)]
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=4,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    loader = DataLoader(TensorDataset(torch.ones(2, 1)))
+    trainer.fit(Net([0.3, 0.5, 0.5, 0.4]), loader, loader)
+    saved = {path.name: torch.load(path, weights_only=True) for path in tmp_path.iterdir()}
+    assert {name: checkpoint["epoch"] for name, checkpoint in saved.items()} == {"best.ckpt": 1, "last.ckpt": 3}
+    states = saved["last.ckpt"]["callbacks"].values()
+    assert [state["best_model_score"] for state in states if state["monitor"]] == [0.5]

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from fer_lightning.composition import build, build_each, limit_threads, resolve_precision
+from fer_lightning.errors import UserError
+
+
+def test_built_objects_get_plain_containers():
+    assert type(build(OmegaConf.create({"_target_": "builtins.dict", "values": [1, {"a": 2}]}))["values"]) is list
+
+
+def test_a_mistake_keeps_its_own_words():
+    bad = {"mixup_alpha": -1, "cutmix_alpha": 0, "probability": 1, "num_classes": 3}
+    with pytest.raises(UserError, match=r"^mixing\.mixup_alpha=-1 is out of range"):
+        build(OmegaConf.create({"_target_": "fer_lightning.training.mixing.Mixing", **bad}))
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"_target_": "albumentations.GaussNoise", "no_such_argument": 1}, "no_such_argument"),
+        ({"_target_": "torch.nn.Linear", "in_features": 2}, "out_features"),
+        ({"_target_": "fractions.Fraction", "numerator": "x"}, "Invalid literal"),
+    ],
+)
+def test_bad_arguments_name_their_target(config, told):
+    with pytest.raises(UserError, match=f"{config['_target_']}: .*{told}"):
+        build(OmegaConf.create(config))
+
+
+def test_each_of_several_and_none_of_none():
+    a_dict = {"_target_": "builtins.dict"}
+    nodes = OmegaConf.create({"a": {**a_dict, "x": 1}, "b": None, "c": a_dict})
+    assert build_each(nodes) == [{"x": 1}, {}]
+    assert build_each(None) == [] == build_each(OmegaConf.create({}))
+
+
+def test_a_precision_that_was_chosen_stays():
+    assert resolve_precision("16-mixed", "cpu") == "16-mixed"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("avx2 avx512_bf16", "bf16-mixed"), ("amx_bf16", "bf16-mixed"), ("avx2 avx512f", "32-true")]
+)
+def test_automatic_precision_of_a_processor(flags, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(pathlib.Path, "is_file", lambda path: True)
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda path: f"flags : {flags}")
+    assert resolve_precision("auto", "auto") == expected
+
+
+@pytest.mark.parametrize(("supported", "expected"), [(True, "bf16-mixed"), (False, "16-mixed")])
+def test_automatic_precision_of_a_gpu(supported, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
+    assert resolve_precision("auto", "gpu") == expected
+
+
+def test_threads():
+    before = torch.get_num_threads()
+    try:
+        limit_threads(OmegaConf.create({"threads": None}))
+        assert torch.get_num_threads() == before
+        limit_threads(OmegaConf.create({"threads": 1}))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(UserError, match="threads=0"):
+        limit_threads(OmegaConf.create({"threads": 0}))

@@ -28,6 +28,7 @@ from fer_lightning.composition import (
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.training.checkpoint import load_net
+from fer_lightning.training.divergence import StopAfterDivergence
 from fer_lightning.training.history import History
 from fer_lightning.training.inference import Inference
 from fer_lightning.training.metrics import BETTER
@@ -124,7 +125,8 @@ def _train(cfg: DictConfig, folder: Path, datamodule: ExpressionDataModule, logg
     history = History()
     best = BestCheckpoint(folder / "checkpoints", cfg.selection.monitor, cfg.selection.mode)
     last = LastCheckpoint(folder / "checkpoints")
-    callbacks = [SeedEveryBatch(cfg.seed), history, *build_each(cfg.get("callbacks")), best, last]
+    always = [SeedEveryBatch(cfg.seed), history, StopAfterDivergence()]
+    callbacks = [*always, *build_each(cfg.get("callbacks")), best, last]
     trainer = build_trainer(cfg, callbacks, loggers)
     for logger in loggers:
         logger.log_hyperparams(plain(cfg))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.errors import UserError
 from fer_lightning.evaluation.predictions import PROBABILITY_PREFIX
 from fer_lightning.evaluation.statistics import accuracy_interval
 from fer_lightning.training.inference import Inference
@@ -31,6 +32,9 @@ def predict_split(
 
     Returns:
         The columns `id`, `split`, `target` (in the label set of the data) and `prob_<class>`, in the order of the data.
+
+    Raises:
+        UserError: The network returns no numbers.
     """
     datamodule.trainer = trainer
     loader = datamodule.eval_dataloader(split)
@@ -38,6 +42,10 @@ def predict_split(
     assert batches is not None
     probabilities = torch.cat([batch[0] for batch in batches]).cpu().numpy()
     targets = torch.cat([batch[1] for batch in batches]).cpu().numpy()
+    if not np.isfinite(probabilities).all():
+        raise UserError(
+            "The network returns probabilities that are no numbers: its training diverged, lower optimizer.lr."
+        )
     targets = targets if targets.ndim == 1 else targets.argmax(axis=1)
     positions = loader.batch_sampler.indices  # type: ignore[union-attr]
     if trainer.world_size > 1:

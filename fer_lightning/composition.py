@@ -30,6 +30,7 @@ logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 for message in (
     "You are using a custom batch sampler",  # ours yields every row of an evaluation split
     "Checkpoint directory .* exists and is not empty",  # a resumed run
+    "The number of training batches .* is smaller than the logging interval",  # curves have a point an epoch anyway
     ".*isinstance.treespec, LeafSpec.",  # between Lightning and PyTorch
 ):
     warnings.filterwarnings("ignore", message)
@@ -58,7 +59,13 @@ def build(node: Any, **extra: Any) -> Any:
 
 
 def build_datamodule(cfg: DictConfig) -> ExpressionDataModule:
-    """The dataset of a config, scanned, packed and split."""
+    """The dataset of a config, scanned, packed and split.
+
+    Raises:
+        UserError: The config names no dataset, or its files or options are refused.
+    """
+    if "_target_" not in cfg.data:
+        raise UserError("data=base is what all datasets share: choose one of them.")
     datamodule: ExpressionDataModule = build(cfg.data)
     datamodule.setup()
     return datamodule

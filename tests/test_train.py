@@ -376,6 +376,11 @@ def test_mistakes_are_told_in_a_sentence(options, told, tiny, fer, tmp_path, cap
     assert not (tmp_path / "metrics.json").exists()
 
 
+def test_the_base_of_all_datasets_is_none(fer, tmp_path, capsys):
+    assert fer("train", "data=base", "logger=none", f"hydra.run.dir={tmp_path}") == 2
+    assert "choose one of them" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_missing_gpu_is_told_in_a_sentence(tiny, fer, tmp_path, capsys):
     assert fer("train", *tiny, "trainer=gpu", f"hydra.run.dir={tmp_path}") == 2

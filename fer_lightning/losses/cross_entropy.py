@@ -30,7 +30,8 @@ class CrossEntropy(nn.Module):
             raise ValueError(f"loss.class_weights={class_weights} is unknown: use none or inverse.")
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"loss.label_smoothing={label_smoothing} is out of range: use 0 up to, not including, 1.")
-        counts = torch.tensor(class_counts, dtype=torch.float32)
+        # A class without images would weigh infinitely; with label smoothing it is part of every target.
+        counts = torch.tensor(class_counts, dtype=torch.float32).clamp_min(1)
         weight = counts.sum() / (len(counts) * counts) if class_weights == "inverse" else None
         self.register_buffer("weight", weight, persistent=False)
         self.label_smoothing = label_smoothing

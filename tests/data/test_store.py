@@ -242,7 +242,6 @@ class TestPack:
         next(decoded)
         time.sleep(0.3)
         assert len(rows) <= 2 * 64 * (os.cpu_count() or 1)
-        decoded.close()
 
     def test_pickling_carries_no_pixels(self, tmp_path: Path) -> None:
         images, _ = pack(Drawn(5000, side=20), tmp_path / "store", 20, 1)

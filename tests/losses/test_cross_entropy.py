@@ -46,6 +46,11 @@ def test_inverse_weights():
     assert loss_of(torch.tensor([1, 0]), weights="inverse") == pytest.approx(weighted)
 
 
+def test_inverse_weights_stay_finite_where_a_class_has_no_images():
+    loss = CrossEntropy([30, 0], label_smoothing=0.1, class_weights="inverse")
+    assert torch.isfinite(loss(torch.zeros(2, 2), torch.tensor([0, 0])))
+
+
 def test_inverse_weights_of_distributions():
     target = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
     first = -0.5 * (2 / 3) * math.log(1 / 4) - 0.5 * 2.0 * math.log(3 / 4)

@@ -9,7 +9,6 @@ from time import perf_counter
 
 import albumentations
 import pandas as pd
-import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
@@ -24,6 +23,7 @@ from fer_lightning.composition import (
     build_net,
     build_trainer,
     limit_threads,
+    resolve_precision,
 )
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
@@ -67,8 +67,11 @@ def run(cfg: DictConfig) -> None:
     rates = pd.DataFrame(rows)
     folder = Path(cfg.output_dir)
     write_atomically(folder / "bench.csv", lambda path: rates.to_csv(path, index_label="round", float_format="%.1f"))
-    precision = build_trainer(cfg, [], []).precision
-    Console().print(_table(rates, describe_hardware(torch.device("cpu"), precision)))
+    Console().print(_table(rates, describe_hardware(torch.device("cpu"), _precision(cfg))))
+
+
+def _precision(cfg: DictConfig) -> str:
+    return resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
 
 
 def _table(rates: pd.DataFrame, hardware: dict[str, object]) -> Table:
@@ -95,10 +98,9 @@ def _lightning_seconds(cfg: DictConfig, datamodule: ExpressionDataModule) -> flo
 
 
 def _plain_seconds(cfg: DictConfig, datamodule: ExpressionDataModule) -> float:
-    pl.seed_everything(cfg.seed, verbose=False)
     source = datamodule.dataset("train")
     pixels = source.pixels(range(len(source)))
-    pipeline = albumentations.Compose(build(cfg.data).transforms)
+    pipeline = albumentations.Compose(datamodule.transforms)
     dataset = ArrayDataset(pixels, source.targets.numpy(), pipeline, cfg.data.mean[0], cfg.data.std[0])
     loader = DataLoader(dataset, cfg.data.batch_size, shuffle=True, drop_last=True, num_workers=cfg.data.num_workers)
     return _plain_epoch_seconds(cfg, datamodule, loader)
@@ -118,7 +120,7 @@ def _plain_epoch_seconds(
     net = net.to(memory_format=torch.channels_last) if cfg.channels_last else net
     optimizer = build(cfg.optimizer, fused=None)(net.parameters())  # torch's own default, as scripts have it
     scheduler = build(cfg.scheduler)(optimizer, cfg.batches, cfg.batches)
-    bf16 = str(build_trainer(cfg, [], []).precision).startswith("bf16")
+    bf16 = _precision(cfg).startswith("bf16")
     return plain_epoch(net, optimizer, scheduler, loader, cfg.batches, bf16, cfg.trainer.gradient_clip_val)
 
 

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+
+
+def options_of_data_and_net(tiny: list[str]) -> list[str]:
+    return [option for option in tiny if option.startswith(("data", "model"))]
+
+
+def test_every_round_measures_everything(tiny, fer, tmp_path, capsys):
+    options = ["rounds=2", "batches=3", f"hydra.run.dir={tmp_path}"]
+    assert fer("bench", *options_of_data_and_net(tiny), *options) == 0
+    rates = pd.read_csv(tmp_path / "bench.csv", index_col="round")
+    assert list(rates) == ["fer train", "plain loop", "net alone", "loader alone"]
+    assert len(rates) == 2 and (rates > 0).all(axis=None)
+    ratio = (rates["fer train"] / rates["plain loop"]).median()
+    told = re.search(r"train : plain loop\D+([\d.]+) x", capsys.readouterr().out)
+    assert told and float(told[1]) == pytest.approx(ratio, abs=0.01)
+
+
+def test_more_batches_than_an_epoch_has_are_refused(tiny, fer, tmp_path, capsys):
+    assert fer("bench", *options_of_data_and_net(tiny), "batches=6", f"hydra.run.dir={tmp_path}") == 2
+    assert "batches=6 is more than an epoch: use 5 at most" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import cached_property
 
 import albumentations
 import numpy as np
@@ -32,6 +33,7 @@ class Augmentation:
             self.pipeline = albumentations.Compose(list(transforms), strict=True)
         except ValueError as error:
             raise UserError(f"augment: {error}; see the transform's documentation.") from None
+        self.transforms = list(transforms)
         self.seed = seed
         self.epoch = epoch
 
@@ -50,15 +52,43 @@ class Augmentation:
         """
         augmented = np.empty_like(images)
         for position, (image, row) in enumerate(zip(images, rows.tolist())):
-            generator = np.random.default_rng([self.seed, self.epoch, row])
-            # One generator for all transforms: `set_random_seed` would seed each alike, and then an image is, say,
-            # darkened exactly when it is mirrored.
-            self.pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
-            result = self.pipeline(image=image)["image"]
-            if result.size != image.size or result.dtype != np.uint8:
-                raise UserError(
-                    f"augment: the transforms turn {image.dtype} images of shape {image.shape} into {result.dtype} of "
-                    f"shape {result.shape}: leave out those that change size or type."
-                )
-            augmented[position] = result.reshape(image.shape)
+            augmented[position] = _checked(self._drawn(self.pipeline, row)(image=image)["image"], image)
         return augmented
+
+    def track_mirroring(self, images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Augments images like `__call__`, at a higher cost, and tells which of them became mirror images.
+
+        Returns:
+            uint8 `(B, H, W, C)` and bool `(B,)`.
+        """
+        augmented, mirrored = np.empty_like(images), np.zeros(len(images), bool)
+        height, width = images.shape[1:3]
+        corner = np.array([[0, 0], [width / 2, 0], [0, height / 2]], np.float32)
+        for position, (image, row) in enumerate(zip(images, rows.tolist())):
+            result = self._drawn(self._tracking_pipeline, row)(image=image, keypoints=corner)
+            augmented[position] = _checked(result["image"], image)
+            origin, right, down = np.asarray(result["keypoints"], float)[:, :2]
+            mirrored[position] = np.linalg.det(np.stack([right - origin, down - origin])) < 0
+        return augmented, mirrored
+
+    @cached_property
+    def _tracking_pipeline(self) -> albumentations.Compose:
+        points = albumentations.KeypointParams(format="xy", remove_invisible=False)
+        return albumentations.Compose(self.transforms, strict=True, keypoint_params=points)
+
+    def _drawn(self, pipeline: albumentations.Compose, row: int) -> albumentations.Compose:
+        """The pipeline with the random state of a row."""
+        generator = np.random.default_rng([self.seed, self.epoch, row])
+        # One generator for all transforms: `set_random_seed` would seed each alike, and then an image is, say,
+        # darkened exactly when it is mirrored.
+        pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+        return pipeline
+
+
+def _checked(result: np.ndarray, image: np.ndarray) -> np.ndarray:
+    if result.size != image.size or result.dtype != np.uint8:
+        raise UserError(
+            f"augment: the transforms turn {image.dtype} images of shape {image.shape} into {result.dtype} of "
+            f"shape {result.shape}: leave out those that change size or type."
+        )
+    return result.reshape(image.shape)

@@ -7,8 +7,8 @@ from pathlib import Path
 import albumentations
 import numpy as np
 import pytest
-import yaml
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from scipy.stats import chi2_contingency, chisquare
 
 from fer_lightning.data.augmentation import Augmentation
@@ -17,8 +17,14 @@ from fer_lightning.errors import UserError
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "augment").glob("*.yaml"))
 
 
-def transforms_of(config: Path) -> list[albumentations.BasicTransform]:
-    return instantiate(yaml.safe_load(config.read_text())["transforms"], _convert_="all")
+def transforms_of(config: Path, **options: float) -> list[albumentations.BasicTransform]:
+    """The transforms of a file in which options of its own are changed."""
+    node = OmegaConf.create({"augment": OmegaConf.merge(OmegaConf.load(config), options)})
+    return instantiate(node.augment.transforms, _convert_="all")
+
+
+HAFEM = CONFIGS[0].with_name("hafem.yaml")
+STAGES = [name for name in OmegaConf.load(HAFEM) if name.startswith("p_")]
 
 
 def strong() -> list[albumentations.BasicTransform]:
@@ -43,7 +49,7 @@ def test_every_config_keeps_shape_and_type(config: Path, size: int, channels: in
 
 
 def test_there_are_configs() -> None:
-    assert [path.stem for path in CONFIGS] == ["light", "none", "strong"]
+    assert [path.stem for path in CONFIGS] == ["hafem", "light", "none", "strong"]
 
 
 def test_images_given_are_left_as_they_are() -> None:
@@ -52,13 +58,61 @@ def test_images_given_are_left_as_they_are() -> None:
     np.testing.assert_array_equal(images, discs(20, 48, 1))
 
 
-def test_strong_leaves_something_to_see() -> None:
+@pytest.mark.parametrize("name", ["hafem", "strong"])
+def test_leaves_something_to_see(name: str) -> None:
     images = discs(600, 48, 1)
-    augmented = Augmentation(strong(), 0, 0)(images, np.arange(600))
+    augmented = Augmentation(transforms_of(HAFEM.with_stem(name)), 0, 0)(images, np.arange(600))
     saturated = ((augmented == 0) | (augmented == 255)).mean(axis=(1, 2, 3))
     assert saturated.max() < 0.4
     assert augmented.std(axis=(1, 2, 3)).min() > 10
     assert abs(augmented.mean() - images.mean()) < 10
+
+
+class TestStagesOfHafem:
+    off = dict.fromkeys(STAGES, 0)
+
+    def test_are_seven_and_each_has_one_place(self) -> None:
+        assert len(STAGES) == len(transforms_of(HAFEM)) == 7
+        for place, stage in enumerate(STAGES):
+            chances = [transform.p for transform in transforms_of(HAFEM, **{**self.off, stage: 1})]
+            assert chances == [float(place == other) for other in range(7)]
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_each_changes_images_alone(self, stage: str, channels: int) -> None:
+        images = discs(40, 48, channels)
+        augmented = Augmentation(transforms_of(HAFEM, **{**self.off, stage: 1}), 0, 0)(images, np.arange(40))
+        assert (augmented != images).any(axis=(1, 2, 3)).mean() > 0.8
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_none_is_left_when_all_are_off(self, channels: int) -> None:
+        images = discs(40, 48, channels)
+        np.testing.assert_array_equal(
+            Augmentation(transforms_of(HAFEM, **self.off), 0, 0)(images, np.arange(40)), images
+        )
+
+    @pytest.mark.parametrize(("size", "channels"), [(48, 1), (64, 3), (224, 1), (224, 3)])
+    def test_every_transform_fits_grey_and_colour(self, size: int, channels: int) -> None:
+        """Also those that a draw of one among several seldom reaches."""
+        images = discs(20, size, channels)
+        stages = [getattr(stage, "transforms", [stage]) for stage in transforms_of(HAFEM)]
+        for transform in [transform for stage in stages for transform in stage]:
+            transform.p = 1
+            augmented = Augmentation([transform], 0, 0)(images, np.arange(20))
+            assert (augmented != images).any(axis=(1, 2, 3)).mean() > 0.5, type(transform).__name__
+
+    def test_can_be_tracked(self) -> None:
+        images = discs(60, 48, 1)
+        augmentation = Augmentation(transforms_of(HAFEM), 0, 0)
+        augmented, mirrored = augmentation.track_mirroring(images, np.arange(60))
+        np.testing.assert_array_equal(augmented, augmentation(images, np.arange(60)))
+        assert 15 < mirrored.sum() < 45
+
+    def test_draws_are_repeated(self) -> None:
+        images = discs(40, 48, 1)
+        first = Augmentation(transforms_of(HAFEM), 1, 2)(images, np.arange(40))
+        np.testing.assert_array_equal(first, Augmentation(transforms_of(HAFEM), 1, 2)(images, np.arange(40)))
+        assert (first != Augmentation(transforms_of(HAFEM), 1, 3)(images, np.arange(40))).any()
 
 
 class TestDraws:
@@ -137,3 +191,18 @@ def test_misspelt_argument_is_refused(make: object, told: str) -> None:
 def test_transforms_that_change_size_or_type_are_refused(transform: albumentations.BasicTransform, told: str) -> None:
     with pytest.raises(UserError, match=told):
         Augmentation([transform], 0, 0)(np.zeros((1, 24, 24, 1), np.uint8), np.arange(1))
+
+
+@pytest.mark.parametrize("flips", [albumentations.HorizontalFlip, albumentations.VerticalFlip])
+def test_tracking_tells_which_images_are_mirrored(flips) -> None:
+    pipeline = [albumentations.Affine(rotate=(-60, 60), scale=(0.7, 1.2), p=1), flips(p=0.5)]
+    images = discs(60, 48, 1)
+    augmentation = Augmentation(pipeline, seed=0, epoch=0)
+    augmented, mirrored = augmentation.track_mirroring(images, np.arange(60))
+    plain, unmirrored = Augmentation(pipeline[:1], 0, 0).track_mirroring(images, np.arange(60))
+
+    turn = (slice(None), slice(None, None, -1)) if flips is albumentations.HorizontalFlip else (slice(None, None, -1),)
+    expected = [(a == p[turn]).all() for a, p in zip(augmented, plain)]
+    assert mirrored.tolist() == expected
+    assert 15 < mirrored.sum() < 45 and not unmirrored.any()
+    np.testing.assert_array_equal(augmented, augmentation(images, np.arange(60)))

@@ -1,0 +1,77 @@
+"""Center loss: features are drawn to the centre of their class.
+
+Paper: Y. Wen et al., A discriminative feature learning approach for deep face recognition (2016),
+https://doi.org/10.1007/978-3-319-46478-7_31.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, distributed, nn
+
+
+class CenterLoss(nn.Module):
+    """Half the squared Euclidean distance of features to the centre of their class, eq. 2.
+
+    With features x_i, target distributions t_i (one-hot for class indices) and centres c_k:
+
+        loss = 1 / 2B sum_i sum_k t_ik |x_i - c_k|^2
+        c_k <- c_k - alpha sum_i t_ik (c_k - x_i) / (1 + sum_i t_ik)                            (eq. 4)
+
+    The loss is that of the centres before the step, as in Algorithm 1. While training, every forward pass steps;
+    no gradient reaches the centres. In eval mode they rest. They are part of the state dict, and so of checkpoints.
+
+    Args:
+        num_classes: K.
+        embed_dim: Size D of the features.
+        alpha: Step of the centres, 0 < alpha <= 1.
+
+    Readings:
+        Mean over the batch where the paper sums: its softmax loss is a sum as well, so the weight between the two keeps
+        its meaning, and neither depends on the batch size.
+        Centres start at zero.
+        Label distributions weigh the distances and the sums of the step.
+        Several processes sum over all their images before the step, so they share one set of centres, the same that one
+        process would have from all their images.
+
+    Raises:
+        ValueError: `alpha` is out of range.
+    """
+
+    centers: Tensor
+
+    def __init__(self, num_classes: int, embed_dim: int, alpha: float) -> None:
+        super().__init__()
+        if not 0 < alpha <= 1:
+            raise ValueError(f"loss.center_alpha={alpha} is out of range: use more than 0, up to 1.")
+        self.alpha = alpha
+        self.register_buffer("centers", torch.zeros(num_classes, embed_dim))
+
+    def forward(self, features: Tensor, target: Tensor) -> Tensor:
+        """Mean loss of a batch; moves the centres while training.
+
+        Args:
+            features: `(B, D)`.
+            target: Class indices `(B,)` or label distributions `(B, K)`.
+
+        Returns:
+            Scalar, in squared units of the features.
+        """
+        share = F.one_hot(target, len(self.centers)).float() if target.ndim == 1 else target.float()
+        # Under autocast the products of the step would be rounded to half precision, and with them the centres.
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.float()
+            distance = (features[:, None] - self.centers).square().sum(dim=2)
+            loss = (share * distance).sum() / (2 * len(features))
+            if self.training:
+                self._step(features.detach(), share)
+        return loss
+
+    def _step(self, features: Tensor, share: Tensor) -> None:
+        count = share.sum(dim=0)[:, None]
+        totals = torch.cat([share.T @ features, count], dim=1)
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(totals)
+        total, count = totals[:, :-1], totals[:, -1:]
+        self.centers -= self.alpha * (count * self.centers - total) / (1 + count)

@@ -1,0 +1,79 @@
+"""HAFEM's compound loss: smoothed cross-entropy, center loss and, optionally, intra-class variation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from fer_lightning.losses.center import CenterLoss
+from fer_lightning.losses.intra_class_variation import IntraClassVariation
+from fer_lightning.losses.label_smoothing import DistributionAwareCrossEntropy
+
+
+class CompoundLoss(nn.Module):
+    """`cross-entropy + center_weight * center loss + variation_weight * intra-class variation`.
+
+    The cross-entropy is smoothed as `DistributionAwareCrossEntropy` says. A term with weight 0 is not even computed.
+
+    Args:
+        class_counts: Training images of each class, `(K,)`.
+        embed_dim: Size D of the features.
+        label_smoothing: Mean share of the targets that is spread over the classes.
+        amount_exponent: Above 0 the labels of frequent classes are smoothed more.
+        target_exponent: Above 0 rare classes get more of the smoothed share.
+        center_weight: Weight of the center loss.
+        center_alpha: Step of the class centres.
+        variation_weight: Weight of the intra-class variation.
+
+    Readings:
+        The abstract names three terms (cross-entropy, center loss, distribution-aware label smoothing) and no
+        weights. Here the second and the third act on one cross-entropy, and the weights are ours: center loss and
+        variation grow with the squared length of the features, so another net may want others.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+
+    needs_features = True
+
+    def __init__(
+        self,
+        class_counts: Sequence[int],
+        embed_dim: int,
+        label_smoothing: float,
+        amount_exponent: float,
+        target_exponent: float,
+        center_weight: float,
+        center_alpha: float,
+        variation_weight: float,
+    ) -> None:
+        super().__init__()
+        for name, weight in (("center_weight", center_weight), ("variation_weight", variation_weight)):
+            if not 0 <= weight < float("inf"):
+                raise ValueError(f"loss.{name}={weight} is out of range: use a positive number, or 0 to turn it off.")
+        self.center_weight = center_weight
+        self.variation_weight = variation_weight
+        self.cross_entropy = DistributionAwareCrossEntropy(
+            class_counts, label_smoothing, amount_exponent, target_exponent
+        )
+        self.center = CenterLoss(len(class_counts), embed_dim, center_alpha) if center_weight else None
+        self.variation = IntraClassVariation(len(class_counts)) if variation_weight else None
+
+    def forward(self, logits: Tensor, target: Tensor, features: Tensor) -> Tensor:
+        """Mean loss of a batch; moves the class centres while training.
+
+        Args:
+            logits: `(B, K)`.
+            target: Class indices `(B,)` or label distributions `(B, K)`.
+            features: The embedding `(B, D)` that the logits come from.
+
+        Returns:
+            Scalar.
+        """
+        loss = self.cross_entropy(logits, target)
+        if self.center is not None:
+            loss = loss + self.center_weight * self.center(features, target)
+        if self.variation is not None:
+            loss = loss + self.variation_weight * self.variation(features, target)
+        return loss

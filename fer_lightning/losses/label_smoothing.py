@@ -1,0 +1,96 @@
+"""Cross-entropy whose label smoothing follows the class distribution.
+
+HAFEM's abstract names "distribution-aware label smoothing" and gives no formula; this one is our reading. Smoothing
+that follows the class frequency, to curb the confidence in frequent classes, is also found in M. Islam et al.,
+Class-distribution-aware calibration for long-tailed visual recognition (2021), https://arxiv.org/abs/2109.05263, and
+Z. Zhong et al., Improving calibration for long-tailed recognition (2021), https://arxiv.org/abs/2104.00466.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DistributionAwareCrossEntropy(nn.Module):
+    """Cross-entropy of softmax(logits) with targets that are smoothed as the training classes are distributed.
+
+    With n_k training images of class k, m their mean over the classes that have any, and a target distribution t:
+
+        amount   e_k = s n (n_k / m)^a / sum_j n_j (n_j / m)^a     n = sum_j n_j; so the mean amount of an image is s
+        target   q_k = (n_k / m)^-b / sum_j (n_j / m)^-b
+        t'_k = (1 - e_k) t_k + q_k sum_j e_j t_j
+        loss = mean over the batch of -sum_k t'_k log softmax(logits)_k
+
+    For classes of equal size e_k = s and q_k = 1 / K: ordinary label smoothing.
+
+    Args:
+        class_counts: Training images n_k of each class, `(K,)`.
+        label_smoothing: Share s of the targets that is spread over the classes, as a mean over the training images.
+        amount_exponent: a; above 0 the labels of frequent classes are smoothed more, 0 smooths all alike.
+        target_exponent: b; above 0 rare classes get more of the smoothed share, 0 spreads it evenly, below 0 frequent
+            classes get more.
+
+    Readings:
+        Amount: frequent classes are smoothed more. A net is most often and most surely wrong in their favour, and a
+        rare class has no evidence to give away.
+        Target: a power of the inverse class distribution. Both take from frequent classes and give to rare ones, so the
+        mean of all targets lies nearer to the uniform distribution than with ordinary smoothing.
+        A class without images is neither smoothed nor given a share: nothing could ever contradict that share.
+        A label distribution is smoothed as the mixture of its classes.
+
+    Raises:
+        ValueError: An option is out of range, or the amount of a class is not below 1.
+    """
+
+    amount: Tensor
+    spread: Tensor
+
+    def __init__(
+        self, class_counts: Sequence[int], label_smoothing: float, amount_exponent: float, target_exponent: float
+    ) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"loss.label_smoothing={label_smoothing} is out of range: use 0 up to, not including, 1.")
+        for name, exponent in (("amount_exponent", amount_exponent), ("target_exponent", target_exponent)):
+            if not -1 <= exponent <= 1:
+                raise ValueError(f"loss.{name}={exponent} is out of range: use -1 to 1.")
+        counts = torch.tensor(class_counts, dtype=torch.float64)
+        frequency = _power(counts, amount_exponent)
+        amount = label_smoothing * frequency * counts.sum() / (counts * frequency).sum()
+        if amount.max() >= 1:
+            raise ValueError(
+                f"loss.label_smoothing={label_smoothing} with loss.amount_exponent={amount_exponent} would replace the "
+                f"labels of a class by {amount.max():.2f} of 1: use less of either."
+            )
+        spread = _power(counts, -target_exponent)
+        self.register_buffer("amount", amount.float(), persistent=False)
+        self.register_buffer("spread", (spread / spread.sum()).float(), persistent=False)
+
+    def smooth(self, target: Tensor) -> Tensor:
+        """Smoothed label distributions `(B, K)` of class indices `(B,)` or label distributions `(B, K)`."""
+        if target.ndim == 1:
+            target = F.one_hot(target, len(self.amount))
+        given = target * self.amount
+        return target - given + given.sum(dim=1, keepdim=True) * self.spread
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean loss of a batch.
+
+        Args:
+            logits: `(B, K)`.
+            target: Class indices `(B,)` or label distributions `(B, K)`.
+
+        Returns:
+            Scalar, in nats.
+        """
+        return F.cross_entropy(logits.float(), self.smooth(target))
+
+
+def _power(counts: Tensor, exponent: float) -> Tensor:
+    """`(n_k / m)^exponent`, exactly 1 for classes of equal size and 0 for a class without images."""
+    present = counts > 0
+    return torch.where(present, (counts / counts[present].mean()) ** exponent, 0.0)

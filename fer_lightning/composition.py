@@ -13,7 +13,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -21,19 +21,26 @@ from torch import nn
 
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
+from fer_lightning.training.checkpoint import load_net
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.mixing import Mixing
+from fer_lightning.training.voting import load_members
 
 log = logging.getLogger(__name__)
 # Lightning's tips and its list of devices that are not there say nothing about a run.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 for message in (
+    "Found .* in eval mode at the start of training",  # the members of a vote stay in it
     "You are using a custom batch sampler",  # ours yields every row of an evaluation split
     "Checkpoint directory .* exists and is not empty",  # a resumed run
     "The number of training batches .* is smaller than the logging interval",  # curves have a point an epoch anyway
     ".*isinstance.treespec, LeafSpec.",  # between Lightning and PyTorch
 ):
     warnings.filterwarnings("ignore", message)
+
+
+# What of the data a network depends on besides the pixels themselves.
+PREPROCESSING = ("image_size", "channels", "mean", "std", "align", "side")
 
 
 def plain(cfg: DictConfig) -> Any:
@@ -72,31 +79,66 @@ def build_datamodule(cfg: DictConfig) -> ExpressionDataModule:
 
 
 def build_net(cfg: DictConfig, num_classes: int) -> nn.Module:
-    """The network of a config, with weights drawn from the seed of the run."""
+    """The network of a config, with weights drawn from the seed of the run; a vote has those of its members."""
     pl.seed_everything(cfg.seed, verbose=False)
-    return build(cfg.model, num_classes=num_classes)
+    if "checkpoints" not in cfg.model:
+        return build(cfg.model, num_classes=num_classes)
+    members = [load_net(Path(checkpoint)).net for checkpoint in cfg.model.checkpoints]
+    return get_class(cfg.model._target_)(num_classes=num_classes, members=members)
+
+
+def describe_model(cfg: DictConfig, datamodule: ExpressionDataModule) -> dict[str, Any]:
+    """What `load_net` rebuilds the network from: its config; for a vote, the descriptions of its members.
+
+    Raises:
+        UserError: The members of a vote do not fit together, or not to the data.
+    """
+    if "checkpoints" not in cfg.model:
+        return plain(cfg.model)
+    preprocessing = {key: plain(cfg.data)[key] for key in PREPROCESSING}
+    members = load_members(list(cfg.model.checkpoints), datamodule.protocol, preprocessing)
+    return {"_target_": cfg.model._target_, "members": [member.description["model"] for member in members]}
 
 
 def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionDataModule) -> ExpressionClassifier:
-    """The network with its loss, optimizer and schedule."""
+    """The network with its loss, optimizer, schedule and procedure.
+
+    Raises:
+        UserError: The loss, the mixing or the procedure does not fit the network.
+    """
     classes = datamodule.label_set.classes
+    if datamodule.side != "none" and (cfg.mixing.mixup_alpha or cfg.mixing.cutmix_alpha):
+        raise UserError("mixing would mix images but not their side vectors: set both of its alphas to 0 for this net.")
     mixing = Mixing(cfg.mixing.mixup_alpha, cfg.mixing.cutmix_alpha, cfg.mixing.probability, len(classes))
-    return ExpressionClassifier(
+    return build(cfg.procedure)(
         net=net,
-        loss=build(cfg.loss, class_counts=datamodule.class_counts("train")),
+        loss=build_loss(cfg, net, datamodule.class_counts("train")),
         num_classes=len(classes),
         optimizer=build(cfg.optimizer),
         scheduler=build(cfg.scheduler) if cfg.scheduler else None,
         mixing=mixing,
         channels_last=cfg.channels_last,
         description={
-            "model": plain(cfg.model),
+            "model": describe_model(cfg, datamodule),
             "classes": list(classes),
             "protocol": datamodule.protocol.to_dict(),
-            "preprocessing": {key: plain(cfg.data)[key] for key in ("image_size", "channels", "mean", "std")},
+            "preprocessing": {key: plain(cfg.data)[key] for key in PREPROCESSING},
             "data": {**plain(cfg.data), "transforms": []},
         },
     )
+
+
+def build_loss(cfg: DictConfig, net: nn.Module, class_counts: list[int]) -> nn.Module:
+    """The loss of a config; one that judges embeddings too is told their size.
+
+    Raises:
+        UserError: The loss judges embeddings and the network has none.
+    """
+    if not getattr(get_class(cfg.loss._target_), "needs_features", False):
+        return build(cfg.loss, class_counts=class_counts)
+    if not hasattr(net, "forward_features"):
+        raise UserError(f"loss={cfg.loss._target_} needs an embedding, which {type(net).__name__} does not have.")
+    return build(cfg.loss, class_counts=class_counts, embed_dim=net.embed_dim)
 
 
 def build_each(nodes: DictConfig | None) -> list[Any]:

@@ -57,6 +57,35 @@ def tiny(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[st
     ]
 
 
+FACES = {"train": (10, 3), "val": (4, 1), "test": (4, 1)}
+
+
+@pytest.fixture(scope="session")
+def face_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """46 pictures in 2 classes, sorted as `split/class/image.png`.
+
+    In each split and class there are as many of one face as `FACES` says, turned, shifted, scaled and lit in many ways,
+    then as many of noise.
+    """
+    astronaut = pytest.importorskip("skimage.data").astronaut()
+    root = tmp_path_factory.mktemp("faces")
+    rng = np.random.default_rng(0)
+    for split, (faces, noises) in FACES.items():
+        for name in ("calm", "merry"):
+            (root / split / name).mkdir(parents=True)
+            for number in range(faces + noises):
+                width, height = ((160, 160), (180, 140))[number % 2]
+                if number < faces:
+                    turn = cv2.getRotationMatrix2D((224, 115), rng.uniform(-25, 25), 0.7 * rng.uniform(0.8, 1.25))
+                    turn[:, 2] += np.array([width, height]) / 2 - (224, 115) + rng.uniform(-12, 12, 2)
+                    image = cv2.warpAffine(astronaut, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+                    image = (image * rng.uniform(0.5, 1)).astype(np.uint8)
+                else:
+                    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+                assert cv2.imwrite(str(root / split / name / f"{number:02d}.png"), image[:, :, ::-1])
+    return root
+
+
 def _call(*arguments: object) -> int:
     """Runs `fer ...` in this process and returns its exit status."""
     root = logging.getLogger()
@@ -72,7 +101,7 @@ def _call(*arguments: object) -> int:
     return 0
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fer() -> Callable[..., int]:
     """`fer(*arguments)` in this process; returns the exit status."""
     return _call

@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from fer_lightning.composition import build, build_each, limit_threads, resolve_precision
+from fer_lightning.composition import build, build_each, build_loss, limit_threads, resolve_precision
 from fer_lightning.errors import UserError
 
 
@@ -71,3 +71,20 @@ def test_threads():
         torch.set_num_threads(before)
     with pytest.raises(UserError, match="threads=0"):
         limit_threads(OmegaConf.create({"threads": 0}))
+
+
+def test_a_loss_that_judges_embeddings_is_told_their_size_and_needs_a_net_that_has_one():
+    cfg = OmegaConf.create({"loss": {"_target_": f"{__name__}.Judge", "weight": 2}})
+    net = torch.nn.Identity()
+    with pytest.raises(UserError, match="needs an embedding, which Identity does not have"):
+        build_loss(cfg, net, [1, 2])
+    net.forward_features, net.embed_dim = net.forward, 5
+    assert build_loss(cfg, net, [1, 2]).given == ([1, 2], 5, 2)
+
+
+class Judge(torch.nn.Module):
+    needs_features = True
+
+    def __init__(self, class_counts, embed_dim, weight):
+        super().__init__()
+        self.given = (class_counts, embed_dim, weight)

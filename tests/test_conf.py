@@ -14,10 +14,25 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from fer_lightning.cli import COMMANDS, conf_dir
-from fer_lightning.composition import build, build_each, build_net, build_trainer
+from fer_lightning.composition import build, build_each, build_loss, build_net, build_trainer
 from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.data.side import SIDE_SIZES
+from fer_lightning.errors import UserError
+from fer_lightning.training.classifier import ExpressionClassifier
 
-GROUPS = ("data", "model", "loss", "augment", "optimizer", "scheduler", "trainer", "logger", "callbacks", "experiment")
+GROUPS = (
+    "data",
+    "model",
+    "loss",
+    "procedure",
+    "augment",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "logger",
+    "callbacks",
+    "experiment",
+)
 CHOICES = [
     (group, path.stem)
     for group in (*GROUPS, "ablation")
@@ -26,8 +41,12 @@ CHOICES = [
 ]
 
 
+# A vote of finished runs, which no config can name beforehand.
+NEED_CHECKPOINTS = {("model", "weighted_voting"), ("experiment", "weighted_voting")}
+
+
 def names(group: str) -> list[str]:
-    return [name for found, name in CHOICES if found == group]
+    return [name for found, name in CHOICES if found == group and (found, name) not in NEED_CHECKPOINTS]
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +95,14 @@ def test_datasets(name, command):
 def test_models(name, size):
     cfg = compose(f"model={name}", f"data.image_size={size}")
     net = build_net(cfg, 7)
-    assert net.eval()(torch.zeros(2, 1, size, size)).shape == (2, 7)
+    side = [torch.zeros(2, SIDE_SIZES[cfg.model.side])] if "side" in cfg.model else []
+    assert net.eval()(torch.zeros(2, 1, size, size), *side).shape == (2, 7)
+
+
+@pytest.mark.parametrize(("group", "name"), sorted(NEED_CHECKPOINTS))
+def test_a_vote_needs_checkpoints(group, name):
+    with pytest.raises(UserError, match=r"model\.checkpoints is empty"):
+        build_net(compose(f"{group}={name}"), 7)
 
 
 @pytest.mark.parametrize("name", names("ablation"))
@@ -93,8 +119,15 @@ def test_experiments(name):
 
 @pytest.mark.parametrize("name", names("loss"))
 def test_losses(name):
-    loss = build(compose(f"loss={name}").loss, class_counts=[3, 4, 5])
-    assert float(loss(torch.zeros(2, 3), torch.tensor([0, 2]))) > 0
+    net = build_net(compose("model=resnet"), 3)
+    loss = build_loss(compose(f"loss={name}"), net, [3, 4, 5])
+    features = [torch.zeros(2, net.embed_dim)] if getattr(loss, "needs_features", False) else []
+    assert float(loss(torch.zeros(2, 3), torch.tensor([0, 2]), *features)) > 0
+
+
+@pytest.mark.parametrize("name", names("procedure"))
+def test_procedures(name):
+    assert issubclass(build(compose(f"procedure={name}").procedure).func, ExpressionClassifier)
 
 
 @pytest.mark.parametrize("name", names("optimizer"))

@@ -17,13 +17,18 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from fer_lightning.data.alignment.aligned_reader import AlignedReader
+from fer_lightning.data.alignment.detection import detect_landmarks, landmarks_key
+from fer_lightning.data.alignment.model_file import find_model_file
 from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.data.bad_samples import refuse_or_skip
 from fer_lightning.data.batches import EpochBatches, OrderedBatches, balancing_weights
+from fer_lightning.data.cores import available_cores
 from fer_lightning.data.dataset import ExpressionDataset
 from fer_lightning.data.labels import LabelSet
 from fer_lightning.data.protocol import Protocol
-from fer_lightning.data.samples import SPLITS, Samples
+from fer_lightning.data.samples import SPLITS, ImageReader, Samples
+from fer_lightning.data.side import SIDE_SIZES, SideVectors, side_vectors
 from fer_lightning.data.splits import SplitPlan, plan_splits
 from fer_lightning.data.store import Images, LazyImages, cache_key, find_undecodable, pack
 from fer_lightning.errors import UserError
@@ -52,6 +57,10 @@ class ExpressionDataModule(LightningDataModule):
         cache_dir: Folder of packed stores.
         on_bad_sample: `"raise"` or `"skip"`.
         sampler: `"shuffle"`, or `"balanced"` to draw every class equally often.
+        align: Turn, move and scale every face onto one template by its landmarks.
+        side: What else than the image the network is given: `"none"`, `"landmarks"` or `"blendshapes"`.
+        landmark_model: MediaPipe's face_landmarker.task; None looks for it.
+        align_workers: Processes that look for landmarks; None for one a core.
         transforms: Albumentations transforms of training images.
     """
 
@@ -74,6 +83,10 @@ class ExpressionDataModule(LightningDataModule):
     cache_dir: str
     on_bad_sample: str
     sampler: str
+    align: bool
+    side: str
+    landmark_model: str | None
+    align_workers: int | None
     transforms: list[albumentations.BasicTransform]
 
     def __post_init__(self) -> None:
@@ -83,6 +96,7 @@ class ExpressionDataModule(LightningDataModule):
         self._check("store", self.store, ("packed", "files"))
         self._check("sampler", self.sampler, ("shuffle", "balanced"))
         self._check("channels", self.channels, (1, 3))
+        self._check("side", self.side, ("none", *SIDE_SIZES))
         for option in ("mean", "std"):
             if len(getattr(self, option)) not in (1, self.channels):
                 raise UserError(f"data.{option} needs one value, or one for each of data.channels={self.channels}.")
@@ -119,7 +133,9 @@ class ExpressionDataModule(LightningDataModule):
         if samples.frame.empty:
             raise UserError(f"data.root={self.root} holds no usable image.")
         content_key = samples.reader.content_key()
-        self._images, undecodable = self._open_images(samples, content_key)
+        ids = samples.frame["id"]
+        self._side: SideVectors | None = None
+        self._images, undecodable = self._open_images(self._with_landmarks(samples.reader, ids, content_key), ids)
         self.bad = samples.bad + refuse_or_skip(list(undecodable.values()), self.on_bad_sample)
         usable = np.setdiff1d(np.arange(len(samples.frame)), list(undecodable))
         frame = samples.frame.iloc[usable].reset_index(drop=True)
@@ -139,16 +155,32 @@ class ExpressionDataModule(LightningDataModule):
             log.warning("%s differs from its official release:\n%s", self.dataset_name, table.to_string(index=False))
         self._ready = True
 
-    def _open_images(self, samples: Samples, content_key: str) -> tuple[Images, dict[int, str]]:
-        ids = samples.frame["id"]
-        key = cache_key(content_key, samples.reader.local_key(), ids, self.image_size, self.channels)
+    def _with_landmarks(self, reader: ImageReader, ids: pd.Series, content_key: str) -> ImageReader:
+        """Finds the landmarks where an option needs them; returns the reader of what training is to see."""
+        if not self.align and self.side == "none":
+            return reader
+        cache = Path(self.cache_dir).expanduser()
+        key = landmarks_key(content_key, reader.local_key(), ids)
+        self.landmarks = detect_landmarks(
+            reader,
+            ids,
+            cache / f"{self.dataset_name}-landmarks-{key}",
+            lambda: find_model_file(self.landmark_model, cache),
+            self.align_workers or available_cores(),
+        )
+        if self.side != "none":
+            self._side = side_vectors(self.landmarks, self.side)
+        return AlignedReader(reader, self.landmarks, self.image_size) if self.align else reader
+
+    def _open_images(self, reader: ImageReader, ids: pd.Series) -> tuple[Images, dict[int, str]]:
+        key = cache_key(reader.content_key(), reader.local_key(), ids, self.image_size, self.channels)
         folder = Path(self.cache_dir).expanduser() / f"{self.dataset_name}-{self.image_size}px{self.channels}-{key}"
         if self.store == "packed":
-            return pack(samples.reader, folder, self.image_size, self.channels)
-        lazy = LazyImages(samples.reader, self.image_size, self.channels)
+            return pack(reader, folder, self.image_size, self.channels)
+        lazy = LazyImages(reader, self.image_size, self.channels)
         if self.on_bad_sample == "raise":
             return lazy, {}
-        return lazy, find_undecodable(samples.reader, folder.with_name(f"{folder.name}-undecodable"))
+        return lazy, find_undecodable(reader, folder.with_name(f"{folder.name}-undecodable"))
 
     def _targets_of(self, split: str) -> np.ndarray:
         """Class indices, or label distributions where the label rule gives them; evaluation scores single labels."""
@@ -222,7 +254,9 @@ class ExpressionDataModule(LightningDataModule):
         if epoch is not None and self.transforms:
             augmentation = Augmentation(self.transforms, self.seed, epoch)
         rows = self.frame.loc[chosen, "row"].to_numpy()
-        return ExpressionDataset(self._images, rows, self._targets[split], augmentation, self.mean, self.std)
+        return ExpressionDataset(
+            self._images, rows, self._targets[split], augmentation, self.mean, self.std, self._side
+        )
 
     def train_dataloader(self) -> DataLoader:
         """Loader of the trainer's current epoch; the trainer asks for a new one every epoch.

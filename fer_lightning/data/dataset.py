@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fer_lightning.data.augmentation import Augmentation
+from fer_lightning.data.side import SideVectors, mirror
 from fer_lightning.data.store import Images
 
 
@@ -26,6 +27,7 @@ class ExpressionDataset(Dataset):
         augmentation: What happens to training images; None for evaluation.
         mean: Mean of the pixel values in 0..1, one value or one a channel.
         std: Standard deviation of the pixel values in 0..1, one value or one a channel.
+        side: Side vectors of the rows; None where the network takes images alone.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class ExpressionDataset(Dataset):
         augmentation: Augmentation | None,
         mean: Sequence[float],
         std: Sequence[float],
+        side: SideVectors | None = None,
     ) -> None:
         self.images = images
         self.rows = rows
         self.targets = torch.from_numpy(targets)
         self.augmentation = augmentation
+        self.side = side
         self._mean = torch.tensor(mean, dtype=torch.float32).mul(255).view(1, -1, 1, 1)
         self._scale = torch.tensor(std, dtype=torch.float32).mul(255).reciprocal().view(1, -1, 1, 1)
 
@@ -53,12 +57,20 @@ class ExpressionDataset(Dataset):
         batch = self.images.batch(rows)
         return batch if self.augmentation is None else self.augmentation(batch, rows)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        images, targets = self.__getitems__([index])
-        return images[0], targets[0]
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return tuple(part[0] for part in self.__getitems__([index]))
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Returns the batch `(image (B, C, H, W) float32, target)`."""
-        pixels = torch.from_numpy(self.pixels(indices)).permute(0, 3, 1, 2)
-        images = pixels.float().sub_(self._mean).mul_(self._scale)
-        return images, self.targets[torch.as_tensor(indices)]
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
+        """Returns the batch `(image (B, C, H, W) float32, target)`, or `(image, side (B, S) float32, target)`."""
+        targets = self.targets[torch.as_tensor(indices)]
+        if self.side is None:
+            return self._normalised(self.pixels(indices)), targets
+        rows = self.rows[np.asarray(indices)]
+        pixels, vectors = self.images.batch(rows), self.side.vectors[rows]
+        if self.augmentation is not None:
+            pixels, mirrored = self.augmentation.track_mirroring(pixels, rows)
+            vectors = np.where(mirrored[:, None], mirror(vectors, self.side.kind), vectors)
+        return self._normalised(pixels), torch.from_numpy(vectors), targets
+
+    def _normalised(self, pixels: np.ndarray) -> Tensor:
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().sub_(self._mean).mul_(self._scale)

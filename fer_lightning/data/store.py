@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-from filelock import FileLock
 from rich.progress import track
 
 from fer_lightning.data.bad_samples import refusal
+from fer_lightning.data.cache_folder import make_once
+from fer_lightning.data.cores import available_cores
 from fer_lightning.data.samples import BadSample, ImageReader
 from fer_lightning.errors import UserError
 
@@ -129,33 +130,8 @@ def pack(reader: ImageReader, folder: Path, size: int, channels: int) -> tuple[P
     Raises:
         UserError: The disk has too little room, or the cache cannot be written.
     """
-    _make_once(folder, lambda partial: _build(reader, partial, size, channels))
+    make_once(folder, lambda partial: _build(reader, partial, size, channels))
     return PackedImages(folder), _read_messages(folder)
-
-
-def _make_once(folder: Path, make: Callable[[Path], None]) -> None:
-    """Makes a folder of the cache unless it is there; of several processes one makes it and the others wait."""
-    # What is there is finished: it is looked at without the lock, so that a shared cache may be read-only.
-    if folder.exists():
-        return
-    partial = folder.with_name(f"{folder.name}.partial")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if folder.exists():
-                return
-            # Nobody else is at work, so what lies here was left by a process that was killed.
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            try:
-                make(partial)
-                partial.rename(folder)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise UserError(
-            f"data.cache_dir={folder.parent} could not be filled ({error}): free some room or name another folder."
-        ) from error
 
 
 def _read_messages(folder: Path) -> dict[int, str]:
@@ -201,7 +177,7 @@ def find_undecodable(reader: ImageReader, folder: Path) -> dict[int, str]:
             bad.update(messages)
         (partial / _BAD).write_text(json.dumps(bad))
 
-    _make_once(folder, make)
+    make_once(folder, make)
     return _read_messages(folder)
 
 
@@ -220,7 +196,7 @@ def _decoded(reader: ImageReader, size: int, channels: int) -> Iterator[tuple[np
         return images, messages
 
     starts = range(0, len(reader), _CHUNK)
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = available_cores()
     window = 2 * threads  # chunks handed out at a time, so that decoded images never pile up before they are written
     with ThreadPoolExecutor(threads) as pool:
         for block in track(range(0, len(starts), window), description="Decoding images", transient=True):

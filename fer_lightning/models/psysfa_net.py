@@ -172,6 +172,7 @@ class PsySFANet(nn.Module):
         )
         self.suppression = EmotionSuppression(widths[-1]) if suppression else nn.Identity()
         self.head_grid = head_grid
+        self.embed_dim = embed_dim
         self.embed = nn.Linear(widths[-1] * head_grid**2, embed_dim)
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(embed_dim, num_classes)
@@ -214,6 +215,10 @@ class PsySFANet(nn.Module):
         flat = F.adaptive_avg_pool2d(features, self.head_grid).flatten(1)
         return F.relu(self.embed(flat))
 
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Logits (B, K) of embeddings (B, D)."""
+        return self.classify(self.dropout(features))
+
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, K) of images (B, C, N, N)."""
-        return self.classify(self.dropout(self.forward_features(image)))
+        return self.forward_head(self.forward_features(image))

@@ -64,6 +64,7 @@ class ResNet(nn.Module):
         first = cast(nn.Conv2d, self.backbone.conv1[0])
         first.stride = (stem_stride, stem_stride)
         self.backbone.add_module("maxpool", nn.Identity())
+        self.embed_dim = widths[-1]
         self.dropout = dropout
         self.classify = nn.Linear(widths[-1], num_classes)
 
@@ -76,6 +77,10 @@ class ResNet(nn.Module):
         """Embedding (B, D) of images (B, C, H, W)."""
         return self.backbone(image)
 
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Logits (B, K) of embeddings (B, D)."""
+        return self.classify(F.dropout(features, self.dropout, self.training))
+
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, K) of images (B, C, H, W)."""
-        return self.classify(F.dropout(self.forward_features(image), self.dropout, self.training))
+        return self.forward_head(self.forward_features(image))

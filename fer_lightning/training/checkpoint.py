@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,17 +51,24 @@ def load_net(path: Path) -> TrainedNet:
     description = checkpoint["description"]
     classes = tuple(description["classes"])
     weights = {name[4:]: value for name, value in checkpoint["state_dict"].items() if name.startswith("net.")}
-    arguments = {name: value for name, value in description["model"].items() if name != "_target_"}
-    # A checkpoint holds every weight already; fetching pretrained ones first would need a network connection.
-    if "pretrained" in arguments:
-        arguments["pretrained"] = False
-    net_class = named_class(description["model"]["_target_"], nn.Module)
     try:
-        net = net_class(num_classes=len(classes), **arguments)
+        net = _rebuild(description["model"], len(classes))
         net.load_state_dict(weights)
     except (TypeError, RuntimeError) as error:
-        raise UserError(f"checkpoint={path} was written by another version of {net_class.__name__}.") from error
+        name = description["model"]["_target_"].rpartition(".")[2]
+        raise UserError(f"checkpoint={path} was written by another version of {name}.") from error
     return TrainedNet(net.eval(), classes, checkpoint["epoch"] + 1, description)
+
+
+def _rebuild(model: Mapping[str, Any], num_classes: int) -> nn.Module:
+    """The network that a description names, without its weights; its members are networks of the same kind."""
+    arguments = {name: value for name, value in model.items() if name != "_target_"}
+    # A checkpoint holds every weight already; fetching pretrained ones first would need a network connection.
+    if "pretrained" in arguments:
+        arguments["pretrained"] = "none"
+    if "members" in arguments:
+        arguments["members"] = [_rebuild(member, num_classes) for member in arguments["members"]]
+    return named_class(model["_target_"], nn.Module)(num_classes=num_classes, **arguments)
 
 
 def _read(path: Path) -> dict[str, Any]:

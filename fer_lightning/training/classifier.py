@@ -24,8 +24,9 @@ class ExpressionClassifier(pl.LightningModule):
     """Trains a network on expressions.
 
     Args:
-        net: Maps images `(B, C, H, W)` to logits `(B, K)`.
-        loss: Maps logits and targets to a scalar.
+        net: Maps images `(B, C, H, W)` to logits `(B, K)`; with `data.side` it takes side vectors `(B, S)` as well.
+        loss: Maps logits and targets to a scalar; one with `needs_features` also takes the embedding, which the
+            network's `forward_features` returns and its `forward_head` turns into logits.
         num_classes: K.
         optimizer: Builds the optimizer from parameter groups.
         scheduler: Builds the learning-rate schedule from the optimizer and the number of steps; None keeps it constant.
@@ -56,25 +57,33 @@ class ExpressionClassifier(pl.LightningModule):
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.val_metrics = build_metrics(num_classes).clone(prefix="val/")
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits `(B, K)` of images `(B, C, H, W)`."""
-        return self.net(image.contiguous(memory_format=self._memory_format))
+    def forward(self, image: Tensor, *side: Tensor) -> Tensor:
+        """Logits `(B, K)` of images `(B, C, H, W)` and, for networks that take one, their side vectors `(B, S)`."""
+        return self.net(image.contiguous(memory_format=self._memory_format), *side)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        image, target = batch
+    def training_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
+        image, *side, target = batch
         mixed_image, mixed_target = self.mixing(image, target)
-        logits = self(mixed_image)
-        loss = self.loss(logits, mixed_target)
-        accuracy = (logits.detach().argmax(dim=1) == _hard(mixed_target)).float().mean()
+        logits, loss = self._judge(mixed_image, side, mixed_target)
+        accuracy = (logits.detach().argmax(dim=1) == hard(mixed_target)).float().mean()
         values = {"train/loss": loss, "train/accuracy": accuracy}
         self.log_dict(values, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(image))
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        image, target = batch
-        logits = self(image)
+    def _judge(self, image: Tensor, side: list[Tensor], target: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and loss; the embedding goes to losses that judge it as well."""
+        if not getattr(self.loss, "needs_features", False):
+            logits = self(image, *side)
+            return logits, self.loss(logits, target)
+        features = self.net.forward_features(image.contiguous(memory_format=self._memory_format), *side)
+        logits = self.net.forward_head(features)
+        return logits, self.loss(logits, target, features)
+
+    def validation_step(self, batch: tuple[Tensor, ...], batch_index: int) -> None:
+        image, *side, target = batch
+        logits = self(image, *side)
         loss = nn.functional.cross_entropy(logits.float(), target)
-        self.val_metrics.update(logits.float().softmax(dim=1), _hard(target))
+        self.val_metrics.update(logits.float().softmax(dim=1), hard(target))
         self.log("val/loss", loss, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(image))
 
     def on_validation_epoch_end(self) -> None:
@@ -84,6 +93,8 @@ class ExpressionClassifier(pl.LightningModule):
         self.log("val/accuracy", values["val/accuracy"], prog_bar=True)
 
     def configure_optimizers(self) -> Any:
+        if not any(parameter.requires_grad for parameter in self.parameters()):
+            raise UserError("This network has nothing left to train: a vote of finished runs wants procedure=vote.")
         try:
             optimizer = self._optimizer(list(self._parameter_groups()))
             return {"optimizer": optimizer, **self._schedule(optimizer)}
@@ -127,5 +138,6 @@ class ExpressionClassifier(pl.LightningModule):
         checkpoint["description"] = dict(self.description)
 
 
-def _hard(target: Tensor) -> Tensor:
+def hard(target: Tensor) -> Tensor:
+    """Class indices (B,) of targets: themselves, or the largest share of label distributions (B, K)."""
     return target if target.ndim == 1 else target.argmax(dim=1)

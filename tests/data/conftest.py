@@ -63,6 +63,10 @@ def make_data(tmp_path: Path) -> Callable[..., ExpressionDataModule]:
             "cache_dir": str(tmp_path / "cache"),
             "on_bad_sample": "raise",
             "sampler": "shuffle",
+            "align": False,
+            "side": "none",
+            "landmark_model": None,
+            "align_workers": 1,
             "transforms": [],
         }
         return cls(root=None if root is None else str(root), **{**plain, **options})

@@ -27,7 +27,8 @@ def test_needs_nothing_but_the_file(trained_run, tmp_path):
     assert isinstance(trained.net, ResNet) and not trained.net.training
     assert trained.classes == CLASSES
     assert trained.description["protocol"]["dataset"] == "folder"
-    assert trained.description["preprocessing"] == {"image_size": 32, "channels": 1, "mean": [0.5], "std": [0.25]}
+    seen = {"image_size": 32, "channels": 1, "mean": [0.5], "std": [0.25], "align": False, "side": "none"}
+    assert trained.description["preprocessing"] == seen
 
 
 def test_a_run_folder_stands_for_its_best_checkpoint(trained_run, checkpoint):
@@ -88,10 +89,10 @@ def test_weights_that_do_not_fit(tmp_path, checkpoint, change):
 def test_pretrained_weights_are_not_fetched_again(tmp_path, checkpoint, monkeypatch):
     asked = []
     monkeypatch.setattr(ResNet, "__init__", _noting(ResNet.__init__, asked))
-    checkpoint["description"]["model"]["pretrained"] = True
+    checkpoint["description"]["model"]["pretrained"] = "imagenet"
     torch.save(checkpoint, tmp_path / "pretrained.ckpt")
     load_net(tmp_path / "pretrained.ckpt")
-    assert asked == [False]
+    assert asked == ["none"]
 
 
 def _noting(build, asked):

@@ -109,3 +109,43 @@ def test_the_description_travels_in_the_checkpoint():
     checkpoint: dict[str, object] = {}
     make_classifier().on_save_checkpoint(checkpoint)
     assert checkpoint == {"description": {"classes": ["a", "b", "c"]}}
+
+
+class TwoParts(nn.Module):
+    """A net with an embedding, which takes a side vector as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classify = nn.Linear(4, CLASSES)
+
+    def forward_features(self, image, side):
+        return image.mean(dim=(2, 3)) + side
+
+    def forward_head(self, features):
+        return self.classify(features)
+
+    def forward(self, image, side):
+        return self.forward_head(self.forward_features(image, side))
+
+
+class Judge(nn.Module):
+    needs_features = True
+
+    def forward(self, logits, target, features):
+        self.seen = (logits, target, features)
+        return features.sum() + logits.sum()
+
+
+def test_losses_that_judge_embeddings_get_them_and_side_vectors_reach_the_net(monkeypatch):
+    classifier = make_classifier()
+    classifier.net, classifier.loss = TwoParts(), Judge()
+    monkeypatch.setattr(classifier, "log_dict", lambda *_, **__: None)
+    image, side, target = torch.randn(2, 4, 8, 8), torch.randn(2, 4), torch.tensor([0, 2])
+    loss = classifier.training_step((image, side, target), 0)
+
+    logits, told, features = classifier.loss.seen
+    torch.testing.assert_close(features, image.mean(dim=(2, 3)) + side)
+    torch.testing.assert_close(logits, classifier.net.classify(features))
+    assert told is target
+    torch.testing.assert_close(loss, features.sum() + logits.sum())
+    torch.testing.assert_close(classifier(image, side), logits)

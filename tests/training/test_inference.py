@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from fer_lightning.errors import UserError
 from fer_lightning.training.inference import Inference
 
 
@@ -30,3 +31,20 @@ def test_flip_averages_the_probabilities_of_both_images():
     torch.testing.assert_close(probabilities, expected)
     turned, _ = Inference(net, channels_last=False, flip=True).predict_step((mirrored, torch.zeros(4)), 0)
     torch.testing.assert_close(turned, expected)
+
+
+class WithSide(nn.Module):
+    def forward(self, image, side):
+        return image.mean(dim=(2, 3)) + side
+
+
+def test_side_vectors_reach_the_net():
+    image, side, target = torch.randn(4, 3, 8, 8), torch.randn(4, 3), torch.zeros(4)
+    probabilities, same = Inference(WithSide(), True, flip=False).predict_step((image, side, target), 0)
+    torch.testing.assert_close(probabilities, (image.mean(dim=(2, 3)) + side).softmax(dim=1))
+    assert same is target
+
+
+def test_mirrored_images_do_not_go_with_side_vectors_that_are_not():
+    with pytest.raises(UserError, match="use flip=false"):
+        Inference(WithSide(), True, flip=True).predict_step((torch.randn(4, 3, 8, 8), torch.zeros(4, 3), 0), 0)

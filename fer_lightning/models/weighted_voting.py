@@ -1,0 +1,76 @@
+"""Weighted voting: the weighted mean of what several trained networks think.
+
+Source: the linear opinion pool, M. Stone, The opinion pool (1961).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fer_lightning.errors import UserError
+
+
+class WeightedVoting(nn.Module):
+    """Trained networks whose class probabilities are averaged with a weight each.
+
+    The members are frozen and stay in evaluation mode. The weights lie in the buffer `weights` (M,), are equal at first
+    and sum to one; `procedure=vote` fits them on the validation split.
+
+    Args:
+        num_classes: Number K of classes, the same for all members.
+        members: The M networks; each maps images (B, C, H, W) to logits (B, K).
+
+    Shape:
+        | stage                           | shape        |
+        |---------------------------------|--------------|
+        | image                           | (B, C, H, W) |
+        | log-probabilities of members    | (B, M, K)    |
+        | log of their weighted mean      | (B, K)       |
+
+    Readings:
+        - The row "Weighted Voting" of Tables 10-12 of PsySFA-Net has no citation there. Its section 2.5 calls the
+          method of reference 27 (Shah et al. 2023) a weighted voting inspired by the prisoner's dilemma; the abstract
+          of that paper is about recognising persons by three-way decisions and mentions no weights. Neither the members
+          nor the rule of that row are known: this is the plain form of a weighted vote, not the authors' own.
+        - Soft votes: probabilities are averaged, so a hesitant member counts less, and the vote is a distribution.
+        - One weight a member for all classes: a weight a class is K times as many values to fit on rare classes, and
+          its vote no longer sums to one.
+
+    Raises:
+        UserError: There is no member.
+    """
+
+    weights: Tensor
+
+    def __init__(self, *, num_classes: int, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        if not members:
+            raise UserError(
+                "model.checkpoints is empty: name the finished runs that vote, "
+                "as in 'model.checkpoints=[outputs/a,outputs/b]'."
+            )
+        self.num_classes = num_classes
+        self.members = nn.ModuleList(members).requires_grad_(False)
+        self.register_buffer("weights", torch.full((len(members),), 1 / len(members)))
+        self.train()
+
+    def train(self, mode: bool = True) -> WeightedVoting:
+        """Sets the mode of this module alone: dropout and batch statistics of a finished member stay off."""
+        super().train(mode)
+        self.members.eval()
+        return self
+
+    def member_log_probabilities(self, image: Tensor) -> Tensor:
+        """Log-probabilities (B, M, K) that the members give to images (B, C, H, W)."""
+        return torch.stack([member(image).float().log_softmax(dim=1) for member in self.members], dim=1)
+
+    def vote(self, log_probabilities: Tensor) -> Tensor:
+        """Log of the weighted mean (B, K) of the members' probabilities, given as logs (B, M, K)."""
+        return (log_probabilities + self.weights.log()[:, None]).logsumexp(dim=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, K) of images (B, C, H, W), whose softmax is the vote."""
+        return self.vote(self.member_log_probabilities(image))

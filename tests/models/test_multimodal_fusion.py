@@ -1,0 +1,109 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fer_lightning.errors import UserError
+from fer_lightning.models.multimodal_fusion import MultimodalFusion
+
+SMALL = {
+    "num_classes": 7,
+    "in_channels": 1,
+    "side": "landmarks",
+    "side_dim": 137,
+    "widths": (16, 16, 32, 32),
+    "depths": (1, 1, 1, 1),
+    "stem_stride": 2,
+    "side_width": 16,
+    "embed_dim": 24,
+    "dropout": 0.0,
+}
+
+
+def make(**changes):
+    torch.manual_seed(0)
+    return MultimodalFusion(**{**SMALL, **changes})
+
+
+def sides(count, size=137):
+    side = torch.randn(count, size)
+    side[:, 0] = 1
+    return side
+
+
+@pytest.mark.parametrize("image_size", [32, 48, 112])
+@pytest.mark.parametrize("in_channels", [1, 3])
+@pytest.mark.parametrize(("side", "side_dim"), [("landmarks", 137), ("blendshapes", 53)])
+def test_every_size_runs_forward_and_backward(image_size, in_channels, side, side_dim):
+    net = make(in_channels=in_channels, side=side, side_dim=side_dim)
+    image = torch.randn(2, in_channels, image_size, image_size).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net(image, sides(2, side_dim))
+        loss = F.cross_entropy(logits, torch.tensor([0, 1]))
+    loss.backward()
+
+    assert logits.shape == (2, 7)
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_features_and_head_make_the_logits():
+    net = make().eval()
+    image, side = torch.randn(2, 1, 48, 48), sides(2)
+    features = net.forward_features(image, side)
+    assert features.shape == (2, net.embed_dim)
+    assert torch.equal(net.forward_head(features), net(image, side))
+
+
+def test_both_inputs_are_heard():
+    net = make().eval()
+    image, side = torch.randn(2, 1, 48, 48), sides(2)
+    assert not torch.allclose(net(image, side), net(image.flip(-1), side))
+    assert not torch.allclose(net(image, side), net(image, sides(2)))
+
+
+def test_what_was_not_found_is_not_heard():
+    net = make().eval()
+    image = torch.randn(2, 1, 48, 48)
+    garbage = sides(2)
+    garbage[:, 0] = 0
+    assert torch.equal(net(image, garbage), net(image, torch.zeros(2, 137)))
+
+
+def test_dropout_works_in_the_head_and_in_training_only():
+    net = make(dropout=0.5)
+    features = torch.ones(1, 24)
+    assert not torch.equal(net.forward_head(features), net.forward_head(features))
+    net.eval()
+    assert torch.equal(net.forward_head(features), net.forward_head(features))
+
+
+def test_gradcam_sees_the_last_map():
+    net = make().eval()
+    seen = []
+    net.gradcam_layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    net(torch.randn(2, 1, 48, 48), sides(2))
+    assert seen[0].shape == (2, 32, 3, 3)
+
+
+def test_a_side_vector_of_another_size_is_a_sentence():
+    with pytest.raises(UserError, match=r"use model\.side_dim=53"):
+        make()(torch.randn(2, 1, 48, 48), sides(2, 53))
+
+
+def overfits(net, image, side, steps):
+    target = torch.arange(len(image)) % 7
+    optimizer = torch.optim.AdamW(net.parameters(), 5e-3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(net(image, side), target).backward()
+        optimizer.step()
+    return bool((net(image, side).argmax(1) == target).all())
+
+
+def test_it_overfits_32_random_images_half_of_them_without_a_face():
+    side = sides(32)
+    side[::2] = 0
+    assert overfits(make(), torch.randn(32, 1, 32, 32), side, steps=40)
+
+
+def test_it_learns_from_the_side_vector_where_images_say_nothing():
+    assert overfits(make(), torch.zeros(32, 1, 16, 16), sides(32), steps=40)

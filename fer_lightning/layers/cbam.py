@@ -1,0 +1,81 @@
+"""Convolutional Block Attention Module: which channels matter, then which places.
+
+Paper: S. Woo et al., CBAM: Convolutional block attention module (2018), https://arxiv.org/abs/1807.06521.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ChannelAttention(nn.Module):
+    """`x * sigmoid(MLP(AvgPool(x)) + MLP(MaxPool(x)))`, eq. 2: one MLP for the averages and the maxima of the channels.
+
+    Args:
+        channels: Channels C of the map.
+        reduction: The hidden layer has C / reduction units.
+
+    Shape:
+        (B, C, H, W) to (B, C, H, W).
+    """
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, hidden, bias=False), nn.ReLU(inplace=True), nn.Linear(hidden, channels, bias=False)
+        )
+
+    def weights(self, features: Tensor) -> Tensor:
+        """Weight of each channel, (B, C) between 0 and 1, of maps (B, C, H, W)."""
+        pooled = torch.stack([features.mean((2, 3)), features.amax((2, 3))], 1)
+        return self.mlp(pooled).sum(1).sigmoid()
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features * self.weights(features)[..., None, None]
+
+
+class SpatialAttention(nn.Module):
+    """`x * sigmoid(Conv([AvgPool(x); MaxPool(x)]))`, eq. 3: average and maximum over the channels, then a convolution.
+
+    Args:
+        kernel_size: Odd side of the convolution.
+
+    Shape:
+        (B, C, H, W) to (B, C, H, W).
+    """
+
+    def __init__(self, kernel_size: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+
+    def weights(self, features: Tensor) -> Tensor:
+        """Weight of each place, (B, 1, H, W) between 0 and 1, of maps (B, C, H, W)."""
+        pooled = torch.cat([features.mean(1, keepdim=True), features.amax(1, keepdim=True)], 1)
+        return self.conv(pooled).sigmoid()
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features * self.weights(features)
+
+
+class CBAM(nn.Sequential):
+    """Channel attention, then spatial attention (eq. 1).
+
+    As eqs 2 and 3 have it, the MLP has no biases and no normalisation stands before the sigmoid of eq. 3. (timm's
+    `CbamModule`, "sort-of" CBAM by its own words, puts batch normalisation there.) The paper adds a residual only
+    around the whole block of the network that CBAM sits in, so none is here.
+
+    Args:
+        channels: Channels C of the map.
+        reduction: Of the hidden layer of the channel attention; the paper's is 16.
+        kernel_size: Of the spatial attention; the paper's is 7.
+
+    Shape:
+        (B, C, H, W) to (B, C, H, W).
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.channel = ChannelAttention(channels, reduction)
+        self.spatial = SpatialAttention(kernel_size)

@@ -1,0 +1,157 @@
+"""Attention-based transformer: a convolutional stem, then attention among local and global features.
+
+Papers: the rival is a row of PsySFA-Net's Tables 10-12 (IIETA 2026), which names no source. The blocks are those of
+A. Dosovitskiy et al., An image is worth 16x16 words (2021), section 3.1, whose "hybrid architecture" has a CNN as stem,
+https://arxiv.org/abs/2010.11929.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fer_lightning.errors import UserError
+from fer_lightning.layers.cnn_block import CNNBlock
+from fer_lightning.layers.transformer import TransformerBlock
+
+
+class AttentionTransformer(nn.Module):
+    """CNN stem whose map becomes local tokens (its cells) and global tokens (large regions and the whole).
+
+    Args:
+        num_classes: Number K of classes.
+        in_channels: Channels C of the image.
+        image_size: Side N of the square image.
+        widths: Channels of the stages of the stem; each of the t stages ends with max pooling.
+        depths: Convolutions of each stage.
+        stride: Stride s of the first convolution.
+        normalization: `batch` or `none`, of the stem.
+        local_grid: Side g of the grid of local tokens, which the map is averaged to.
+        global_grids: Sides of the grids of global tokens: 1 is the whole map, 2 its quarters; [] is none.
+        embed_dim: Size D of a token and of the embedding.
+        depth: Number of transformer blocks.
+        num_heads: Heads of each block; D / heads must be a multiple of 16.
+        mlp_ratio: Hidden size of the MLPs in multiples of D.
+        block_dropout: Dropout rate inside the blocks.
+        dropout: Dropout rate before the classifier.
+
+    Shape:
+        | stage                                       | shape                                             |
+        |---------------------------------------------|---------------------------------------------------|
+        | image                                       | (B, C, N, N)                                      |
+        | stem of t stages                            | (B, widths[-1], N / (s * 2**t), the same)         |
+        | local tokens                                | (B, g * g, D)                                     |
+        | global tokens                               | (B, G, D), G the sum of the squares of the grids  |
+        | class, global and local tokens, positions   | (B, 1 + G + g * g, D)                             |
+        | transformer blocks                          | (B, 1 + G + g * g, D)                             |
+        | class token, layer norm (embedding)         | (B, D)                                            |
+        | dropout, linear                             | (B, K) logits                                     |
+
+    Readings:
+        The rival "Attention-based Transformer" cannot be resolved to one paper. The related work of PsySFA-Net calls
+        reference 20 (Guo and Xu 2026) an "attention mechanism-based transformer model"; by its title, STAR-Former, that
+        one is for videos. Reference 21 it calls a "Global-Local Feature Fusion Transformer"; that title, GFFT (Xu et
+        al. 2023), stands in its bibliography as reference 16. This net is neither. It is the plain form of the idea:
+        convolutions for what is near, attention for what belongs together, and features of both scales in it.
+
+        - Local tokens are the cells of the stem's last map, averaged to `local_grid` where it is larger or smaller.
+        - Global tokens are averages of the same map over the whole and over its quarters. Local and global tokens have
+          a linear layer each, because averages are of a different spread.
+        - Both kinds and the class token attend to each other in every block; nothing else fuses them.
+        - A learned position for every token, which also tells its kind.
+        - Stem, sizes and dropout are options with our defaults.
+
+    Raises:
+        UserError: `widths` and `depths` of different length, an image too small for the stem, or a head size that is no
+            multiple of 16.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        stride: int,
+        normalization: str,
+        local_grid: int,
+        global_grids: Sequence[int],
+        embed_dim: int,
+        depth: int,
+        num_heads: int,
+        mlp_ratio: float,
+        block_dropout: float,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        if len(widths) != len(depths):
+            raise UserError(
+                f"model.widths has {len(widths)} stages but model.depths has {len(depths)}; give both the same number."
+            )
+        if image_size < stride * 2 ** len(widths):
+            raise UserError(
+                f"data.image_size is {image_size}, too small for {len(widths)} poolings after stride {stride}; "
+                f"use {stride * 2 ** len(widths)} or more."
+            )
+        self.embed_dim = embed_dim
+        self.local_grid = local_grid
+        self.global_grids = tuple(global_grids)
+        self.num_global = sum(side**2 for side in self.global_grids)
+        self.stem = CNNBlock(in_channels, widths, depths, stride=stride, normalization=normalization)
+        self.to_local = nn.Linear(widths[-1], embed_dim)
+        self.to_global = nn.Linear(widths[-1], embed_dim)
+        self.class_token = nn.Parameter(0.02 * torch.randn(embed_dim))
+        self.position = nn.Parameter(0.02 * torch.randn(1 + self.num_global + local_grid**2, embed_dim))
+        self.blocks = nn.Sequential(
+            *(TransformerBlock(embed_dim, num_heads, mlp_ratio, block_dropout) for _ in range(depth))
+        )
+        self.norm = nn.LayerNorm(embed_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(embed_dim, num_classes)
+
+    @property
+    def gradcam_layer(self) -> nn.Module:
+        """The module whose output (B, 1 + G + g * g, D) Grad-CAM weighs: where tokens last reach the class."""
+        return self.blocks[-1].get_submodule("attention_norm")
+
+    @property
+    def gradcam_tokens(self) -> tuple[int, int, int]:
+        """Tokens before the local ones (class and global), then rows and columns of the local grid."""
+        return 1 + self.num_global, self.local_grid, self.local_grid
+
+    def tokens(self, image: Tensor) -> Tensor:
+        """What enters the blocks.
+
+        Args:
+            image: (B, C, N, N).
+
+        Returns:
+            (B, 1 + G + g * g, D): the class token, the global tokens grid by grid, the local ones; grids row by row.
+        """
+        features = self.stem(image)
+        local = self.to_local(_cells(features, self.local_grid))
+        first = self.class_token.to(local.dtype).expand(len(image), 1, -1)
+        regions = [self.to_global(_cells(features, side)) for side in self.global_grids]
+        return torch.cat([first, *regions, local], 1) + self.position
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """Embedding (B, D) of images (B, C, N, N)."""
+        return self.norm(self.blocks(self.tokens(image))[:, 0])
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Logits (B, K) of embeddings (B, D)."""
+        return self.classify(self.dropout(features))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, K) of images (B, C, N, N)."""
+        return self.forward_head(self.forward_features(image))
+
+
+def _cells(features: Tensor, side: int) -> Tensor:
+    """Averages of a map (B, F, h, w) over a grid: (B, side * side, F), row by row."""
+    return F.adaptive_avg_pool2d(features, side).flatten(2).transpose(1, 2)

@@ -1,0 +1,160 @@
+"""Networks of timm made fit for small faces: their stem, their image size, their weights."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any, cast
+
+import timm
+import torch
+from timm.layers import resample_patch_embed
+from timm.models._features import FeatureGetterNet
+from torch import Tensor, nn
+
+from fer_lightning.errors import UserError
+from fer_lightning.layers.depthwise import speed_up_depthwise
+from fer_lightning.models.pretrained import out_of_reach, pretrained_overlay
+
+
+def build_network(
+    name: str, *, in_channels: int, image_size: int, stem_stride: int | None, pretrained: str
+) -> nn.Module:
+    """Creates a timm network with the classifier it was published with.
+
+    A convolution that overlaps keeps its kernel and only moves in smaller steps (EfficientNet, MobileNet, ResNet). A
+    convolution that cuts patches gets patches of the new side, its weights resampled (ConvNeXt), and so do networks
+    that must know the size of the image when they are built (Swin, ViT). VGG has stride 1 already.
+
+    Args:
+        name: A network of `timm.list_models()`, with or without a tag that names its weights.
+        in_channels: Channels C of the image. For a number other than 3, timm adapts the first pretrained convolution.
+        image_size: Side N of the square image.
+        stem_stride: Stride of the first convolution; None leaves it as published.
+        pretrained: See `pretrained_overlay`.
+
+    Returns:
+        The network in training mode.
+
+    Raises:
+        UserError: Unknown name, a network that cannot take this image size or stem, or weights that are out of reach
+            or do not fit.
+    """
+    _check_name(name)
+    overlay = pretrained_overlay(name, pretrained)
+    config = timm.get_pretrained_cfg(name)
+    arguments: dict[str, Any] = {"in_chans": in_channels}
+    if config is not None:
+        arguments["num_classes"] = (overlay or {}).get("num_classes", config.num_classes)
+    cuts_patches = False
+    if config is not None and config.fixed_input_size:
+        arguments["img_size"] = image_size
+        cuts_patches = config.first_conv == "patch_embed.proj"
+        if cuts_patches and stem_stride is not None:
+            arguments["patch_size"] = stem_stride
+    try:
+        if overlay is None:
+            network = timm.create_model(name, **arguments)
+        else:
+            network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
+    except Exception as error:  # timm, and the hub below it, raise what they like
+        raise _explained(name, image_size, pretrained, overlay, error) from error
+    if stem_stride is not None and not cuts_patches:
+        _change_stem(network, name, stem_stride)
+    speed_up_depthwise(network)
+    return network
+
+
+def feature_map(
+    network: nn.Module, name: str, *, in_channels: int, image_size: int, stage: int
+) -> tuple[nn.Module, tuple[int, int, int]]:
+    """The part of a network up to one of its feature maps; what comes after it is thrown away.
+
+    Args:
+        network: From `build_network`; it is changed.
+        name: Its name, for messages.
+        in_channels: Channels C of the image.
+        image_size: Side N of the square image.
+        stage: Which of the maps in timm's `feature_info`; -1 is the last. Where a network ends with a wide 1x1
+            convolution (EfficientNet's `conv_head`), the last map is the one before it.
+
+    Returns:
+        A module that maps (B, C, N, N) to a list with one (B, D, h, w), and (D, h, w).
+
+    Raises:
+        UserError: There is no such stage, or the network has no maps.
+    """
+    stages = getattr(network, "feature_info", None)
+    if stages is None or not hasattr(network, "forward_intermediates"):
+        raise UserError(f"model.backbone={name} offers no feature maps; use a network that does, such as resnet18.")
+    if not -len(stages) <= stage < len(stages):
+        raise UserError(f"model.stage is {stage}, but {name} has {len(stages)} stages: 0 to {len(stages) - 1}.")
+    cut = FeatureGetterNet(network, out_indices=(stage % len(stages),))
+    (features,) = probed(cut, cut, name, in_channels, image_size)
+    channels, height, width = features.shape[1:]
+    return cut, (channels, height, width)
+
+
+@torch.no_grad()
+def probed(module: nn.Module, compute: Callable[[Tensor], Any], name: str, in_channels: int, image_size: int) -> Any:
+    """What a network makes of one black image.
+
+    Args:
+        module: The network; it runs in evaluation mode and returns to the mode it was in.
+        compute: It or one of its methods, given (1, C, N, N).
+        name: Its name, for messages.
+        in_channels: Channels C of the image.
+        image_size: Side N of the square image.
+
+    Raises:
+        UserError: It cannot take an image of this size with its present stem.
+    """
+    was_training = module.training
+    module.eval()
+    try:
+        return compute(torch.zeros(1, in_channels, image_size, image_size))
+    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+        raise UserError(
+            f"{name} cannot take images of {image_size} x {image_size} pixels with this stem; change data.image_size "
+            f"or model.stem_stride."
+        ) from error
+    finally:
+        module.train(was_training)
+
+
+def _check_name(name: str) -> None:
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        known = timm.list_models()
+        near = difflib.get_close_matches(architecture, known, n=4, cutoff=0.6)
+        hint = f"did you mean {' or '.join(near)}?" if near else "python -c 'import timm; print(timm.list_models())'"
+        raise UserError(f"timm has no network named {architecture!r}; {hint}")
+    if tag and not timm.is_model_pretrained(name):
+        tags = [found.partition(".")[2] for found in timm.list_pretrained(f"{architecture}.*")]
+        raise UserError(f"timm has no weights {tag!r} of {architecture}; it has {', '.join(tags) or 'none'}.")
+
+
+def _explained(
+    name: str, image_size: int, pretrained: str, overlay: dict[str, Any] | None, error: Exception
+) -> UserError:
+    if overlay is None:
+        return UserError(
+            f"{name} cannot be built for images of {image_size} x {image_size} pixels ({error}); change "
+            "data.image_size or model.stem_stride."
+        )
+    if overlay:
+        return UserError(f"model.pretrained={pretrained}: these are not the weights of {name}.")
+    return out_of_reach(name)
+
+
+def _change_stem(network: nn.Module, name: str, stride: int) -> None:
+    first = cast(Any, network).pretrained_cfg.get("first_conv")
+    if not isinstance(first, str) or not isinstance(network.get_submodule(first), nn.Conv2d):
+        raise UserError(
+            f"The stem of {name} is no single convolution and stays as published: use model.stem_stride=null."
+        )
+    conv = cast(nn.Conv2d, network.get_submodule(first))
+    if conv.kernel_size == conv.stride:
+        conv.weight = nn.Parameter(resample_patch_embed(conv.weight.detach(), [stride, stride]))
+        conv.kernel_size = (stride, stride)
+    conv.stride = (stride, stride)

@@ -1,0 +1,140 @@
+"""HAFEM: a convolutional backbone, CBAM, and a light transformer over the cells of its feature map.
+
+Paper: D. Chatterjee, HAFEM: Hybrid attention-driven facial expression mapping (2026),
+https://doi.org/10.55529/jaimlnn.61.64.74. Known here by its abstract only.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fer_lightning.layers.cbam import CBAM
+from fer_lightning.layers.grid_position import GridPosition
+from fer_lightning.layers.transformer import TransformerBlock
+from fer_lightning.models.backbone import build_network, feature_map
+
+
+class HAFEM(nn.Module):
+    """Backbone, CBAM, projection, transformer, classifier.
+
+    Args:
+        num_classes: Number K of classes.
+        in_channels: Channels C of the image.
+        image_size: Side N of the square image.
+        backbone: Name of a timm network.
+        stem_stride: Stride of the backbone's first convolution, see `build_network`; None leaves it as published.
+        pretrained: `none`, `imagenet` or the path of a file, see `pretrained_overlay`.
+        stage: Which of the backbone's feature maps is attended to, see `feature_map`; -1 is the last.
+        cbam: Use CBAM.
+        cbam_reduction: Reduction of its channel attention.
+        cbam_kernel: Side of the convolution of its spatial attention.
+        transformer: Use the transformer.
+        max_grid: A feature map with a longer side is averaged to this side; every cell is a token.
+        embed_dim: Size D of a token and of the embedding.
+        num_layers: Transformer blocks.
+        num_heads: Heads of their attention; D / heads must be a multiple of 16.
+        mlp_ratio: Hidden size of their MLP in multiples of D.
+        position: Position of the tokens, `none|learned|sinusoidal`.
+        transformer_dropout: Dropout rate of the transformer's branches.
+        dropout: Dropout rate before the classifier.
+
+    Shape:
+        | stage                            | shape                                        |
+        |----------------------------------|----------------------------------------------|
+        | image                            | (B, C, N, N)                                 |
+        | feature map of the backbone      | (B, F, h, w); EfficientNet-B5: F = 512, N/32 |
+        | CBAM                             | unchanged                                    |
+        | average to at most `max_grid`    | (B, F, g, g)                                 |
+        | 1x1 projection                   | (B, D, g, g)                                 |
+        | tokens, with their position      | (B, g * g, D)                                |
+        | transformer, layer normalisation | unchanged                                    |
+        | average of the tokens (embedding)| (B, D)                                       |
+        | dropout, linear                  | (B, K) logits                                |
+
+    Readings:
+        The abstract names an EfficientNet-B5 backbone, "a lightweight multi-head self-attention Transformer block" and
+        CBAM, in this order, and gives no size and no wiring. All that follows is the choice of this project.
+
+        - The parts stand one behind the other: CBAM first weighs channels and places of the convolutional map, then
+          the transformer relates the places. CBAM could as well sit inside the backbone's blocks, as in its own paper;
+          here the published backbone stays whole, so that pretrained weights fit.
+        - Which map: the last one (`stage`), with stride 32 for EfficientNet. The 1x1 convolution that EfficientNet
+          appends to it (512 to 2048 channels in B5) is left out: the projection to D takes its place.
+        - Projection, width, layers, heads, MLP, dropout and position of the transformer: all options. Its blocks
+          normalise before each branch. `transformer=false` leaves blocks, position and last normalisation out, and
+          the embedding is the average of the projected map; `cbam=false` leaves CBAM out. The projection stays.
+        - The embedding is the average of the tokens; there is no class token.
+        - Large images: the map is averaged to `max_grid` a side, so attention costs the same from there on.
+        - Image size: not in the abstract. EfficientNet-B5 was published for 456 pixels.
+        - Small faces: `stem_stride` (see `build_network`) keeps more of 48 pixels.
+
+    Raises:
+        UserError: See `build_network`, `feature_map`, `MultiHeadAttention` and `GridPosition`.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+        backbone: str,
+        stem_stride: int | None,
+        pretrained: str,
+        stage: int,
+        cbam: bool,
+        cbam_reduction: int,
+        cbam_kernel: int,
+        transformer: bool,
+        max_grid: int,
+        embed_dim: int,
+        num_layers: int,
+        num_heads: int,
+        mlp_ratio: float,
+        position: str,
+        transformer_dropout: float,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        network = build_network(
+            backbone, in_channels=in_channels, image_size=image_size, stem_stride=stem_stride, pretrained=pretrained
+        )
+        self.backbone, (channels, height, width) = feature_map(
+            network, backbone, in_channels=in_channels, image_size=image_size, stage=stage
+        )
+        self.grid = (min(height, max_grid), min(width, max_grid))
+        self.cbam = CBAM(channels, cbam_reduction, cbam_kernel) if cbam else nn.Identity()
+        self.projection = nn.Conv2d(channels, embed_dim, 1)
+        if transformer:
+            self.transformer = nn.Sequential(
+                GridPosition(position, embed_dim, *self.grid),
+                *(TransformerBlock(embed_dim, num_heads, mlp_ratio, transformer_dropout) for _ in range(num_layers)),
+                nn.LayerNorm(embed_dim),
+            )
+        else:
+            self.transformer = nn.Sequential()
+        self.embed_dim = embed_dim
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(embed_dim, num_classes)
+
+    @property
+    def gradcam_layer(self) -> nn.Module:
+        """The module whose output (B, D, g, g) Grad-CAM weighs: the projection, the last map before the tokens."""
+        return self.projection
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """Embedding (B, D) of images (B, C, N, N)."""
+        (features,) = self.backbone(image)
+        features = self.cbam(features)
+        # Averaging and a 1x1 projection are linear and change places freely; the cheaper order is this one.
+        features = self.projection(F.adaptive_avg_pool2d(features, self.grid))
+        return self.transformer(features.flatten(2).transpose(1, 2)).mean(1)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Logits (B, K) of embeddings (B, D)."""
+        return self.classify(self.dropout(features))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, K) of images (B, C, N, N)."""
+        return self.forward_head(self.forward_features(image))

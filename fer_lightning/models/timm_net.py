@@ -1,0 +1,113 @@
+"""Any network of timm behind the same classifier as every other model here.
+
+Library: R. Wightman, PyTorch image models, https://github.com/huggingface/pytorch-image-models; each network's paper is
+named in its timm source.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+from timm.models.vgg import VGG
+from torch import Tensor, nn
+
+from fer_lightning.errors import UserError
+from fer_lightning.models.backbone import build_network, probed
+
+
+class TimmNet(nn.Module):
+    """A timm network without its classifier, dropout and a linear classifier.
+
+    Args:
+        num_classes: Number K of classes.
+        in_channels: Channels C of the image.
+        image_size: Side N of the square image.
+        name: Name of the timm network.
+        stem_stride: Stride of its first convolution, see `build_network`; None leaves it as published.
+        pretrained: `none`, `imagenet` or the path of a file, see `pretrained_overlay`.
+        dropout: Dropout rate before the classifier.
+
+    Shape:
+        | stage                               | shape                                          |
+        |-------------------------------------|------------------------------------------------|
+        | image                               | (B, C, N, N)                                   |
+        | last map, or tokens with P prefixes | (B, F, h, w), or (B, P + h * w, F)             |
+        | timm's own pooling (embedding)      | (B, D), for most networks D = F                |
+        | dropout, linear                     | (B, K) logits                                  |
+
+    Readings:
+        - The networks were published for 224 pixels or more. `stem_stride` alone is changed for small faces.
+        - VGG's two hidden layers of 4096 units expect a map of 7 x 7 and hold nine tenths of its parameters. Where the
+          last map is smaller (48 pixels leave one cell), they are left out and the map is averaged.
+
+    Raises:
+        UserError: See `build_network`; or the network returns neither a map nor tokens.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+        name: str,
+        stem_stride: int | None,
+        pretrained: str,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        network = build_network(
+            name, in_channels=in_channels, image_size=image_size, stem_stride=stem_stride, pretrained=pretrained
+        )
+        self.network = cast(Any, network)
+        self.network.reset_classifier(0)
+        features = probed(network, self.network.forward_features, name, in_channels, image_size)
+        if not isinstance(features, Tensor) or features.ndim not in (3, 4):
+            raise UserError(f"model.name={name} ends with neither a feature map nor tokens; use another network.")
+        if isinstance(network, VGG) and features.shape[-1] < 7:
+            self.network.pre_logits = nn.Identity()
+        self.embed_dim = probed(network, self.network, name, in_channels, image_size).shape[1]
+        self._num_tokens = features.shape[1] if features.ndim == 3 else None
+        self._channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+        self.last_map = nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(self.embed_dim, num_classes)
+
+    @property
+    def gradcam_layer(self) -> nn.Module:
+        """The module whose output Grad-CAM weighs.
+
+        The last map (B, F, h, w). For tokens (B, P + h * w, F), the normalisation before the last attention: what comes
+        later reaches a class token no more. Token networks that timm builds differently show their last tokens.
+        """
+        if self._num_tokens is not None and hasattr(self.network, "blocks"):
+            return getattr(self.network.blocks[-1], "norm1", self.last_map)
+        return self.last_map
+
+    @property
+    def gradcam_tokens(self) -> tuple[int, int, int] | None:
+        """(P, h, w), how many leading tokens are no patches and the square grid of the others; None for a map."""
+        if self._num_tokens is None:
+            return None
+        prefix = getattr(self.network, "num_prefix_tokens", 0)
+        side = math.isqrt(self._num_tokens - prefix)
+        return prefix, side, side
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """Embedding (B, D) of images (B, C, N, N)."""
+        features = self.network.forward_features(image)
+        # Whoever hooks the last map finds its channels in front, as in every other net.
+        if self._channels_last:
+            features = self.last_map(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        else:
+            features = self.last_map(features)
+        return self.network.forward_head(features)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Logits (B, K) of embeddings (B, D)."""
+        return self.classify(self.dropout(features))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, K) of images (B, C, N, N)."""
+        return self.forward_head(self.forward_features(image))

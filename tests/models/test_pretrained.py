@@ -1,0 +1,158 @@
+import importlib.util
+import os
+import socket
+import threading
+import time
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+from fer_lightning.errors import UserError
+from fer_lightning.models import pretrained
+from fer_lightning.models.backbone import build_network
+from fer_lightning.models.pretrained import LITE0, LITE0_PACKAGE, cached_file, hub_answers, pretrained_overlay
+
+NAME = "test_efficientnet.r160_in1k"  # 0.36 M parameters, made by timm for tests
+
+needs_package = pytest.mark.skipif(
+    importlib.util.find_spec(LITE0_PACKAGE) is None, reason="needs pip install 'fer_lightning[pretrained]'"
+)
+
+
+def build(name=NAME, source="none", in_channels=3, stem_stride=None, image_size=64):
+    return build_network(
+        name, in_channels=in_channels, image_size=image_size, stem_stride=stem_stride, pretrained=str(source)
+    )
+
+
+@pytest.fixture
+def no_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    return tmp_path / "hub"
+
+
+@needs_package
+@pytest.mark.parametrize(
+    ("picture", "expected"),
+    [("chelsea", {281: "tabby", 282: "tiger cat", 285: "Egyptian cat"}), ("coffee", {967: "espresso", 968: "cup"})],
+)
+def test_the_packaged_weights_recognise_known_pictures(picture, expected):
+    data = pytest.importorskip("skimage.data")
+    net = build(LITE0, "imagenet", image_size=224).eval()
+    image = torch.from_numpy(getattr(data, picture)()).permute(2, 0, 1)[None].float() / 255
+    height, width = image.shape[2:]
+    top, left, side = (height - min(height, width)) // 2, (width - min(height, width)) // 2, min(height, width)
+    square = image[:, :, top : top + side, left : left + side]
+    small = torch.nn.functional.interpolate(square, (224, 224), mode="bicubic", antialias=True)
+    mean, std = (torch.tensor(timm.get_pretrained_cfg(LITE0).to_dict()[key])[:, None, None] for key in ("mean", "std"))
+    with torch.no_grad():
+        probability = net((small - mean) / std)[0].softmax(0)
+
+    assert int(probability.argmax()) in expected
+    assert probability[list(expected)].sum() > 0.4
+
+
+@needs_package
+def test_grey_images_see_the_sum_of_the_colour_weights():
+    colour, grey = build(LITE0, "imagenet").eval(), build(LITE0, "imagenet", in_channels=1).eval()
+    image = torch.rand(1, 1, 64, 64)
+
+    torch.testing.assert_close(grey(image), colour(image.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize("num_classes", [1000, 5, 0])
+def test_a_local_file_is_read_whole(tmp_path, suffix, num_classes):
+    original = timm.create_model(NAME, num_classes=num_classes).eval()
+    path = tmp_path / f"weights.{suffix}"
+    (torch.save if suffix == "pth" else safetensors.torch.save_file)(original.state_dict(), path)
+    image = torch.rand(2, 3, 64, 64)
+
+    assert torch.equal(build(source=path).eval()(image), original(image))
+
+
+def test_patches_of_another_side_keep_what_the_weights_answer_to_a_smooth_image(tmp_path):
+    original = timm.create_model("test_convnext").eval()
+    torch.save(original.state_dict(), tmp_path / "weights.pth")
+    net = build("test_convnext", tmp_path / "weights.pth", stem_stride=2).eval()
+    small = torch.rand(1, 3, 8, 8)
+    large = torch.nn.functional.interpolate(small, scale_factor=2, mode="nearest")
+
+    assert net.stem[0].weight.shape[-2:] == (2, 2)
+    torch.testing.assert_close(net.stem[0](small).mean(), original.stem[0](large).mean(), atol=5e-2, rtol=0.1)
+
+
+@pytest.mark.parametrize("wrong", ["other_net", "missing_tensor", "no_weights", "garbage", "absent"])
+def test_a_file_that_does_not_fit_is_refused(tmp_path, wrong):
+    path = tmp_path / "weights.pth"
+    weights = timm.create_model(NAME, num_classes=5).state_dict()
+    if wrong == "other_net":
+        torch.save(timm.create_model("test_resnet", num_classes=5).state_dict(), path)
+    elif wrong == "missing_tensor":
+        torch.save({key: value for key, value in weights.items() if key != "conv_head.weight"}, path)
+    elif wrong == "no_weights":
+        torch.save({"epoch": 3}, path)
+    elif wrong == "garbage":
+        path.write_bytes(b"no weights at all")
+    with pytest.raises(UserError, match=r"model\.pretrained=.*weights\.pth"):
+        build(source=path)
+
+
+def test_offline_the_sentence_comes_at_once(no_cache, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"test_efficientnet.*cannot be reached; use model\.pretrained=none or"):
+        build(source="imagenet")
+    assert time.monotonic() - started < 2
+
+
+def test_an_unreachable_hub_ends_within_seconds(no_cache, monkeypatch):
+    with socket.socket() as silent:  # accepts connections and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(pretrained, "SECONDS_TO_ANSWER", 0.5)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        started = time.monotonic()
+        with pytest.raises(UserError, match=r"pip install 'fer_lightning\[pretrained\]'"):
+            pretrained_overlay(LITE0, "imagenet")
+        assert time.monotonic() - started < 4
+
+
+def test_a_hub_that_answers_with_an_error_is_reachable(monkeypatch):
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+        def refuse():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+        threading.Thread(target=refuse, daemon=True).start()
+        assert hub_answers()
+
+
+def test_weights_in_the_cache_need_no_network(no_cache, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    original = timm.create_model(NAME).eval()
+    for snapshot, age in (("old", 1000), ("new", 2000)):
+        folder = no_cache / "models--timm--test_efficientnet.r160_in1k" / "snapshots" / snapshot
+        folder.mkdir(parents=True)
+        safetensors.torch.save_file(original.state_dict(), folder / "model.safetensors")
+        os.utime(folder / "model.safetensors", (age, age))
+    image = torch.rand(1, 3, 64, 64)
+
+    assert cached_file("timm/test_efficientnet.r160_in1k").parent.name == "new"
+    assert torch.equal(build(source="imagenet").eval()(image), original(image))
+
+
+def test_a_network_without_published_weights():
+    with pytest.raises(UserError, match="no pretrained weights of vgg11_bn_nowhere|no pretrained weights of resnet50d_"):
+        pretrained_overlay("vgg11_bn_nowhere", "imagenet")

@@ -1,4 +1,4 @@
-"""`fer bench`: the speed of training against a hand-written loop, and of loading against the net's appetite."""
+"""`fer bench`: training against a hand-written loop, loading against the net's appetite, HAFEM against its backbone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from fer_lightning.bench_latency import bench_latency
 from fer_lightning.composition import (
     build,
     build_classifier,
@@ -34,9 +35,28 @@ from fer_lightning.training.seeding import SeedEveryBatch
 
 log = logging.getLogger(__name__)
 
+PARTS = ("training", "latency", "all")
+
 
 def run(cfg: DictConfig) -> None:
-    """Measures, prints and writes `bench.csv`.
+    """Measures, prints and writes `bench.csv` and `latency.csv`.
+
+    Args:
+        cfg: Composed from `conf/bench.yaml`.
+    """
+    if cfg.part not in PARTS:
+        raise UserError(f"part={cfg.part} is unknown: use one of {', '.join(PARTS)}.")
+    if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu":
+        raise UserError("fer bench measures the CPU: add trainer=cpu.")
+    limit_threads(cfg)
+    if cfg.part != "latency":
+        bench_training(cfg)
+    if cfg.part != "training":
+        bench_latency(cfg)
+
+
+def bench_training(cfg: DictConfig) -> None:
+    """Times training.
 
     Every round trains the same number of batches with the trainer of `fer train` and with the plain loop, one after the
     other, so that a noisy machine disturbs both alike.
@@ -44,9 +64,6 @@ def run(cfg: DictConfig) -> None:
     Args:
         cfg: Composed from `conf/bench.yaml`.
     """
-    if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu":
-        raise UserError("fer bench measures the CPU: add trainer=cpu.")
-    limit_threads(cfg)
     datamodule = build_datamodule(cfg)
     images = cfg.batches * cfg.data.batch_size
     if images > datamodule.protocol.counts["train"]:

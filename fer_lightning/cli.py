@@ -20,17 +20,31 @@ class Command:
         module: Where it lives; imported when it runs.
         help: What it does, in one line.
         config: The Hydra config of `conf/` that it composes; None for commands with plain arguments.
+        stopped: What it says after Ctrl-C.
     """
 
     module: str
     help: str
     config: str | None = None
+    stopped: str = "stopped."
 
 
 COMMANDS = {
-    "train": Command("fer_lightning.train", "train a classifier and leave a run record", "train"),
+    "train": Command(
+        "fer_lightning.train",
+        "train a classifier and leave a run record",
+        "train",
+        stopped="stopped; fer train resume=<folder of the run> goes on from its last finished epoch.",
+    ),
     "evaluate": Command("fer_lightning.evaluate", "score a checkpoint on any dataset", "evaluate"),
     "data": Command("fer_lightning.show_data", "show what a dataset holds: protocol, counts, pictures", "show_data"),
+    "align": Command(
+        "fer_lightning.align",
+        "bring the faces of a dataset onto one template",
+        "align",
+        stopped="stopped; the same command goes on where it was.",
+    ),
+    "models": Command("fer_lightning.show_models", "show what every network costs: size, work, time", "show_models"),
     "bench": Command("fer_lightning.bench", "measure the speed of training against plain PyTorch", "bench"),
     "dashboard": Command("fer_lightning.dashboard", "browse logged runs, offline too"),
     "completion": Command("fer_lightning.completion", 'print the shell completion: eval "$(fer completion bash)"'),
@@ -57,7 +71,7 @@ def main() -> None:
     except UserError as error:
         _fail(str(error), name)
     except KeyboardInterrupt:
-        _fail("stopped; fer train resume=<folder of the run> goes on from its last finished epoch.", name, status=130)
+        _fail(COMMANDS[name].stopped, name, status=130)
     except Exception as error:
         if not _says_all(error):
             raise

@@ -1,0 +1,74 @@
+"""What a network costs: parameters, multiply-adds and the time that one image takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from time import thread_time
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+WARM_UP = 2
+
+
+def parameters(net: nn.Module) -> int:
+    """Number of weights, trainable or frozen; buffers such as the statistics of batch normalisation do not count."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def multiply_adds(net: nn.Module, inputs: Sequence[Tensor]) -> int:
+    """Multiply-adds of one forward pass.
+
+    Convolutions, linear maps, matrix products and attention are counted, each multiply-add once. Element-wise
+    operations, normalisation, pooling, interpolation and FFT are not, as is usual.
+
+    Args:
+        net: Put into evaluation mode.
+        inputs: Arguments of its `forward`, each `(1, ...)`.
+    """
+    # The counter knows neither the CPU's fused attention nor the fused encoder layer of inference without gradients;
+    # computed step by step both consist of matrix products, which it counts.
+    with sdpa_kernel(SDPBackend.MATH), torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        net.eval()(*inputs)
+    return counter.get_total_flops() // 2
+
+
+def latency(
+    nets: Mapping[str, nn.Module], inputs: Mapping[str, Sequence[Tensor]], rounds: Iterable[object]
+) -> pd.DataFrame:
+    """Milliseconds of one forward pass on the CPU with one thread.
+
+    This is the processor time of that thread: the time that passes on an idle machine, without the waiting on a busy
+    one. Every round times every network once, so that what still disturbs disturbs all of them alike. Each timed pass
+    follows an untimed one of the same network, as in a stream of pictures.
+
+    Args:
+        nets: Networks by name; put into evaluation mode.
+        inputs: Arguments of the `forward` of each of them, each `(1, ...)`.
+        rounds: Yields once a round: a range, or a progress bar over one.
+
+    Returns:
+        One row a round, one column a network.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for name, net in nets.items():
+                for _ in range(WARM_UP):
+                    net.eval()(*inputs[name])
+            return pd.DataFrame(
+                [{name: _milliseconds(net, inputs[name]) for name, net in nets.items()} for _ in rounds]
+            )
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _milliseconds(net: nn.Module, inputs: Sequence[Tensor]) -> float:
+    net(*inputs)
+    started = thread_time()
+    net(*inputs)
+    return 1000 * (thread_time() - started)

@@ -75,8 +75,9 @@ class ExpressionClassifier(pl.LightningModule):
         if not getattr(self.loss, "needs_features", False):
             logits = self(image, *side)
             return logits, self.loss(logits, target)
-        features = self.net.forward_features(image.contiguous(memory_format=self._memory_format), *side)
-        logits = self.net.forward_head(features)
+        net: Any = self.net
+        features = net.forward_features(image.contiguous(memory_format=self._memory_format), *side)
+        logits = net.forward_head(features)
         return logits, self.loss(logits, target, features)
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_index: int) -> None:

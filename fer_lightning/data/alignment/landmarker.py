@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,6 +66,7 @@ class Landmarker:
                 f"Finding landmarks needs {error.name}, which is not installed: run pip install 'fer_lightning[align]'."
             ) from None
         self._mediapipe = mediapipe
+        _outlive_profiling_timer()
         options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(model_file)),
             num_faces=MAX_FACES,
@@ -129,6 +132,17 @@ class Landmarker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _outlive_profiling_timer() -> None:
+    """Ignores SIGPROF where Python has put its deadly default back.
+
+    MediaPipe's library starts a profiling timer and ignores its signal, but Lightning resets every signal when a fit
+    ends: the next landmarker of the process would kill it. Only the main thread may set signals.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and hasattr(signal, "SIGPROF") and signal.getsignal(signal.SIGPROF) is signal.SIG_DFL:
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,3 +172,22 @@ def test_without_system_libraries_the_packages_are_named(model, monkeypatch):
     monkeypatch.setattr(vision.FaceLandmarker, "create_from_options", fail)
     with pytest.raises(UserError, match=r"libEGL\.so\.1.*apt install libegl1 libgles2"):
         Landmarker(model)
+
+
+def test_a_second_landmarker_survives_a_program_that_resets_all_signals(model):
+    """As Lightning does when a fit ends."""
+    program = f"""
+import signal
+from pathlib import Path
+import numpy as np
+from fer_lightning.data.alignment.landmarker import Landmarker
+
+for _ in range(2):
+    with Landmarker(Path({str(model)!r})) as landmarker:
+        for _ in range(40):
+            landmarker.detect(np.zeros((192, 192, 3), np.uint8))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.getsignal(signal.SIGPROF))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, (done.returncode, done.stderr)

@@ -30,7 +30,7 @@ class DepthwiseConv2dSame(_Float32OnCPU, Conv2dSame):
     """timm's convolution with the padding of TensorFlow in float32 on the CPU."""
 
 
-FASTER: dict[type[nn.Module], type[nn.Module]] = {
+FASTER: dict[type[nn.Conv2d], type[nn.Conv2d]] = {
     nn.Conv2d: DepthwiseConv2d,
     Conv2dSame: DepthwiseConv2dSame,
 }

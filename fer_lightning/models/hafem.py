@@ -59,8 +59,9 @@ class HAFEM(nn.Module):
         - The parts stand one behind the other: CBAM first weighs channels and places of the convolutional map, then
           the transformer relates the places. CBAM could as well sit inside the backbone's blocks, as in its own paper;
           here the published backbone stays whole, so that pretrained weights fit.
-        - Which map: the last one (`stage`), with stride 32 for EfficientNet. The 1x1 convolution that EfficientNet
-          appends to it (512 to 2048 channels in B5) is left out: the projection to D takes its place.
+        - Which map: the last one (`stage`), with stride 32 for EfficientNet; `hafem_lite` takes the one before it, for
+          of 48 pixels the last leaves 2 x 2 cells. The 1x1 convolution that EfficientNet appends to its last map (512
+          to 2048 channels in B5) is left out: the projection to D takes its place.
         - Projection, width, layers, heads, MLP, dropout and position of the transformer: all options. Its blocks
           normalise before each branch. `transformer=false` leaves blocks, position and last normalisation out, and
           the embedding is the average of the projected map; `cbam=false` leaves CBAM out. The projection stays.

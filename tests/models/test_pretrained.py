@@ -154,5 +154,5 @@ def test_weights_in_the_cache_need_no_network(no_cache, monkeypatch):
 
 
 def test_a_network_without_published_weights():
-    with pytest.raises(UserError, match="no pretrained weights of vgg11_bn_nowhere|no pretrained weights of resnet50d_"):
-        pretrained_overlay("vgg11_bn_nowhere", "imagenet")
+    with pytest.raises(UserError, match="no pretrained weights of vit_base_patch16_18x2_224"):
+        pretrained_overlay("vit_base_patch16_18x2_224", "imagenet")

@@ -79,7 +79,14 @@ def _data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
     else:
         moved = {name: value for name, value in plain(cfg.data).items() if value is not None}
         arguments = {**trained.description["data"], **moved}
-        datamodule = named_class(arguments.pop("_target_"), ExpressionDataModule)(**arguments)
+        dataset = named_class(arguments.pop("_target_"), ExpressionDataModule)
+        try:
+            datamodule = dataset(**arguments)
+        except TypeError:
+            raise UserError(
+                f"checkpoint={cfg.checkpoint} was written by another version, whose data had other options: name the "
+                "data, for example data=fer2013."
+            ) from None
     datamodule.setup()
     own = trained.description["protocol"]
     if datamodule.protocol.dataset == own["dataset"] and datamodule.protocol.fingerprint != own["fingerprint"]:

@@ -85,7 +85,7 @@ def test_every_choice_composes_and_resolves(group, name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", names("data"))
-@pytest.mark.parametrize("command", ["train", "evaluate", "show_data"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "show_data", "align"])
 def test_datasets(name, command):
     assert isinstance(build(compose(f"data={name}", config=command).data), ExpressionDataModule)
 

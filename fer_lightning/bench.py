@@ -10,6 +10,7 @@ from time import perf_counter
 import albumentations
 import pandas as pd
 import torch
+from hydra.utils import get_class
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +30,7 @@ from fer_lightning.composition import (
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.plain_loop import ArrayDataset, plain_epoch
+from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.history import History
 from fer_lightning.training.record import describe_hardware, write_atomically
 from fer_lightning.training.seeding import SeedEveryBatch
@@ -48,6 +50,10 @@ def run(cfg: DictConfig) -> None:
         raise UserError(f"part={cfg.part} is unknown: use one of {', '.join(PARTS)}.")
     if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu":
         raise UserError("fer bench measures the CPU: add trainer=cpu.")
+    if cfg.data.side != "none" or getattr(get_class(cfg.loss._target_), "needs_features", False):
+        raise UserError("fer bench knows nets and losses of images alone: use another model or loss.")
+    if get_class(cfg.procedure._target_) is not ExpressionClassifier:
+        raise UserError("fer bench compares the plain procedure with a plain loop: use procedure=supervised.")
     limit_threads(cfg)
     if cfg.part != "latency":
         bench_training(cfg)

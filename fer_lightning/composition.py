@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -83,6 +84,8 @@ def build_net(cfg: DictConfig, num_classes: int) -> nn.Module:
     pl.seed_everything(cfg.seed, verbose=False)
     if "checkpoints" not in cfg.model:
         return build(cfg.model, num_classes=num_classes)
+    if isinstance(cfg.model.checkpoints, str):
+        raise UserError(f"model.checkpoints={cfg.model.checkpoints} is one run: a vote needs a list, [runA,runB].")
     members = [load_net(Path(checkpoint)).net for checkpoint in cfg.model.checkpoints]
     return get_class(cfg.model._target_)(num_classes=num_classes, members=members)
 
@@ -109,6 +112,7 @@ def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionData
     classes = datamodule.label_set.classes
     if datamodule.side != "none" and (cfg.mixing.mixup_alpha or cfg.mixing.cutmix_alpha):
         raise UserError("mixing would mix images but not their side vectors: set both of its alphas to 0 for this net.")
+    _tell_normalisation(net, datamodule)
     mixing = Mixing(cfg.mixing.mixup_alpha, cfg.mixing.cutmix_alpha, cfg.mixing.probability, len(classes))
     return build(cfg.procedure)(
         net=net,
@@ -126,6 +130,23 @@ def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionData
             "data": {**plain(cfg.data), "transforms": []},
         },
     )
+
+
+def _tell_normalisation(net: nn.Module, datamodule: ExpressionDataModule) -> None:
+    """Warns where pretrained weights meet images that are normalised in another way than those they come from."""
+    wanted = getattr(net, "normalisation", None)
+    if wanted is None:
+        return
+    mean, std = (np.resize(values, datamodule.channels) for values in (datamodule.mean, datamodule.std))
+    if not (
+        np.allclose(mean, np.resize(wanted[0], len(mean)), atol=0.01)
+        and np.allclose(std, np.resize(wanted[1], len(std)), atol=0.01)
+    ):
+        told = " ".join(
+            f"data.{name}=[{','.join(f'{value:.3g}' for value in values)}]"
+            for name, values in zip(("mean", "std"), wanted)
+        )
+        log.warning("The pretrained weights were trained with %s; other values handicap them.", told)
 
 
 def build_loss(cfg: DictConfig, net: nn.Module, class_counts: list[int]) -> nn.Module:

@@ -59,6 +59,8 @@ def run(cfg: DictConfig) -> None:
 
 def _build_all(cfg: DictConfig) -> tuple[dict[str, nn.Module], dict[str, tuple[Tensor, ...]], dict[str, str]]:
     """Networks, their inputs, and why others were left out; by name."""
+    if isinstance(cfg.models, str):
+        raise UserError(f"models={cfg.models} is a word: give a list, models=[{cfg.models}].")
     names = cfg.models or GlobalHydra.instance().config_loader().get_group_options("model")
     options = [f"{name}={cfg[name]}" for name in ("image_size", "channels", "seed", "channels_last")]
     nets, inputs, left_out = {}, {}, {}

@@ -6,7 +6,14 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from fer_lightning.composition import build, build_each, build_loss, limit_threads, resolve_precision
+from fer_lightning.composition import (
+    _tell_normalisation,
+    build,
+    build_each,
+    build_loss,
+    limit_threads,
+    resolve_precision,
+)
 from fer_lightning.errors import UserError
 
 
@@ -88,3 +95,25 @@ class Judge(torch.nn.Module):
     def __init__(self, class_counts, embed_dim, weight):
         super().__init__()
         self.given = (class_counts, embed_dim, weight)
+
+
+class Images:
+    def __init__(self, channels, mean, std):
+        self.channels, self.mean, self.std = channels, mean, std
+
+
+@pytest.mark.parametrize(
+    ("images", "wanted", "told"),
+    [
+        (Images(1, [0.5], [0.25]), ([0.5], [0.5]), "data.mean=[0.5] data.std=[0.5]"),
+        (Images(1, [0.5], [0.5]), ([0.5], [0.5]), None),
+        (Images(3, [0.5], [0.25]), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), "data.mean=[0.485,0.456,0.406]"),
+        (Images(3, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), None),
+        (Images(3, [0.5], [0.25]), None, None),
+    ],
+)
+def test_images_unlike_those_of_the_pretrained_weights_are_told(images, wanted, told, caplog):
+    net = torch.nn.Identity()
+    net.normalisation = wanted
+    _tell_normalisation(net, images)
+    assert (told in caplog.text) if told else not caplog.text

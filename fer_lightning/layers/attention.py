@@ -49,7 +49,7 @@ class MultiHeadAttention(nn.Module):
         if tokens.device.type == "cpu":
             # For a few hundred tokens PyTorch's bf16 kernel on the CPU takes two to five times as long as float32.
             with without_autocast(tokens.device):
-                attended = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
+                attended = F.scaled_dot_product_attention(query.float(), key.float(), value.float()).to(query.dtype)
         else:
             attended = F.scaled_dot_product_attention(query, key, value)
         return self.output(attended.transpose(1, 2).flatten(2))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fer_lightning.errors import UserError
+
 
 class ChannelAttention(nn.Module):
     """`x * sigmoid(MLP(AvgPool(x)) + MLP(MaxPool(x)))`, eq. 2: one MLP for the averages and the maxima of the channels.
@@ -44,9 +46,16 @@ class SpatialAttention(nn.Module):
 
     Shape:
         (B, C, H, W) to (B, C, H, W).
+
+    Raises:
+        UserError: The side is not odd.
     """
 
     def __init__(self, kernel_size: int) -> None:
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise UserError(
+                f"The spatial attention of CBAM cannot be {kernel_size} wide: use an odd number, such as 7."
+            )
         super().__init__()
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
 

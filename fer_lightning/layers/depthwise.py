@@ -9,7 +9,7 @@ from fer_lightning.layers.precision import without_autocast
 
 
 class _Float32OnCPU:
-    """Computes a convolution in float32 on the CPU, whatever autocast says, and returns the dtype it was given.
+    """Computes a convolution in the precision of its weights on the CPU, whatever autocast says.
 
     There, the bf16 gradient of a depthwise convolution with stride 2, or with a kernel larger than the map, takes 3 to
     15 times as long as in float32, and nine tenths of a training step of EfficientNet on small faces.
@@ -19,7 +19,8 @@ class _Float32OnCPU:
         if features.device.type != "cpu":
             return super().forward(features)  # type: ignore[misc]
         with without_autocast(features.device):
-            return super().forward(features.float()).to(features.dtype)  # type: ignore[misc]
+            weight: Tensor = self.weight  # type: ignore[attr-defined]
+            return super().forward(features.to(weight.dtype)).to(features.dtype)  # type: ignore[misc]
 
 
 class DepthwiseConv2d(_Float32OnCPU, nn.Conv2d):

@@ -104,7 +104,8 @@ class AttentionTransformer(nn.Module):
         self.num_global = sum(side**2 for side in self.global_grids)
         self.stem = CNNBlock(in_channels, widths, depths, stride=stride, normalization=normalization)
         self.to_local = nn.Linear(widths[-1], embed_dim)
-        self.to_global = nn.Linear(widths[-1], embed_dim)
+        # Without regions it would wait for a gradient that never comes, which several processes do not survive.
+        self.to_global = nn.Linear(widths[-1], embed_dim) if self.global_grids else nn.Identity()
         self.class_token = nn.Parameter(0.02 * torch.randn(embed_dim))
         self.position = nn.Parameter(0.02 * torch.randn(1 + self.num_global + local_grid**2, embed_dim))
         self.blocks = nn.Sequential(

@@ -58,11 +58,28 @@ def build_network(
         else:
             network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
     except Exception as error:  # timm, and the hub below it, raise what they like
-        raise _explained(name, image_size, pretrained, overlay, error) from error
+        raise _explained(name, image_size, pretrained, overlay, arguments, error) from error
     if stem_stride is not None and not cuts_patches:
         _change_stem(network, name, stem_stride)
     speed_up_depthwise(network)
     return network
+
+
+def normalisation(network: nn.Module, in_channels: int) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of pixels in 0..1 under which timm's weights of a network were trained.
+
+    Args:
+        network: From `build_network`.
+        in_channels: Channels C of the image; for other than 3, their average.
+
+    Returns:
+        Two lists, of C numbers where C is 3 and of one otherwise.
+    """
+    config = cast(Any, network).pretrained_cfg
+    mean, std = list(config["mean"]), list(config["std"])
+    if in_channels == len(mean):
+        return mean, std
+    return [sum(mean) / len(mean)], [sum(std) / len(std)]
 
 
 def feature_map(
@@ -135,16 +152,26 @@ def _check_name(name: str) -> None:
 
 
 def _explained(
-    name: str, image_size: int, pretrained: str, overlay: dict[str, Any] | None, error: Exception
+    name: str,
+    image_size: int,
+    pretrained: str,
+    overlay: dict[str, Any] | None,
+    arguments: dict[str, Any],
+    error: Exception,
 ) -> UserError:
-    if overlay is None:
-        return UserError(
-            f"{name} cannot be built for images of {image_size} x {image_size} pixels ({error}); change "
-            "data.image_size or model.stem_stride."
-        )
-    if overlay:
-        return UserError(f"model.pretrained={pretrained}: these are not the weights of {name}.")
-    return out_of_reach(name)
+    if overlay is not None:
+        try:
+            timm.create_model(name, **arguments)
+        except Exception as without_weights:
+            error = without_weights
+        else:  # it is the weights
+            if overlay:
+                return UserError(f"model.pretrained={pretrained}: these are not the weights of {name}.")
+            return out_of_reach(name)
+    return UserError(
+        f"{name} cannot be built for images of {image_size} x {image_size} pixels ({error}); change "
+        "data.image_size or model.stem_stride."
+    )
 
 
 def _change_stem(network: nn.Module, name: str, stride: int) -> None:

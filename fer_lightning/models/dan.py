@@ -163,7 +163,8 @@ class DAN(nn.Module):
         """Embedding (B, D) of images (B, C, H, W)."""
         features = self.backbone.forward_features(image)
         seen = torch.stack([head(features) for head in self.heads], 1)
-        return seen[:, 0] if len(self.heads) == 1 else F.log_softmax(seen, 1).sum(1)
+        # bf16 would round away what tells one embedding of an untrained net from another.
+        return seen[:, 0] if len(self.heads) == 1 else F.log_softmax(seen.float(), 1).sum(1)
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Logits (B, K) of embeddings (B, D)."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fer_lightning.errors import UserError
 from fer_lightning.layers.cbam import CBAM
 from fer_lightning.layers.grid_position import GridPosition
 from fer_lightning.layers.transformer import TransformerBlock
-from fer_lightning.models.backbone import build_network, feature_map
+from fer_lightning.models.backbone import build_network, feature_map, normalisation
 
 
 class HAFEM(nn.Module):
@@ -71,7 +72,7 @@ class HAFEM(nn.Module):
         - Small faces: `stem_stride` (see `build_network`) keeps more of 48 pixels.
 
     Raises:
-        UserError: See `build_network`, `feature_map`, `MultiHeadAttention` and `GridPosition`.
+        UserError: `max_grid` below 1; see also `build_network`, `feature_map`, `MultiHeadAttention` and `GridPosition`.
     """
 
     def __init__(
@@ -97,10 +98,13 @@ class HAFEM(nn.Module):
         transformer_dropout: float,
         dropout: float,
     ) -> None:
+        if max_grid < 1:
+            raise UserError(f"model.max_grid={max_grid} leaves no cell to attend to: use 1 or more.")
         super().__init__()
         network = build_network(
             backbone, in_channels=in_channels, image_size=image_size, stem_stride=stem_stride, pretrained=pretrained
         )
+        self.normalisation = None if pretrained == "none" else normalisation(network, in_channels)
         self.backbone, (channels, height, width) = feature_map(
             network, backbone, in_channels=in_channels, image_size=image_size, stage=stage
         )

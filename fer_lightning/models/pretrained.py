@@ -69,7 +69,9 @@ def out_of_reach(name: str) -> UserError:
 def _as_overlay(weights: Mapping[str, Tensor], name: str) -> dict[str, Any]:
     """The weights with the number of classes they were trained for, so that timm compares every one of them."""
     config = timm.get_pretrained_cfg(name)
-    classifier = weights.get(f"{config.classifier}.weight") if config else None
+    names = (config.classifier if config else None) or ""
+    first = names if isinstance(names, str) else names[0]  # distilled networks have two classifiers
+    classifier = weights.get(f"{first}.weight")
     return {"state_dict": weights, "num_classes": 0 if classifier is None else len(classifier)}
 
 

@@ -13,7 +13,7 @@ from timm.models.vgg import VGG
 from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
-from fer_lightning.models.backbone import build_network, probed
+from fer_lightning.models.backbone import build_network, normalisation, probed
 
 
 class TimmNet(nn.Module):
@@ -60,6 +60,7 @@ class TimmNet(nn.Module):
         network = build_network(
             name, in_channels=in_channels, image_size=image_size, stem_stride=stem_stride, pretrained=pretrained
         )
+        self.normalisation = None if pretrained == "none" else normalisation(network, in_channels)
         self.network = cast(Any, network)
         self.network.reset_classifier(0)
         features = probed(network, self.network.forward_features, name, in_channels, image_size)

@@ -22,7 +22,7 @@ class AdversarialAugmentation(ExpressionClassifier):
 
     While the GAN trains, the classifier stays as it was initialised. So that every epoch has the same metrics,
     `train/loss` and `train/accuracy` then are those of the untrained classifier on the first batch of the epoch, and
-    validation scores the untrained classifier too; the epochs in which it learns are selected instead. `gan/d_loss` and
+    validation scores the untrained classifier too; none of these epochs can be selected. `gan/d_loss` and
     `gan/g_loss` are logged beside them, in these epochs only.
 
     While the classifier trains, the generator is frozen and in evaluation mode, and `train/loss` and `train/accuracy`
@@ -108,6 +108,11 @@ class AdversarialAugmentation(ExpressionClassifier):
     def trains_gan(self) -> bool:
         """Whether the current epoch is one of the GAN's."""
         return self.current_epoch < self.gan_epochs
+
+    @property
+    def selectable(self) -> bool:
+        """Whether the current epoch trains the classifier."""
+        return not self.trains_gan
 
     def setup(self, stage: str) -> None:
         if stage != "fit":
@@ -207,6 +212,17 @@ class AdversarialAugmentation(ExpressionClassifier):
         if isinstance(scheduler, LRScheduler) and not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
         return loss
+
+    def on_train_start(self) -> None:
+        """Refuses what would clip gradients before they are unscaled.
+
+        Raises:
+            UserError: fp16, clipping, and an optimizer that is not fused.
+        """
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        fused = getattr(self._optimizers()[0].optimizer, "_step_supports_amp_scaling", False)
+        if scaler is not None and self.trainer.gradient_clip_val and not fused:
+            raise UserError("procedure=gan clips fp16 gradients of fused optimizers only: set optimizer.fused=true.")
 
     def on_train_epoch_end(self) -> None:
         scheduler = self.lr_schedulers()

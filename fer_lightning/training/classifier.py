@@ -57,6 +57,11 @@ class ExpressionClassifier(pl.LightningModule):
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.val_metrics = build_metrics(num_classes).clone(prefix="val/")
 
+    @property
+    def selectable(self) -> bool:
+        """Whether the current epoch may be the best one: whether the network was trained in it."""
+        return True
+
     def forward(self, image: Tensor, *side: Tensor) -> Tensor:
         """Logits `(B, K)` of images `(B, C, H, W)` and, for networks that take one, their side vectors `(B, S)`."""
         return self.net(image.contiguous(memory_format=self._memory_format), *side)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the weights of the best epoch in `best.ckpt`.
+    """Keeps the weights of the best epoch in `best.ckpt`, of those that the module calls `selectable`.
 
     Args:
         folder: Where it lies.
@@ -29,7 +30,13 @@ class BestCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
 
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if getattr(pl_module, "selectable", True):
+            super().on_train_epoch_end(trainer, pl_module)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict["best_model_score"] is None:  # no epoch was selectable so far
+            return
         # Lightning forgets the best score where a folder was moved or renamed, and would then replace best.ckpt.
         best = str(Path(str(self.dirpath)) / "best.ckpt")
         moved = {

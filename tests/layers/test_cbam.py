@@ -4,6 +4,7 @@ import pytest
 import torch
 from timm.layers.cbam import CbamModule
 
+from fer_lightning.errors import UserError
 from fer_lightning.layers.cbam import CBAM
 
 
@@ -73,3 +74,8 @@ def test_gradients_pass_under_bf16_for_a_map_of_one_cell():
 
     assert output.shape == (2, 32, 1, 1)
     assert all(parameter.grad.abs().sum() > 0 for parameter in layer.parameters())
+
+
+def test_a_convolution_without_a_centre_is_refused():
+    with pytest.raises(UserError, match="use an odd number"):
+        CBAM(8, kernel_size=6)

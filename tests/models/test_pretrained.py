@@ -156,3 +156,18 @@ def test_weights_in_the_cache_need_no_network(no_cache, monkeypatch):
 def test_a_network_without_published_weights():
     with pytest.raises(UserError, match="no pretrained weights of vit_base_patch16_18x2_224"):
         pretrained_overlay("vit_base_patch16_18x2_224", "imagenet")
+
+
+def test_a_stem_that_does_not_fit_is_not_blamed_on_the_weights(tmp_path):
+    path = tmp_path / "vit.pth"
+    torch.save(timm.create_model("vit_tiny_patch16_224", img_size=48, num_classes=3).state_dict(), path)
+    with pytest.raises(UserError, match=r"cannot be built for images of 48 x 48 pixels"):
+        build("vit_tiny_patch16_224", source=path, stem_stride=0, image_size=48)
+
+
+def test_a_network_with_two_classifiers_reads_its_own_weights(tmp_path):
+    original = timm.create_model("deit_tiny_distilled_patch16_224", img_size=64, num_classes=5).eval()
+    torch.save(original.state_dict(), tmp_path / "deit.pth")
+    image = torch.rand(1, 3, 64, 64)
+    network = build("deit_tiny_distilled_patch16_224", source=tmp_path / "deit.pth", image_size=64).eval()
+    assert torch.equal(network(image), original(image))

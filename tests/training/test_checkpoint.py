@@ -4,9 +4,12 @@ import json
 import pickle
 import shutil
 
+import hydra
 import pytest
 import torch
 
+from fer_lightning.cli import conf_dir
+from fer_lightning.composition import build_net, plain
 from fer_lightning.errors import UserError
 from fer_lightning.models.resnet import ResNet
 from fer_lightning.training.checkpoint import load_net
@@ -101,3 +104,25 @@ def _noting(build, asked):
         build(self, **arguments)
 
     return init
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ["model=hafem_lite", "model.stem_stride=1", "model.stage=2"],
+        ["model=timm", "model.name=convnext_atto", "model.stem_stride=2"],
+        ["model=timm", "model.name=mobilenetv3_small_050"],
+    ],
+    ids=lambda model: model[1],
+)
+def test_networks_of_timm_come_back_as_they_were(model, tmp_path):
+    """With changed stems, stages and, for hafem_lite, pretrained weights."""
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = hydra.compose("train", [*model, "data.image_size=32"])
+    torch.manual_seed(0)
+    net = build_net(cfg, 3).eval()
+    described = {"model": plain(cfg.model), "classes": ["a", "b", "c"], "protocol": {}, "preprocessing": {}, "data": {}}
+    weights = {f"net.{name}": value for name, value in net.state_dict().items()}
+    torch.save({"description": described, "state_dict": weights, "epoch": 0}, tmp_path / "net.ckpt")
+    image = torch.randn(2, 1, 32, 32)
+    assert torch.equal(load_net(tmp_path / "net.ckpt").net(image), net(image))

@@ -85,3 +85,23 @@ def test_the_best_epoch_and_the_last_one_are_kept(tmp_path):
     assert {name: checkpoint["epoch"] for name, checkpoint in saved.items()} == {"best.ckpt": 1, "last.ckpt": 3}
     states = saved["last.ckpt"]["callbacks"].values()
     assert [state["best_model_score"] for state in states if state["monitor"]] == [0.5]
+
+
+class Waiting(Net):
+    """May be selected from its third epoch on."""
+
+    @property
+    def selectable(self):
+        return self.current_epoch >= 2
+
+
+def test_epochs_that_may_not_be_selected_are_not_kept_even_where_training_stopped_among_them(tmp_path):
+    loader = DataLoader(TensorDataset(torch.ones(2, 1)))
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    for epochs, kept in ((1, {"last.ckpt": 0}), (5, {"best.ckpt": 3, "last.ckpt": 4})):
+        callbacks = [BestCheckpoint(tmp_path, "val/accuracy", "max"), LastCheckpoint(tmp_path)]
+        trainer = pl.Trainer(accelerator="cpu", max_epochs=epochs, callbacks=callbacks, **quiet)
+        last = tmp_path / "last.ckpt"
+        trainer.fit(Waiting([0.9, 0.8, 0.3, 0.5, 0.4]), loader, loader, ckpt_path=last if last.is_file() else None)
+        saved = {path.name: torch.load(path, weights_only=True)["epoch"] for path in tmp_path.iterdir()}
+        assert saved == kept

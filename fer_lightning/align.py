@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -163,4 +164,5 @@ def _draw(datamodule: ExpressionDataModule, faces: pd.DataFrame) -> Figure:
 
 def _training_command() -> str:
     typed = [option for option in HydraConfig.get().overrides.task if option.startswith("data")]
-    return " ".join(["fer train", *typed, "data.align=true"])
+    kept = [shlex.quote(option) for option in typed if not option.startswith(("data.align=", "data.align_workers="))]
+    return " ".join(["fer train", *kept, "data.align=true"])

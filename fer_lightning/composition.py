@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,11 @@ def build(node: Any, **extra: Any) -> Any:
         if isinstance(cause, UserError):
             raise cause from None
         if isinstance(cause, (ValueError, TypeError, UserWarning, ImportError, MisconfigurationException)):
-            raise UserError(f"{node.get('_target_', 'config')}: {cause}") from error
+            # The innermost of nested nodes; pydantic, which albumentations checks with, needs lines and a web address.
+            named = re.match(r"Error in call to target '([^']+)'", str(error))
+            target = named[1] if named else node.get("_target_", "config")
+            told = re.sub(r" \[type=[^]]*\]| For further information visit \S+", "", " ".join(str(cause).split()))
+            raise UserError(f"{target}: {told}") from error
         raise
 
 
@@ -74,6 +79,9 @@ def build_datamodule(cfg: DictConfig) -> ExpressionDataModule:
     """
     if "_target_" not in cfg.data:
         raise UserError("data=base is what all datasets share: choose one of them.")
+    wanted = cfg.model.get("side", "none") if "model" in cfg else cfg.data.side
+    if cfg.data.side != wanted:
+        raise UserError(f"data.side={cfg.data.side} does not fit the net, which takes {wanted}: leave data.side away.")
     datamodule: ExpressionDataModule = build(cfg.data)
     datamodule.setup()
     return datamodule

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fer_lightning.closing import ending, show_record
@@ -55,6 +56,7 @@ def run(cfg: DictConfig) -> float:
         "trained_under": trained.description["protocol"],
         "checkpoint": str(cfg.checkpoint),
         "model": type(trained.net).__name__,
+        "preprocessing": trained.description["preprocessing"],
         "flip": cfg.flip,
         "left_out": shared.left_out,
         "never_right": list(shared.never_right),
@@ -75,10 +77,14 @@ def _data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
     """The data of the config, or the one of the training run, in the network's own preprocessing."""
     preprocessing = trained.description["preprocessing"]
     if "_target_" in cfg.data:
+        for name, value in preprocessing.items():
+            if _typed(f"data.{name}") and cfg.data[name] != value:
+                log.warning("data.%s=%s is left aside: the net was trained with %s.", name, cfg.data[name], value)
         datamodule: ExpressionDataModule = build(cfg.data, **preprocessing)
     else:
         moved = {name: value for name, value in plain(cfg.data).items() if value is not None}
-        arguments = {**trained.description["data"], **moved}
+        here = {"landmark_model": None, "align_workers": None}  # not those of the machine that trained
+        arguments = {**trained.description["data"], **here, **moved}
         dataset = named_class(arguments.pop("_target_"), ExpressionDataModule)
         try:
             datamodule = dataset(**arguments)
@@ -95,3 +101,7 @@ def _data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
             own["dataset"],
         )
     return datamodule
+
+
+def _typed(option: str) -> bool:
+    return any(override.partition("=")[0] == option for override in HydraConfig.get().overrides.task)

@@ -159,6 +159,7 @@ def _test_once(
         "protocol": datamodule.protocol.to_dict(),
         "model": type(selected.net).__name__,
         "parameters": sum(parameter.numel() for parameter in selected.net.parameters()),
+        "preprocessing": selected.description["preprocessing"],
         "seed": cfg.seed,
         "overrides": _overrides(folder),
         "selection": {"monitor": cfg.selection.monitor, "mode": cfg.selection.mode},

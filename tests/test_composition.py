@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 
 import pytest
 import torch
@@ -35,8 +36,16 @@ def test_a_mistake_keeps_its_own_words():
     ],
 )
 def test_bad_arguments_name_their_target(config, told):
-    with pytest.raises(UserError, match=f"{config['_target_']}: .*{told}"):
+    with pytest.raises(UserError, match=f"{config['_target_'].rpartition('.')[2]}: .*{told}"):
         build(OmegaConf.create(config))
+
+
+def test_a_bad_argument_of_a_nested_node_is_one_line_about_that_node():
+    erasing = {"_target_": "albumentations.CoarseDropout", "p": 2}
+    with pytest.raises(UserError) as caught:
+        build(OmegaConf.create({"_target_": "builtins.dict", "transforms": [erasing]}))
+    told = str(caught.value)
+    assert re.match(r"albumentations\S*CoarseDropout: .* p Input should be less than or equal to 1$", told), told
 
 
 def test_each_of_several_and_none_of_none():

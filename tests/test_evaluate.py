@@ -68,11 +68,14 @@ def test_other_classes_are_matched_by_name(evaluate, trained_run, other_folder, 
     assert record.predictions["target"].tolist() == named.tolist()
 
 
-def test_the_net_keeps_its_own_preprocessing(evaluate, trained_run, other_folder, tmp_path):
+def test_the_net_keeps_its_own_preprocessing_and_says_so(evaluate, trained_run, other_folder, tmp_path, capsys):
     options = ["data=folder", f"data.root={other_folder}", f"data.cache_dir={tmp_path}", "data.image_size=64"]
     record = evaluate(f"checkpoint={trained_run}", *options, "data.channels=3")
     assert record.metrics["splits"]["test"]["n"] > 0
     assert any("32px1" in path.name for path in tmp_path.iterdir())
+    told = " ".join(capsys.readouterr().out.split())
+    assert "data.image_size=64 is left aside: the net was trained with 32" in told and "data.channels=3" in told
+    assert record.metrics["preprocessing"]["image_size"] == 32
 
 
 def test_data_that_has_moved(evaluate, trained_run, tiny_folder, tmp_path):

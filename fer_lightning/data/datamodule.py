@@ -96,6 +96,11 @@ class ExpressionDataModule(LightningDataModule):
         self._check("store", self.store, ("packed", "files"))
         self._check("sampler", self.sampler, ("shuffle", "balanced"))
         self._check("channels", self.channels, (1, 3))
+        self._check("align", self.align, (True, False))
+        if self.align_workers is not None and self.align_workers < 1:
+            raise UserError(
+                f"data.align_workers={self.align_workers} is too small: use 1 or more, or null for one a core."
+            )
         self._check("side", self.side, ("none", *SIDE_SIZES))
         for option in ("mean", "std"):
             if len(getattr(self, option)) not in (1, self.channels):
@@ -166,7 +171,8 @@ class ExpressionDataModule(LightningDataModule):
             ids,
             cache / f"{self.dataset_name}-landmarks-{key}",
             lambda: find_model_file(self.landmark_model, cache),
-            self.align_workers or available_cores(),
+            available_cores() if self.align_workers is None else self.align_workers,
+            self.on_bad_sample,
         )
         if self.side != "none":
             self._side = side_vectors(self.landmarks, self.side)

@@ -46,7 +46,9 @@ def load_members(
                 f"model.checkpoints: {checkpoint} needs {own['side']} besides the image, and a vote passes on images "
                 "alone: leave it away."
             )
-        if names := [name for name, value in own.items() if value != preprocessing.get(name)]:
+        # Runs from before there were these options did without them.
+        own = {"align": False, "side": "none", **own}
+        if names := [name for name, value in preprocessing.items() if value != own[name]]:
             wanted = " ".join(f"data.{name}={own[name]}" for name in names)
             raise UserError(
                 f"model.checkpoints: {checkpoint} was trained with {wanted}, unlike this vote: give the same here, "

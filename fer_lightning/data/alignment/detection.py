@@ -24,6 +24,7 @@ from rich.progress import track
 from fer_lightning.data.alignment.blendshapes import BLENDSHAPES
 from fer_lightning.data.alignment.landmarker import Landmarker
 from fer_lightning.data.alignment.model_file import MODEL_SHA256
+from fer_lightning.data.bad_samples import refusal
 from fer_lightning.data.cache_folder import make_once
 from fer_lightning.data.samples import BadSample, ImageReader
 from fer_lightning.errors import UserError
@@ -74,12 +75,17 @@ def landmarks_key(content_key: str, local_key: str, ids: Iterable[str]) -> str:
 
 
 def detect_landmarks(
-    reader: ImageReader, ids: Iterable[str], folder: Path, find_model: Callable[[], Path], workers: int
+    reader: ImageReader,
+    ids: Iterable[str],
+    folder: Path,
+    find_model: Callable[[], Path],
+    workers: int,
+    on_bad_sample: str,
 ) -> Landmarks:
     """Opens the landmarks in `folder`, finding them first where they are missing.
 
     An interrupted call loses the parts it was working on; the next one goes on from the finished ones. Two processes
-    may call this at once: one works, the other waits. An image that cannot be decoded has no face.
+    may call this at once: one works, the other waits.
 
     The folder holds `landmarks.parquet` with the columns `id`, `found`, `x0`..`x67`, `y0`..`y67` and the names of
     `BLENDSHAPES`.
@@ -90,17 +96,36 @@ def detect_landmarks(
         folder: Where the landmarks live; its name must hold the `landmarks_key`.
         find_model: Finds a verified `face_landmarker.task`; called where there is something to search.
         workers: Processes that search; 1 searches in this one.
+        on_bad_sample: `"raise"` ends the search at an image that cannot be decoded, `"skip"` finds no face in it.
 
     Raises:
-        UserError: The cache cannot be written, MediaPipe is not installed, or a process was killed.
+        UserError: The cache cannot be written, MediaPipe is not installed, an image cannot be decoded, or a process was
+            killed or cannot start.
     """
-    make_once(folder, lambda partial: _build(reader, list(ids), partial, find_model, workers), resume=True)
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker that imports the script which started it: it would wait for its parent, which waits for it.
+        raise UserError(
+            "Finding faces starts processes that import your script: guard it by if __name__ == '__main__'."
+        )
+    if not folder.exists():
+        model_file = find_model()
+        skip_bad = on_bad_sample == "skip"
+        try:
+            make_once(
+                folder,
+                lambda partial: _build(reader, list(ids), partial, model_file, workers, skip_bad),
+                resume=True,
+            )
+        except BadSample as error:
+            raise refusal([str(error)]) from None
     landmarks = _from_table(pd.read_parquet(folder / _TABLE))
     log.info("Faces found in %d of %d images: %s", landmarks.found.sum(), len(landmarks), folder / _TABLE)
     return landmarks
 
 
-def _build(reader: ImageReader, ids: Sequence[str], folder: Path, find_model: Callable[[], Path], workers: int) -> None:
+def _build(
+    reader: ImageReader, ids: Sequence[str], folder: Path, model_file: Path, workers: int, skip_bad: bool
+) -> None:
     for begun in folder.glob(".*"):
         begun.unlink()
     starts = range(0, len(reader), _PART)
@@ -109,7 +134,7 @@ def _build(reader: ImageReader, ids: Sequence[str], folder: Path, find_model: Ca
         missing = [start for start in starts if not files[start].exists()]
         if len(missing) < len(starts):
             log.info("Going on with %d of %d parts that an earlier run left", len(starts) - len(missing), len(starts))
-        with closing(_search(reader, missing, find_model, workers)) as parts:
+        with closing(_search(reader, missing, model_file, workers, skip_bad)) as parts:
             for start, landmarks in track(parts, "Finding faces", total=len(missing), transient=True):
                 _write(_to_table(ids[start : start + _PART], landmarks), files[start])
         _write(pd.concat([pd.read_parquet(file) for file in files.values()], ignore_index=True), folder / _TABLE)
@@ -118,29 +143,28 @@ def _build(reader: ImageReader, ids: Sequence[str], folder: Path, find_model: Ca
 
 
 def _search(
-    reader: ImageReader, starts: Sequence[int], find_model: Callable[[], Path], workers: int
+    reader: ImageReader, starts: Sequence[int], model_file: Path, workers: int, skip_bad: bool
 ) -> Generator[tuple[int, Landmarks], None, None]:
     """Yields (first row, landmarks) of each part as it is finished, in any order."""
     parts = {start: reader.take(np.arange(start, min(start + _PART, len(reader)))) for start in starts}
     if not parts:
         return
-    model_file = find_model()
     if workers == 1:
         with Landmarker(model_file) as landmarker:
             for start, part in parts.items():
-                yield start, _find(part, landmarker)
+                yield start, _find(part, landmarker, skip_bad)
         return
     # A landmarker hangs after a fork, and so may OpenCV and torch: the processes start from nothing.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(parts)), context, _prepare_worker)
     try:
-        futures = {pool.submit(_find_in_worker, part, model_file): start for start, part in parts.items()}
+        futures = {pool.submit(_find_in_worker, part, model_file, skip_bad): start for start, part in parts.items()}
         for future in as_completed(futures):
             yield futures.pop(future), future.result()
     except BrokenProcessPool:
         raise UserError(
-            "A process that was finding faces was killed, perhaps for want of memory: run the command again with fewer "
-            "of them (data.align_workers=1), it goes on where this one ended."
+            "A process that was finding faces was killed, perhaps for want of memory, or could not import the script "
+            "that started it: run it again with data.align_workers=1, it goes on where this one ended."
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -166,16 +190,18 @@ def _landmarker_of_process(model_file: Path) -> Landmarker:
     return Landmarker(model_file)
 
 
-def _find_in_worker(reader: ImageReader, model_file: Path) -> Landmarks:
-    return _find(reader, _landmarker_of_process(model_file))
+def _find_in_worker(reader: ImageReader, model_file: Path, skip_bad: bool) -> Landmarks:
+    return _find(reader, _landmarker_of_process(model_file), skip_bad)
 
 
-def _find(reader: ImageReader, landmarker: Landmarker) -> Landmarks:
+def _find(reader: ImageReader, landmarker: Landmarker, skip_bad: bool) -> Landmarks:
     landmarks = _nothing(len(reader))
     for row in range(len(reader)):
         try:
             face = landmarker.detect(reader.read(row))
         except BadSample:
+            if not skip_bad:
+                raise
             continue
         if face is not None:
             landmarks.found[row] = True

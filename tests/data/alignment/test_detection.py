@@ -48,12 +48,12 @@ def photos(face_folder: Path) -> ImageFiles:
 def serial(photos: ImageFiles, find_model: Callable[[], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of landmarks found in one go in one process."""
     folder = tmp_path_factory.mktemp("serial") / "landmarks"
-    detect_landmarks(photos, photos.paths, folder, find_model, workers=1)
+    detect_landmarks(photos, photos.paths, folder, find_model, workers=1, on_bad_sample="skip")
     return folder
 
 
 def again(photos: ImageFiles, folder: Path) -> Landmarks:
-    return detect_landmarks(photos, photos.paths, folder, refuse, workers=1)
+    return detect_landmarks(photos, photos.paths, folder, refuse, workers=1, on_bad_sample="skip")
 
 
 def assert_equal(found: Landmarks, expected: Landmarks) -> None:
@@ -93,7 +93,7 @@ def test_parallel_equals_serial(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(detection, "_PART", 5)
-    found = detect_landmarks(photos, photos.paths, tmp_path / "landmarks", find_model, workers=2)
+    found = detect_landmarks(photos, photos.paths, tmp_path / "landmarks", find_model, workers=2, on_bad_sample="skip")
     assert_equal(found, again(photos, serial))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["landmarks", "landmarks.lock"]
 
@@ -131,7 +131,8 @@ from fer_lightning.data.samples import ImageFiles
 
 root, folder, model, *paths = sys.argv[1:]
 detection._PART = 2
-detection.detect_landmarks(ImageFiles(Path(root), tuple(paths)), paths, Path(folder), lambda: Path(model), workers=2)
+reader = ImageFiles(Path(root), tuple(paths))
+detection.detect_landmarks(reader, paths, Path(folder), lambda: Path(model), workers=2, on_bad_sample="skip")
 """
 
 
@@ -160,7 +161,7 @@ def test_a_killed_run_goes_on_from_its_finished_parts(
     finished = {int(path.stem.removeprefix("part_")) for path in begun.glob("part_*.parquet")}
     monkeypatch.setattr(detection, "_PART", 2)
     noted = Noted(photos, rows)
-    found = detect_landmarks(noted, many.paths, folder, find_model, workers=1)
+    found = detect_landmarks(noted, many.paths, folder, find_model, workers=1, on_bad_sample="skip")
     missing = set(range(0, len(rows), 2)) - finished
     assert 3 <= len(finished) < len(finished | missing)
     assert noted.seen == [rows[row] for start in sorted(missing) for row in (start, start + 1)]
@@ -174,7 +175,7 @@ def test_a_killed_worker_is_told(
 ) -> None:
     monkeypatch.setattr(detection, "_prepare_worker", partial(os._exit, 1))
     with pytest.raises(UserError, match=r"was killed.*data\.align_workers=1.*goes on where this one ended"):
-        detect_landmarks(photos, photos.paths, tmp_path / "landmarks", find_model, workers=2)
+        detect_landmarks(photos, photos.paths, tmp_path / "landmarks", find_model, workers=2, on_bad_sample="skip")
     assert not (tmp_path / "landmarks").exists()
 
 
@@ -188,11 +189,34 @@ def test_progress_is_shown(
     monkeypatch.setattr(detection, "_PART", 1)
     rich.reconfigure(force_terminal=True, force_interactive=True)
     try:
-        detect_landmarks(photos.take(np.arange(2)), ["a", "b"], tmp_path / "landmarks", find_model, workers=1)
+        detect_landmarks(
+            photos.take(np.arange(2)), ["a", "b"], tmp_path / "landmarks", find_model, workers=1, on_bad_sample="skip"
+        )
     finally:
         rich.reconfigure()
     told = capsys.readouterr().out
     assert "Finding faces" in told and "100%" in told
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_broken_image_ends_the_search_unless_it_is_skipped(
+    photos: ImageFiles, find_model: Callable[[], Path], tmp_path: Path, workers: int
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    broken = ImageFiles(tmp_path, ("broken.png",))
+    with pytest.raises(UserError, match=r"broken\.png: not a readable image; mend it or .*on_bad_sample=skip"):
+        detect_landmarks(broken, ["a"], tmp_path / "landmarks", find_model, workers, on_bad_sample="raise")
+    assert not detect_landmarks(broken, ["a"], tmp_path / "landmarks", find_model, workers, "skip").found.any()
+
+
+def test_a_script_without_a_guard_is_told(photos: ImageFiles, find_model: Callable[[], Path], tmp_path: Path) -> None:
+    script = SLOW.replace("detection._PART = 2\n", "")
+    (tmp_path / "script.py").write_text(script)
+    arguments = [str(photos.root), str(tmp_path / "landmarks"), str(find_model()), *photos.paths]
+    command = [sys.executable, str(tmp_path / "script.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "guard it by if __name__ == '__main__'" in done.stderr
 
 
 def test_the_key_follows_images_and_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from fer_lightning.composition import build_datamodule
 from fer_lightning.data.alignment.aligned_reader import AlignedReader
-from fer_lightning.data.alignment.eyes import eye_spread, roll
+from fer_lightning.data.alignment.eyes import eye_distance, eye_spread, roll
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.data.store import conform
@@ -93,6 +93,8 @@ def _measure(datamodule: ExpressionDataModule, faces: pd.DataFrame) -> pd.DataFr
         for when, points in (("before", before), ("after", after)):
             values[f"roll_degrees_{when}"] = float(np.median(np.abs(roll(points))))
             values[f"eye_spread_pixels_{when}"] = eye_spread(points)
+        values["share_tilted_over_45_degrees"] = float((np.abs(roll(before)) > 45).mean())
+        values["share_enlarged_over_twofold"] = float((eye_distance(after) > 2 * eye_distance(before)).mean())
     return pd.DataFrame({"split": "all", "class": "all", "quantity": list(values), "value": list(values.values())})
 
 
@@ -142,7 +144,9 @@ def _tell(console: Console, faces: pd.DataFrame, geometry: pd.DataFrame, size: i
         )
         console.print(
             f"Measured on {values['measured']:,.0f} faces at {size} x {size} pixels: the median tilt of the eye line "
-            f"goes {tilt} degrees, the standard deviation of eye centres {spread} pixels."
+            f"goes {tilt} degrees, the standard deviation of eye centres {spread} pixels. "
+            f"Look twice at those tilted by more than 45 degrees ({values['share_tilted_over_45_degrees']:.1%}) or "
+            f"enlarged more than twofold ({values['share_enlarged_over_twofold']:.1%}): landmarks can be wrong."
         )
 
 

@@ -31,6 +31,19 @@ def roll(points: np.ndarray) -> np.ndarray:
     return np.degrees(np.arctan2(along[:, 1], along[:, 0]))
 
 
+def eye_distance(points: np.ndarray) -> np.ndarray:
+    """Distance of the centres of both eyes, in the unit of the points.
+
+    Args:
+        points: `(N, 68, 2)` in iBUG order.
+
+    Returns:
+        `(N,)`.
+    """
+    left, right = eye_centres(points).transpose(1, 0, 2)
+    return np.linalg.norm(right - left, axis=1)
+
+
 def eye_spread(points: np.ndarray) -> float:
     """How far eye centres scatter between faces: the standard deviation of a coordinate, as root mean square over both
     eyes and both axes, in the unit of the points.

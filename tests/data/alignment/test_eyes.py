@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fer_lightning.data.alignment.eyes import eye_centres, eye_spread, roll
+from fer_lightning.data.alignment.eyes import eye_centres, eye_distance, eye_spread, roll
 
 
 def faces(centres: list[list[tuple[float, float]]]) -> np.ndarray:
@@ -29,3 +29,7 @@ def test_spread_is_the_root_mean_square_of_four_deviations() -> None:
     several = faces([[(0, 0), (10, 0)], [(2, 0), (10, 6)]])
     assert eye_spread(several) == pytest.approx(np.sqrt((1**2 + 0 + 0 + 3**2) / 4))
     assert eye_spread(several[:1]) == 0
+
+
+def test_distance_is_that_of_the_centres() -> None:
+    np.testing.assert_allclose(eye_distance(faces([[(0, 0), (3, 4)], [(2, 1), (2, 1)]])), [5, 0], atol=1e-9)

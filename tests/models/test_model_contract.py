@@ -23,7 +23,7 @@ CASES = [(name, *case) for name in MODELS for case in ((32, 3), (48, 1), (96, 1)
 CASES += [(name, 224, 3) for name in ("hafem_lite", "psysfa_net", "resnet")]
 # Dropout outside the head.
 OTHER_DROPOUT = {"hafem": "model.transformer_dropout=0", "hafem_lite": "model.transformer_dropout=0"}
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 1e-3
 MOST_STEPS = 60
 
 

@@ -30,29 +30,6 @@ def sides(count, size=137):
     return side
 
 
-@pytest.mark.parametrize("image_size", [32, 48, 112])
-@pytest.mark.parametrize("in_channels", [1, 3])
-@pytest.mark.parametrize(("side", "side_dim"), [("landmarks", 137), ("blendshapes", 53)])
-def test_every_size_runs_forward_and_backward(image_size, in_channels, side, side_dim):
-    net = make(in_channels=in_channels, side=side, side_dim=side_dim)
-    image = torch.randn(2, in_channels, image_size, image_size).to(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = net(image, sides(2, side_dim))
-        loss = F.cross_entropy(logits, torch.tensor([0, 1]))
-    loss.backward()
-
-    assert logits.shape == (2, 7)
-    assert all(parameter.grad is not None for parameter in net.parameters())
-
-
-def test_features_and_head_make_the_logits():
-    net = make().eval()
-    image, side = torch.randn(2, 1, 48, 48), sides(2)
-    features = net.forward_features(image, side)
-    assert features.shape == (2, net.embed_dim)
-    assert torch.equal(net.forward_head(features), net(image, side))
-
-
 def test_both_inputs_are_heard():
     net = make().eval()
     image, side = torch.randn(2, 1, 48, 48), sides(2)
@@ -68,14 +45,6 @@ def test_what_was_not_found_is_not_heard():
     assert torch.equal(net(image, garbage), net(image, torch.zeros(2, 137)))
 
 
-def test_dropout_works_in_the_head_and_in_training_only():
-    net = make(dropout=0.5)
-    features = torch.ones(1, 24)
-    assert not torch.equal(net.forward_head(features), net.forward_head(features))
-    net.eval()
-    assert torch.equal(net.forward_head(features), net.forward_head(features))
-
-
 def test_gradcam_sees_the_last_map():
     net = make().eval()
     seen = []
@@ -89,21 +58,13 @@ def test_a_side_vector_of_another_size_is_a_sentence():
         make()(torch.randn(2, 1, 48, 48), sides(2, 53))
 
 
-def overfits(net, image, side, steps):
-    target = torch.arange(len(image)) % 7
+def test_it_learns_from_the_side_vector_where_images_say_nothing():
+    net = make()
+    image, side, target = torch.zeros(32, 1, 16, 16), sides(32), torch.arange(32) % 7
     optimizer = torch.optim.AdamW(net.parameters(), 5e-3)
-    for _ in range(steps):
+    for _ in range(40):
         optimizer.zero_grad()
         F.cross_entropy(net(image, side), target).backward()
         optimizer.step()
-    return bool((net(image, side).argmax(1) == target).all())
 
-
-def test_it_overfits_32_random_images_half_of_them_without_a_face():
-    side = sides(32)
-    side[::2] = 0
-    assert overfits(make(), torch.randn(32, 1, 32, 32), side, steps=40)
-
-
-def test_it_learns_from_the_side_vector_where_images_say_nothing():
-    assert overfits(make(), torch.zeros(32, 1, 16, 16), sides(32), steps=40)
+    assert (net(image, side).argmax(1) == target).all()

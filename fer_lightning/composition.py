@@ -106,9 +106,14 @@ def describe_model(cfg: DictConfig, datamodule: ExpressionDataModule) -> dict[st
     """
     if "checkpoints" not in cfg.model:
         return plain(cfg.model)
-    preprocessing = {key: plain(cfg.data)[key] for key in PREPROCESSING}
-    members = load_members(list(cfg.model.checkpoints), datamodule.protocol, preprocessing)
+    members = load_members(list(cfg.model.checkpoints), datamodule.protocol, preprocessing_of(cfg))
     return {"_target_": cfg.model._target_, "members": [member.description["model"] for member in members]}
+
+
+def preprocessing_of(cfg: DictConfig) -> dict[str, Any]:
+    """What a network needs to know of the data it was trained on, beside the protocol."""
+    data = plain(cfg.data)
+    return {key: data[key] for key in PREPROCESSING}
 
 
 def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionDataModule) -> ExpressionClassifier:
@@ -134,7 +139,7 @@ def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionData
             "model": describe_model(cfg, datamodule),
             "classes": list(classes),
             "protocol": datamodule.protocol.to_dict(),
-            "preprocessing": {key: plain(cfg.data)[key] for key in PREPROCESSING},
+            "preprocessing": preprocessing_of(cfg),
             "data": {**plain(cfg.data), "transforms": []},
         },
     )

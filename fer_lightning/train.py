@@ -27,6 +27,7 @@ from fer_lightning.composition import (
 )
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
+from fer_lightning.evaluation.efficiency import parameters
 from fer_lightning.training.checkpoint import load_net
 from fer_lightning.training.divergence import StopAfterDivergence
 from fer_lightning.training.history import History
@@ -158,7 +159,7 @@ def _test_once(
     metrics = {
         "protocol": datamodule.protocol.to_dict(),
         "model": type(selected.net).__name__,
-        "parameters": sum(parameter.numel() for parameter in selected.net.parameters()),
+        "parameters": parameters(selected.net),
         "preprocessing": selected.description["preprocessing"],
         "seed": cfg.seed,
         "overrides": _overrides(folder),

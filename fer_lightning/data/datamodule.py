@@ -140,7 +140,10 @@ class ExpressionDataModule(LightningDataModule):
         content_key = samples.reader.content_key()
         ids = samples.frame["id"]
         self._side: SideVectors | None = None
-        self._images, undecodable = self._open_images(self._with_landmarks(samples.reader, ids, content_key), ids)
+        reader = self._with_landmarks(samples.reader, ids, content_key)
+        # A pass over all the data, which is not made again for the images as they are.
+        shown_key = content_key if reader is samples.reader else reader.content_key()
+        self._images, undecodable = self._open_images(reader, ids, shown_key)
         self.bad = samples.bad + refuse_or_skip(list(undecodable.values()), self.on_bad_sample)
         usable = np.setdiff1d(np.arange(len(samples.frame)), list(undecodable))
         frame = samples.frame.iloc[usable].reset_index(drop=True)
@@ -178,8 +181,8 @@ class ExpressionDataModule(LightningDataModule):
             self._side = side_vectors(self.landmarks, self.side)
         return AlignedReader(reader, self.landmarks, self.image_size) if self.align else reader
 
-    def _open_images(self, reader: ImageReader, ids: pd.Series) -> tuple[Images, dict[int, str]]:
-        key = cache_key(reader.content_key(), reader.local_key(), ids, self.image_size, self.channels)
+    def _open_images(self, reader: ImageReader, ids: pd.Series, content_key: str) -> tuple[Images, dict[int, str]]:
+        key = cache_key(content_key, reader.local_key(), ids, self.image_size, self.channels)
         folder = Path(self.cache_dir).expanduser() / f"{self.dataset_name}-{self.image_size}px{self.channels}-{key}"
         if self.store == "packed":
             return pack(reader, folder, self.image_size, self.channels)

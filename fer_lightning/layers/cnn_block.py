@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from fer_lightning.errors import UserError
 from fer_lightning.layers.conv import ConvReLU
 
 
@@ -24,14 +25,21 @@ class CNNBlock(nn.Module):
 
     Shape:
         (B, C, H, W) to (B, widths[-1], H / (stride * 2 ** stages), W / (stride * 2 ** stages)).
+
+    Raises:
+        UserError: `widths` and `depths` of different length.
     """
 
     def __init__(
         self, in_channels: int, widths: Sequence[int], depths: Sequence[int], *, stride: int, normalization: str
     ) -> None:
+        if len(widths) != len(depths):
+            raise UserError(
+                f"model.widths has {len(widths)} stages but model.depths has {len(depths)}; give both the same number."
+            )
         super().__init__()
         layers = []
-        for width, depth in zip(widths, depths, strict=True):
+        for width, depth in zip(widths, depths):
             for index in range(depth):
                 last = index == depth - 1
                 layers.append(ConvReLU(in_channels, width, stride=stride, normalization=normalization, pool=last))
@@ -46,3 +54,22 @@ class CNNBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.layers(features)
+
+
+def check_poolings(image_size: int, stages: int, stride: int) -> None:
+    """Refuses images of which the stages of a `CNNBlock` would leave nothing.
+
+    Args:
+        image_size: Side of the image in pixels.
+        stages: Number of stages, each of which ends with a pooling.
+        stride: Stride before the first stage.
+
+    Raises:
+        UserError: The image is too small.
+    """
+    least = stride * 2**stages
+    if image_size < least:
+        raise UserError(
+            f"data.image_size is {image_size}, too small for {stages} poolings after stride {stride}; "
+            f"use {least} or more."
+        )

@@ -7,8 +7,9 @@ https://doi.org/10.1007/978-3-319-46478-7_31.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, distributed, nn
+
+from fer_lightning.losses.distributions import as_distributions
 
 
 class CenterLoss(nn.Module):
@@ -58,7 +59,7 @@ class CenterLoss(nn.Module):
         Returns:
             Scalar, in squared units of the features.
         """
-        share = F.one_hot(target, len(self.centers)).float() if target.ndim == 1 else target.float()
+        share = as_distributions(target, len(self.centers))
         # Under autocast the products of the step would be rounded to half precision, and with them the centres.
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()

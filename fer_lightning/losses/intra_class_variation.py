@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fer_lightning.losses.distributions import as_distributions
 
 
 class IntraClassVariation(nn.Module):
@@ -42,7 +43,7 @@ class IntraClassVariation(nn.Module):
         Returns:
             Scalar, in squared units of the features.
         """
-        share = F.one_hot(target, self.num_classes).float() if target.ndim == 1 else target.float()
+        share = as_distributions(target, self.num_classes)
         # Under autocast the means would be rounded to half precision.
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fer_lightning.losses.distributions import as_distributions
+
 
 class DistributionAwareCrossEntropy(nn.Module):
     """Cross-entropy of softmax(logits) with targets that are smoothed as the training classes are distributed.
@@ -72,8 +74,7 @@ class DistributionAwareCrossEntropy(nn.Module):
 
     def smooth(self, target: Tensor) -> Tensor:
         """Smoothed label distributions `(B, K)` of class indices `(B,)` or label distributions `(B, K)`."""
-        if target.ndim == 1:
-            target = F.one_hot(target, len(self.amount))
+        target = as_distributions(target, len(self.amount))
         given = target * self.amount
         return target - given + given.sum(dim=1, keepdim=True) * self.spread
 

@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_lightning.errors import UserError
-from fer_lightning.layers.cnn_block import CNNBlock
+from fer_lightning.layers.cnn_block import CNNBlock, check_poolings
 from fer_lightning.layers.transformer import TransformerBlock
 
 
@@ -89,15 +88,7 @@ class AttentionTransformer(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        if len(widths) != len(depths):
-            raise UserError(
-                f"model.widths has {len(widths)} stages but model.depths has {len(depths)}; give both the same number."
-            )
-        if image_size < stride * 2 ** len(widths):
-            raise UserError(
-                f"data.image_size is {image_size}, too small for {len(widths)} poolings after stride {stride}; "
-                f"use {stride * 2 ** len(widths)} or more."
-            )
+        check_poolings(image_size, len(widths), stride)
         self.embed_dim = embed_dim
         self.local_grid = local_grid
         self.global_grids = tuple(global_grids)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
-from fer_lightning.layers.cnn_block import CNNBlock
+from fer_lightning.layers.cnn_block import CNNBlock, check_poolings
 from fer_lightning.layers.fractal import FractalBlock
 from fer_lightning.layers.fusion import DynamicFeatureFusion
 from fer_lightning.layers.psychological_attention import PsychologicalAttention
@@ -128,15 +128,7 @@ class PsySFANet(nn.Module):
         super().__init__()
         if fusion not in ("attention", "concat"):
             raise UserError(f"model.fusion is {fusion!r}; use attention or concat.")
-        if len(widths) != len(depths):
-            raise UserError(
-                f"model.widths has {len(widths)} stages but model.depths has {len(depths)}; give both the same number."
-            )
-        if image_size < stride * 2 ** len(widths):
-            raise UserError(
-                f"data.image_size is {image_size}, too small for {len(widths)} poolings after stride {stride}; "
-                f"use {stride * 2 ** len(widths)} or more."
-            )
+        check_poolings(image_size, len(widths), stride)
         self.blocks = nn.ModuleDict()
         if fractal:
             self.blocks["fractal"] = FractalBlock(

@@ -185,10 +185,6 @@ class TwoStage(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        if len(widths) != len(depths):
-            raise UserError(
-                f"model.widths has {len(widths)} stages but model.depths has {len(depths)}; give both the same number."
-            )
         side = image_size // (stride * 2 ** len(widths))
         if side < patch_size:
             raise UserError(

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fer_lightning.errors import UserError
-from fer_lightning.training.classifier import ExpressionClassifier, OptimizerFactory
+from fer_lightning.training.classifier import ExpressionClassifier, OptimizerFactory, hard
 from fer_lightning.training.mixing import Mixing
 
 
@@ -182,7 +182,7 @@ class AdversarialAugmentation(ExpressionClassifier):
         if batch_index == 0:
             with torch.no_grad():
                 super().training_step(batch, batch_index)
-        return self._gan_step(image, target if target.ndim == 1 else target.argmax(dim=1))
+        return self._gan_step(image, hard(target))
 
     def _gan_step(self, image: Tensor, label: Tensor) -> Tensor:
         _, generator_optimizer, discriminator_optimizer = self._optimizers()

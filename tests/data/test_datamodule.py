@@ -103,6 +103,15 @@ class Somewhere:
     reload_dataloaders_every_n_epochs: int = 1
 
 
+def test_the_content_is_hashed_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a pass over all the data, before every run."""
+    asked = []
+    hashed = PixelRows.content_key
+    monkeypatch.setattr(PixelRows, "content_key", lambda reader: asked.append(reader) or hashed(reader))
+    ready(make())
+    assert len(asked) == 1
+
+
 class TestProtocol:
     def test_says_how_a_number_comes_about(self, make: Make) -> None:
         protocol = ready(make()).protocol

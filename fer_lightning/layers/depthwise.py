@@ -12,7 +12,7 @@ class _Float32OnCPU:
     """Computes a convolution in the precision of its weights on the CPU, whatever autocast says.
 
     There, the bf16 gradient of a depthwise convolution with stride 2, or with a kernel larger than the map, takes 3 to
-    15 times as long as in float32, and nine tenths of a training step of EfficientNet on small faces.
+    15 times as long as in float32: without this, HAFEM-lite at 48 pixels trains at about half the speed.
     """
 
     def forward(self, features: Tensor) -> Tensor:

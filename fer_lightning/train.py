@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from optuna import TrialPruned
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -43,6 +44,8 @@ from fer_lightning.training.record import (
 from fer_lightning.training.saving import BestCheckpoint, LastCheckpoint
 from fer_lightning.training.scoring import predict_split, score
 from fer_lightning.training.seeding import SeedEveryBatch
+from fer_lightning.training.trial_report import TrialReport
+from fer_lightning.trial import part_of_search
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,9 @@ def run(cfg: DictConfig) -> float:
 
     Returns:
         The value of `selection.monitor` at the selected epoch, for sweepers.
+
+    Raises:
+        TrialPruned: The run is a trial of a search, which gave it up.
     """
     folder = Path(cfg.output_dir)
     if resumed := cfg.resume is not None:
@@ -67,17 +73,19 @@ def run(cfg: DictConfig) -> float:
     if (folder / "metrics.json").is_file():
         log.warning("%s is finished already: nothing to train, its pictures are drawn again.", folder)
         record = RunRecord.read(folder)
-        show_record(record, "test", build_datamodule(cfg), folder, loggers=[])
+        show_record(record, _splits(cfg)[-1], build_datamodule(cfg), folder, loggers=[])
         return _selected_value(record, cfg.selection.monitor)
     datamodule = build_datamodule(cfg)
     loggers = build_each(cfg.get("logger"))
     try:
-        with ending(loggers):
-            record = _train(cfg, folder, datamodule, loggers)
+        with part_of_search(cfg) as report, ending(loggers):
+            record = _train(cfg, folder, datamodule, loggers, report)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, the latter with status 0
         raise KeyboardInterrupt from stop
     except MisconfigurationException as error:
         raise UserError(f"trainer: {error}") from error
+    if record is None:
+        raise TrialPruned
     return _selected_value(record, cfg.selection.monitor)
 
 
@@ -120,28 +128,42 @@ def _claim(folder: Path, cfg: DictConfig) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text))
 
 
-def _train(cfg: DictConfig, folder: Path, datamodule: ExpressionDataModule, loggers: list[Logger]) -> RunRecord:
+def _splits(cfg: DictConfig) -> tuple[str, ...]:
+    """The splits that are scored: a search chooses among its trials, which therefore never see the test split."""
+    return ("val", "test") if cfg.trial is None else ("val",)
+
+
+def _train(
+    cfg: DictConfig,
+    folder: Path,
+    datamodule: ExpressionDataModule,
+    loggers: list[Logger],
+    report: TrialReport | None,
+) -> RunRecord | None:
+    """Trains and scores; None where a search gave the run up."""
     software = {"versions": describe_software(), "commit": describe_commit()}
     classifier = build_classifier(cfg, build_net(cfg, len(datamodule.label_set)), datamodule)
     history = History()
     best = BestCheckpoint(folder / "checkpoints", cfg.selection.monitor, cfg.selection.mode)
     last = LastCheckpoint(folder / "checkpoints")
-    always = [SeedEveryBatch(cfg.seed), history, StopAfterDivergence()]
+    always = [SeedEveryBatch(cfg.seed), history, StopAfterDivergence(), *([report] if report else [])]
     callbacks = [*always, *build_each(cfg.get("callbacks")), best, last]
     trainer = build_trainer(cfg, callbacks, loggers)
     for logger in loggers:
         logger.log_hyperparams(plain(cfg))
     stopped_at = folder / "checkpoints" / "last.ckpt"
     trainer.fit(classifier, datamodule=datamodule, ckpt_path=stopped_at if stopped_at.is_file() else None)
+    if report and report.pruned:
+        return None
     if not best.best_model_path:
         raise UserError("No epoch was trained and validated: trainer.max_epochs and trainer.limit_... leave no batch.")
-    record = _test_once(cfg, folder, trainer, datamodule, history, software)
+    record = _score_once(cfg, folder, trainer, datamodule, history, software)
     if trainer.is_global_zero:
-        show_record(record, "test", datamodule, folder, loggers)
+        show_record(record, _splits(cfg)[-1], datamodule, folder, loggers)
     return record
 
 
-def _test_once(
+def _score_once(
     cfg: DictConfig,
     folder: Path,
     trainer: pl.Trainer,
@@ -149,11 +171,11 @@ def _test_once(
     history: History,
     software: dict[str, Any],
 ) -> RunRecord:
-    """Scores the selected epoch on validation and test, and writes the record with its figures."""
+    """Scores the selected epoch on validation and, once, on test, and writes the record with its figures."""
     selected = load_net(folder / "checkpoints" / "best.ckpt")
     classes = selected.classes
     inference = Inference(selected.net, cfg.channels_last, flip=False)
-    tables = {split: predict_split(trainer, inference, datamodule, split, classes) for split in ("val", "test")}
+    tables = {split: predict_split(trainer, inference, datamodule, split, classes) for split in _splits(cfg)}
     rows = pd.DataFrame(history.rows)
     train_seconds = float(rows["train_seconds"].sum())
     metrics = {

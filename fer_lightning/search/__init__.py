@@ -1,0 +1,1 @@
+"""The Modified Bobcat Optimization Algorithm (MBOA) as an Optuna sampler."""

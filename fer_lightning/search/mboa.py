@@ -1,0 +1,245 @@
+"""The Modified Bobcat Optimization Algorithm of the PsySFA-Net paper as a sampler of Optuna."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.search_space import intersection_search_space
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from fer_lightning.errors import UserError
+from fer_lightning.search.encoding import Encoding, dimension_of
+from fer_lightning.search.generation import VARIANTS, Log, Rules, plan, scatter
+from fer_lightning.search.moves import SCHEDULES
+from fer_lightning.search.population import population_for
+
+# The study's user attribute that keeps what a resumed search must agree with.
+ATTRIBUTE = "mboa"
+
+_Space = tuple[tuple[str, BaseDistribution], ...]
+
+
+@dataclass
+class _Memory:
+    """What was already worked out for one study; all of it follows from the study and may be lost.
+
+    Attributes:
+        storage: Where the study is.
+        study: Its number there.
+        seed: Seed of the search.
+        spaces: Search space of a generation, kept once every earlier trial is finished; so are the
+        plans: of a generation in a space.
+        points: Finished trials by number as points of a space; None for one that lacks a parameter.
+    """
+
+    storage: BaseStorage
+    study: int
+    seed: int
+    spaces: dict[int, dict[str, BaseDistribution]] = field(default_factory=dict)
+    plans: dict[tuple[int, _Space], np.ndarray] = field(default_factory=dict)
+    points: dict[_Space, dict[int, np.ndarray | None]] = field(default_factory=dict)
+
+
+class MBOASampler(BaseSampler):
+    """Modified Bobcat Optimization Algorithm, *PsySFA-Net* (`models/psysfa_net.py`), section 3.8, eqs. 13-19.
+
+    Trial k is the move of bobcat k mod N in generation k div N. Generation 0 scatters the population (eqs. 13 and 14),
+    odd ones explore (eqs. 15-17), even ones exploit (eqs. 18 and 19). As a bobcat keeps its best position, that is the
+    best completed trial of its own: the sampler has no state, a resumed or parallel search is the same search, and the
+    trials of a generation may run at the same time and finish in any order. Trials of earlier generations that are not
+    finished are not waited for.
+
+    Variants:
+        - `"boa"`: the parent algorithm, one prey.
+        - `"literal"`: the equations exactly as printed.
+        - `"paper"`: the same moves in the unit cube, read so that they work (see `moves` and `generation`).
+        - `"scent"`: not in the paper. Each bobcat draws many moves of `"paper"`, and a surrogate model of all trials
+          picks one. What it gains over `"paper"` is due to the model.
+
+    Readings beside those in `moves` and `generation`:
+        - The paper speaks of 20 bobcats and 60 iterations, its pseudocode of 10 and 5. Two evaluations an iteration
+          make 20 + 60 * 2 * 20 = 2,420 trainings of the former.
+        - The pseudocode moves the learning rate as log10, Table 2 bounds it linearly: here a parameter moves on a
+          logarithmic scale where its distribution is logarithmic.
+        - n of eq. 16 is not given: `num_prey`.
+
+    Args:
+        variant: See above.
+        population: Number of bobcats, at least 2, or `"auto"`: `population_for(n_trials)`.
+        n_trials: Trials of the whole search, where that is known.
+        num_prey: n of eq. 16; `"boa"` tracks one.
+        gamma: Whether gamma of eq. 16 is drawn for each `"prey"` or for each `"dimension"` of it; by `"literal"`
+            always for each prey.
+        weight: W_exploration of eq. 16: `"inverse"`, `"linear"` (needs `n_trials`) or `"constant"`; not in `"boa"`.
+        candidates: Moves that a bobcat of `"paper"` or `"scent"` draws to choose from.
+        seed: Of all random numbers; drawn if None, or that of the study where one is resumed.
+
+    Attributes:
+        population: Number of bobcats.
+
+    Raises:
+        UserError: An option has no such value; or, at the first trial, the study was begun with another seed,
+            population or variant.
+    """
+
+    def __init__(
+        self,
+        *,
+        variant: str = "paper",
+        population: int | str = "auto",
+        n_trials: int | None = None,
+        num_prey: int = 3,
+        gamma: str = "dimension",
+        weight: str = "inverse",
+        candidates: int = 30,
+        seed: int | None = None,
+    ) -> None:
+        _check_choice("variant", variant, VARIANTS)
+        _check_choice("gamma", gamma, ("dimension", "prey"))
+        _check_choice("weight", weight, SCHEDULES)
+        if isinstance(population, str):
+            _check_choice("population", population, ("auto",))
+            population = population_for(n_trials)
+        for option, number, least in (
+            ("population", population, 2),
+            ("num_prey", num_prey, 1),
+            ("candidates", candidates, 1),
+            ("n_trials", n_trials, 1),
+            ("seed", seed, 0),
+        ):
+            if number is not None and number < least:
+                raise UserError(f"MBOA: {option}={number} is too small, the least is {least}.")
+        if weight == "linear" and n_trials is None:
+            raise UserError("MBOA: weight=linear falls until the last trial and needs n_trials, the number of trials.")
+        self.population = population
+        # Generation 0 belongs to no iteration, each other pair of generations is one.
+        iterations = None if n_trials is None else max(1, -(-n_trials // population) // 2)
+        self._rules = Rules(variant, population, num_prey, gamma, weight, candidates, iterations)
+        self._seed = seed
+        # Drawn here, so that the threads of one search that all begin it agree.
+        self._drawn = int(np.random.default_rng().integers(2**31)) if seed is None else seed
+        self._memory: _Memory | None = None
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Returns the parameters that all completed trials of earlier generations share."""
+        self._raise_error_if_multi_objective(study)
+        memory = self._recall(study)
+        generation = trial.number // self.population
+        if generation == 0:
+            return {}
+        space = memory.spaces.get(generation)
+        if space is None:
+            earlier = self._earlier(study, generation)
+            space = intersection_search_space(earlier)
+            if all(one.state.is_finished() for one in earlier):
+                memory.spaces[generation] = space
+        return dict(space)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Returns the parameters that the bobcat of a trial tries."""
+        self._raise_error_if_multi_objective(study)
+        memory = self._recall(study)
+        generation, lane = divmod(trial.number, self.population)
+        if generation == 0 or not search_space:
+            return {
+                name: self.sample_independent(study, trial, name, distribution)
+                for name, distribution in search_space.items()
+            }
+        encoding = Encoding(search_space)
+        space = tuple(search_space.items())
+        points = memory.plans.get((generation, space))
+        if points is None:
+            earlier = self._earlier(study, generation)
+            log = _read(earlier, space, encoding, study.direction, self.population, memory)
+            points = plan(self._rules, memory.seed, generation, encoding, log)
+            if all(one.state.is_finished() for one in earlier):
+                memory.plans[generation, space] = points
+        return encoding.decode(points[lane])
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Returns the value at which a trial's bobcat is scattered, for a parameter that nothing is known of yet."""
+        self._raise_error_if_multi_objective(study)
+        memory = self._recall(study)
+        generation, lane = divmod(trial.number, self.population)
+        dimension = dimension_of(param_distribution)
+        return dimension.decode(scatter(self._rules, memory.seed, generation, param_name, dimension)[lane])
+
+    def _earlier(self, study: Study, generation: int) -> list[FrozenTrial]:
+        first = generation * self.population
+        return [trial for trial in study.get_trials(deepcopy=False) if trial.number < first]
+
+    def _recall(self, study: Study) -> _Memory:
+        memory = self._memory
+        if memory is None or memory.storage is not study._storage or memory.study != study._study_id:
+            memory = self._memory = _Memory(study._storage, study._study_id, self._agree(study))
+        return memory
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_memory": None}
+
+    def _agree(self, study: Study) -> int:
+        """Returns the seed of the search; writes into the study what it was begun with."""
+        ours = {"variant": self._rules.variant, "population": self.population, "seed": self._drawn}
+        if ATTRIBUTE not in study.user_attrs:
+            study.set_user_attr(ATTRIBUTE, ours)
+        stored = study.user_attrs[ATTRIBUTE]  # read again: another process may have begun it at the same time
+        for option, value in ours.items():
+            if stored[option] != value and not (option == "seed" and self._seed is None):
+                raise UserError(
+                    f"MBOA: the study {study.study_name} was begun with {option}={stored[option]}, not {value}: "
+                    f"resume it with {option}={stored[option]} or begin another study."
+                )
+        return stored["seed"]
+
+
+def _read(
+    trials: list[FrozenTrial],
+    space: _Space,
+    encoding: Encoding,
+    direction: StudyDirection,
+    population: int,
+    memory: _Memory,
+) -> Log:
+    """Returns the trials that have every parameter of the space."""
+    known = memory.points.setdefault(space, {})
+    sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+    numbers, points, values, others = [], [], [], []
+    for trial in trials:
+        if trial.number in known:
+            point = known[trial.number]
+        else:
+            inside = all(trial.distributions.get(name) == distribution for name, distribution in space)
+            point = encoding.encode(trial.params) if inside else None
+            if trial.state.is_finished():
+                known[trial.number] = point
+        if point is None:
+            continue
+        if trial.state == TrialState.COMPLETE and trial.value is not None and not math.isnan(trial.value):
+            numbers.append(trial.number)
+            points.append(point)
+            values.append(sign * trial.value)
+        else:
+            others.append(point)
+    return Log(
+        points=np.array(points).reshape(-1, len(space)),
+        values=np.array(values),
+        lanes=np.array(numbers, dtype=int) % population,
+        others=np.array(others).reshape(-1, len(space)),
+    )
+
+
+def _check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"MBOA: {option}={value} is unknown, choose from {', '.join(allowed)}.")

@@ -1,4 +1,4 @@
-"""`fer dashboard`: what was trained, and the viewer of what was logged; works offline."""
+"""`fer dashboard`: what was trained and searched, and the viewers of what was logged; works offline."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fer_lightning.errors import UserError
+from fer_lightning.search_dashboard import find_searches, search_table, serve_search
 
 _NOT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
 
@@ -44,7 +45,7 @@ class LoggedRun:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Lists runs or opens the viewer.
+    """Lists runs or opens a viewer.
 
     Args:
         argv: Arguments after `fer dashboard`.
@@ -55,22 +56,31 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="fer dashboard",
         description="Opens the W&B viewer in the terminal (q leaves it) on all runs under a folder, the newest first; "
-        "TensorBoard where only that was logged to.",
+        "TensorBoard where only that was logged to. With --search: the Optuna Dashboard on a search, in a web browser.",
     )
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("outputs"), help="one run, or many (outputs)")
-    parser.add_argument("--list", action="store_true", help="print a table of the runs instead")
+    parser.add_argument(
+        "folder", nargs="?", default="outputs", help="one run, or many (outputs); with --search also a storage URL"
+    )
+    parser.add_argument("--list", action="store_true", help="print a table of the runs and searches instead")
+    parser.add_argument("--search", action="store_true", help="show the search that changed last, to this machine only")
+    parser.add_argument("--port", type=int, default=0, help="where --search listens (any free port)")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a web browser for --search")
     options = parser.parse_args(argv)
-    runs = sorted(find_runs(options.folder), key=lambda run: run.changed, reverse=True)
+    if options.search:
+        serve_search(options.folder, options.port, browser=not options.no_browser)
+        return
+    folder = Path(options.folder)
+    runs = sorted(find_runs(folder), key=lambda run: run.changed, reverse=True)
     if not runs:
-        raise UserError(f"{options.folder} holds no runs yet: fer train makes the first one.")
+        raise UserError(f"{folder} holds no runs yet: fer train makes the first one.")
     if options.list or not _on_a_terminal():
-        Console().print(run_table(runs, options.folder))
+        _print_tables(runs, folder)
     elif any(run.wandb for run in runs):
         _open_wandb(runs)
     elif any(run.tensorboard for run in runs):
-        _open_tensorboard(options.folder)
+        _open_tensorboard(folder)
     else:
-        Console().print(run_table(runs, options.folder))
+        _print_tables(runs, folder)
         raise UserError("these runs were logged neither to W&B nor to TensorBoard: train with logger=wandb.")
 
 
@@ -119,6 +129,16 @@ def run_table(runs: Sequence[LoggedRun], root: Path) -> Table:
             f"{datetime.fromtimestamp(run.changed):%Y-%m-%d %H:%M}",
         )
     return table
+
+
+def _print_tables(runs: Sequence[LoggedRun], root: Path) -> None:
+    """Prints the searches and the other runs; the trials of one search where that is `root`."""
+    searches = sorted(find_searches(root), key=lambda search: search.changed, reverse=True)
+    folders = {search.folder for search in searches}
+    if searches:
+        Console().print(search_table(searches, root))
+    if shown := [run for run in runs if run.folder not in folders and not folders - {root} & set(run.folder.parents)]:
+        Console().print(run_table(shown, root))
 
 
 def _on_a_terminal() -> bool:

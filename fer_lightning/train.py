@@ -46,6 +46,7 @@ from fer_lightning.training.scoring import predict_split, score
 from fer_lightning.training.seeding import SeedEveryBatch
 from fer_lightning.training.trial_report import TrialReport
 from fer_lightning.trial import part_of_search
+from fer_lightning.wandb_group import group_wandb_runs
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ def run(cfg: DictConfig) -> float:
     folder = Path(cfg.output_dir)
     if resumed := cfg.resume is not None:
         cfg = _config_of(folder)
+    cfg = group_wandb_runs(cfg)
     _check_selection(cfg)
     check_devices(cfg)
     limit_threads(cfg)
@@ -79,14 +81,14 @@ def run(cfg: DictConfig) -> float:
     loggers = build_each(cfg.get("logger"))
     try:
         with part_of_search(cfg) as report, ending(loggers):
-            record = _train(cfg, folder, datamodule, loggers, report)
+            trained = _train(cfg, folder, datamodule, loggers, report)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, the latter with status 0
         raise KeyboardInterrupt from stop
     except MisconfigurationException as error:
         raise UserError(f"trainer: {error}") from error
-    if record is None:
+    if trained is None:
         raise TrialPruned
-    return _selected_value(record, cfg.selection.monitor)
+    return _selected_value(trained, cfg.selection.monitor)
 
 
 def _config_of(folder: Path) -> DictConfig:

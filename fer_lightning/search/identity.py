@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from optuna import Study
 from optuna.distributions import BaseDistribution, distribution_to_json
 
 from fer_lightning.errors import UserError
 
-SPACE, FIXED = "space", "fixed"  # user attributes of a study
+SPACE, FIXED, SAMPLER = "space", "fixed", "sampler"  # user attributes of a study
 
 
-def remember(study: Study, direction: str, space: Mapping[str, BaseDistribution], fixed: Sequence[str]) -> None:
+def remember(
+    study: Study,
+    direction: str,
+    space: Mapping[str, BaseDistribution],
+    fixed: Sequence[str],
+    sampler: Mapping[str, Any],
+) -> None:
     """Writes into a study what is searched, or compares a study that has it already.
 
     Args:
@@ -20,11 +27,16 @@ def remember(study: Study, direction: str, space: Mapping[str, BaseDistribution]
         direction: `minimize` or `maximize`.
         space: The distribution of each option that is searched.
         fixed: Overrides that all trials share.
+        sampler: Config of the sampler, as plain values. The number of trials does not count: a search may get more.
 
     Raises:
         UserError: The study searches something else.
     """
-    now = {SPACE: {key: distribution_to_json(value) for key, value in space.items()}, FIXED: sorted(fixed)}
+    now: dict[str, Any] = {
+        SPACE: {key: distribution_to_json(value) for key, value in space.items()},
+        FIXED: sorted(fixed),
+    }
+    now[SAMPLER] = {key: value for key, value in sampler.items() if key != "n_trials"}
     was = {key: study.user_attrs.get(key, now[key]) for key in now}
     if study.direction.name.lower() != direction:
         raise _contradiction(study, f"it would {study.direction.name.lower()}")
@@ -32,12 +44,20 @@ def remember(study: Study, direction: str, space: Mapping[str, BaseDistribution]
         raise _contradiction(study, f"it searches {', '.join(was[SPACE])} in other ranges or with other options")
     if was[FIXED] != now[FIXED]:
         raise _contradiction(study, f"its trials share {' '.join(was[FIXED]) or 'no options'}")
+    if was[SAMPLER] != now[SAMPLER]:
+        other = [f"{key}={value}" for key, value in was[SAMPLER].items() if now[SAMPLER].get(key) != value]
+        raise _contradiction(study, f"its sampler has {' '.join(other)}")
     for key in now.keys() - study.user_attrs.keys():
         study.set_user_attr(key, now[key])
 
 
+def population_of(study: Study) -> int | None:
+    """Trials of a generation in a search that was started before; None in a new one."""
+    return study.user_attrs.get(SAMPLER, {}).get("population")
+
+
 def _contradiction(study: Study, told: str) -> UserError:
     return UserError(
-        f"the search {study.study_name} exists already and is another one ({told}): repeat the command that started it, "
-        "or give this one a hydra.sweep.dir of its own."
+        f"the search {study.study_name} exists already and is another one ({told}): repeat the command that started "
+        "it, or give this one a hydra.sweep.dir of its own."
     )

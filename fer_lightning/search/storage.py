@@ -19,8 +19,8 @@ def open_storage(place: str | None, folder: Path) -> BaseStorage:
     """Opens, or makes, the storage of a search.
 
     Args:
-        place: URL of a database, as `postgresql://user@host/name`; path of a journal file, which also works on a network
-            drive; or None for an SQLite file in `folder`.
+        place: URL of a database, as `postgresql://user@host/name`; path of a journal file, which also works on
+            a network drive; or None for an SQLite file in `folder`.
         folder: Folder of the sweep.
 
     Raises:

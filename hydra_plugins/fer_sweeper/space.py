@@ -29,9 +29,7 @@ class SearchSpace(NamedTuple):  # no dataclass: Hydra runs plugin files without 
         Args:
             values: One value for each searched option.
         """
-        return [
-            f"{key}={values[key]!r}" if _is_number(values[key]) else f"{key}={values[key]}" for key in self.searched
-        ]
+        return [f"{key}={values[key]}" for key in self.searched]
 
 
 def parse_space(overrides: Sequence[Override]) -> SearchSpace:
@@ -82,7 +80,3 @@ def _distribution(key: str, override: Override) -> BaseDistribution:
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     except ValueError as error:
         raise UserError(f"{override.input_line} cannot be searched: {error}.") from error
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float))

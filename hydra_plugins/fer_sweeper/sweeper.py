@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -130,19 +130,26 @@ class SearchSweeper(Sweeper):
         import optuna
         from hydra.utils import instantiate
 
-        from fer_lightning.search.identity import remember
+        from fer_lightning.search.identity import population_of, remember
+        from fer_lightning.search.population import population_for
         from fer_lightning.search.storage import open_storage
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             storage=open_storage(self._storage, folder),
             direction=self._direction,
-            sampler=instantiate(self._sampler),
             pruner=instantiate(self._pruner),
             study_name=self._study_name or folder.name,
             load_if_exists=True,
         )
-        remember(study, self._direction, space.searched, space.fixed)
+        if self._population == "auto":  # a search that goes on with more trials keeps its population
+            self._population = population_of(study) or population_for(self._n_trials)
+        sampler = OmegaConf.to_container(self._sampler, resolve=True)
+        assert isinstance(sampler, dict)
+        if "population" in sampler:
+            sampler["population"] = self._population
+        study.sampler = instantiate(sampler)
+        remember(study, self._direction, space.searched, space.fixed, {**sampler, "population": self._population})
         return study
 
     def _next(self, study: Study, space: SearchSpace, lease: Lease) -> Sequence[FrozenTrial]:
@@ -151,7 +158,7 @@ class SearchSweeper(Sweeper):
         while True:
             if left := lease.take_over(self._at_once(0)):
                 log.info("taking over: trial %s", ", ".join(str(trial.number) for trial in left))
-                return left
+                return [self._complete(study, trial, space) for trial in left]
             trials = study.get_trials(deepcopy=False)
             if len(trials) < self._n_trials:
                 return self._ask(study, space, lease, self._at_once(len(trials)))
@@ -171,12 +178,9 @@ class SearchSweeper(Sweeper):
         """How many trials to launch together when the next one has this number: at most to the end of a generation."""
         from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
-        from fer_lightning.search.population import population_for
-
         if isinstance(self.launcher, BasicLauncher):
             return 1
-        population = population_for(self._n_trials) if self._population == "auto" else int(self._population)
-        return population - number % population
+        return int(self._population) - number % int(self._population)
 
     def _ask(self, study: Study, space: SearchSpace, lease: Lease, most: int) -> list[FrozenTrial]:
         from optuna.trial import TrialState
@@ -192,6 +196,15 @@ class SearchSweeper(Sweeper):
             if trial.number == self._n_trials - 1:
                 break
         return asked
+
+    def _complete(self, study: Study, trial: FrozenTrial, space: SearchSpace) -> FrozenTrial:
+        """Gives a trial whose process was killed while it asked the values that it lacks; those it has stay."""
+        from optuna.trial import Trial
+
+        asked = Trial(study, trial._trial_id)
+        for name, distribution in space.searched.items():
+            asked._suggest(name, distribution)
+        return study._storage.get_trial(trial._trial_id)
 
     def _launch(self, study: Study, trials: Sequence[FrozenTrial], space: SearchSpace, lease: Lease) -> None:
         jobs = [

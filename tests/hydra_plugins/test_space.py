@@ -48,7 +48,12 @@ def test_what_cannot_be_searched_is_refused_with_its_name(value):
 
 def test_fixed_options_stay_as_typed_and_those_of_hydra_are_left_out():
     space = parsed(
-        "model=resnet", "callbacks=[progress,ema]", "~logger", "+a.b='x y'", "hydra.sweep.dir=x", "hydra/launcher=joblib"
+        "model=resnet",
+        "callbacks=[progress,ema]",
+        "~logger",
+        "+a.b='x y'",
+        "hydra.sweep.dir=x",
+        "hydra/launcher=joblib",
     )
     assert space.fixed == ("model=resnet", "callbacks=[progress,ema]", "~logger", "+a.b='x y'")
     assert space.searched == {}

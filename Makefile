@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATASET ?= synthetic
 MODEL ?= psysfa_net
+TRIALS ?= 20
+SAMPLER ?= mboa
 ARGS ?=
 
-.PHONY: help setup train test test-full lint dashboard bench clean
+.PHONY: help setup train sweep test test-full lint dashboard bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
-	@echo '  Variables: DATASET=rafdb MODEL=resnet ARGS="trainer.max_epochs=5 seed=1" (any override of fer train)'
+	@echo '  Variables: DATASET=rafdb MODEL=resnet TRIALS=60 ARGS="trainer.max_epochs=5 seed=1" (any override of fer train)'
 
 setup: $(VENV)/.installed  ## make .venv and install everything into it
 
@@ -25,6 +27,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 train: setup  ## train: make train DATASET=rafdb MODEL=resnet ARGS="trainer.max_epochs=5"
 	$(BIN)/fer train data=$(DATASET) model=$(MODEL) $(ARGS)
 
+sweep: setup  ## search hyperparameters: make sweep DATASET=rafdb TRIALS=60 SAMPLER=tpe; again: it goes on
+	$(BIN)/fer train -m data=$(DATASET) model=$(MODEL) hydra/sweeper=mboa hydra/sweeper/sampler=$(SAMPLER) \
+		hydra.sweeper.n_trials=$(TRIALS) hydra.sweep.dir=outputs/sweeps/$(MODEL)_$(DATASET)_$(SAMPLER) \
+		selection.monitor=val/loss selection.mode=min 'optimizer.lr=tag(log,interval(1e-5,1e-2))' \
+		'optimizer.weight_decay=tag(log,interval(1e-4,0.3))' 'data.batch_size=int(interval(8,64))' $(ARGS)
+
 test: setup  ## the tests, in a few minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
@@ -36,7 +44,7 @@ lint: setup  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-dashboard: setup  ## browse what was logged, offline too
+dashboard: setup  ## browse what was logged and searched, offline too
 	$(BIN)/fer dashboard
 
 bench: setup  ## speed of training and loading against plain PyTorch

@@ -34,7 +34,8 @@ COMMANDS = {
         "fer_lightning.train",
         "train a classifier and leave a run record",
         "train",
-        stopped="stopped; fer train resume=<folder of the run> goes on from its last finished epoch.",
+        stopped="stopped; fer train resume=<folder of the run> goes on from its last finished epoch, a search goes on "
+        "when its command is repeated with hydra.sweep.dir=<its folder>.",
     ),
     "evaluate": Command("fer_lightning.evaluate", "score a checkpoint on any dataset", "evaluate"),
     "data": Command("fer_lightning.show_data", "show what a dataset holds: protocol, counts, pictures", "show_data"),

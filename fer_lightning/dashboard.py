@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
@@ -20,7 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fer_lightning.errors import UserError
-from fer_lightning.search_dashboard import find_searches, search_table, serve_search
+from fer_lightning.search_dashboard import find_searches, search_table, searches_served, serve_search
 
 _NOT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
 
@@ -56,15 +57,16 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="fer dashboard",
         description="Opens the W&B viewer in the terminal (q leaves it) on all runs under a folder, the newest first; "
-        "TensorBoard where only that was logged to. With --search: the Optuna Dashboard on a search, in a web browser.",
+        "TensorBoard where only that was logged to. Beside it, where there are searches, the Optuna Dashboard on that "
+        "which changed last, in a web browser and for this machine only.",
     )
     parser.add_argument(
         "folder", nargs="?", default="outputs", help="one run, or many (outputs); with --search also a storage URL"
     )
     parser.add_argument("--list", action="store_true", help="print a table of the runs and searches instead")
-    parser.add_argument("--search", action="store_true", help="show the search that changed last, to this machine only")
-    parser.add_argument("--port", type=int, default=0, help="where --search listens (any free port)")
-    parser.add_argument("--no-browser", action="store_true", help="do not open a web browser for --search")
+    parser.add_argument("--search", action="store_true", help="show the Optuna Dashboard alone")
+    parser.add_argument("--port", type=int, default=0, help="where the Optuna Dashboard listens (any free port)")
+    parser.add_argument("--no-browser", action="store_true", help="only print its address")
     options = parser.parse_args(argv)
     if options.search:
         serve_search(options.folder, options.port, browser=not options.no_browser)
@@ -76,9 +78,13 @@ def main(argv: Sequence[str]) -> None:
     if options.list or not _on_a_terminal():
         _print_tables(runs, folder)
     elif any(run.wandb for run in runs):
-        _open_wandb(runs)
+        with _beside(options):
+            _open_wandb(runs)
     elif any(run.tensorboard for run in runs):
-        _open_tensorboard(folder)
+        with _beside(options):
+            _open_tensorboard(folder)
+    elif _has_search(folder):
+        serve_search(options.folder, options.port, browser=not options.no_browser)
     else:
         _print_tables(runs, folder)
         raise UserError("these runs were logged neither to W&B nor to TensorBoard: train with logger=wandb.")
@@ -139,6 +145,17 @@ def _print_tables(runs: Sequence[LoggedRun], root: Path) -> None:
         Console().print(search_table(searches, root))
     if shown := [run for run in runs if run.folder not in folders and not folders - {root} & set(run.folder.parents)]:
         Console().print(run_table(shown, root))
+
+
+def _has_search(folder: Path) -> bool:
+    return any((search.folder / "study.db").is_file() for search in find_searches(folder))
+
+
+def _beside(options: argparse.Namespace) -> AbstractContextManager[None]:
+    """The Optuna Dashboard while another viewer is open, where there is a search to show."""
+    if not _has_search(Path(options.folder)):
+        return nullcontext()
+    return searches_served(options.folder, options.port, browser=not options.no_browser)
 
 
 def _on_a_terminal() -> bool:

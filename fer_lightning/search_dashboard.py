@@ -7,11 +7,12 @@ import os
 import sys
 import webbrowser
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
 from socketserver import ThreadingMixIn
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -75,8 +76,9 @@ def search_table(searches: Sequence[LoggedSearch], root: Path) -> Table:
     return table
 
 
-def serve_search(place: str, port: int, browser: bool) -> None:
-    """Serves the Optuna Dashboard to this machine until Ctrl-C.
+@contextmanager
+def searches_served(place: str, port: int, browser: bool) -> Iterator[None]:
+    """Serves the Optuna Dashboard to this machine while a `with` block lasts, and prints its address.
 
     Args:
         place: URL of a storage, path of a storage file, a sweep folder, or a folder above some, of which the sweep that
@@ -85,10 +87,8 @@ def serve_search(place: str, port: int, browser: bool) -> None:
         browser: Whether to open a web browser, if there is a screen.
 
     Raises:
-        UserError: There is no search, the port is taken, or the dashboard is not installed.
+        UserError: There is no search, or the port is taken.
     """
-    if find_spec("optuna_dashboard") is None:
-        raise UserError("the Optuna Dashboard is not installed: pip install optuna-dashboard.")
     storage, shown = _open(place)
     from optuna_dashboard import wsgi
 
@@ -97,12 +97,23 @@ def serve_search(place: str, port: int, browser: bool) -> None:
     except (OSError, OverflowError) as error:
         raise UserError(f"--port {port} cannot be used ({error}): leave it away for any free one.") from error
     address = f"http://{HOST}:{server.server_port}/dashboard/"
-    print(f"Optuna Dashboard of {shown}: {address}\nCtrl-C ends it.", flush=True)
-    if browser and _has_screen():
-        webbrowser.open(address)
+    print(f"Optuna Dashboard of {shown}: {address}", flush=True)
     with server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        if browser and _has_screen():
+            webbrowser.open(address)
         try:
-            server.serve_forever()
+            yield
+        finally:
+            server.shutdown()
+
+
+def serve_search(place: str, port: int, browser: bool) -> None:
+    """Serves the Optuna Dashboard until Ctrl-C; see `searches_served`."""
+    with searches_served(place, port, browser):
+        print("Ctrl-C ends it.", flush=True)
+        try:
+            Event().wait()
         except KeyboardInterrupt:
             print()
 

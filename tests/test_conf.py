@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hydra
+import optuna
 import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
@@ -19,6 +22,7 @@ from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.side import SIDE_SIZES
 from fer_lightning.errors import UserError
 from fer_lightning.training.classifier import ExpressionClassifier
+from hydra_plugins.fer_sweeper.space import parse_space
 
 GROUPS = (
     "data",
@@ -33,9 +37,10 @@ GROUPS = (
     "callbacks",
     "experiment",
 )
+OVERLAYS = ("ablation", "study")
 CHOICES = [
     (group, path.stem)
-    for group in (*GROUPS, "ablation")
+    for group in (*GROUPS, *OVERLAYS)
     for path in sorted((conf_dir() / group).glob("*.yaml"))
     if path.stem != "base"
 ]
@@ -64,8 +69,8 @@ def compose(*overrides: str, config: str = "train") -> DictConfig:
 
 
 def test_the_walk_sees_every_group():
-    assert {group for group, _ in CHOICES} == {*GROUPS, "ablation"}
-    assert {path.name for path in conf_dir().iterdir() if path.is_dir()} == {*GROUPS, "ablation", "hydra"}
+    assert {group for group, _ in CHOICES} == {*GROUPS, *OVERLAYS}
+    assert {path.name for path in conf_dir().iterdir() if path.is_dir()} == {*GROUPS, *OVERLAYS, "hydra"}
 
 
 @pytest.mark.parametrize("command", [name for name, command in COMMANDS.items() if command.config])
@@ -187,3 +192,62 @@ def test_no_path_of_a_machine():
     for path in Path(conf_dir()).rglob("*.yaml"):
         text = path.read_text()
         assert "/home/" not in text and "/tmp" not in text and "/Users/" not in text, path
+
+
+def choices_of(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", choices_of("hydra/sweeper/sampler"))
+def test_samplers(name):
+    sampler = build(compose("hydra/sweeper=mboa", f"hydra/sweeper/sampler={name}").hydra.sweeper.sampler)
+    assert isinstance(sampler, optuna.samplers.BaseSampler)
+
+
+@pytest.mark.parametrize("name", choices_of("hydra/sweeper/pruner"))
+def test_pruners(name):
+    pruner = build(compose("hydra/sweeper=mboa", f"hydra/sweeper/pruner={name}").hydra.sweeper.pruner)
+    assert isinstance(pruner, optuna.pruners.BasePruner)
+
+
+def test_a_search_follows_the_selection_of_the_run():
+    assert compose("hydra/sweeper=mboa").hydra.sweeper.direction == "max"
+    assert compose("hydra/sweeper=mboa", "selection.mode=min").hydra.sweeper.direction == "min"
+
+
+def test_the_storage_comes_from_the_environment(monkeypatch):
+    assert compose("hydra/sweeper=mboa").hydra.sweeper.storage is None
+    monkeypatch.setenv("FER_SWEEP_STORAGE", "postgresql://host/name")
+    assert compose("hydra/sweeper=mboa").hydra.sweeper.storage == "postgresql://host/name"
+
+
+@pytest.mark.parametrize("budget", ["smoke", "pilot", "paper"])
+@pytest.mark.parametrize("name", names("study"))
+def test_studies_have_every_budget(name, budget):
+    cfg = compose(f"study={name}", f"budget={budget}")
+    assert cfg.hydra.mode == RunMode.MULTIRUN
+    assert (
+        cfg.hydra.sweep.dir == f"outputs/{name}/synthetic_{budget}_{cfg.hydra.runtime.choices['hydra/sweeper/sampler']}"
+    )
+    assert cfg.hydra.sweeper.n_trials == cfg.budgets[budget].trials
+    assert cfg.trainer.max_epochs == cfg.budgets[budget].epochs
+    space = parse_space(
+        OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in cfg.hydra.sweeper.params.items()])
+    )
+    for key in space.searched:
+        OmegaConf.select(cfg, key, throw_on_missing=True)
+        assert OmegaConf.select(cfg, key) is not None, key
+
+
+def test_the_search_of_the_paper_is_its_table_2():
+    sweeper = compose("study=psysfa_mboa", "budget=paper").hydra.sweeper
+    space = parse_space(
+        OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in sweeper.params.items()])
+    ).searched
+    assert {key: (found.low, found.high) for key, found in space.items()} == {
+        "optimizer.lr": (1e-5, 1e-2),
+        "data.batch_size": (8, 64),
+        "model.dropout": (0.1, 0.5),
+        "model.num_filters": (8, 32),
+    }
+    assert sweeper.n_trials == 20 + 60 * 2 * 20 and build(sweeper.sampler).population == 20

@@ -106,7 +106,8 @@ class SearchSweeper(Sweeper):
         study = self._open(folder, space)
         OmegaConf.save(self.config, folder / "multirun.yaml")
         done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
-        log.info("search %s: %d of %d trials done, %s", study.study_name, done, self._n_trials, folder)
+        log.info("search %s: %d of %d trials done", study.study_name, done, self._n_trials)
+        log.info("after a stop, the same command with hydra.sweep.dir=%s goes on", folder)
         with Lease(study, self._lease_seconds) as lease:
             try:
                 while trials := self._next(study, space, lease):

@@ -42,7 +42,7 @@ from fer_lightning.training.record import (
     write_atomically,
 )
 from fer_lightning.training.saving import BestCheckpoint, LastCheckpoint
-from fer_lightning.training.scoring import predict_split, score
+from fer_lightning.training.scoring import predict_split, score_splits
 from fer_lightning.training.seeding import SeedEveryBatch
 from fer_lightning.training.trial_report import TrialReport
 from fer_lightning.trial import part_of_search
@@ -82,8 +82,10 @@ def run(cfg: DictConfig) -> float:
     try:
         with part_of_search(cfg) as report, ending(loggers):
             trained = _train(cfg, folder, datamodule, loggers, report)
-    except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM, the latter with status 0
-        raise KeyboardInterrupt from stop
+    except SystemExit as stop:
+        if stop.code not in (0, 1):  # submitit, which has queued the job again
+            raise
+        raise KeyboardInterrupt from stop  # what Lightning makes of Ctrl-C and SIGTERM, the latter with status 0
     except MisconfigurationException as error:
         raise UserError(f"trainer: {error}") from error
     if trained is None:
@@ -191,7 +193,7 @@ def _score_once(
         "best_epoch": selected.epoch,
         "epochs": len(rows),
         "bad_samples": len(datamodule.bad),
-        "splits": {split: score(table, classes) for split, table in tables.items()},
+        "splits": score_splits(tables, classes, datamodule),
         "timing": {
             "fit_seconds": float(rows["seconds"].sum()),
             "train_seconds": train_seconds,

@@ -208,12 +208,15 @@ class SearchSweeper(Sweeper):
         return study._storage.get_trial(trial._trial_id)
 
     def _launch(self, study: Study, trials: Sequence[FrozenTrial], space: SearchSpace, lease: Lease) -> None:
+        # A worker of Ray starts in another folder than this process.
+        place = f"hydra.sweep.dir='{Path(self.config.hydra.sweep.dir).resolve()}'"
         jobs = [
             [
                 *space.fixed,
                 *space.overrides(trial.params),
                 f"trial={trial.number}",
                 f"hydra.sweep.subdir='{trial.number}'",
+                place,
             ]
             for trial in trials
         ]

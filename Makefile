@@ -47,7 +47,7 @@ lint: setup  ## style and types
 dashboard: setup  ## browse what was logged and searched, offline too
 	$(BIN)/fer dashboard
 
-bench: setup  ## speed of training and loading against plain PyTorch
+bench: setup  ## speed against plain PyTorch, HAFEM's latency, and samplers against each other
 	$(BIN)/fer bench
 
 clean:  ## remove the environment and caches; outputs/ stays

@@ -1,4 +1,4 @@
-"""`fer bench`: training against a hand-written loop, loading against the net's appetite, HAFEM against its backbone."""
+"""`fer bench`: training against a plain loop, loading against the net, HAFEM against its backbone, and samplers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fer_lightning.bench_latency import bench_latency
+from fer_lightning.bench_search import bench_search
 from fer_lightning.composition import (
     build,
     build_classifier,
@@ -37,11 +38,11 @@ from fer_lightning.training.seeding import SeedEveryBatch
 
 log = logging.getLogger(__name__)
 
-PARTS = ("training", "latency", "all")
+PARTS = ("training", "latency", "search", "all")
 
 
 def run(cfg: DictConfig) -> None:
-    """Measures, prints and writes `bench.csv` and `latency.csv`.
+    """Measures, prints and writes `bench.csv`, `latency.csv` and `benchmark.csv`, each where its part is asked for.
 
     Args:
         cfg: Composed from `conf/bench.yaml`.
@@ -55,10 +56,12 @@ def run(cfg: DictConfig) -> None:
     if get_class(cfg.procedure._target_) is not ExpressionClassifier:
         raise UserError("fer bench compares the plain procedure with a plain loop: use procedure=supervised.")
     limit_threads(cfg)
-    if cfg.part != "latency":
+    if cfg.part in ("training", "all"):
         bench_training(cfg)
-    if cfg.part != "training":
+    if cfg.part in ("latency", "all"):
         bench_latency(cfg)
+    if cfg.part in ("search", "all"):
+        bench_search(cfg)
 
 
 def bench_training(cfg: DictConfig) -> None:

@@ -39,6 +39,8 @@ COMMANDS = {
     ),
     "evaluate": Command("fer_lightning.evaluate", "score a checkpoint on any dataset", "evaluate"),
     "data": Command("fer_lightning.show_data", "show what a dataset holds: protocol, counts, pictures", "show_data"),
+    "audit": Command("fer_lightning.audit", "find copies, leaks and bad images in a dataset", "audit"),
+    "ceiling": Command("fer_lightning.ceiling", "show what label noise allows: agreement of annotators", "ceiling"),
     "align": Command(
         "fer_lightning.align",
         "bring the faces of a dataset onto one template",
@@ -46,7 +48,7 @@ COMMANDS = {
         stopped="stopped; the same command goes on where it was.",
     ),
     "models": Command("fer_lightning.show_models", "show what every network costs: size, work, time", "show_models"),
-    "bench": Command("fer_lightning.bench", "measure the speed of training against plain PyTorch", "bench"),
+    "bench": Command("fer_lightning.bench", "measure training against plain PyTorch, and samplers against each other", "bench"),
     "dashboard": Command("fer_lightning.dashboard", "browse logged runs, offline too"),
     "completion": Command("fer_lightning.completion", 'print the shell completion: eval "$(fer completion bash)"'),
 }

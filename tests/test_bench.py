@@ -40,4 +40,4 @@ def test_latency_of_hafem_with_and_without_attention(fer, tmp_path, capsys):
 
 def test_an_unknown_part_is_told(fer, tmp_path, capsys):
     assert fer("bench", "part=speed", f"hydra.run.dir={tmp_path}") == 2
-    assert "part=speed is unknown: use one of training, latency, all" in capsys.readouterr().err
+    assert "part=speed is unknown: use one of training, latency, search, all" in capsys.readouterr().err

@@ -48,7 +48,9 @@ COMMANDS = {
         stopped="stopped; the same command goes on where it was.",
     ),
     "models": Command("fer_lightning.show_models", "show what every network costs: size, work, time", "show_models"),
-    "bench": Command("fer_lightning.bench", "measure training against plain PyTorch, and samplers against each other", "bench"),
+    "bench": Command(
+        "fer_lightning.bench", "measure training against plain PyTorch, and samplers against each other", "bench"
+    ),
     "dashboard": Command("fer_lightning.dashboard", "browse logged runs, offline too"),
     "completion": Command("fer_lightning.completion", 'print the shell completion: eval "$(fer completion bash)"'),
 }

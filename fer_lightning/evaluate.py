@@ -19,7 +19,7 @@ from fer_lightning.training.checkpoint import TrainedNet, load_net, named_class
 from fer_lightning.training.inference import Inference
 from fer_lightning.training.label_sets import share_classes
 from fer_lightning.training.record import RunRecord, describe_commit, describe_hardware, describe_software
-from fer_lightning.training.scoring import predict_split, score
+from fer_lightning.training.scoring import predict_split, score, score_splits
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,11 @@ def run(cfg: DictConfig) -> float:
         log.warning("%d images of class %s are left out: the network does not know it.", count, name)
     if shared.never_right:
         log.warning("The data has no %s: the network chooses among the other classes.", ", ".join(shared.never_right))
-    scores = score(shared.table, shared.classes)
+    tables = {cfg.split: shared.table}
+    if datamodule.protocol.fingerprint == trained.description["protocol"]["fingerprint"]:
+        splits = score_splits(tables, shared.classes, datamodule)
+    else:  # which of these images training has seen is not known
+        splits = {cfg.split: score(shared.table, shared.classes)}
     metrics = {
         "protocol": replace(datamodule.protocol, classes=shared.classes).to_dict(),
         "trained_under": trained.description["protocol"],
@@ -60,7 +64,7 @@ def run(cfg: DictConfig) -> float:
         "flip": cfg.flip,
         "left_out": shared.left_out,
         "never_right": list(shared.never_right),
-        "splits": {cfg.split: scores},
+        "splits": splits,
         "versions": describe_software(),
         "commit": describe_commit(),
         "hardware": describe_hardware(trainer.strategy.root_device, trainer.precision),
@@ -70,7 +74,7 @@ def run(cfg: DictConfig) -> float:
         record.write(Path(cfg.output_dir))
         with ending(loggers):
             show_record(record, cfg.split, datamodule, Path(cfg.output_dir), loggers)
-    return float(scores["accuracy"])  # type: ignore[arg-type]
+    return float(splits[cfg.split]["accuracy"])  # type: ignore[arg-type]
 
 
 def _data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from fer_lightning.data.alignment.aligned_reader import AlignedReader
 from fer_lightning.data.alignment.detection import detect_landmarks, landmarks_key
 from fer_lightning.data.alignment.model_file import find_model_file
+from fer_lightning.data.audit.copies import Copies
 from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.data.bad_samples import refuse_or_skip
 from fer_lightning.data.batches import EpochBatches, OrderedBatches, balancing_weights
@@ -62,6 +63,9 @@ class ExpressionDataModule(LightningDataModule):
         landmark_model: MediaPipe's face_landmarker.task; None looks for it.
         align_workers: Processes that look for landmarks; None for one a core.
         transforms: Albumentations transforms of training images.
+        drop_leaked: Leaves out training rows of which a copy lies in validation or test: `"exact"` (or True) those
+            equal pixel for pixel, `"near"` also near and mirrored ones (see `near_copies`). Evaluation rows stay.
+        copies: Which rows show the same picture; there after `setup`.
     """
 
     dataset_name: ClassVar[str]
@@ -88,6 +92,7 @@ class ExpressionDataModule(LightningDataModule):
     landmark_model: str | None
     align_workers: int | None
     transforms: list[albumentations.BasicTransform]
+    drop_leaked: bool | str = False  # has a default, because checkpoints of earlier versions do not name it
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -102,6 +107,7 @@ class ExpressionDataModule(LightningDataModule):
                 f"data.align_workers={self.align_workers} is too small: use 1 or more, or null for one a core."
             )
         self._check("side", self.side, ("none", *SIDE_SIZES))
+        self._check("drop_leaked", self.drop_leaked, (False, True, "exact", "near"))
         for option in ("mean", "std"):
             if len(getattr(self, option)) not in (1, self.channels):
                 raise UserError(f"data.{option} needs one value, or one for each of data.channels={self.channels}.")
@@ -143,7 +149,8 @@ class ExpressionDataModule(LightningDataModule):
         reader = self._with_landmarks(samples.reader, ids, content_key)
         # A pass over all the data, which is not made again for the images as they are.
         shown_key = content_key if reader is samples.reader else reader.content_key()
-        self._images, undecodable = self._open_images(reader, ids, shown_key)
+        folder = self._store_folder(reader, ids, shown_key)
+        self._images, undecodable = self._open_images(reader, folder)
         self.bad = samples.bad + refuse_or_skip(list(undecodable.values()), self.on_bad_sample)
         usable = np.setdiff1d(np.arange(len(samples.frame)), list(undecodable))
         frame = samples.frame.iloc[usable].reset_index(drop=True)
@@ -152,6 +159,9 @@ class ExpressionDataModule(LightningDataModule):
         plan = self.plan(frame)
         self.samples = samples
         self.frame = frame.assign(split=plan.names, row=usable)
+        self.copies = Copies(self._images, usable, folder)
+        if self.drop_leaked:
+            plan = self._drop_leaked(plan)
         self._targets = {split: self._targets_of(split) for split in SPLITS}
         self._check_presence()
         self.protocol = self._name_protocol(plan, content_key)
@@ -181,15 +191,33 @@ class ExpressionDataModule(LightningDataModule):
             self._side = side_vectors(self.landmarks, self.side)
         return AlignedReader(reader, self.landmarks, self.image_size) if self.align else reader
 
-    def _open_images(self, reader: ImageReader, ids: pd.Series, content_key: str) -> tuple[Images, dict[int, str]]:
+    def _store_folder(self, reader: ImageReader, ids: pd.Series, content_key: str) -> Path:
         key = cache_key(content_key, reader.local_key(), ids, self.image_size, self.channels)
-        folder = Path(self.cache_dir).expanduser() / f"{self.dataset_name}-{self.image_size}px{self.channels}-{key}"
+        return Path(self.cache_dir).expanduser() / f"{self.dataset_name}-{self.image_size}px{self.channels}-{key}"
+
+    def _open_images(self, reader: ImageReader, folder: Path) -> tuple[Images, dict[int, str]]:
         if self.store == "packed":
             return pack(reader, folder, self.image_size, self.channels)
         lazy = LazyImages(reader, self.image_size, self.channels)
         if self.on_bad_sample == "raise":
             return lazy, {}
         return lazy, find_undecodable(reader, folder.with_name(f"{folder.name}-undecodable"))
+
+    def _drop_leaked(self, plan: SplitPlan) -> SplitPlan:
+        """Takes leaked rows out of training; the plan comes back with how that is told."""
+        trained = (self.frame["split"] == "train").to_numpy()
+        rows = self.frame["row"].to_numpy()
+        leaked = trained & self.copies.present(rows, rows[~trained], near=self.drop_leaked == "near")
+        self.frame = self.frame[~leaked].reset_index(drop=True)
+        kind = "exact, near or mirrored" if self.drop_leaked == "near" else "exact"
+        told = f"without the {leaked.sum()} training rows that have an {kind} copy in validation or test"
+        return replace(plan, split=f"{plan.split}, {told}")
+
+    def seen_in_training(self, split: str) -> np.ndarray:
+        """Tells which rows of a split have an exact copy among the training rows, `(N,)` bool in the order of `ids`."""
+        rows = self.frame["row"].to_numpy()
+        of_split, of_train = ((self.frame["split"] == name).to_numpy() for name in (split, "train"))
+        return self.copies.present(rows[of_split], rows[of_train], near=False)
 
     def _targets_of(self, split: str) -> np.ndarray:
         """Class indices, or label distributions where the label rule gives them; evaluation scores single labels."""
@@ -251,6 +279,10 @@ class ExpressionDataModule(LightningDataModule):
         ]
         table = pd.DataFrame(rows, columns=["split", "class", "official", "found"])
         return table[table["official"] != table["found"]]
+
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """Images uint8 `(N, H, W, C)` of rows of the store (column `row` of `frame`), of whatever split."""
+        return self._images.batch(rows)
 
     def ids(self, split: str) -> np.ndarray:
         """Row ids of a split, in the order in which its loader yields them."""

@@ -77,7 +77,7 @@ class FERPlus(Fer2013SplitsDataModule):
     def _from_csv(self, votes_path: Path, pixels_path: Path) -> Samples:
         votes = read_votes(votes_path)
         pixels = read_pixel_csv(pixels_path, len(CODES), USAGES)
-        rows = _aligned_rows(votes, pixels, votes_path, pixels_path)
+        rows = align_rows(votes, pixels, votes_path, pixels_path)
         table = votes.frame.iloc[rows].reset_index(drop=True)
         return self._samples(
             table.assign(id=table["usage"] + "_" + pixels.frame["row"].astype(str)),  # as in FER2013
@@ -160,7 +160,7 @@ class FERPlus(Fer2013SplitsDataModule):
         )
 
 
-def _aligned_rows(votes: VoteTable, pixels: PixelTable, votes_path: Path, pixels_path: Path) -> np.ndarray:
+def align_rows(votes: VoteTable, pixels: PixelTable, votes_path: Path, pixels_path: Path) -> np.ndarray:
     """Row of the votes for each usable row of the pixels.
 
     The files are aligned row by row; parts that the pixel file lacks (mostly PrivateTest) are left out of the votes.

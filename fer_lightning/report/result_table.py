@@ -25,6 +25,9 @@ def split_table(metrics: Mapping[str, Any]) -> Table:
     table.add_column("split")
     for heading in ("images", "accuracy", "95% interval", "balanced", "macro F1", "AUROC", "ECE"):
         table.add_column(heading, justify="right")
+    if "test_clean" in metrics["splits"]:
+        table.caption = "test_clean: without the test images that have an exact copy in training"
+        table.caption_justify = "left"
     for split, scores in metrics["splits"].items():
         table.add_row(
             escape(split),

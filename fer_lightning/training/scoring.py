@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -81,6 +81,29 @@ def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, object
         "loss": _negative_log_likelihood(probabilities, target),
         "per_class": per_class_scores(probabilities, target, classes),
     }
+
+
+def score_splits(
+    tables: Mapping[str, pd.DataFrame], classes: Sequence[str], datamodule: ExpressionDataModule
+) -> dict[str, dict[str, object]]:
+    """Scores the predictions of several splits, and those of the clean part of the test split.
+
+    Args:
+        tables: Predictions of each split.
+        classes: The K class names.
+        datamodule: Where the splits lie.
+
+    Returns:
+        The scores of `score` by split. Where some test images have an exact copy in training, `test_clean` holds the
+        scores without them.
+    """
+    scored = {split: score(table, classes) for split, table in tables.items()}
+    if "test" in tables:
+        seen = datamodule.ids("test")[datamodule.seen_in_training("test")]
+        clean = tables["test"][~tables["test"]["id"].isin(seen)]
+        if 0 < len(clean) < len(tables["test"]):
+            scored["test_clean"] = score(clean, classes)
+    return scored
 
 
 def _negative_log_likelihood(probabilities: Tensor, target: Tensor) -> float:

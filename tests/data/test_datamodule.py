@@ -294,6 +294,64 @@ class TestCounts:
         assert "drawn at random" in caplog.text
 
 
+class TestLeaks:
+    """Row 0 is trained on and equal to row 37 of validation and row 50 of test; 3 and 4 are equal, both in training."""
+
+    @pytest.fixture
+    def leaky(self, make: Make, tmp_path: Path) -> Make:
+        def build(**options: object) -> Pixels:
+            data = make(**options)
+            lines = (tmp_path / "pixels.txt").read_text().splitlines()
+            lines[37] = lines[50] = lines[0]
+            lines[4] = lines[3]
+            (tmp_path / "pixels.txt").write_text("\n".join(lines) + "\n")
+            return ready(data)
+
+        return build
+
+    def test_nothing_is_dropped_unasked(self, leaky: Make) -> None:
+        data = leaky()
+        assert len(data.ids("train")) == 36 and "copy" not in data.protocol.split
+        assert data.ids("val")[data.seen_in_training("val")].tolist() == ["row37"]
+        assert data.ids("test")[data.seen_in_training("test")].tolist() == ["row50"]
+
+    @pytest.mark.parametrize("how", [True, "exact", "near"])
+    def test_training_loses_what_is_evaluated(self, leaky: Make, how: bool | str) -> None:
+        data, whole = leaky(drop_leaked=how, votes=True), leaky(votes=True)
+        assert data.ids("train").tolist() == [name for name in whole.ids("train") if name != "row0"]
+        for split in ("val", "test"):
+            assert data.ids(split).tolist() == whole.ids(split).tolist()
+            assert not data.seen_in_training(split).any()
+        np.testing.assert_array_equal(data.dataset("train").targets, whole.dataset("train").targets[1:])
+        pixels, all_pixels = data.dataset("train").pixels(range(35)), whole.dataset("train").pixels(range(36))
+        np.testing.assert_array_equal(pixels, all_pixels[1:])
+
+    @pytest.mark.parametrize("how", [True, "exact", "near"])
+    def test_the_protocol_says_so(self, leaky: Make, how: bool | str) -> None:
+        data, whole = leaky(drop_leaked=how), leaky()
+        kind = "exact, near or mirrored" if how == "near" else "exact"
+        told = f"official, without the 1 training rows that have an {kind} copy in validation or test"
+        assert data.protocol.split == told
+        assert data.protocol.counts == {"train": 35, "val": 12, "test": 12}
+        assert set(data.protocol.differences(whole.protocol)) == {"split", "counts", "fingerprint"}
+
+    def test_a_carved_validation_shares_nothing_with_training(self, leaky: Make) -> None:
+        lost = set()
+        for seed in range(6):
+            options = {"splits": ["train"] * 48 + ["test"] * 12, "split_seed": seed, "val_fraction": 0.4}
+            data = leaky(**options, drop_leaked=True)
+            assert not data.seen_in_training("val").any() and not data.seen_in_training("test").any()
+            lost |= {f"row{row}" for row in range(60)} - set(data.frame["id"])
+        assert lost == {"row0", "row37", "row3", "row4"}  # of 3 and 4 the one that is not drawn, in some draws
+
+    def test_files_and_packed_find_the_same(self, leaky: Make) -> None:
+        assert leaky(drop_leaked="near", store="files").protocol == leaky(drop_leaked="near").protocol
+
+    def test_an_unknown_word_is_refused(self, make: Make) -> None:
+        with pytest.raises(UserError, match=r"data\.drop_leaked=all is not available.*exact, near"):
+            make(drop_leaked="all")
+
+
 class TestTargets:
     def test_distributions_are_for_training_alone(self, make: Make) -> None:
         data = ready(make(votes=True, spoilt=[1], on_bad_sample="skip"))

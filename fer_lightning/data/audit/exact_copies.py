@@ -1,0 +1,58 @@
+"""Images that are equal pixel for pixel."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+from rich.progress import track
+
+from fer_lightning.data.audit.equal_keys import equal_pairs
+from fer_lightning.data.store import Images
+
+_BLOCK = 512
+
+
+def pixel_blocks(images: Images, rows: np.ndarray, description: str) -> Iterator[tuple[slice, np.ndarray]]:
+    """Reads images block by block under a progress bar, so that memory stays flat.
+
+    Args:
+        images: The store.
+        rows: Rows of the store `(N,)`.
+        description: What the progress bar says.
+
+    Yields:
+        The place of the block in `rows`, and its images uint8 `(B, H, W, C)`.
+    """
+    for start in track(range(0, len(rows), _BLOCK), description=description, transient=True):
+        place = slice(start, start + _BLOCK)
+        yield place, images.batch(rows[place])
+
+
+def pixel_digests(images: Images, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes the pixels of images, and finds those of a single colour.
+
+    Args:
+        images: The store.
+        rows: Rows of the store `(N,)`.
+
+    Returns:
+        64-bit digests `(N,)` uint64, which among a million different images are all different but for one chance in 37
+        million, and whether each image is blank `(N,)` bool.
+    """
+    digests, blank = np.zeros(len(rows), np.uint64), np.zeros(len(rows), bool)
+    for place, block in pixel_blocks(images, rows, "Hashing images"):
+        flat = np.ascontiguousarray(block).reshape(len(block), -1)
+        digests[place] = [
+            int.from_bytes(hashlib.blake2b(pixels.data, digest_size=8).digest(), "little") for pixels in flat
+        ]
+        blank[place] = (block == block[:, :1, :1]).all(axis=(1, 2, 3))
+    return digests, blank
+
+
+def exact_pairs(digests: np.ndarray) -> np.ndarray:
+    """Positions of every two equal digests, `(P, 2)` int64, the smaller position first."""
+    found = [np.stack(pair, axis=1) for pair in equal_pairs(digests)]
+    pairs = np.concatenate(found) if found else np.zeros((0, 2), np.int64)
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]

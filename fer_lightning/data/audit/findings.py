@@ -1,0 +1,123 @@
+"""Everything an audit finds in a dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+import pandas as pd
+
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.data.samples import SPLITS
+
+KINDS = ("exact", "near", "mirrored")
+EVALUATED = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an audit finds.
+
+    Attributes:
+        pairs: Every two images that show the same picture, blank ones left out: `kind` (of `KINDS`), `distance` (bits
+            of the perceptual hash), `correlation` (of grey 32 x 32 thumbnails), and for `first` and `second` each
+            `_id`, `_split`, `_label` (class name) and `_row` (of the store).
+        by_splits: Pairs of each kind by the two splits they lie in: `splits`, `exact`, `near`, `mirrored`, and
+            `conflicting`, those whose labels differ.
+        exposed: Images of each evaluation split with a copy in training: `split`, `images`, `exact`, and `any`, which
+            counts near and mirrored copies too. Equal blank images count as copies here.
+        blank: Ids of the images of a single colour.
+        bad: Messages of the rows that could not be used.
+        differences: Where the counts differ from the official ones: `split`, `class`, `official`, `found`.
+        official: Whether official counts are known for any part that is here.
+        groups: Subjects or other groups of several images; None where the release names none.
+        crossing: Groups that lie in more than one split: `group`, and the number of its images in each split.
+    """
+
+    pairs: pd.DataFrame
+    by_splits: pd.DataFrame
+    exposed: pd.DataFrame
+    blank: list[str]
+    bad: tuple[str, ...]
+    differences: pd.DataFrame
+    official: bool
+    groups: int | None
+    crossing: pd.DataFrame
+
+
+def audit(datamodule: ExpressionDataModule) -> Findings:
+    """Looks for copies, contradictions, leaks, blank and bad images.
+
+    Args:
+        datamodule: After its `setup`. What it has dropped is not looked at.
+    """
+    frame, copies = datamodule.frame, datamodule.copies
+    pairs = _described(pd.concat([copies.exact(), copies.near], ignore_index=True), datamodule)
+    rows = {split: frame.loc[frame["split"] == split, "row"].to_numpy() for split in SPLITS}
+    exposed = [
+        {
+            "split": split,
+            "images": len(rows[split]),
+            "exact": int(copies.present(rows[split], rows["train"], near=False).sum()),
+            "any": int(copies.present(rows[split], rows["train"], near=True).sum()),
+        }
+        for split in EVALUATED
+    ]
+    divided = frame["group"].duplicated().any()
+    return Findings(
+        pairs=pairs,
+        by_splits=count_by_splits(pairs),
+        exposed=pd.DataFrame(exposed),
+        blank=frame.loc[copies.blank[frame["row"]], "id"].tolist(),
+        bad=datamodule.bad,
+        differences=datamodule.unexpected_counts(),
+        official=bool(set(datamodule.samples.expected) & set(datamodule.samples.frame["official"])),
+        groups=int(frame["group"].nunique()) if divided else None,
+        crossing=crossing_groups(frame),
+    )
+
+
+def _described(pairs: pd.DataFrame, datamodule: ExpressionDataModule) -> pd.DataFrame:
+    told = datamodule.frame.set_index("row")[["id", "split", "label"]]
+    told["label"] = np.array(datamodule.label_set.classes)[told["label"]]
+    kept = pairs[pairs["first"].isin(told.index) & pairs["second"].isin(told.index)]
+    kept = kept.rename(columns={"first": "first_row", "second": "second_row"})
+    for side in ("first", "second"):
+        kept = kept.join(told.add_prefix(f"{side}_"), on=f"{side}_row")
+    return kept.reset_index(drop=True)
+
+
+def count_by_splits(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Counts pairs by the two splits they lie in.
+
+    Args:
+        pairs: Columns `kind`, `first_split`, `second_split`, `first_label`, `second_label`.
+
+    Returns:
+        The table `Findings.by_splits`; pairs within a split are named by it alone, others `"train - test"`.
+    """
+    order = {split: place for place, split in enumerate(SPLITS)}
+    one, other = pairs["first_split"].map(order), pairs["second_split"].map(order)
+    counted = []
+    for first, second in combinations_with_replacement(SPLITS, 2):
+        here = pairs[(np.minimum(one, other) == order[first]) & (np.maximum(one, other) == order[second])]
+        kinds = {kind: int((here["kind"] == kind).sum()) for kind in KINDS}
+        conflicting = int((here["first_label"] != here["second_label"]).sum())
+        told = first if first == second else f"{first} - {second}"
+        counted.append({"splits": told, **kinds, "conflicting": conflicting})
+    return pd.DataFrame(counted)
+
+
+def crossing_groups(frame: pd.DataFrame) -> pd.DataFrame:
+    """Groups, for example subjects, with images in more than one split.
+
+    Args:
+        frame: Columns `group` and `split`.
+
+    Returns:
+        The columns `group`, `train`, `val` and `test` with numbers of images, one row a group.
+    """
+    counts = frame.groupby(["group", "split"]).size().unstack(fill_value=0).reindex(columns=list(SPLITS), fill_value=0)
+    divided = counts[(counts > 0).sum(axis=1) > 1]
+    return divided.rename_axis(columns=None).reset_index()

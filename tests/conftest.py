@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # Before torch is imported anywhere: one thread, so that runs here and in subprocesses compute the same sums.
@@ -14,6 +15,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from fer_lightning import cli
@@ -124,3 +126,44 @@ def trained_run(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("runs") / "trained"
     assert _call("train", *tiny, f"hydra.run.dir={folder}") == 0
     return folder
+
+
+RECORD_CLASSES = ("happy", "sad")
+RECORD_TARGETS = np.arange(200) % 2
+
+
+def _write_record(
+    folder: Path, overrides: Sequence[str], seed: int, right: np.ndarray, dataset: str = "fer2013", parameters: int = 10
+) -> None:
+    protocol = {
+        "dataset": dataset,
+        "release": "csv",
+        "classes": list(RECORD_CLASSES),
+        "label_rule": "single label",
+        "split": "official",
+        "selection": "carved",
+        "test": "PublicTest",
+        "counts": {"train": 50, "val": 20, "test": len(right)},
+        "fingerprint": dataset,
+    }
+    accuracy = float(right.mean())
+    scores = {"n": len(right), "accuracy": accuracy, "accuracy_low": accuracy - 0.1, "accuracy_high": accuracy + 0.1}
+    scores["per_class"] = {"happy": {"recall": float(right[::2].mean())}, "sad": {"recall": float(right[1::2].mean())}}
+    metrics = {"protocol": protocol, "model": "Net", "parameters": parameters, "seed": seed, "commit": "abc"}
+    metrics |= {"overrides": [*overrides, f"seed={seed}"], "splits": {"test": scores, "test_clean": scores}}
+    predicted = np.where(right, RECORD_TARGETS, 1 - RECORD_TARGETS)
+    table = {"id": [f"row_{row}" for row in range(len(right))], "split": "test", "target": RECORD_TARGETS}
+    table |= {f"prob_{name}": np.where(predicted == index, 0.9, 0.1) for index, name in enumerate(RECORD_CLASSES)}
+    folder.mkdir(parents=True)
+    pd.DataFrame(table).to_parquet(folder / "predictions.parquet", index=False)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+@pytest.fixture(scope="session")
+def write_record() -> Callable[..., None]:
+    """`write_record(folder, overrides, seed, right, dataset="fer2013", parameters=10)`: a run that never took place.
+
+    `right` says of each of 200 test images whether it is classified correctly; happy ones (even) and sad ones (odd)
+    take turns.
+    """
+    return _write_record

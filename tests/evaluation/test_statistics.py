@@ -3,8 +3,9 @@ from __future__ import annotations
 import math
 
 import pytest
+from statsmodels.stats.weightstats import DescrStatsW
 
-from fer_lightning.evaluation.statistics import accuracy_interval
+from fer_lightning.evaluation.statistics import accuracy_interval, mean_over_seeds
 
 
 def wilson(correct: int, total: int, z: float) -> tuple[float, float]:
@@ -33,3 +34,34 @@ def test_a_higher_level_is_wider():
 def test_refuses_impossible_counts(correct, total):
     with pytest.raises(ValueError):
         accuracy_interval(correct, total)
+
+
+def test_the_mean_over_seeds_by_hand():
+    # 0.58, 0.60, 0.65: mean 0.61, sd sqrt((9 + 1 + 16) / 2) / 100 = 0.0360555; t(0.975, 2) = 4.302653.
+    found = mean_over_seeds([0.58, 0.60, 0.65])
+    assert (found.n, found.mean) == (3, pytest.approx(0.61))
+    assert found.sd == pytest.approx(0.0360555, abs=1e-7)
+    half = 4.302653 * 0.0360555 / math.sqrt(3)
+    assert (found.low, found.high) == pytest.approx((0.61 - half, 0.61 + half), abs=1e-6)
+
+
+def test_the_interval_over_seeds_agrees_with_statsmodels():
+    scores = [0.61, 0.64, 0.58, 0.66, 0.63]
+    found = mean_over_seeds(scores, level=0.9)
+    assert (found.low, found.high) == pytest.approx(DescrStatsW(scores).tconfint_mean(alpha=0.1))
+
+
+def test_one_seed_has_no_spread():
+    found = mean_over_seeds([0.6])
+    assert (found.n, found.mean) == (1, 0.6)
+    assert all(map(math.isnan, (found.sd, found.low, found.high)))
+
+
+def test_equal_seeds_have_an_interval_of_no_width():
+    found = mean_over_seeds([0.5, 0.5, 0.5])
+    assert (found.sd, found.low, found.high) == (0, 0.5, 0.5)
+
+
+def test_no_maximum_over_seeds_is_told():
+    scores = [0.58, 0.60, 0.65]
+    assert max(scores) not in vars(mean_over_seeds(scores)).values()

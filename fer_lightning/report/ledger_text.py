@@ -1,0 +1,118 @@
+"""A ledger as text: CSV for machines, Markdown for readers."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+_HEADINGS = (
+    "row",
+    "published, as a claim",
+    "published difference",
+    "measured mean ± sd [95 %]",
+    "seeds",
+    "measured difference [95 %]",
+    "p (Holm)",
+    "measured - published",
+    "credible",
+    "label ceiling",
+)
+
+
+def ledger_csv(ledger: pd.DataFrame) -> str:
+    """The ledger with all its columns, scores in 0..1; `mean` is "not run" where it was not, other cells are empty.
+
+    Args:
+        ledger: As `build_ledger` returns it.
+    """
+    told = ledger.assign(mean=ledger["mean"].astype(object).mask(ledger["n_seeds"] == 0, "not run"))
+    return told.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def ledger_markdown(ledger: pd.DataFrame, reference: str | None) -> str:
+    """The ledger as a Markdown table in percent and points, with notes on what its marks mean.
+
+    Args:
+        ledger: As `build_ledger` returns it.
+        reference: Title of the row that the others were tested against, or None.
+    """
+    lines = [_line(_HEADINGS), _line(["---", *["---:"] * (len(_HEADINGS) - 1)])]
+    lines += [_line(_cells(row, reference)) for _, row in ledger.iterrows()]
+    return "\n\n".join(["\n".join(lines), *_notes(ledger, reference)]) + "\n"
+
+
+def _cells(row: pd.Series, reference: str | None) -> list[str]:
+    run = row["n_seeds"] > 0
+    tested = "reference" if row["row"] == reference else _p(row)
+    low, high = row["credible_low"], row["credible_high"]
+    credible = _percent(low) if low == high else f"{_percent(low)} to {_percent(high)}"
+    return [
+        str(row["row"]).replace("|", "\\|"),
+        _as_printed(row["published"]),
+        _points(row["published_difference"]),
+        _measured(row) if run else "not run",
+        str(row["n_seeds"]) if run else "-",
+        _difference(row),
+        tested if run else "-",
+        _points(row["gap"]),
+        "-" if math.isnan(low) else credible,
+        _percent(row["label_ceiling"]),
+    ]
+
+
+def _measured(row: pd.Series) -> str:
+    told = f"**{_percent(row['mean'])}**"
+    if row["n_seeds"] > 1:
+        told += f" ± {100 * row['sd']:.1f}"
+    if math.isnan(row["low"]):
+        return told
+    mark = "¹" if row["interval"] == "test images" else ""
+    return f"{told} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]{mark}"
+
+
+def _difference(row: pd.Series) -> str:
+    told = _points(row["difference"])
+    if math.isnan(row["difference_low"]):
+        return told
+    return f"{told} [{100 * row['difference_low']:+.1f}, {100 * row['difference_high']:+.1f}]"
+
+
+def _p(row: pd.Series) -> str:
+    if math.isnan(row["p_holm"]):
+        return "-" if pd.isna(row["test"]) else str(row["test"])
+    told = "< 0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"
+    return told + ("¹" if str(row["test"]).startswith("McNemar") else "")
+
+
+def _notes(ledger: pd.DataFrame, reference: str | None) -> list[str]:
+    tests = list(dict.fromkeys(ledger.loc[ledger["p"].notna(), "test"]))
+    notes = []
+    if reference is not None:
+        told = "; ".join(tests) or "none was possible"
+        notes.append(f"Differences are to the row *{reference}*, in points; p is Holm's over this table ({told}).")
+    if (ledger["interval"] == "test images").any() or any(test.startswith("McNemar") for test in tests):
+        notes.append(
+            "¹ One seed: interval and p cover the draw of the test images, not the seed, and cannot tell a better "
+            "variant from a luckier run."
+        )
+    if protocols := list(ledger["credible_protocol"].dropna().unique()):
+        notes.append(f"Credible are the best results of others that can be believed, on: {'; '.join(protocols)}.")
+    return notes
+
+
+def _line(cells: list[str] | tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _percent(ratio: float) -> str:
+    return "-" if math.isnan(ratio) else f"{100 * ratio:.1f} %"
+
+
+def _as_printed(ratio: float) -> str:
+    """With as many digits as the papers have, which is two at most."""
+    return "-" if math.isnan(ratio) else f"{round(100 * ratio, 2):g} %"
+
+
+def _points(ratio: float) -> str:
+    return "-" if math.isnan(ratio) else f"{100 * ratio:+.1f}"

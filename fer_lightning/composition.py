@@ -25,6 +25,7 @@ from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.training.checkpoint import load_net
 from fer_lightning.training.classifier import ExpressionClassifier
+from fer_lightning.training.metrics import BETTER
 from fer_lightning.training.mixing import Mixing
 from fer_lightning.training.voting import load_members
 
@@ -230,3 +231,17 @@ def check_devices(cfg: DictConfig) -> None:
             f"trainer.devices={devices} starts processes that repeat the command line, which in a multirun would "
             "repeat the whole sweep: start the runs one by one, or give each one device with trainer.devices=1."
         )
+
+
+def check_selection(cfg: DictConfig) -> None:
+    """Refuses to choose an epoch by what is not measured, or the worst one.
+
+    Raises:
+        UserError: `selection` names no metric of the validation split, or the wrong direction.
+    """
+    monitor, mode = cfg.selection.monitor, cfg.selection.mode
+    known = {f"val/{name}": best for name, best in BETTER.items()}
+    if monitor not in known:
+        raise UserError(f"selection.monitor={monitor} is unknown: use one of {', '.join(known)}.")
+    if mode != known[monitor]:
+        raise UserError(f"selection.mode={mode} would select the worst epoch by {monitor}: use {known[monitor]}.")

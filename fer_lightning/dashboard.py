@@ -10,17 +10,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from fer_lightning.errors import UserError
+from fer_lightning.folder_table import folder_table
 from fer_lightning.search_dashboard import find_searches, search_table, searches_served, serve_search
 
 _NOT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
@@ -61,7 +60,9 @@ def main(argv: Sequence[str]) -> None:
         "which changed last, in a web browser and for this machine only.",
     )
     parser.add_argument(
-        "folder", nargs="?", default="outputs", help="one run, or many (outputs); with --search also a storage URL"
+        "folder",
+        nargs="?",
+        help="one run, or many (outputs); with --search also a storage file or URL (FER_SWEEP_STORAGE, else outputs)",
     )
     parser.add_argument("--list", action="store_true", help="print a table of the runs and searches instead")
     parser.add_argument("--search", action="store_true", help="show the Optuna Dashboard alone")
@@ -71,20 +72,20 @@ def main(argv: Sequence[str]) -> None:
     if options.search:
         serve_search(options.folder, options.port, browser=not options.no_browser)
         return
-    folder = Path(options.folder)
+    folder = Path(options.folder or "outputs")
     runs = sorted(find_runs(folder), key=lambda run: run.changed, reverse=True)
     if not runs:
         raise UserError(f"{folder} holds no runs yet: fer train makes the first one.")
     if options.list or not _on_a_terminal():
         _print_tables(runs, folder)
     elif any(run.wandb for run in runs):
-        with _beside(options):
+        with _beside(folder, options):
             _open_wandb(runs)
     elif any(run.tensorboard for run in runs):
-        with _beside(options):
+        with _beside(folder, options):
             _open_tensorboard(folder)
     elif _has_search(folder):
-        serve_search(options.folder, options.port, browser=not options.no_browser)
+        serve_search(str(folder), options.port, browser=not options.no_browser)
     else:
         _print_tables(runs, folder)
         raise UserError("these runs were logged neither to W&B nor to TensorBoard: train with logger=wandb.")
@@ -116,25 +117,19 @@ def run_table(runs: Sequence[LoggedRun], root: Path) -> Table:
         runs: The runs.
         root: Folders are shown relative to it.
     """
-    table = Table(title=escape(f"Runs in {root}"), title_justify="left", title_style="bold")
-    table.add_column("run", overflow="fold")
-    for heading in ("dataset", "model", "logged to"):
-        table.add_column(heading)
-    table.add_column("test accuracy", justify="right")
-    table.add_column("when", no_wrap=True)
+    rows = []
     for run in runs:
         metrics = run.metrics or {"protocol": {"dataset": "-"}, "model": "-", "splits": {}}
         test = metrics["splits"].get("test")
         accuracy = f"{test['accuracy']:.1%}" if test else "-"
-        table.add_row(
-            escape(run.folder.relative_to(root).as_posix()),
-            escape(metrics["protocol"]["dataset"]),
-            escape(metrics["model"]),
+        cells = [
+            metrics["protocol"]["dataset"],
+            metrics["model"],
             ", ".join(name for name, found in (("W&B", run.wandb), ("TensorBoard", run.tensorboard)) if found) or "-",
             accuracy if run.metrics else "not finished",
-            f"{datetime.fromtimestamp(run.changed):%Y-%m-%d %H:%M}",
-        )
-    return table
+        ]
+        rows.append((run.folder, cells, run.changed))
+    return folder_table("Runs", ["run", "dataset", "model", "logged to"], ["test accuracy"], rows, root)
 
 
 def _print_tables(runs: Sequence[LoggedRun], root: Path) -> None:
@@ -151,11 +146,11 @@ def _has_search(folder: Path) -> bool:
     return any((search.folder / "study.db").is_file() for search in find_searches(folder))
 
 
-def _beside(options: argparse.Namespace) -> AbstractContextManager[None]:
+def _beside(folder: Path, options: argparse.Namespace) -> AbstractContextManager[None]:
     """The Optuna Dashboard while another viewer is open, where there is a search to show."""
-    if not _has_search(Path(options.folder)):
+    if not _has_search(folder):
         return nullcontext()
-    return searches_served(options.folder, options.port, browser=not options.no_browser)
+    return searches_served(str(folder), options.port, browser=not options.no_browser)
 
 
 def _on_a_terminal() -> bool:

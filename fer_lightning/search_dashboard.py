@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import sys
 import webbrowser
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from rich.markup import escape
 from rich.table import Table
 
 from fer_lightning.errors import UserError
+from fer_lightning.folder_table import folder_table
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 HOST = "127.0.0.1"  # the dashboard lets whoever reaches it delete studies
+STORAGE = "FER_SWEEP_STORAGE"  # as conf/hydra/sweeper/mboa.yaml names it
 
 
 @dataclass(frozen=True)
@@ -59,35 +60,29 @@ def search_table(searches: Sequence[LoggedSearch], root: Path) -> Table:
         searches: The searches.
         root: Folders are shown relative to it.
     """
-    table = Table(title=escape(f"Searches in {root}"), title_justify="left", title_style="bold")
-    table.add_column("search", overflow="fold")
-    table.add_column("objective")
-    for heading in ("trials", "best value", "best trial"):
-        table.add_column(heading, justify="right")
-    table.add_column("when", no_wrap=True)
+    rows = []
     for search in searches:
         cells = ["-", "-", "not finished", "-"]
         if search.report:
             best = search.report["best"]
             found = [f"{best['value']:.5g}", str(best["trial"])] if best else ["none complete", "-"]
-            cells = [escape(search.report["objective"]), str(sum(search.report["trials"].values())), *found]
-        when = f"{datetime.fromtimestamp(search.changed):%Y-%m-%d %H:%M}"
-        table.add_row(escape(search.folder.relative_to(root).as_posix()), *cells, when)
-    return table
+            cells = [search.report["objective"], str(sum(search.report["trials"].values())), *found]
+        rows.append((search.folder, cells, search.changed))
+    return folder_table("Searches", ["search", "objective"], ["trials", "best value", "best trial"], rows, root)
 
 
 @contextmanager
-def searches_served(place: str, port: int, browser: bool) -> Iterator[None]:
+def searches_served(place: str | None, port: int, browser: bool) -> Iterator[None]:
     """Serves the Optuna Dashboard to this machine while a `with` block lasts, and prints its address.
 
     Args:
         place: URL of a storage, path of a storage file, a sweep folder, or a folder above some, of which the sweep that
-            changed last is shown.
+            changed last is shown; None for the storage that the environment names, else for `outputs`.
         port: Where to listen; 0 takes any free port.
         browser: Whether to open a web browser, if there is a screen.
 
     Raises:
-        UserError: There is no search, or the port is taken.
+        UserError: There is no search, it cannot be reached, or the port is taken.
     """
     storage, shown = _open(place)
     from optuna_dashboard import wsgi
@@ -108,7 +103,7 @@ def searches_served(place: str, port: int, browser: bool) -> Iterator[None]:
             server.shutdown()
 
 
-def serve_search(place: str, port: int, browser: bool) -> None:
+def serve_search(place: str | None, port: int, browser: bool) -> None:
     """Serves the Optuna Dashboard until Ctrl-C; see `searches_served`."""
     with searches_served(place, port, browser):
         print("Ctrl-C ends it.", flush=True)
@@ -129,25 +124,59 @@ class _Silent(WSGIRequestHandler):
         """Requests are nobody's news."""
 
 
-def _open(place: str) -> tuple[BaseStorage, str]:
-    path = Path(place)
-    if "://" in place:
-        location, shown = place, place.rpartition("@")[2]  # without user and password
-    elif path.is_file():
-        location, shown = (f"sqlite:///{path.resolve()}" if path.suffix == ".db" else place), place
-    else:
-        found = [search for search in find_searches(path) if (search.folder / "study.db").is_file()]
-        if not found:
-            raise UserError(
-                f"{place} holds no search with a study.db: fer train -m hydra/sweeper=mboa ... makes one; for a search "
-                "in a database, give the URL of that."
-            )
-        folder = max(found, key=lambda search: search.changed).folder
-        location, shown = f"sqlite:///{(folder / 'study.db').resolve()}", str(folder)
+def _open(place: str | None) -> tuple[BaseStorage, str]:
+    """The storage of a search, which is left as it is, and its name for the user."""
+    option = "--search "
+    if place is None and (place := os.environ.get(STORAGE)):
+        option = f"{STORAGE}="
+    place = place or "outputs"
+    location, shown = _locate(place, option)
+    named = f"{option}{shown}"
     # Optuna takes a second to import, which only those pay who look at a search.
     from fer_lightning.search.storage import open_storage
 
-    return open_storage(location, path), shown
+    if location.startswith("sqlite"):
+        _check_sqlite(location, named)
+    try:
+        storage = open_storage(location, Path(), option=option)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{named} is neither a database nor a journal of a search: give a study.db.") from error
+    if not storage.get_all_studies():
+        raise UserError(f"{named} holds no search: fer train -m hydra/sweeper=mboa ... makes one.")
+    return storage, f"{shown} ({STORAGE})" if option.startswith(STORAGE) else shown
+
+
+def _locate(place: str, option: str) -> tuple[str, str]:
+    """What `open_storage` takes, and the name for the user, without a password."""
+    path = Path(place)
+    if "://" in place:
+        return place, place.rpartition("@")[2]
+    if path.is_file():
+        return f"sqlite:///{path.resolve()}" if path.suffix == ".db" else place, place
+    if not path.is_dir() and option.startswith(STORAGE):
+        raise UserError(f"{option}{place} does not exist: a search makes it, or give the folder of one.")
+    found = [search for search in find_searches(path) if (search.folder / "study.db").is_file()]
+    if not found:
+        raise UserError(
+            f"{place} holds no search with a study.db: fer train -m hydra/sweeper=mboa ... makes one; for a search "
+            "in a database, give the URL of that."
+        )
+    folder = max(found, key=lambda search: search.changed).folder
+    return f"sqlite:///{(folder / 'study.db').resolve()}", str(folder)
+
+
+def _check_sqlite(url: str, named: str) -> None:
+    """Refuses a file that holds no studies; Optuna would make it, or write its tables into that of another program."""
+    from sqlalchemy import make_url
+
+    path = Path(make_url(url).database or "")
+    if not path.is_file():
+        raise UserError(f"{named}: there is no such file; give an existing study.db, or the folder of a search.")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("SELECT 1 FROM studies LIMIT 1")
+    except sqlite3.Error as error:
+        raise UserError(f"{named} is no database of a search: {error}; give a study.db.") from error
 
 
 def _has_screen() -> bool:

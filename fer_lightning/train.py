@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from optuna import TrialPruned
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -23,6 +22,7 @@ from fer_lightning.composition import (
     build_net,
     build_trainer,
     check_devices,
+    check_selection,
     limit_threads,
     plain,
 )
@@ -33,7 +33,6 @@ from fer_lightning.training.checkpoint import load_net
 from fer_lightning.training.divergence import StopAfterDivergence
 from fer_lightning.training.history import History
 from fer_lightning.training.inference import Inference
-from fer_lightning.training.metrics import BETTER
 from fer_lightning.training.record import (
     RunRecord,
     describe_commit,
@@ -44,9 +43,11 @@ from fer_lightning.training.record import (
 from fer_lightning.training.saving import BestCheckpoint, LastCheckpoint
 from fer_lightning.training.scoring import predict_split, score_splits
 from fer_lightning.training.seeding import SeedEveryBatch
-from fer_lightning.training.trial_report import TrialReport
-from fer_lightning.trial import part_of_search
+from fer_lightning.trial import check_trial, give_up, part_of_search
 from fer_lightning.wandb_group import group_wandb_runs
+
+if TYPE_CHECKING:
+    from fer_lightning.training.trial_report import TrialReport
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ def run(cfg: DictConfig) -> float:
     if resumed := cfg.resume is not None:
         cfg = _config_of(folder)
     cfg = group_wandb_runs(cfg)
-    _check_selection(cfg)
+    check_trial(cfg, resumed)
+    check_selection(cfg)
     check_devices(cfg)
     limit_threads(cfg)
     if not resumed:
@@ -89,7 +91,7 @@ def run(cfg: DictConfig) -> float:
     except MisconfigurationException as error:
         raise UserError(f"trainer: {error}") from error
     if trained is None:
-        raise TrialPruned
+        give_up()
     return _selected_value(trained, cfg.selection.monitor)
 
 
@@ -103,15 +105,6 @@ def _config_of(folder: Path) -> DictConfig:
     cfg = OmegaConf.create(text.replace(was, str(folder)))
     assert isinstance(cfg, DictConfig)
     return cfg
-
-
-def _check_selection(cfg: DictConfig) -> None:
-    monitor, mode = cfg.selection.monitor, cfg.selection.mode
-    known = {f"val/{name}": best for name, best in BETTER.items()}
-    if monitor not in known:
-        raise UserError(f"selection.monitor={monitor} is unknown: use one of {', '.join(known)}.")
-    if mode != known[monitor]:
-        raise UserError(f"selection.mode={mode} would select the worst epoch by {monitor}: use {known[monitor]}.")
 
 
 def _claim(folder: Path, cfg: DictConfig) -> None:

@@ -5,17 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-import optuna
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from fer_lightning.composition import build
 from fer_lightning.errors import UserError
-from fer_lightning.search.lease import Lease
-from fer_lightning.search.storage import open_storage
-from fer_lightning.training.trial_report import TrialReport
+
+if TYPE_CHECKING:
+    from fer_lightning.training.trial_report import TrialReport
+
+
+def check_trial(cfg: DictConfig, resumed: bool) -> None:
+    """Refuses a number that no sweeper gave.
+
+    Args:
+        cfg: Config of the run.
+        resumed: Whether it is continued by hand, which a trial may be too.
+
+    Raises:
+        UserError: `trial` was set by hand.
+    """
+    if cfg.trial is not None and not resumed and "study_name" not in HydraConfig.get().sweeper:
+        raise UserError(f"trial={cfg.trial} is set by the sweeper alone: leave it away, or add hydra/sweeper=mboa.")
 
 
 @contextmanager
@@ -27,25 +41,44 @@ def part_of_search(cfg: DictConfig) -> Iterator[TrialReport | None]:
 
     Yields:
         The callback that reports to the search; None where the run belongs to none, or is continued by hand.
-
-    Raises:
-        UserError: `trial` was set by hand.
     """
     hydra = HydraConfig.get()
     if cfg.trial is None or hydra.mode != RunMode.MULTIRUN:
         yield None
         return
-    if "study_name" not in hydra.sweeper:
-        raise UserError(f"trial={cfg.trial} is set by the sweeper alone: leave it away, or add hydra/sweeper=mboa.")
+    # Only a trial needs Optuna and a database.
+    import optuna
+    from optuna.storages import RDBStorage
+
+    from fer_lightning.search.lease import Lease
+    from fer_lightning.search.storage import open_storage
+    from fer_lightning.training.trial_report import TrialReport
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = Path(hydra.sweep.dir)
+    storage = open_storage(hydra.sweeper.storage, folder)
     study = optuna.load_study(
         study_name=hydra.sweeper.study_name or folder.name,
-        storage=open_storage(hydra.sweeper.storage, folder),
+        storage=storage,
         sampler=optuna.samplers.RandomSampler(),  # nothing is drawn here
-        pruner=instantiate(hydra.sweeper.pruner),
+        pruner=build(hydra.sweeper.pruner),
     )
     trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, cfg.trial)
-    with Lease(study, hydra.sweeper.lease) as lease:
-        lease.keep(trial_id)
-        yield TrialReport(study, trial_id, cfg.selection.monitor)
+    try:
+        with Lease(study, hydra.sweeper.lease) as lease:
+            lease.keep(trial_id)
+            yield TrialReport(study, trial_id, cfg.selection.monitor)
+    finally:
+        if isinstance(storage, RDBStorage):
+            storage.engine.dispose()
+
+
+def give_up() -> NoReturn:
+    """Ends a run that its search has given up.
+
+    Raises:
+        TrialPruned: Always.
+    """
+    from optuna import TrialPruned
+
+    raise TrialPruned

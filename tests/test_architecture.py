@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import fer_lightning
 
 PACKAGE = Path(fer_lightning.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
+PLUGINS = sorted((PACKAGE.parent / "hydra_plugins" / "fer_sweeper").rglob("*.py"))
 BLOCKS = ("data", "layers", "models", "losses")
 VAGUE = {"utils", "util", "helpers", "helper", "misc", "common", "components", "tools", "base"}
 
@@ -25,8 +27,23 @@ def name_of(path: Path) -> str:
 
 def imports_of(path: Path) -> set[str]:
     """Every module a file imports anywhere, with what `from package import module` brings in."""
+    return imported_by(path, ast.walk(ast.parse(path.read_text())))
+
+
+def imports_at_start_of(path: Path) -> set[str]:
+    """Every module that is imported with a file, not first in a function of it or for the type checker alone."""
+    nodes: list[ast.AST] = [ast.parse(path.read_text())]
+    for node in nodes:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        unchecked = node.orelse if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" else None
+        nodes += ast.iter_child_nodes(node) if unchecked is None else unchecked
+    return imported_by(path, nodes)
+
+
+def imported_by(path: Path, nodes: Iterable[ast.AST]) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -94,6 +111,22 @@ def test_reports_are_computed_without_torch():
         for reached in reached_from(path):
             heavy = packages_of(reached) & {"torch", "torchvision", "torchmetrics", "pytorch_lightning", "timm"}
             assert not heavy, f"{name_of(path)} reaches {name_of(reached)}"
+
+
+def test_searches_need_optuna_numpy_and_scipy_alone():
+    for path in files_of("search"):
+        assert parts_of(path) <= {"search", "errors"}, name_of(path)
+        storage = {"sqlalchemy"} if name_of(path) == "search/storage.py" else set()
+        assert packages_of(path) <= {"numpy", "scipy", "optuna", "fer_lightning"} | storage, name_of(path)
+
+
+def test_the_start_of_hydra_waits_for_nothing_heavy():
+    """It imports every module of its plugins, whatever the command."""
+    assert {path.name for path in PLUGINS} >= {"__init__.py", "experiment_file.py", "space.py", "sweeper.py"}
+    for path in PLUGINS:
+        imported = imports_at_start_of(path)
+        assert not {name.partition(".")[0] for name in imported} & {"optuna", "torch", "numpy", "scipy"}, path.name
+        assert not {name for name in imported if f"{name}.".startswith("fer_lightning.search.")}, path.name
 
 
 def test_only_entry_points_see_the_config():

@@ -226,9 +226,8 @@ def test_the_storage_comes_from_the_environment(monkeypatch):
 def test_studies_have_every_budget(name, budget):
     cfg = compose(f"study={name}", f"budget={budget}")
     assert cfg.hydra.mode == RunMode.MULTIRUN
-    assert (
-        cfg.hydra.sweep.dir == f"outputs/{name}/synthetic_{budget}_{cfg.hydra.runtime.choices['hydra/sweeper/sampler']}"
-    )
+    sampler = cfg.hydra.runtime.choices["hydra/sweeper/sampler"]
+    assert cfg.hydra.sweep.dir == f"outputs/studies/{name}_synthetic_{budget}_{sampler}"
     assert cfg.hydra.sweeper.n_trials == cfg.budgets[budget].trials
     assert cfg.trainer.max_epochs == cfg.budgets[budget].epochs
     space = parse_space(

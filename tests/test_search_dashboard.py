@@ -6,15 +6,19 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from threading import Timer
 
 import optuna
 import pytest
 
 from fer_lightning import dashboard, search_dashboard
+from fer_lightning.cli import conf_dir
 from fer_lightning.errors import UserError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -52,16 +56,20 @@ def served(sweep: Path) -> Iterator[str]:
     """Address where `fer dashboard --search` serves the newest search below the folder of all runs."""
     command = [sys.executable, "-m", "fer_lightning", "dashboard", "--search", "--no-browser", str(sweep.parents[1])]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    hangs = Timer(120, process.kill)  # which ends what is read
+    hangs.start()
     try:
         assert process.stdout is not None
         found = re.fullmatch(
             rf"Optuna Dashboard of {sweep}: (http://127\.0\.0\.1:\d+/dashboard/)\n", process.stdout.readline()
         )
+        hangs.cancel()
         assert found
         yield found[1]
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
     finally:
+        hangs.cancel()
         process.kill()
         process.wait()
 
@@ -82,7 +90,7 @@ def test_a_browser_shows_the_search_and_its_best_value(served):
 
 
 class FakeServer:
-    """Stands for the web server; is stopped by Ctrl-C at once."""
+    """Stands for the web server."""
 
     server_port = 4711
 
@@ -93,7 +101,24 @@ class FakeServer:
         return None
 
     def serve_forever(self):
+        return None
+
+    def shutdown(self):
+        return None
+
+
+class CtrlC:
+    """Stands for what a server waits for until Ctrl-C, which comes at once."""
+
+    def wait(self):
         raise KeyboardInterrupt
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """No storage in the environment, and no test that waits for ever."""
+    monkeypatch.delenv("FER_SWEEP_STORAGE", raising=False)
+    monkeypatch.setattr(search_dashboard, "Event", CtrlC)
 
 
 @pytest.fixture
@@ -133,7 +158,7 @@ def test_a_storage_can_be_named(sweep, place, opened, capsys):
 
 def test_a_password_is_not_printed(opened, monkeypatch, capsys):
     monkeypatch.setattr(
-        "fer_lightning.search.storage.open_storage", lambda place, folder: optuna.create_study()._storage
+        "fer_lightning.search.storage.open_storage", lambda place, folder, option: optuna.create_study()._storage
     )
     dashboard.main(["--search", "postgresql://me:secret@host/searches"])
     assert "Optuna Dashboard of host/searches: " in capsys.readouterr().out
@@ -143,6 +168,97 @@ def test_no_search_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match=r"holds no search with a study\.db: fer train -m hydra/sweeper=mboa"):
         dashboard.main(["--search", str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "place", ["sqlite:///nope.db", "sqlite:///{folder}/nope.db", "sqlite://", "sqlite:///:memory:"]
+)
+def test_a_database_file_that_is_not_there_is_not_made(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = place.format(folder=tmp_path)
+    with pytest.raises(UserError, match=f"^--search {re.escape(place)}: there is no such file; give "):
+        dashboard.main(["--search", place])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", [b"", b"hello", b"hello\nworld\n", b"[1]\n", b'{"lr": 1}\n', b"\x80\n\x81\n"])
+@pytest.mark.parametrize("name", ["notes.txt", "notes.db"])
+def test_a_file_that_is_no_search_is_a_sentence(name, text, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(text)
+    with pytest.raises(UserError, match=f"^--search {re.escape(str(path))} (holds no search|is no|is neither)"):
+        dashboard.main(["--search", str(path)])
+    assert path.read_bytes() == text and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_database_of_another_program_is_left_alone(tmp_path):
+    path = tmp_path / "faces.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE faces (name TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="is no database of a search: no such table: studies; give"):
+        dashboard.main(["--search", str(path)])
+    assert path.read_bytes() == before
+
+
+def test_a_database_without_a_search_is_a_sentence(tmp_path):
+    path = tmp_path / "study.db"
+    optuna.storages.RDBStorage(f"sqlite:///{path}")
+    with pytest.raises(UserError, match=f"^--search {path} holds no search: fer train -m"):
+        dashboard.main(["--search", str(path)])
+
+
+def test_a_journal_can_be_named(tmp_path, opened, capsys):
+    path = tmp_path / "first.log"
+    journal = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+    optuna.create_study(storage=journal)
+    dashboard.main(["--search", str(path)])
+    assert capsys.readouterr().out.startswith(f"Optuna Dashboard of {path}: http")
+
+
+class TestStorageOfTheEnvironment:
+    def test_is_shown_and_named_where_none_is_typed(self, sweep, tmp_path, opened, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("FER_SWEEP_STORAGE", f"sqlite:///{sweep}/study.db")
+        dashboard.main(["--search"])
+        told = capsys.readouterr().out
+        assert told.startswith(f"Optuna Dashboard of sqlite:///{sweep}/study.db (FER_SWEEP_STORAGE): http")
+
+    def test_gives_way_to_what_is_typed(self, sweep, opened, monkeypatch, capsys):
+        monkeypatch.setenv("FER_SWEEP_STORAGE", "sqlite:///nope.db")
+        dashboard.main(["--search", str(sweep)])
+        assert capsys.readouterr().out.startswith(f"Optuna Dashboard of {sweep}: http")
+
+    @pytest.mark.parametrize("place", ["sqlite:///nope.db", "nope.log"])
+    def test_that_does_not_exist_is_not_made(self, place, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("FER_SWEEP_STORAGE", place)
+        with pytest.raises(UserError, match=f"^FER_SWEEP_STORAGE={place}"):
+            dashboard.main(["--search"])
+        assert list(tmp_path.iterdir()) == []
+
+    def test_that_cannot_be_reached_is_named(self, monkeypatch):
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+        monkeypatch.setenv("FER_SWEEP_STORAGE", "postgresql://me:secret@127.0.0.1:1/search")
+        with pytest.raises(UserError, match=r"^FER_SWEEP_STORAGE=postgresql://127\.0\.0\.1:1/search cannot be reached"):
+            dashboard.main(["--search"])
+
+    def test_comes_from_the_variable_of_the_sweeper(self):
+        sweeper = (conf_dir() / "hydra" / "sweeper" / "mboa.yaml").read_text()
+        assert f"storage: ${{oc.env:{search_dashboard.STORAGE},null}}" in sweeper
+
+
+def test_a_typed_url_that_cannot_be_reached_names_what_was_typed(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(UserError, match=r"^--search postgresql://127\.0\.0\.1:1/search cannot be reached"):
+        dashboard.main(["--search", "postgresql://me:secret@127.0.0.1:1/search"])
+
+
+def test_without_a_folder_the_newest_search_of_outputs_is_shown(tmp_path, opened, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    make_study(tmp_path / "outputs" / "monday", "monday")
+    dashboard.main(["--search"])
+    assert capsys.readouterr().out.startswith("Optuna Dashboard of outputs/monday: http")
 
 
 def test_a_taken_port_is_a_sentence(sweep):

@@ -123,6 +123,7 @@ def test_killed_in_mid_generation_and_resumed_is_the_same_search(finished, quick
     assert asked_and_told(folder) == asked_and_told(finished)
 
 
+@pytest.mark.slow  # two processes are tried fast in test_sweep_postgres.py
 def test_two_live_sweepers_share_the_work(quick, tmp_path):
     folder = tmp_path / "shared"
     processes = [start(quick, folder, "hydra.sweeper.n_trials=4") for _ in range(2)]
@@ -160,20 +161,38 @@ def test_trials_that_diverge_are_failures_and_not_chosen(quick, fer, tmp_path):
     assert states == {"0.01": TrialState.COMPLETE, "1e+30": TrialState.FAIL}
 
 
-def test_a_mistake_of_the_user_ends_the_search_with_its_sentence(quick, fer, tmp_path, capsys):
+def test_a_mistake_of_the_user_ends_the_search_with_its_sentence_and_can_be_mended(quick, fer, tmp_path, capsys):
     folder = tmp_path / "mistaken"
     assert fer("train", *search(quick, folder, "hydra.sweeper.n_trials=9", "data.val_fraction=2")) == 2
     told = capsys.readouterr().err
     assert "the last 3 trials failed" in told and "val_fraction" in told
     assert [trial.state for trial in study_of(folder).trials] == [TrialState.FAIL] * 3
+    assert fer("train", *search(quick, folder, "hydra.sweeper.n_trials=4")) == 0
+    assert [trial.state for trial in study_of(folder).trials] == [TrialState.FAIL] * 3 + [TrialState.COMPLETE]
 
 
-@pytest.mark.parametrize("pruner", ["median", pytest.param("hyperband", marks=pytest.mark.slow)])
-def test_trials_that_fall_behind_are_pruned(pruner, quick, fer, tmp_path):
+def test_a_choice_that_fits_no_other_choice_fails_alone(quick, fer, tmp_path):
+    folder = tmp_path / "unfitting"
+    # optimizer.momentum exists with sgd alone.
+    options = ["hydra.sweeper.n_trials=4", "optimizer=sgd,adamw", "optimizer.momentum=interval(0.5,0.9)"]
+    assert fer("train", *search(quick, folder, *options, "hydra.sweeper.max_failures=4")) == 0
+    states = {(trial.params["optimizer"], trial.state) for trial in study_of(folder).trials}
+    assert states == {("sgd", TrialState.COMPLETE), ("adamw", TrialState.FAIL)}
+
+
+@pytest.mark.parametrize(
+    ("pruner", "sampler"),
+    [
+        ("median", "random"),
+        pytest.param("hyperband", "random", marks=pytest.mark.slow),
+        pytest.param("hyperband", "mboa", marks=pytest.mark.slow),
+    ],
+)
+def test_trials_that_fall_behind_are_pruned(pruner, sampler, quick, fer, tmp_path):
     folder = tmp_path / "pruned"
     options = [
         f"hydra/sweeper/pruner={pruner}",
-        "hydra/sweeper/sampler=random",
+        f"hydra/sweeper/sampler={sampler}",
         "hydra.sweeper.n_trials=7",
         "trainer.max_epochs=4",
         "optimizer.lr=tag(log,interval(1e-6,1e-1))",
@@ -188,7 +207,7 @@ def test_trials_that_fall_behind_are_pruned(pruner, quick, fer, tmp_path):
     assert not any((folder / str(trial.number) / "metrics.json").exists() for trial in pruned)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+@pytest.mark.parametrize("sampler", ["tpe", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gp", "cmaes"))])
 def test_every_sampler_searches(sampler, quick, fer, tmp_path):
     folder = tmp_path / sampler
     options = [f"hydra/sweeper/sampler={sampler}", "hydra.sweeper.n_trials=2"]
@@ -212,13 +231,34 @@ def test_groups_are_searched_too(tiny, fer, tmp_path):
     [
         (["hydra/sweeper=mboa"], "nothing to search"),
         (["hydra/sweeper=mboa", "hydra.sweeper.n_trials=0", *SPACE], "n_trials=0"),
+        (["hydra/sweeper=mboa", "hydra.sweeper.n_trials=2.5", *SPACE], "no whole number"),
+        (["hydra/sweeper=mboa", "hydra.sweeper.lease=long", *SPACE], "lease=long"),
+        (["hydra/sweeper=mboa", "hydra.sweeper.population=1", *SPACE], "population=1"),
+        (["hydra/sweeper=mboa", "hydra.sweeper.direction=up", *SPACE], "direction=up"),
+        (["hydra/sweeper=mboa", "hydra.sweeper.sampler.variant=papre", *SPACE], "variant=papre"),
+        (["hydra/sweeper=mboa", "selection.monitor=val/los", *SPACE], "selection.monitor=val/los"),
+        (["hydra/sweeper=mboa", "augment=none,lihgt"], "lihgt"),
         (["hydra/sweeper=mboa", "optimizer.lr=interval(2,1)"], "cannot be searched"),
         (["trial=3", "seed=0,1"], "set by the sweeper alone"),
     ],
 )
 def test_what_makes_no_search_is_told(tiny, fer, tmp_path, capsys, options, told):
     assert fer("train", "-m", *tiny, *options, f"hydra.sweep.dir={tmp_path / 'none'}") == 2
-    assert told in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert told in error and "Traceback" not in error
+
+
+def test_a_trial_is_no_option_of_a_run(tiny, fer, tmp_path, capsys):
+    assert fer("train", *tiny, "trial=3", f"hydra.run.dir={tmp_path}") == 2
+    assert "set by the sweeper alone" in capsys.readouterr().err
+
+
+def test_a_folder_with_quotes_in_its_name(quick, fer, tmp_path, monkeypatch):
+    folder = tmp_path / "it's mine" / "sweep"
+    folder.parent.mkdir()
+    monkeypatch.chdir(folder.parent)
+    assert fer("train", *search(quick, Path("sweep"), "hydra.sweeper.n_trials=1")) == 0
+    assert (folder / "0" / "metrics.json").is_file()
 
 
 def test_a_study_of_the_paper_runs(tiny, fer, tmp_path):

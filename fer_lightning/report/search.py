@@ -124,7 +124,7 @@ def draw_importances(study: Study, objective: str) -> Figure:
     panel.set_title(f"Which parameters decide about {objective}")
     bars = panel.barh(names, [shares[name] for name in names], color=VALIDATION, height=0.62)
     panel.bar_label(bars, [f"{shares[name]:.0%}" for name in names], padding=4, color=INK)
-    panel.set_xlabel(f"importance (PED-ANOVA, {_count(len(_with_value(study.trials, TrialState.COMPLETE)))})")
+    panel.set_xlabel(f"importance (PED-ANOVA, {_count(len(_complete(study)))})")
     panel.set_xlim(0, 1.08 * max(shares.values()))
     panel.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     panel.grid(visible=False, axis="y")
@@ -143,7 +143,7 @@ def draw_slices(study: Study, objective: str) -> Figure:
     Raises:
         UserError: No trial is complete, or none has parameters.
     """
-    trials = _with_value(study.get_trials(deepcopy=False), TrialState.COMPLETE)
+    trials = _complete(study)
     spaces = _spaces(trials)
     columns = min(_PANELS_IN_A_ROW, len(spaces))
     rows = math.ceil(len(spaces) / columns)
@@ -203,7 +203,7 @@ def draw_parallel_coordinates(study: Study, objective: str) -> Figure:
     figure = panel.figure
     assert isinstance(figure, Figure)
     pyplot.close(figure)
-    names = [objective, *sorted(_spaces(_with_value(study.trials, TrialState.COMPLETE)))]
+    names = [objective, *sorted(_spaces(_complete(study)))]
     width, height = 2.8 + 1.6 * len(names), 5.0  # inches, as is all here
     figure.set_size_inches(width, height)
     bar = figure.axes[1]
@@ -242,13 +242,17 @@ def _with_value(trials: Sequence[FrozenTrial], state: TrialState) -> list[Frozen
     ]
 
 
+def _complete(study: Study) -> list[FrozenTrial]:
+    return _with_value(study.get_trials(deepcopy=False), TrialState.COMPLETE)
+
+
 def _value(trial: FrozenTrial) -> float:
     assert trial.value is not None
     return trial.value
 
 
 def _check_comparable(study: Study) -> None:
-    trials = _with_value(study.get_trials(deepcopy=False), TrialState.COMPLETE)
+    trials = _complete(study)
     if len(trials) < 2:
         raise UserError("fewer than two trials are complete.")
     if len({trial.value for trial in trials}) == 1:

@@ -180,16 +180,19 @@ def _without_prey(prey: np.ndarray) -> np.ndarray:
 
 def _first_fresh(log: Log, options: np.ndarray) -> np.ndarray:
     """Index (N,) of the first option of each bobcat that is neither tried nor taken by one before it, else 0."""
-    known = {_key(point) for point in np.concatenate([log.points, log.others])}
-    picked = np.zeros(len(options), dtype=int)
-    for i, own in enumerate(options):
-        picked[i] = next((j for j, point in enumerate(own) if _key(point) not in known), 0)
-        known.add(_key(own[picked[i]]))
+    known = set(_keys(np.concatenate([log.points, log.others])))
+    n, tries, d = options.shape
+    keys = _keys(options.reshape(n * tries, d))
+    picked = np.zeros(n, dtype=int)
+    for i in range(n):
+        own = keys[i * tries : (i + 1) * tries]
+        picked[i] = next((j for j, key in enumerate(own) if key not in known), 0)
+        known.add(own[picked[i]])
     return picked
 
 
-def _key(point: np.ndarray) -> bytes:
-    return (np.round(point, 9) + 0.0).tobytes()
+def _keys(points: np.ndarray) -> list[bytes]:
+    return [point.tobytes() for point in np.round(points, 9) + 0.0]
 
 
 def _sniff(encoding: Encoding, log: Log, options: np.ndarray, generation: int) -> np.ndarray:

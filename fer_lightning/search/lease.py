@@ -8,15 +8,17 @@ import socket
 import threading
 import time
 import uuid
+from contextlib import suppress
 from types import TracebackType
 
 from optuna import Study
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 log = logging.getLogger(__name__)
 
 OWNER, LEASE = "owner", "lease"  # user attributes of a running trial
-_SETTLE = 1.0  # seconds between a claim and its check; longer than a storage needs for a write
+_SOON = 0.5  # seconds between the sight of a free trial and a claim that counts
 
 
 class Lease:
@@ -37,6 +39,8 @@ class Lease:
         self._seconds = seconds
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._held: set[int] = set()
+        self._claimed: set[int] = set()
+        self._unclaimed: dict[int, float] = {}  # when a trial without an owner was first seen here
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_ended, name="lease", daemon=True)
 
@@ -49,10 +53,15 @@ class Lease:
     ) -> None:
         self._ended.set()
         self._thread.join()
+        # What was claimed and is not finished may be taken at once, without waiting for the lease to end.
+        for trial_id in self._claimed & self._held:
+            with suppress(UpdateFinishedTrialError):
+                self._storage.set_trial_user_attr(trial_id, LEASE, 0.0)
 
     def claim(self, trial_id: int) -> None:
         """Makes a trial, known to nobody else or left by its owner, one of this process."""
         self._storage.set_trial_user_attr(trial_id, OWNER, self._owner)
+        self._claimed.add(trial_id)
         self.keep(trial_id)
 
     def keep(self, trial_id: int) -> None:
@@ -64,16 +73,11 @@ class Lease:
         """Stops renewing a trial, which is finished."""
         self._held.discard(trial_id)
 
-    def give_back(self) -> None:
-        """Lets others take what is not finished at once instead of when the lease ends."""
-        for trial_id in self._held:
-            self._storage.set_trial_user_attr(trial_id, LEASE, 0.0)
-        self._held.clear()
-
     def take_over(self, most: int) -> list[FrozenTrial]:
         """Claims running trials whose owner is gone.
 
-        A claim is written, and read again after a moment: of two processes that claim one trial at the same time, the
+        A claim is written soon after the trial was seen to be free, and read again later than any other claim could
+        still be written that was made on the same sight: of two processes that claim one trial at the same time, the
         one that wrote last has it.
 
         Args:
@@ -82,14 +86,13 @@ class Lease:
         Returns:
             Those claimed, in the order of their numbers.
         """
-        orphans = [trial for trial in self.running_elsewhere() if self._ends(trial) < time.time()][:most]
-        if not orphans:
+        orphans = [trial for trial in self.running_elsewhere() if self._is_free(trial)][:most]
+        claimed = [trial for trial in orphans if self._claim_in_time(trial._trial_id)]
+        if not claimed:
             return []
-        for trial in orphans:
-            self.claim(trial._trial_id)
-        time.sleep(_SETTLE)
-        taken = [trial for trial in orphans if self._owner_of(trial._trial_id) == self._owner]
-        self._held -= {trial._trial_id for trial in orphans} - {trial._trial_id for trial in taken}
+        time.sleep(2 * _SOON)
+        taken = [trial for trial in claimed if self._owner_of(trial._trial_id) == self._owner]
+        self._held -= {trial._trial_id for trial in claimed} - {trial._trial_id for trial in taken}
         return taken
 
     def running_elsewhere(self) -> list[FrozenTrial]:
@@ -97,11 +100,26 @@ class Lease:
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [trial for trial in running if trial._trial_id not in self._held]
 
-    def _ends(self, trial: FrozenTrial) -> float:
+    def _is_free(self, trial: FrozenTrial) -> bool:
         if LEASE in trial.user_attrs:
-            return float(trial.user_attrs[LEASE])
+            return float(trial.user_attrs[LEASE]) < time.time()
         # Asked for this moment, or by a process that was killed before it could claim it.
-        return (trial.datetime_start.timestamp() if trial.datetime_start else 0.0) + self._seconds
+        first_seen = self._unclaimed.setdefault(trial._trial_id, time.monotonic())
+        return time.monotonic() > first_seen + self._seconds
+
+    def _claim_in_time(self, trial_id: int) -> bool:
+        seen = time.monotonic()
+        trial = self._storage.get_trial(trial_id)
+        if trial.state != TrialState.RUNNING or not self._is_free(trial):
+            return False
+        try:
+            self.claim(trial_id)
+        except UpdateFinishedTrialError:
+            return False
+        if time.monotonic() - seen < _SOON:
+            return True
+        self._held.discard(trial_id)  # the storage was slow: somebody else may be at work; free again after a lease
+        return False
 
     def _owner_of(self, trial_id: int) -> str:
         return str(self._storage.get_trial(trial_id).user_attrs[OWNER])

@@ -10,7 +10,6 @@ import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.search_space import intersection_search_space
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -138,7 +137,11 @@ class MBOASampler(BaseSampler):
         space = memory.spaces.get(generation)
         if space is None:
             earlier = self._earlier(study, generation)
-            space = intersection_search_space(earlier)
+            known = memory.spaces.get(generation - 1)
+            new = earlier if known is None else earlier[-self.population :]
+            space = _shared(new, known)
+            if space is None:
+                return {}
             if all(one.state.is_finished() for one in earlier):
                 memory.spaces[generation] = space
         return dict(space)
@@ -177,8 +180,10 @@ class MBOASampler(BaseSampler):
         return dimension.decode(scatter(self._rules, memory.seed, generation, param_name, dimension)[lane])
 
     def _earlier(self, study: Study, generation: int) -> list[FrozenTrial]:
+        # From the storage: a study with a Hyperband pruner shows only the trials of one bracket, and no attributes.
         first = generation * self.population
-        return [trial for trial in study.get_trials(deepcopy=False) if trial.number < first]
+        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+        return [trial for trial in trials if trial.number < first]
 
     def _recall(self, study: Study) -> _Memory:
         memory = self._memory
@@ -192,9 +197,11 @@ class MBOASampler(BaseSampler):
     def _agree(self, study: Study) -> int:
         """Returns the seed of the search; writes into the study what it was begun with."""
         ours = {"variant": self._rules.variant, "population": self.population, "seed": self._drawn}
-        if ATTRIBUTE not in study.user_attrs:
-            study.set_user_attr(ATTRIBUTE, ours)
-        stored = study.user_attrs[ATTRIBUTE]  # read again: another process may have begun it at the same time
+        storage, study_id = study._storage, study._study_id
+        if ATTRIBUTE not in storage.get_study_user_attrs(study_id):
+            storage.set_study_user_attr(study_id, ATTRIBUTE, ours)
+        # Read again: another process may have begun it at the same time.
+        stored = storage.get_study_user_attrs(study_id)[ATTRIBUTE]
         for option, value in ours.items():
             if stored[option] != value and not (option == "seed" and self._seed is None):
                 raise UserError(
@@ -202,6 +209,21 @@ class MBOASampler(BaseSampler):
                     f"resume it with {option}={stored[option]} or begin another study."
                 )
         return stored["seed"]
+
+
+def _shared(trials: list[FrozenTrial], space: dict[str, BaseDistribution] | None) -> dict[str, BaseDistribution] | None:
+    """Returns what the completed trials and the space share, by name; None of both leaves None.
+
+    The same as Optuna's `intersection_search_space`, which cannot go on from what earlier trials share.
+    """
+    for trial in trials:
+        if trial.state != TrialState.COMPLETE:
+            continue
+        if space is None:
+            space = dict(sorted(trial.distributions.items()))
+        else:
+            space = {name: one for name, one in space.items() if trial.distributions.get(name) == one}
+    return space
 
 
 def _read(
@@ -217,19 +239,21 @@ def _read(
     sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
     numbers, points, values, others = [], [], [], []
     for trial in trials:
-        if trial.number in known:
-            point = known[trial.number]
+        number = trial.number
+        if number in known:
+            point = known[number]
         else:
             inside = all(trial.distributions.get(name) == distribution for name, distribution in space)
             point = encoding.encode(trial.params) if inside else None
             if trial.state.is_finished():
-                known[trial.number] = point
+                known[number] = point
         if point is None:
             continue
-        if trial.state == TrialState.COMPLETE and trial.value is not None and not math.isnan(trial.value):
-            numbers.append(trial.number)
+        value = trial.value if trial.state == TrialState.COMPLETE else None
+        if value is not None and not math.isnan(value):
+            numbers.append(number)
             points.append(point)
-            values.append(sign * trial.value)
+            values.append(sign * value)
         else:
             others.append(point)
     return Log(

@@ -15,13 +15,14 @@ _PATIENCE = 60.0  # seconds that a process waits for another one that writes to 
 _ATTEMPTS = 5
 
 
-def open_storage(place: str | None, folder: Path) -> BaseStorage:
+def open_storage(place: str | None, folder: Path, *, option: str = "hydra.sweeper.storage=") -> BaseStorage:
     """Opens, or makes, the storage of a search.
 
     Args:
         place: URL of a database, as `postgresql://user@host/name`; path of a journal file, which also works on
             a network drive; or None for an SQLite file in `folder`.
         folder: Folder of the sweep.
+        option: What the user typed, or set, before the place; messages name it.
 
     Raises:
         UserError: The database cannot be reached, or no driver for it is installed.
@@ -39,10 +40,12 @@ def open_storage(place: str | None, folder: Path) -> BaseStorage:
         try:
             return RDBStorage(place, engine_kwargs=options)
         except (ImportError, NoSuchModuleError, ArgumentError, ValueError) as error:
-            raise UserError(f"{_shown(place)} is no storage that can be opened here: {_first_line(error)}.") from error
+            raise UserError(
+                f"{option}{_shown(place)} is no storage that can be opened here: {_first_line(error)}."
+            ) from error
         except SQLAlchemyError as error:
             if attempt == _ATTEMPTS:
-                raise UserError(f"{_shown(place)} cannot be reached: {_first_line(error)}.") from error
+                raise UserError(f"{option}{_shown(place)} cannot be reached: {_first_line(error)}.") from error
             time.sleep(0.2 * attempt)
     raise AssertionError("unreachable")
 
@@ -50,7 +53,7 @@ def open_storage(place: str | None, folder: Path) -> BaseStorage:
 def _shown(place: str) -> str:
     """The URL without user and password, which do not belong into logs."""
     scheme, _, rest = place.partition("://")
-    return f"hydra.sweeper.storage={scheme}://{rest.rpartition('@')[2]}"
+    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def _first_line(error: Exception) -> str:

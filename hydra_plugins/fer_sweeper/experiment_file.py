@@ -26,13 +26,14 @@ def write_experiment(
     found: Sequence[str],
     is_group: Callable[[str], bool],
     header: Sequence[str],
+    config_dirs: Sequence[Path],
 ) -> None:
     """Writes overrides as an experiment file.
 
     `fer train --config-dir <folder above experiment/> experiment=<name of the file>` then composes the config that the
     overrides compose. What concerns a sweep or one of its jobs (`hydra...`, `trial`) is left out; of a study, what its
-    runs have in common goes into a file beside `path`. What a file cannot say, as the deletion of a value, is named in
-    a comment and in the log.
+    runs have in common goes into a file beside `path`, and so does a recipe of another `--config-dir`. What a file
+    cannot say, as the deletion of a value, is named in a comment and in the log.
 
     Args:
         path: The file, in a folder `experiment`.
@@ -40,6 +41,7 @@ def write_experiment(
         found: Overrides of one trial; they win over fixed ones.
         is_group: Whether a key, such as `model`, is a config group.
         header: Lines that say where the values come from.
+        config_dirs: Folders, beside that of `fer`, from which the overrides were composed; the first one wins.
     """
     overrides = [parsed for parsed in OverridesParser.create().parse_overrides([*fixed, *found]) if not _of_job(parsed)]
     choices = {_place(parsed): parsed for parsed in overrides if _chooses(parsed, is_group)}
@@ -48,14 +50,13 @@ def write_experiment(
     included = []
     for recipe in RECIPES:
         for name in _names(choices.pop(recipe, None)):
-            if not (conf_dir() / recipe / f"{name}.yaml").is_file():  # of another --config-dir, as an earlier best.yaml
-                unsaid.append(f"{recipe}={name}")
-            elif recipe == "study":
-                included.append(_write_common_part(path, name))
+            if entry := _include(f"{recipe}/{name}", path, config_dirs):
+                included.append(entry)
             else:
-                included.append(f"/{recipe}/{name}")
+                unsaid.append(f"{recipe}={name}")
 
-    comments = [line for text in header for line in text.splitlines()]
+    comments = ["@package _global_"]
+    comments += [line for text in header for line in text.splitlines()]
     if unsaid:
         told = " ".join(f"'{line}'" for line in unsaid)
         comments.append(f"What this file cannot say: {told}")
@@ -97,19 +98,53 @@ def _entry(choice: Override) -> dict[str, Any]:
     return {place if choice.is_add() else f"override {place}": choice.value()}
 
 
-def _write_common_part(path: Path, study: str) -> str:
-    """Writes what all runs of a study have in common, without what makes it many runs; returns what to include."""
-    tree = OmegaConf.load(conf_dir() / "study" / f"{study}.yaml")
+def _include(config: str, path: Path, config_dirs: Sequence[Path]) -> str | None:
+    """What to include of a config, such as `experiment/psysfa`; copies it where `fer` alone would not find it.
+
+    A copy lacks what makes a study many runs.
+
+    Args:
+        config: Its path below a folder of configs.
+        path: The experiment file, beside which copies go.
+        config_dirs: Folders of configs beside those of `fer`.
+
+    Returns:
+        An entry of a defaults list; None if no folder holds the config.
+    """
+    group, _, name = config.rpartition("/")
+    sources = [folder / f"{config}.yaml" for folder in (conf_dir(), *config_dirs)]
+    source = next((file for file in sources if file.is_file()), None)
+    if source is None:
+        return None
+    if source.is_relative_to(conf_dir()) and group != "study":
+        return f"/{config}"
+    tree = OmegaConf.load(source)
     assert isinstance(tree, DictConfig)
     tree.pop("hydra", None)
-    tree.defaults = [entry for entry in tree.get("defaults", ()) if "/hydra/" not in str(entry)]
-    part = path.with_name(f"{path.stem}_{study}.yaml")
-    _write(part, [f"What all runs of study={study} have in common."], tree)
-    return f"/experiment/{part.stem}"
+    if "defaults" in tree:
+        kept = [entry for entry in tree.defaults if "hydra/" not in str(entry)]
+        tree.defaults = [_included_by(group, entry, path, config_dirs) for entry in kept]
+    copy = path.parents[1] / group / f"{path.stem}_{name}.yaml"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    # Hydra reads a package only above all other lines.
+    top = source.read_text(encoding="utf-8").lstrip().partition("\n")[0].lstrip("# ")
+    package = [top] if top.startswith("@package") else []
+    _write(copy, [*package, f"What {group}={name} says of one run."], tree)
+    return f"/{group}/{copy.stem}"
+
+
+def _included_by(group: str, entry: Any, path: Path, config_dirs: Sequence[Path]) -> Any:
+    """An entry of the defaults list of a config that is copied."""
+    if not isinstance(entry, str) or entry == "_self_":
+        return entry
+    config, at, package = entry.partition("@")
+    config = config[1:] if config.startswith("/") else f"{group}/{config}"
+    included = _include(config, path, config_dirs)
+    return f"{included}{at}{package}" if included else entry
 
 
 def _write(path: Path, comments: Sequence[str], tree: Any) -> None:
     from fer_lightning.training.record import write_atomically  # imports torch, which Hydra's start need not wait for
 
-    text = "".join(f"# {line}".rstrip() + "\n" for line in ("@package _global_", *comments))
+    text = "".join(f"# {line}".rstrip() + "\n" for line in comments)
     write_atomically(path, lambda temporary: temporary.write_text(text + OmegaConf.to_yaml(tree), encoding="utf-8"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fer_lightning.errors import UserError
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
+    from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
     from optuna.distributions import BaseDistribution
 
 
@@ -35,48 +37,67 @@ class SearchSpace(NamedTuple):  # no dataclass: Hydra runs plugin files without 
 def parse_space(overrides: Sequence[Override]) -> SearchSpace:
     """Sorts overrides into those that are searched and those that are fixed; of one key, the last one counts.
 
-    `interval(a,b)` is a float, `int(interval(a,b))` a whole number, `range(...)` a stepped number, each of them
-    logarithmic with `tag(log,...)`; `choice(...)` and `a,b,c` are categories.
+    `interval(a,b)` is a float, `int(interval(a,b))` a whole number, both logarithmic with `tag(log,...)`; `range(...)`
+    is a stepped number; `choice(...)` and `a,b,c` are categories.
 
     Args:
         overrides: Parsed by Hydra.
 
     Raises:
-        UserError: An interval is empty, or logarithmic from zero or below.
+        UserError: An interval is empty or endless, logarithmic from zero or below, or a tag is unknown.
     """
+    last = {(override.key_or_group, override.package): override for override in overrides}
     searched: dict[str, BaseDistribution] = {}
-    fixed: dict[str, str] = {}
-    for override in overrides:
+    fixed = []
+    for override in last.values():
         key = override.get_key_element()
-        searched.pop(key, None)
-        fixed.pop(key, None)
         if override.is_sweep_override():
-            searched[key] = _distribution(key, override)
+            searched[key] = _distribution(override)
         elif not override.is_hydra_override():
-            fixed[key] = key if override.is_delete() else f"{key}={override.get_value_element_as_str()}"
-    return SearchSpace(searched, tuple(fixed.values()))
+            fixed.append(key if override.is_delete() else f"{key}={override.get_value_element_as_str()}")
+    return SearchSpace(searched, tuple(fixed))
 
 
-def _distribution(key: str, override: Override) -> BaseDistribution:
+def _distribution(override: Override) -> BaseDistribution:
     from hydra.core.override_parser.types import IntervalSweep, RangeSweep
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.distributions import CategoricalDistribution
 
     sweep = override.value()
     try:
         if isinstance(sweep, IntervalSweep):
-            assert sweep.start is not None and sweep.end is not None
-            log = "log" in sweep.tags
-            if isinstance(sweep.start, int) and isinstance(sweep.end, int):
-                return IntDistribution(sweep.start, sweep.end, log=log)
-            return FloatDistribution(sweep.start, sweep.end, log=log)
+            return _interval(sweep)
+        if getattr(sweep, "tags", None):
+            raise ValueError("a tag belongs to an interval")
         if isinstance(sweep, RangeSweep):
-            values = list(sweep.range())
-            if not values:
-                raise ValueError("the range is empty")
-            step = values[1] - values[0] if len(values) > 1 else 1
-            if all(isinstance(value, int) for value in values):
-                return IntDistribution(min(values), max(values), step=abs(int(step)))
-            return FloatDistribution(float(min(values)), float(max(values)), step=abs(float(step)))
+            return _range(sweep)
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     except ValueError as error:
         raise UserError(f"{override.input_line} cannot be searched: {error}.") from error
+
+
+def _interval(sweep: IntervalSweep) -> BaseDistribution:
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    assert sweep.start is not None and sweep.end is not None
+    if sweep.tags - {"log"}:
+        raise ValueError(f"the tag {', '.join(sorted(sweep.tags - {'log'}))} is unknown, log is the only one")
+    if not (math.isfinite(sweep.start) and math.isfinite(sweep.end)):
+        raise ValueError("an interval needs two finite ends")
+    log = "log" in sweep.tags
+    if isinstance(sweep.start, int) and isinstance(sweep.end, int):
+        return IntDistribution(sweep.start, sweep.end, log=log)
+    return FloatDistribution(sweep.start, sweep.end, log=log)
+
+
+def _range(sweep: RangeSweep) -> BaseDistribution:
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    count = len(list(sweep.range()))
+    if not count:
+        raise ValueError("the range is empty")
+    # In decimal, as it was typed: 0.1 + 4 * 0.2 is no 0.9 in binary.
+    first, step = Decimal(str(sweep.start)), Decimal(str(sweep.step))
+    low, high = sorted((first, first + (count - 1) * step))
+    if all(isinstance(number, int) for number in (sweep.start, sweep.step)):
+        return IntDistribution(int(low), int(high), step=int(abs(step)))
+    return FloatDistribution(float(low), float(high), step=float(abs(step)))

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DIRECTIONS = {"min": "minimize", "max": "maximize"}
+DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {"min": "minimize", "max": "maximize"}
 _POLL = 2.0  # seconds
 
 
@@ -53,6 +53,10 @@ class SearchSweeper(Sweeper):
         params: What to search, as on the command line, which wins over it.
     """
 
+    hydra_context: HydraContext
+    config: DictConfig
+    launcher: Launcher
+
     def __init__(
         self,
         sampler: DictConfig,
@@ -67,14 +71,12 @@ class SearchSweeper(Sweeper):
         max_failures: int,
         params: dict[str, str] | None,
     ) -> None:
-        if not isinstance(n_trials, int) or n_trials < 1:
-            raise UserError(f"hydra.sweeper.n_trials={n_trials} is no number of trials: use 1 or more.")
         self._sampler = sampler
         self._pruner = pruner
         self._n_trials = n_trials
         self._population = population
         self._seed = seed
-        self._direction = DIRECTIONS[direction]
+        self._mode = direction
         self._storage = storage
         self._study_name = study_name
         self._lease_seconds = lease
@@ -85,7 +87,7 @@ class SearchSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
         self.config = config
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+        self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
@@ -98,23 +100,43 @@ class SearchSweeper(Sweeper):
         Raises:
             UserError: There is nothing to search, the folder holds another search, or too many trials failed.
         """
+        from fer_lightning.composition import check_selection
         from fer_lightning.search.lease import Lease
 
+        self._check_options()
+        check_selection(self.config)
         space = self._parse(arguments)
+        self._check_choices(space)
         folder = Path(self.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"hydra.sweep.dir={folder} cannot be written: {error.strerror}.") from error
         study = self._open(folder, space)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        OmegaConf.save(self.config, folder / ".multirun.yaml")
+        (folder / ".multirun.yaml").replace(folder / "multirun.yaml")
         done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
         log.info("search %s: %d of %d trials done", study.study_name, done, self._n_trials)
         log.info("after a stop, the same command with hydra.sweep.dir=%s goes on", folder)
         with Lease(study, self._lease_seconds) as lease:
-            try:
-                while trials := self._next(study, space, lease):
-                    self._launch(study, trials, space, lease)
-            finally:
-                lease.give_back()
+            while trials := self._next(study, space, lease):
+                self._launch(study, trials, space, lease)
         self._report(study, folder, space)
+
+    def _check_options(self) -> None:
+        """Not in the constructor, whose errors Hydra wraps."""
+        for name, value, least in (
+            ("n_trials", self._n_trials, 1),
+            ("seed", self._seed, 0),
+            ("max_failures", self._max_failures, 1),
+            *([] if self._population == "auto" else [("population", self._population, 2)]),
+        ):
+            if not isinstance(value, int) or value < least:
+                raise UserError(f"hydra.sweeper.{name}={value} is no whole number of at least {least}.")
+        if not isinstance(self._lease_seconds, (int, float)) or not self._lease_seconds >= 1:
+            raise UserError(f"hydra.sweeper.lease={self._lease_seconds} is no number of seconds of at least 1.")
+        if self._mode not in DIRECTIONS:
+            raise UserError(f"hydra.sweeper.direction={self._mode} is unknown: use {' or '.join(DIRECTIONS)}.")
 
     def _parse(self, arguments: list[str]) -> SearchSpace:
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -127,10 +149,27 @@ class SearchSweeper(Sweeper):
             )
         return space
 
+    def _check_choices(self, space: SearchSpace) -> None:
+        """Composes every choice once: one that does not exist is told now instead of in the middle of the night."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        first: dict[str, Any] = {}
+        for key, found in space.searched.items():
+            assert isinstance(found, (CategoricalDistribution, FloatDistribution, IntDistribution))
+            first[key] = found.choices[0] if isinstance(found, CategoricalDistribution) else found.low
+        self._compose([*space.fixed, *space.overrides(first)])
+        for key, found in space.searched.items():
+            for choice in found.choices[1:] if isinstance(found, CategoricalDistribution) else ():
+                # Alone: an option of the first choice may not exist in this one, which a trial can fail with.
+                self._compose([*space.fixed, f"{key}={choice}"])
+
+    def _compose(self, overrides: Sequence[str]) -> None:
+        self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+
     def _open(self, folder: Path, space: SearchSpace) -> Study:
         import optuna
-        from hydra.utils import instantiate
 
+        from fer_lightning.composition import build
         from fer_lightning.search.identity import population_of, remember
         from fer_lightning.search.population import population_for
         from fer_lightning.search.storage import open_storage
@@ -138,31 +177,36 @@ class SearchSweeper(Sweeper):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             storage=open_storage(self._storage, folder),
-            direction=self._direction,
-            pruner=instantiate(self._pruner),
+            direction=DIRECTIONS[self._mode],
+            pruner=build(self._pruner),
             study_name=self._study_name or folder.name,
             load_if_exists=True,
         )
         if self._population == "auto":  # a search that goes on with more trials keeps its population
             self._population = population_of(study) or population_for(self._n_trials)
-        sampler = OmegaConf.to_container(self._sampler, resolve=True)
+        sampler: Any = OmegaConf.to_container(self._sampler, resolve=True)
         assert isinstance(sampler, dict)
         if "population" in sampler:
             sampler["population"] = self._population
-        study.sampler = instantiate(sampler)
-        remember(study, self._direction, space.searched, space.fixed, {**sampler, "population": self._population})
+        study.sampler = build(OmegaConf.create(sampler))
+        pruner: Any = OmegaConf.to_container(self._pruner, resolve=True)
+        assert isinstance(pruner, dict)
+        sampler["population"] = self._population
+        remember(study, DIRECTIONS[self._mode], space.searched, space.fixed, sampler, pruner)
         return study
 
     def _next(self, study: Study, space: SearchSpace, lease: Lease) -> Sequence[FrozenTrial]:
         """The trials to launch now: what a stopped process left, else new ones; none when all have ended."""
+        from optuna.trial import TrialState
+
         told = False
         while True:
             if left := lease.take_over(self._at_once(0)):
                 log.info("taking over: trial %s", ", ".join(str(trial.number) for trial in left))
                 return [self._complete(study, trial, space) for trial in left]
-            trials = study.get_trials(deepcopy=False)
-            if len(trials) < self._n_trials:
-                return self._ask(study, space, lease, self._at_once(len(trials)))
+            started = sum(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
+            if started < self._n_trials and (asked := self._ask(study, space, lease, self._at_once(started))):
+                return asked
             elsewhere = lease.running_elsewhere()
             if not elsewhere:
                 return []
@@ -189,8 +233,9 @@ class SearchSweeper(Sweeper):
         asked: list[FrozenTrial] = []
         while len(asked) < most:
             trial = study.ask(fixed_distributions=space.searched)
-            if trial.number >= self._n_trials:  # another process asked for the last one at the same moment
-                study.tell(trial, state=TrialState.FAIL)
+            if trial.number >= self._n_trials:
+                # Another process asked for the last one at the same moment; a search that gets more trials begins here.
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
                 break
             lease.claim(trial._trial_id)
             asked.append(study._storage.get_trial(trial._trial_id))
@@ -208,23 +253,32 @@ class SearchSweeper(Sweeper):
         return study._storage.get_trial(trial._trial_id)
 
     def _launch(self, study: Study, trials: Sequence[FrozenTrial], space: SearchSpace, lease: Lease) -> None:
+        from hydra.errors import HydraException
+        from omegaconf.errors import OmegaConfBaseException
+
         # A worker of Ray starts in another folder than this process.
-        place = f"hydra.sweep.dir='{Path(self.config.hydra.sweep.dir).resolve()}'"
-        jobs = [
-            [
+        place = f"hydra.sweep.dir={_quoted(str(Path(self.config.hydra.sweep.dir).resolve()))}"
+        launched, jobs = [], []
+        for trial in trials:
+            job = [
                 *space.fixed,
                 *space.overrides(trial.params),
                 f"trial={trial.number}",
                 f"hydra.sweep.subdir='{trial.number}'",
                 place,
             ]
-            for trial in trials
-        ]
-        self.validate_batch_is_legal(jobs[:1])
-        results = self.launcher.launch(jobs, initial_job_idx=trials[0].number)
-        for trial, result in zip(trials, results):
-            lease.drop(trial._trial_id)
-            self._tell(study, trial, result)
+            try:
+                self._compose(job)
+                launched.append(trial)
+                jobs.append(job)
+            except (HydraException, OmegaConfBaseException) as error:
+                lease.drop(trial._trial_id)
+                self._fail(study, trial, " ".join(str(error).split()))
+        if jobs:
+            results = self.launcher.launch(jobs, initial_job_idx=launched[0].number)
+            for trial, result in zip(launched, results):
+                lease.drop(trial._trial_id)
+                self._tell(study, trial, result)
         if self._failures >= self._max_failures:
             raise UserError(f"the last {self._failures} trials failed, the last one with: {self._reason}")
 
@@ -236,6 +290,7 @@ class SearchSweeper(Sweeper):
             value = float(result.return_value)
         except TrialPruned:
             study.tell(trial.number, state=TrialState.PRUNED, skip_if_finished=True)
+            self._failures = 0
             log.info("trial %d of %d: pruned", trial.number, self._n_trials)
         except Exception as error:
             self._fail(study, trial, str(error) or type(error).__name__)
@@ -277,6 +332,7 @@ class SearchSweeper(Sweeper):
                 space.overrides(best.params),
                 self._is_group,
                 [f"Trial {best.number} of {study.study_name}: {self.config.selection.monitor} {best.value:.5g}."],
+                [Path(source.path) for source in self.config.hydra.runtime.config_sources if source.schema == "file"],
             )
         report_sweep(study, folder, self.config)
 
@@ -284,3 +340,9 @@ class SearchSweeper(Sweeper):
         from hydra.core.object_type import ObjectType
 
         return self.hydra_context.config_loader.get_group_options(key, ObjectType.CONFIG) != []
+
+
+def _quoted(text: str) -> str:
+    """As Hydra's command line reads it back."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

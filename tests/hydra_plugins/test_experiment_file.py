@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ def composed(overrides: list[str], searchpath: Path | None = None) -> DictConfig
         return compose("train", [*more, *overrides, "output_dir=run"])
 
 
-def written(folder: Path, fixed: list[str], found: list[str]) -> Path:
+def written(folder: Path, fixed: list[str], found: list[str], *config_dirs: Path) -> Path:
     path = folder / "conf" / "experiment" / "best.yaml"
-    write_experiment(path, fixed, found, GROUPS.__contains__, ["Trial 17 of sweep x: val/loss 1.0432"])
+    write_experiment(path, fixed, found, GROUPS.__contains__, ["Trial 17 of sweep x: val/loss 1.0432"], config_dirs)
     return path
 
 
@@ -70,8 +71,48 @@ def test_the_file_is_an_experiment_as_one_would_write_it(tmp_path):
 
 def test_a_study_is_included_without_what_makes_it_a_search(tmp_path):
     path = written(tmp_path, ["study=psysfa_mboa"], ["seed=3"])
-    text = path.read_text() + path.with_name("best_psysfa_mboa.yaml").read_text()
+    text = path.read_text() + (path.parents[1] / "study" / "best_psysfa_mboa.yaml").read_text()
     assert "hydra" not in text and "override /model: psysfa_net" in text
+
+
+@pytest.mark.parametrize(
+    "fixed, found",
+    [
+        (["experiment=psysfa", "model.dropout=0.4"], ["optimizer.lr=0.001"]),
+        (["study=psysfa_mboa", "model=resnet"], ["optimizer.lr=0.001"]),
+    ],
+)
+def test_a_search_can_begin_where_another_one_ended(tmp_path, fixed, found):
+    """And a third one where that ended."""
+    first = written(tmp_path / "first", fixed, found).parents[1]
+    typed = ["experiment=best", "optimizer=sgd"]
+    second = written(tmp_path / "second", typed, ["data.batch_size=3"], first).parents[1]
+    third = written(tmp_path / "third", ["experiment=best"], ["seed=5", "model.dropout=0.1"], second).parents[1]
+    expected = composed([*typed, "data.batch_size=3", "seed=5", "model.dropout=0.1"], first)
+    shutil.rmtree(first)
+    shutil.rmtree(second)
+    ours = composed(["experiment=best"], third)
+    assert OmegaConf.to_container(ours) == OmegaConf.to_container(expected)
+    assert (ours.optimizer.lr, ours.data.batch_size) == (0.001, 3)
+
+
+def test_recipes_of_another_folder_stay_what_they_are(tmp_path):
+    mine = tmp_path / "mine"
+    files = {
+        "experiment/same.yaml": "\n# @package _global_\n# Mine.\ndefaults: [hafem, more, _self_]\nseed: 1\n",
+        "experiment/more.yaml": "# @package _global_\ndefaults: [{override /model: vit}]\nbudget: smoke\n",
+        "ablation/same.yaml": "# @package model\ndepth: 2\n",
+        "ablation/other.yaml": "# No package.\n# @package _global_\nseed: 3\n",
+        "study/same.yaml": "# @package _global_\nhydra: {mode: MULTIRUN}\nthreads: 1\n",
+        "experiment/psysfa.yaml": "# @package _global_\nseed: 99\n",  # Hydra takes that of fer
+    }
+    for name, text in files.items():
+        (mine / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine / name).write_text(text)
+    for overrides in (["experiment=same", "ablation=same", "study=same"], ["experiment=psysfa", "ablation=other"]):
+        path = written(tmp_path, overrides, ["optimizer.lr=0.5"], mine)
+        ours = composed(["experiment=best"], path.parents[1])
+        assert OmegaConf.to_container(ours) == OmegaConf.to_container(composed([*overrides, "optimizer.lr=0.5"], mine))
 
 
 def test_what_no_file_can_say_is_told(tmp_path, caplog):

@@ -24,6 +24,8 @@ def parsed(*overrides: str) -> SearchSpace:
         ("range(8,64,8)", IntDistribution(8, 56, step=8)),
         ("range(0,1,0.25)", FloatDistribution(0, 0.75, step=0.25)),
         ("range(5,0,-1)", IntDistribution(1, 5)),
+        ("range(0.1,1.0,0.2)", FloatDistribution(0.1, 0.9, step=0.2)),
+        ("range(0.1,0.51,0.05)", FloatDistribution(0.1, 0.5, step=0.05)),
         ("range(3,4)", IntDistribution(3, 3)),
         ("int(interval(3,3))", IntDistribution(3, 3)),
         ("choice(resnet,vit)", CategoricalDistribution(["resnet", "vit"])),
@@ -39,7 +41,18 @@ def test_every_kind_of_sweep_has_its_distribution(value, distribution):
 
 
 @pytest.mark.parametrize(
-    "value", ["interval(2,1)", "tag(log,interval(0,1))", "tag(log,int(interval(0,8)))", "range(5,5)"]
+    "value",
+    [
+        "interval(2,1)",
+        "interval(1,inf)",
+        "interval(nan,1)",
+        "tag(log,interval(0,1))",
+        "tag(log,int(interval(0,8)))",
+        "tag(loq,interval(1,2))",
+        "tag(log,range(1,9))",
+        "tag(log,choice(1,9))",
+        "range(5,5)",
+    ],
 )
 def test_what_cannot_be_searched_is_refused_with_its_name(value):
     with pytest.raises(UserError, match=r"x=.* cannot be searched"):
@@ -62,6 +75,8 @@ def test_fixed_options_stay_as_typed_and_those_of_hydra_are_left_out():
 def test_the_last_word_on_an_option_counts():
     assert parsed("x=interval(0,1)", "x=3") == SearchSpace({}, ("x=3",))
     assert parsed("x=3", "x=int(interval(0,1))") == SearchSpace({"x": IntDistribution(0, 1)}, ())
+    assert parsed("x=interval(0,1)", "++x=3") == SearchSpace({}, ("++x=3",))
+    assert parsed("model=a,b", "~model") == SearchSpace({}, ("~model",))
 
 
 def test_values_return_to_the_command_line_without_loss():

@@ -15,7 +15,7 @@ from fer_lightning.search.lease import LEASE, OWNER, Lease
 
 @pytest.fixture(autouse=True)
 def short_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SETTLE", 0.05)
+    monkeypatch.setattr(module, "_SOON", 0.2)
 
 
 @pytest.fixture
@@ -28,33 +28,34 @@ def attribute(study: optuna.Study, trial_id: int, name: str) -> object:
 
 
 def test_a_claimed_trial_is_renewed_and_not_taken(study):
-    mine, other = Lease(study, 0.4), Lease(study, 0.4)
+    mine, other = Lease(study, 1.5), Lease(study, 1.5)
     trial = study.ask()
     with mine:
         mine.claim(trial._trial_id)
         for _ in range(8):
-            time.sleep(0.1)  # twice the lease in all
+            time.sleep(0.4)  # twice the lease in all
             assert other.take_over(5) == []
         assert [each.number for each in other.running_elsewhere()] == [0]
         assert mine.running_elsewhere() == []
 
 
 def test_what_is_no_longer_renewed_is_taken_by_one(study):
-    dead, first, second = (Lease(study, 0.3) for _ in range(3))
+    dead, first, second = Lease(study, 1.0), Lease(study, 1.0), Lease(study, 60)
     trial = study.ask()
     dead.claim(trial._trial_id)  # its thread was never started, as if it were killed
     assert first.take_over(5) == []
-    time.sleep(0.4)
+    time.sleep(1.1)
     assert [each.number for each in first.take_over(5)] == [0]
     assert second.take_over(5) == []
     assert attribute(study, trial._trial_id, OWNER) == first._owner
 
 
 def test_of_two_claims_at_once_the_last_one_counts(study, monkeypatch):
-    first, second = Lease(study, 10), Lease(study, 10)
+    first, second = Lease(study, 60), Lease(study, 60)
     trial = study.ask()
     first.claim(trial._trial_id)
-    first.give_back()
+    first.drop(trial._trial_id)
+    study._storage.set_trial_user_attr(trial._trial_id, LEASE, 0.0)
     # What happens while the first one waits for its claim to settle.
     monkeypatch.setattr(module.time, "sleep", lambda seconds: second.claim(trial._trial_id))
     assert first.take_over(1) == []
@@ -62,27 +63,56 @@ def test_of_two_claims_at_once_the_last_one_counts(study, monkeypatch):
     assert second.running_elsewhere() == []
 
 
-def test_given_back_trials_need_no_waiting(study):
-    first, second = Lease(study, 60), Lease(study, 60)
-    ids = [study.ask()._trial_id for _ in range(3)]
-    for trial_id in ids:
-        first.claim(trial_id)
-    first.drop(ids[1])
-    study.tell(1, 0.0)
-    first.give_back()
+def test_a_claim_that_took_too_long_does_not_count(study, monkeypatch):
+    lease = Lease(study, 0.3)
+    study._storage.set_trial_user_attr(study.ask()._trial_id, LEASE, 0.0)
+    write = study._storage.set_trial_user_attr
+
+    def slow_write(trial_id: int, key: str, value: object) -> None:
+        time.sleep(0.15)
+        write(trial_id, key, value)
+
+    monkeypatch.setattr(study._storage, "set_trial_user_attr", slow_write)
+    assert lease.take_over(1) == []
+    assert len(lease.running_elsewhere()) == 1
+    monkeypatch.setattr(study._storage, "set_trial_user_attr", write)
+    time.sleep(0.4)
+    assert len(lease.take_over(1)) == 1
+
+
+def test_a_trial_that_ends_meanwhile_is_nobodys(study, monkeypatch):
+    lease = Lease(study, 60)
+    trial = study.ask()
+    study._storage.set_trial_user_attr(trial._trial_id, LEASE, 0.0)
+    running = lease.running_elsewhere()
+    study.tell(trial, 1.0)
+    monkeypatch.setattr(lease, "running_elsewhere", lambda: running)
+    assert lease.take_over(1) == []
+
+
+def test_what_is_not_finished_may_be_taken_as_soon_as_its_owner_ends(study):
+    second = Lease(study, 60)
+    with pytest.raises(KeyboardInterrupt), Lease(study, 60) as first:
+        for trial_id in [study.ask()._trial_id for _ in range(4)]:
+            first.claim(trial_id)
+        first.drop(1)
+        study.tell(1, 0.0)
+        study.tell(2, 0.0)  # told, but not dropped yet
+        raise KeyboardInterrupt
     assert [trial.number for trial in second.take_over(1)] == [0]
-    assert [trial.number for trial in second.take_over(5)] == [2]
+    assert [trial.number for trial in second.take_over(5)] == [3]
 
 
 def test_a_job_renews_without_becoming_the_owner(study):
-    sweeper, job = Lease(study, 0.3), Lease(study, 0.3)
+    sweeper, job = Lease(study, 1.2), Lease(study, 1.2)
     trial = study.ask()
     sweeper.claim(trial._trial_id)
     with job:
         job.keep(trial._trial_id)
-        time.sleep(0.5)
-        assert Lease(study, 0.3).take_over(1) == []
+        time.sleep(1.6)
+        assert Lease(study, 1.2).take_over(1) == []
     assert attribute(study, trial._trial_id, OWNER) == sweeper._owner
+    assert attribute(study, trial._trial_id, LEASE) > time.time()  # the end of the job gives nothing back
 
 
 def test_a_trial_that_nobody_claimed_is_taken_after_a_lease(study):

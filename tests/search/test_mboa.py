@@ -10,7 +10,9 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import RandomSampler
+from optuna.pruners import HyperbandPruner
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.search_space import intersection_search_space
 from optuna.testing.pytest_samplers import (
     BasicSamplerTestCase,
     RelativeSamplerTestCase,
@@ -169,6 +171,44 @@ class TestTheSameSearch:
         assert not any(params == other for params, other in zip(params_of(study), uninterrupted))
 
 
+class TestHyperband:
+    """Its pruner shows the sampler a study of one bracket only, in which most attributes are forbidden."""
+
+    @pytest.mark.parametrize("batch", [1, 4])
+    def test_the_same_search_as_without_a_pruner(self, variant, uninterrupted, batch):
+        pruner = HyperbandPruner(min_resource=1, max_resource=27, reduction_factor=3)
+        study = study_with(MBOASampler(variant=variant, population=4, seed=3), pruner=pruner)
+        while len(study.trials) < 24:
+            for trial in [study.ask(MIXED) for _ in range(batch)]:
+                trial.report(float(trial.number), 1)
+                trial.should_prune()  # asked, so that brackets are formed, but not followed
+                answer(study, trial)
+        assert len({pruner._get_bracket_id(study, trial) for trial in study.trials}) > 1
+        assert params_of(study) == uninterrupted[:24]
+
+    @pytest.mark.parametrize("variant", ["paper"])
+    def test_resumed(self, variant, uninterrupted, tmp_path):
+        storage = f"sqlite:///{tmp_path}/study.db"
+        for n_trials in (6, 14):
+            study = optuna.create_study(
+                study_name="s",
+                storage=storage,
+                load_if_exists=True,
+                sampler=MBOASampler(variant=variant, population=4, seed=3),
+                pruner=HyperbandPruner(max_resource=27),
+            )
+            search(study, n_trials)
+        assert params_of(study) == uninterrupted[:14]
+        assert study.user_attrs == {"mboa": {"variant": variant, "population": 4, "seed": 3}}
+
+    def test_a_contradiction_is_told(self):
+        study = study_with(MBOASampler(population=4, seed=3), study_name="mine", pruner=HyperbandPruner())
+        study.ask(MIXED)
+        study.sampler = MBOASampler(population=5, seed=3)
+        with pytest.raises(UserError, match="the study mine was begun with population=4"):
+            study.ask(MIXED)
+
+
 class TestUnfinished:
     def test_is_not_waited_for(self, variant):
         study = study_with(MBOASampler(variant=variant, population=4, seed=3))
@@ -253,6 +293,29 @@ class TestSpaces:
 
         study.optimize(run, n_trials=15)
         assert len(study.trials) == 15
+
+    def test_is_what_completed_trials_of_earlier_generations_share(self, variant):
+        """Parameters come and go, a range changes, two generations fail and one trial ends late."""
+        sampler = MBOASampler(variant=variant, population=3, seed=0)
+        study = study_with(sampler)
+        for number in range(45):
+            trial = study.ask()
+            earlier = study.trials[: number // 3 * 3]
+            shared = sampler.infer_relative_search_space(study, study.trials[number])
+            assert shared == intersection_search_space(earlier)
+            trial.suggest_float("x", 0, 1 if number < 34 else 2)
+            if number != 20:
+                trial.suggest_int("n", 0, 9)
+            if number > 5:
+                trial.suggest_float("y", 0, 1)
+            if number == 20:
+                late = trial
+            elif number < 6:
+                study.tell(trial, state=TrialState.FAIL)
+            else:
+                study.tell(trial, trial.params["x"])
+            if number == 25:
+                study.tell(late, 0.5)
 
     def test_generation_0_is_a_latin_hypercube_without_any_space_known(self):
         study = study_with(MBOASampler(population=8, seed=0))
@@ -378,13 +441,20 @@ def test_it_beats_random_on_a_sphere(variant):
 
 @pytest.mark.parametrize("variant", ["paper", "scent"])
 def test_asking_costs_little(variant):
-    """At most 1 ms on average over 1,200 trials of four parameters, and as much again for a busy machine."""
+    """About 1 ms on average over the last five generations of 1,200 trials of four parameters; TPE takes some 15 ms."""
     study = optuna.create_study(sampler=MBOASampler(variant=variant, seed=0))
-    spent = []
-    for _ in range(1200):
+
+    def spent() -> float:
         start = time.process_time()
         trial = study.ask()
         x = [trial.suggest_float(f"x{j}", -5, 5) for j in range(4)]
-        spent.append(time.process_time() - start)
+        seconds = time.process_time() - start
         study.tell(trial, sum((v - 1) ** 2 for v in x))
-    assert np.mean(spent) < 2e-3
+        return seconds
+
+    ours = np.mean([spent() for _ in range(1200)][-100:])
+    study.sampler = TPESampler(seed=0)
+    tpe = np.mean([spent() for _ in range(10)])
+    print(f"\n{variant}: {1e3 * ours:.2f} ms, TPE {1e3 * tpe:.2f} ms")
+    assert ours < 3e-3
+    assert ours < tpe / 4

@@ -33,10 +33,15 @@ def test_a_path_is_a_journal_file(tmp_path):
 )
 def test_a_database_that_is_not_there_is_named_without_its_password(place, told, tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    with pytest.raises(UserError, match=told) as raised:
+    with pytest.raises(UserError, match=f"^hydra.sweeper.storage=.*{told}") as raised:
         open_storage(place, tmp_path)
     assert "secret" not in str(raised.value) and "\n" not in str(raised.value)
     assert place.partition("@")[2] in str(raised.value)
+
+
+def test_messages_name_what_was_typed(tmp_path):
+    with pytest.raises(UserError, match=r"^--storage oracel://host/search is no storage"):
+        open_storage("oracel://host/search", tmp_path, option="--storage ")
 
 
 OPEN = """

@@ -3,12 +3,16 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
+import optuna
 import pytest
 
 from fer_lightning import dashboard
@@ -99,6 +103,22 @@ class TestViewer:
         dashboard.main([str(tmp_path)])
         expected = [f"{tmp_path}/run{number}/wandb/offline-run-{number}-abc" for number in (0, 2)]
         assert called == [["-m", "wandb", "leet", *expected]]
+
+    def test_the_search_is_served_beside_the_runs_as_long_as_they_are_shown(self, tmp_path, monkeypatch, capsys):
+        make_run(tmp_path / "sweep" / "0", 0, logged="wandb")
+        optuna.create_study(storage=f"sqlite:///{tmp_path / 'sweep' / 'study.db'}", study_name="the search")
+        served = []
+
+        def view(command):
+            served.append(re.search(r"http://\S+", capsys.readouterr().out)[0])
+            with urllib.request.urlopen(served[0].replace("dashboard/", "api/studies"), timeout=60) as answer:
+                assert b"the search" in answer.read()
+            return 0
+
+        monkeypatch.setattr(subprocess, "call", view)
+        dashboard.main([str(tmp_path), "--no-browser"])
+        with pytest.raises(urllib.error.URLError):
+            urllib.request.urlopen(served[0], timeout=5)
 
     def test_tensorboard_where_there_is_nothing_else(self, tmp_path, called):
         make_run(tmp_path / "run", 0, logged="tensorboard")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from threading import Timer
 
@@ -55,7 +56,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served(sweep: Path) -> Iterator[str]:
     """Address where `fer dashboard --search` serves the newest search below the folder of all runs."""
     command = [sys.executable, "-m", "fer_lightning", "dashboard", "--search", "--no-browser", str(sweep.parents[1])]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    # A process that a shell started in the background ignores Ctrl-C, and so would this one.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heed)
     hangs = Timer(120, process.kill)  # which ends what is read
     hangs.start()
     try:

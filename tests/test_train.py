@@ -162,7 +162,7 @@ def stop_before_the_record(monkeypatch, fer, arguments: list[str], folder: Path)
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("fer_lightning.train._test_once", killed)
+        patch.setattr("fer_lightning.train._score_once", killed)
         with pytest.raises(Killed):
             fer("train", *arguments, f"hydra.run.dir={folder}")
     assert (folder / "checkpoints" / "last.ckpt").is_file() and not (folder / "metrics.json").exists()

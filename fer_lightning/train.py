@@ -85,9 +85,9 @@ def run(cfg: DictConfig) -> float:
         with part_of_search(cfg) as report, ending(loggers):
             trained = _train(cfg, folder, datamodule, loggers, report)
     except SystemExit as stop:
-        if stop.code not in (0, 1):  # submitit, which has queued the job again
+        if stop.code not in (None, 0, 1):  # submitit, which has queued the job again
             raise
-        raise KeyboardInterrupt from stop  # what Lightning makes of Ctrl-C and SIGTERM, the latter with status 0
+        raise KeyboardInterrupt from stop  # what Lightning makes of Ctrl-C and SIGTERM, the latter without a status
     except MisconfigurationException as error:
         raise UserError(f"trainer: {error}") from error
     if trained is None:

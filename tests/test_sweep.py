@@ -172,6 +172,12 @@ def test_a_mistake_of_the_user_ends_the_search_with_its_sentence_and_can_be_mend
     assert [trial.state for trial in study_of(folder).trials] == [TrialState.FAIL] * 3 + [TrialState.COMPLETE]
 
 
+def test_a_search_without_any_result_is_no_success(quick, fer, tmp_path, capsys):
+    options = ["hydra.sweeper.n_trials=1", "data.batch_size=interval(4,8)"]  # a float
+    assert fer("train", *search(quick, tmp_path / "none", *options)) == 2
+    assert "no trial of none was completed" in capsys.readouterr().err
+
+
 def test_a_choice_that_fits_no_other_choice_fails_alone(quick, fer, tmp_path):
     folder = tmp_path / "unfitting"
     # optimizer.momentum exists with sgd alone.

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from omegaconf import OmegaConf
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from fer_lightning.training.checkpoint import load_net
 from fer_lightning.training.record import RunRecord
@@ -393,3 +394,18 @@ def test_several_processes_in_a_multirun_are_refused(options, tiny, fer, tmp_pat
     assert fer("train", "-m", *tiny, *options, "seed=0,1", f"hydra.sweep.dir={tmp_path}") == 2
     assert "trainer.devices=2 starts processes" in capsys.readouterr().err
     assert not list(tmp_path.glob("*/metrics.json"))
+
+
+@pytest.mark.parametrize("stop", [SIGTERMException(), SystemExit(0), SystemExit(1)])
+def test_a_run_that_was_told_to_stop_is_no_success(stop, tiny, fer, tmp_path, monkeypatch, capsys):
+    def stopped(*arguments: object) -> None:
+        raise stop
+
+    monkeypatch.setattr("fer_lightning.train._train", stopped)
+    assert fer("train", *tiny, f"hydra.run.dir={tmp_path}") == 130
+    assert "goes on from its last finished epoch" in capsys.readouterr().err
+
+
+def test_a_job_that_was_queued_again_ends_as_its_launcher_says(tiny, fer, tmp_path, monkeypatch):
+    monkeypatch.setattr("fer_lightning.train._train", lambda *arguments: sys.exit(144))
+    assert fer("train", *tiny, f"hydra.run.dir={tmp_path}") == 144

@@ -100,6 +100,8 @@ class SearchSweeper(Sweeper):
         Raises:
             UserError: There is nothing to search, the folder holds another search, or too many trials failed.
         """
+        from optuna.trial import TrialState
+
         from fer_lightning.composition import check_selection
         from fer_lightning.search.lease import Lease
 
@@ -122,6 +124,11 @@ class SearchSweeper(Sweeper):
             while trials := self._next(study, space, lease):
                 self._launch(study, trials, space, lease)
         self._report(study, folder, space)
+        if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            raise UserError(
+                f"no trial of {study.study_name} was completed: mend what the warnings above name, delete {folder} and "
+                "start again, or raise hydra.sweeper.n_trials."
+            )
 
     def _check_options(self) -> None:
         """Not in the constructor, whose errors Hydra wraps."""

@@ -19,6 +19,7 @@ from rich.table import Table
 from fer_lightning.composition import build
 from fer_lightning.report.figures import save_figures
 from fer_lightning.report.search import draw_search
+from fer_lightning.report.shown_path import shown_path
 from fer_lightning.training.record import write_atomically
 from fer_lightning.training.wandb_logger import WandbRunLogger
 from fer_lightning.training.wandb_sweep import log_sweep
@@ -149,11 +150,11 @@ def _print(
     for line in missing:
         console.print(line, markup=False, highlight=False)
     # Paths and commands stay on one line each, so that they can be copied.
-    lines = [f"Trials:     {_short(folder / 'trials.csv')}"]
-    lines += [f"{'' if number else 'Pictures:':<12}{_short(path)}" for number, path in enumerate(pictures)]
+    lines = [f"Trials:     {shown_path(folder / 'trials.csv')}"]
+    lines += [f"{'' if number else 'Pictures:':<12}{shown_path(path)}" for number, path in enumerate(pictures)]
     if (folder / "conf" / "experiment" / "best.yaml").is_file():
-        lines.append(f"Train best: fer train --config-dir {_short(folder / 'conf')} experiment=best")
-    lines.append(f"Look at it: fer dashboard --search {_short(folder)}")
+        lines.append(f"Train best: fer train --config-dir {shown_path(folder / 'conf')} experiment=best")
+    lines.append(f"Look at it: fer dashboard --search {shown_path(folder)}")
     for line in lines:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
@@ -178,8 +179,3 @@ def _best_table(study: Study, objective: str) -> Table:
 
 def _shown(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else escape(str(value))
-
-
-def _short(path: Path) -> Path:
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

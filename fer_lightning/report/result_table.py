@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fer_lightning.report.shown_path import shown_path
+
 
 def split_table(metrics: Mapping[str, Any]) -> Table:
     """One row per split with the scores.
@@ -76,15 +78,10 @@ def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pic
         if split == "test" or len(metrics["splits"]) == 1:
             console.print(class_table(metrics, split))
     # Paths stay on one line each, so that they can be copied.
-    console.print(f"Run record: {_short(folder)}", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"Run record: {shown_path(folder)}", soft_wrap=True, markup=False, highlight=False)
     for number, path in enumerate(pictures):
         label = "Pictures:  " if number == 0 else "           "
-        console.print(f"{label} {_short(path)}", soft_wrap=True, markup=False, highlight=False)
-
-
-def _short(path: Path) -> Path:
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+        console.print(f"{label} {shown_path(path)}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _percent(ratio: float) -> str:

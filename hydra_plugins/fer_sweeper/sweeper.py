@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -100,8 +101,6 @@ class SearchSweeper(Sweeper):
         Raises:
             UserError: There is nothing to search, the folder holds another search, or too many trials failed.
         """
-        from optuna.trial import TrialState
-
         from fer_lightning.composition import check_selection
         from fer_lightning.search.lease import Lease
 
@@ -124,11 +123,6 @@ class SearchSweeper(Sweeper):
             while trials := self._next(study, space, lease):
                 self._launch(study, trials, space, lease)
         self._report(study, folder, space)
-        if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            raise UserError(
-                f"no trial of {study.study_name} was completed: mend what the warnings above name, delete {folder} and "
-                "start again, or raise hydra.sweeper.n_trials."
-            )
 
     def _check_options(self) -> None:
         """Not in the constructor, whose errors Hydra wraps."""
@@ -198,8 +192,8 @@ class SearchSweeper(Sweeper):
         study.sampler = build(OmegaConf.create(sampler))
         pruner: Any = OmegaConf.to_container(self._pruner, resolve=True)
         assert isinstance(pruner, dict)
-        sampler["population"] = self._population
-        remember(study, DIRECTIONS[self._mode], space.searched, space.fixed, sampler, pruner)
+        known = {**sampler, "population": self._population}
+        remember(study, DIRECTIONS[self._mode], space.searched, space.fixed, known, pruner)
         return study
 
     def _next(self, study: Study, space: SearchSpace, lease: Lease) -> Sequence[FrozenTrial]:
@@ -264,7 +258,8 @@ class SearchSweeper(Sweeper):
         from omegaconf.errors import OmegaConfBaseException
 
         # A worker of Ray starts in another folder than this process.
-        place = f"hydra.sweep.dir={_quoted(str(Path(self.config.hydra.sweep.dir).resolve()))}"
+        folder = Path(self.config.hydra.sweep.dir).resolve()
+        place = f"hydra.sweep.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
         launched, jobs = [], []
         for trial in trials:
             job = [
@@ -331,7 +326,8 @@ class SearchSweeper(Sweeper):
         from fer_lightning.sweep_report import report_sweep
         from hydra_plugins.fer_sweeper.experiment_file import write_experiment
 
-        if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        found = bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        if found:
             best = study.best_trial
             write_experiment(
                 folder / "conf" / "experiment" / "best.yaml",
@@ -342,14 +338,13 @@ class SearchSweeper(Sweeper):
                 [Path(source.path) for source in self.config.hydra.runtime.config_sources if source.schema == "file"],
             )
         report_sweep(study, folder, self.config)
+        if not found:
+            raise UserError(
+                f"no trial of {study.study_name} was completed: mend what the warnings above name, delete {folder} and "
+                "start again, or raise hydra.sweeper.n_trials."
+            )
 
     def _is_group(self, key: str) -> bool:
         from hydra.core.object_type import ObjectType
 
         return self.hydra_context.config_loader.get_group_options(key, ObjectType.CONFIG) != []
-
-
-def _quoted(text: str) -> str:
-    """As Hydra's command line reads it back."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -67,7 +67,7 @@ def run(cfg: DictConfig) -> float:
     folder = Path(cfg.output_dir)
     if resumed := cfg.resume is not None:
         cfg = _config_of(folder)
-    cfg = group_wandb_runs(cfg)
+    cfg = group_wandb_runs(_of_one_run(cfg))
     check_trial(cfg, resumed)
     check_selection(cfg)
     check_devices(cfg)
@@ -75,8 +75,11 @@ def run(cfg: DictConfig) -> float:
     if not resumed:
         _claim(folder, cfg)
     if (folder / "metrics.json").is_file():
-        log.warning("%s is finished already: nothing to train, its pictures are drawn again.", folder)
         record = RunRecord.read(folder)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            log.info("%s is finished already.", folder)
+            return _selected_value(record, cfg.selection.monitor)
+        log.warning("%s is finished already: nothing to train, its pictures are drawn again.", folder)
         show_record(record, _splits(cfg)[-1], build_datamodule(cfg), folder, loggers=[])
         return _selected_value(record, cfg.selection.monitor)
     datamodule = build_datamodule(cfg)
@@ -93,6 +96,11 @@ def run(cfg: DictConfig) -> float:
     if trained is None:
         give_up()
     return _selected_value(trained, cfg.selection.monitor)
+
+
+def _of_one_run(cfg: DictConfig) -> DictConfig:
+    """Without `report`, which is the study's: two studies that need the same run then train it once."""
+    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "report"])
 
 
 def _config_of(folder: Path) -> DictConfig:

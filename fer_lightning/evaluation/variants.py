@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 
 Options = frozenset[tuple[str, str]]
 
-# Options of where and under which seed a run went, and of its data, of which the protocol tells more.
+# Options of where, for whom and under which seed a run went, and of its data, of which the protocol tells more.
 _LEFT_ASIDE = {
     "seed",
+    "study",
     "threads",
     "resume",
     "output_dir",
@@ -28,14 +29,14 @@ _LEFT_ASIDE = {
 }
 _LEFT_ASIDE_BEGINNINGS = ("hydra.", "hydra/", "logger.")
 # The value alone is a good name. From the general to the special.
-_CHOICES = ("experiment", "model", "ablation")
+_CHOICES = ("experiment", "model", "ablation", "rival")
 
 
 def name_variants(overrides: Sequence[Iterable[str]]) -> list[str]:
     """Names runs by what sets them apart.
 
     Runs are seeds of one variant where the same options were typed for them, seed, place and data left aside. Its name
-    is the most special choice that was typed of `ablation`, `model` and `experiment`, after the others in which runs
+    is the most special choice that was typed of `rival`, `ablation`, `model` and `experiment`, after the others in which runs
     differ: `psysfa_no_fusion`, `strong, vit`. Where choices do not tell two variants apart, the other options in which
     they differ follow: `resnet, optimizer.lr=0.01`.
 

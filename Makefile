@@ -7,9 +7,11 @@ DATASET ?= synthetic
 MODEL ?= psysfa_net
 TRIALS ?= 20
 SAMPLER ?= mboa
+STUDY ?= psysfa_table6
+BUDGET ?= smoke
 ARGS ?=
 
-.PHONY: help setup train sweep test test-full lint dashboard bench clean
+.PHONY: help setup train sweep study test test-full lint dashboard bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -32,6 +34,9 @@ sweep: setup  ## search hyperparameters: make sweep DATASET=rafdb TRIALS=60 SAMP
 		hydra.sweeper.n_trials=$(TRIALS) hydra.sweep.dir=outputs/sweeps/$(MODEL)_$(DATASET)_$(SAMPLER) \
 		selection.monitor=val/loss selection.mode=min 'optimizer.lr=tag(log,interval(1e-5,1e-2))' \
 		'optimizer.weight_decay=tag(log,interval(1e-4,0.3))' 'data.batch_size=int(interval(8,64))' $(ARGS)
+
+study: setup  ## a table of a paper: make study STUDY=psysfa_table6 BUDGET=pilot DATASET=fer2013; again: it goes on
+	$(BIN)/fer train study=$(STUDY) budget=$(BUDGET) $(if $(filter file,$(origin DATASET)),,data=$(DATASET)) $(ARGS)
 
 test: setup  ## the tests, in a few minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -51,6 +51,7 @@ COMMANDS = {
     "bench": Command(
         "fer_lightning.bench", "measure training against plain PyTorch, and samplers against each other", "bench"
     ),
+    "report": Command("fer_lightning.report_studies", "tables and pictures of a study, beside the published numbers"),
     "dashboard": Command("fer_lightning.dashboard", "browse logged runs, offline too"),
     "completion": Command("fer_lightning.completion", 'print the shell completion: eval "$(fer completion bash)"'),
 }
@@ -60,6 +61,12 @@ def conf_dir() -> Path:
     """Folder of the Hydra configs: inside the installed package, or beside it in a checkout."""
     installed = Path(__file__).parent / "conf"
     return installed if installed.is_dir() else Path(__file__).parents[1] / "conf"
+
+
+def claims_dir() -> Path:
+    """Folder of the published and the credible numbers, found in the same way."""
+    installed = Path(__file__).parent / "experiments"
+    return installed if installed.is_dir() else Path(__file__).parents[1] / "experiments"
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
+from fer_lightning.data.corruptions import SEVERITIES, corruption
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.evaluation.confident_errors import most_confident_errors
 from fer_lightning.evaluation.predictions import predicted_arrays
@@ -18,6 +19,7 @@ from fer_lightning.report.contact_sheet import draw_contact_sheet, error_caption
 from fer_lightning.report.curves import draw_curves
 from fer_lightning.report.figures import draw_predictions, save_figures
 from fer_lightning.report.result_table import print_result
+from fer_lightning.report.robustness import draw_corruptions, draw_robustness
 from fer_lightning.training.record import RunRecord
 from fer_lightning.training.wandb_logger import WandbRunLogger, close_wandb
 from fer_lightning.training.wandb_report import log_run
@@ -39,7 +41,9 @@ def show_record(
     """
     classes = record.metrics["protocol"]["classes"]
     targets, probabilities = predicted_arrays(record.predictions, classes, split)
-    figures = draw_predictions(targets, probabilities, classes, split)
+    calibration = record.metrics.get("calibration", {})  # earlier records and those of fer evaluate have none
+    temperature = calibration.get("temperature") if split in calibration else None
+    figures = draw_predictions(targets, probabilities, classes, split, temperature)
     if not record.history.empty:
         figures["curves"] = draw_curves(record.history, record.metrics["best_epoch"])
     errors = most_confident_errors(targets, probabilities, SHOWN_ERRORS)
@@ -47,6 +51,10 @@ def show_record(
     captions = [error_caption(int(targets[row]), probabilities[row], classes) for row in errors]
     if captions:
         figures["errors"] = _error_sheet(images, captions, f"{datamodule.dataset_name}, {split}")
+    if record.robustness is not None:
+        table = record.robustness.assign(variant=record.metrics["model"], seed=record.metrics.get("seed", 0))
+        figures["robustness"] = draw_robustness(table, np.bincount(targets).max() / len(targets))
+        figures["corruptions"] = draw_corruptions(_corrupted(datamodule, split, table["corruption"].unique()))
     pictures = save_figures(folder / "figures", figures)
     for logger in loggers:
         if isinstance(logger, WandbRunLogger):
@@ -79,6 +87,19 @@ def ending(loggers: Sequence[Logger]) -> Iterator[None]:
 
 def _error_sheet(images: np.ndarray, captions: Sequence[str], told: str) -> Figure:
     return draw_contact_sheet(images, captions, 8, f"{told}: the most confident errors")
+
+
+def _corrupted(datamodule: ExpressionDataModule, split: str, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The first picture of a split, clean and then in all severities, `(6, H, W, C)` by corruption."""
+    levels = {
+        name: [None, *(corruption(name, severity, datamodule.image_size) for severity in SEVERITIES)]
+        for name in names
+        if name != "clean"
+    }
+    return {
+        name: np.concatenate([datamodule.dataset(split, corruption=level).pixels([0]) for level in own])
+        for name, own in levels.items()
+    }
 
 
 def _images_of(record: RunRecord, split: str, datamodule: ExpressionDataModule, rows: np.ndarray) -> np.ndarray:

@@ -12,14 +12,17 @@ from omegaconf import DictConfig
 
 from fer_lightning.closing import ending, show_record
 from fer_lightning.composition import build, build_each, build_trainer, check_devices, limit_threads, plain
+from fer_lightning.data.corruptions import select_corruptions
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
+from fer_lightning.elsewhere import score_elsewhere
 from fer_lightning.errors import UserError
 from fer_lightning.training.checkpoint import TrainedNet, load_net, named_class
 from fer_lightning.training.inference import Inference
-from fer_lightning.training.label_sets import share_classes
+from fer_lightning.training.other_data import predict_shared
 from fer_lightning.training.record import RunRecord, describe_commit, describe_hardware, describe_software
-from fer_lightning.training.scoring import predict_split, score, score_splits
+from fer_lightning.training.robustness import score_corruptions, summarise_robustness
+from fer_lightning.training.scoring import score, score_splits
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +43,12 @@ def run(cfg: DictConfig) -> float:
     check_devices(cfg)
     limit_threads(cfg)
     trained = load_net(Path(cfg.checkpoint))
+    corruptions = select_corruptions(cfg.corruptions, trained.description["preprocessing"].get("side", "none"))
     datamodule = _data_for(cfg, trained)
     loggers = build_each(cfg.get("logger"))
     trainer = build_trainer(cfg, [], loggers)
     inference = Inference(trained.net, cfg.channels_last, cfg.flip)
-    predicted = predict_split(trainer, inference, datamodule, cfg.split, trained.classes)
-    shared = share_classes(predicted, trained.classes, datamodule.label_set.classes)
-    for name, count in shared.left_out.items():
-        log.warning("%d images of class %s are left out: the network does not know it.", count, name)
-    if shared.never_right:
-        log.warning("The data has no %s: the network chooses among the other classes.", ", ".join(shared.never_right))
+    shared = predict_shared(trainer, inference, datamodule, cfg.split, trained.classes)
     tables = {cfg.split: shared.table}
     if datamodule.protocol.fingerprint == trained.description["protocol"]["fingerprint"]:
         splits = score_splits(tables, shared.classes, datamodule)
@@ -65,11 +64,16 @@ def run(cfg: DictConfig) -> float:
         "left_out": shared.left_out,
         "never_right": list(shared.never_right),
         "splits": splits,
+        "elsewhere": score_elsewhere(cfg, trainer, inference, trained, datamodule),
         "versions": describe_software(),
         "commit": describe_commit(),
         "hardware": describe_hardware(trainer.strategy.root_device, trainer.precision),
     }
-    record = RunRecord(metrics, shared.table, pd.DataFrame({"epoch": []}))
+    robustness = None
+    if corruptions:
+        robustness = score_corruptions(trainer, inference, datamodule, trained.classes, corruptions, cfg.split)
+        metrics["robustness"] = summarise_robustness(robustness)
+    record = RunRecord(metrics, shared.table, pd.DataFrame({"epoch": []}), robustness)
     if trainer.is_global_zero:
         record.write(Path(cfg.output_dir))
         with ending(loggers):

@@ -26,9 +26,12 @@ from fer_lightning.composition import (
     limit_threads,
     plain,
 )
+from fer_lightning.data.corruptions import select_corruptions
 from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.elsewhere import score_elsewhere
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import parameters
+from fer_lightning.evaluation.temperature import calibrate
 from fer_lightning.training.checkpoint import load_net
 from fer_lightning.training.divergence import StopAfterDivergence
 from fer_lightning.training.history import History
@@ -40,6 +43,7 @@ from fer_lightning.training.record import (
     describe_software,
     write_atomically,
 )
+from fer_lightning.training.robustness import score_corruptions, summarise_robustness
 from fer_lightning.training.saving import BestCheckpoint, LastCheckpoint
 from fer_lightning.training.scoring import predict_split, score_splits
 from fer_lightning.training.seeding import SeedEveryBatch
@@ -70,6 +74,7 @@ def run(cfg: DictConfig) -> float:
     cfg = group_wandb_runs(_of_one_run(cfg))
     check_trial(cfg, resumed)
     check_selection(cfg)
+    _corruptions(cfg)
     check_devices(cfg)
     limit_threads(cfg)
     if not resumed:
@@ -100,7 +105,7 @@ def run(cfg: DictConfig) -> float:
 
 def _of_one_run(cfg: DictConfig) -> DictConfig:
     """Without `report`, which is the study's: two studies that need the same run then train it once."""
-    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "report"])
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "report"])
 
 
 def _config_of(folder: Path) -> DictConfig:
@@ -136,6 +141,17 @@ def _claim(folder: Path, cfg: DictConfig) -> None:
 def _splits(cfg: DictConfig) -> tuple[str, ...]:
     """The splits that are scored: a search chooses among its trials, which therefore never see the test split."""
     return ("val", "test") if cfg.trial is None else ("val",)
+
+
+def _corruptions(cfg: DictConfig) -> tuple[str, ...]:
+    """What spoils the test split when it is scored once more.
+
+    Raises:
+        UserError: A name is unknown, or the network is given more than the image.
+    """
+    asked = cfg.get("corruptions", ())  # runs that an earlier version started have none
+    names = select_corruptions(asked, cfg.data.get("side", "none"))
+    return names if cfg.trial is None else ()
 
 
 def _train(
@@ -181,6 +197,7 @@ def _score_once(
     classes = selected.classes
     inference = Inference(selected.net, cfg.channels_last, flip=False)
     tables = {split: predict_split(trainer, inference, datamodule, split, classes) for split in _splits(cfg)}
+    predictions = pd.concat(tables.values(), ignore_index=True)
     rows = pd.DataFrame(history.rows)
     train_seconds = float(rows["train_seconds"].sum())
     metrics = {
@@ -195,6 +212,8 @@ def _score_once(
         "epochs": len(rows),
         "bad_samples": len(datamodule.bad),
         "splits": score_splits(tables, classes, datamodule),
+        "calibration": calibrate(predictions, classes),
+        "elsewhere": {} if cfg.trial is not None else score_elsewhere(cfg, trainer, inference, selected, datamodule),
         "timing": {
             "fit_seconds": float(rows["seconds"].sum()),
             "train_seconds": train_seconds,
@@ -203,7 +222,11 @@ def _score_once(
         **software,
         "hardware": describe_hardware(trainer.strategy.root_device, trainer.precision),
     }
-    record = RunRecord(metrics, pd.concat(tables.values(), ignore_index=True), rows)
+    names = _corruptions(cfg)
+    robustness = score_corruptions(trainer, inference, datamodule, classes, names) if names else None
+    if robustness is not None:
+        metrics["robustness"] = summarise_robustness(robustness)
+    record = RunRecord(metrics, predictions, rows, robustness)
     if trainer.is_global_zero:
         record.write(folder)
     return record

@@ -8,9 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fer_lightning.training.wandb_logger import WandbRunLogger
-
-_LOGGER = f"{WandbRunLogger.__module__}.{WandbRunLogger.__qualname__}"
+# As conf/logger/wandb.yaml names it; the class itself needs torch, which a report does without.
+_LOGGER = "fer_lightning.training.wandb_logger.WandbRunLogger"
 
 
 def group_wandb_runs(cfg: DictConfig) -> DictConfig:

@@ -17,8 +17,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from fer_lightning import cli
+from fer_lightning.report.ledger import COLUMNS
+from fer_lightning.report.study import StudyReport
 
 WAVES = {"happy": (0.5, 0.0), "sad": (0.0, 0.5), "surprise": (0.35, 0.35)}
 COUNTS = {"train": 14, "val": 6, "test": 5}
@@ -167,3 +170,40 @@ def write_record() -> Callable[..., None]:
     take turns.
     """
     return _write_record
+
+
+def make_study_report() -> StudyReport:
+    """A study that never took place: three rows, of which one was not run, and text that HTML could mistake."""
+    figure = Figure(figsize=(3, 2))
+    figure.subplots().plot([0, 1])
+    shared = {"dataset": "fer2013", "n_seeds": 3, "interval": "seeds"}
+    credible = {"credible_low": 0.733, "credible_high": 0.768, "credible_protocol": "PublicTest", "label_ceiling": 0.63}
+    full = {"row": "Full <b>&\"'", "published": 0.9406, "mean": 0.493, "sd": 0.0123, "low": 0.462, "high": 0.524}
+    rows = [
+        {**full, "gap": -0.4476, **shared, **credible},
+        {"row": "No fusion", "published": 0.9, "published_difference": -0.0406, "mean": 0.41, "sd": 0.002, "low": 0.4}
+        | {"high": 0.42, "gap": -0.49, "difference": -0.083, "difference_low": -0.1, "difference_high": -0.066}
+        | {"test": "paired t, 3 seeds", "p": 0.001, "p_holm": 0.002, **shared, **credible},
+        {"row": "No search", "published": 0.93, "published_difference": -0.0106, "n_seeds": 0},
+    ]
+    ledger = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    seeds = pd.DataFrame({"variant": ["full", "full", "no_fusion"], "seed": [0, 1, 0], "accuracy": [0.49, 0.5, np.nan]})
+    return StudyReport(
+        name="table_6",
+        title="Table 6: <i>components</i>",
+        facts={"Data": "fer2013 & friends", "Seeds": "0, 1, 2"},
+        command="fer train study=table_6 'data.root=<folder>'",
+        ledgers={"accuracy": ledger, "macro F1": ledger.assign(mean=ledger["mean"] - 0.1)},
+        reference=full["row"],
+        figures={"scores": figure},
+        captions={"scores": "Scores < 1 & more."},
+        runs=seeds.assign(parameters=1234567, train_seconds=123.7, loss=np.inf, best_epoch=[1, 2, np.nan]),
+        unfinished=["ablation=no_search seed=0"],
+        beside={"Table 11": pd.DataFrame({"row": ["Full"], "published": ["94.1 % ± 0.3"]})},
+    )
+
+
+@pytest.fixture(scope="session")
+def study_report() -> StudyReport:
+    """See `make_study_report`."""
+    return make_study_report()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import hydra
@@ -37,7 +38,7 @@ GROUPS = (
     "callbacks",
     "experiment",
 )
-OVERLAYS = ("ablation", "study")
+OVERLAYS = ("study", "ablation", "rival")
 CHOICES = [
     (group, path.stem)
     for group in (*GROUPS, *OVERLAYS)
@@ -47,7 +48,11 @@ CHOICES = [
 
 
 # A vote of finished runs, which no config can name beforehand.
-NEED_CHECKPOINTS = {("model", "weighted_voting"), ("experiment", "weighted_voting")}
+NEED_CHECKPOINTS = {("model", "weighted_voting"), ("experiment", "weighted_voting"), ("rival", "weighted_voting")}
+# Rows of a study that take its budget.
+IN_STUDIES = {("rival", "gan_based"), ("rival", "weighted_voting")}
+SEARCHES = {"psysfa_mboa", "hafem_bayes"}
+OVER_FOLDS = {"psysfa_table5"}
 
 
 def names(group: str) -> list[str]:
@@ -83,7 +88,9 @@ def test_every_command_composes(command):
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda value: value)
 def test_every_choice_composes_and_resolves(group, name, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    cfg = compose(f"{group}={name}")
+    # Hydra resolves the folder of a sweep before a run starts.
+    study = ["study=psysfa_table10", "hydra.sweep.dir=outputs/none"] if (group, name) in IN_STUDIES else []
+    cfg = compose(*study, f"{group}={name}")
     assert cfg.hydra.runtime.choices[group] == name
     del cfg.hydra
     assert OmegaConf.to_container(cfg, resolve=True)
@@ -104,17 +111,31 @@ def test_models(name, size):
     assert net.eval()(torch.zeros(2, 1, size, size), *side).shape == (2, 7)
 
 
-@pytest.mark.parametrize(("group", "name"), sorted(NEED_CHECKPOINTS))
+@pytest.mark.parametrize(("group", "name"), sorted(NEED_CHECKPOINTS - IN_STUDIES))
 def test_a_vote_needs_checkpoints(group, name):
     with pytest.raises(UserError, match=r"model\.checkpoints is empty"):
         build_net(compose(f"{group}={name}"), 7)
 
 
+ABLATED = {"psysfa": "psysfa_tuned", "hafem": "hafem_lite"}
+
+
 @pytest.mark.parametrize("name", names("ablation"))
 def test_ablations_change_the_full_net(name):
-    full, variant = compose("ablation=psysfa_full").model, compose(f"ablation={name}").model
-    assert isinstance(build(variant, num_classes=7), nn.Module)
-    assert (variant != full) == (name != "psysfa_full")
+    net = name.partition("_")[0]
+    full, variant = (compose(f"experiment={ABLATED[net]}", f"ablation={each}") for each in (f"{net}_full", name))
+    assert isinstance(build_net(variant, 7), nn.Module)
+    del full.hydra, variant.hydra
+    full, variant = (OmegaConf.to_container(cfg, resolve=False) for cfg in (full, variant))
+    changed = sum(full[key] != variant[key] for key in full)
+    assert changed > 0 if name != f"{net}_full" else changed == 0
+    assert changed <= 1 or name == "psysfa_no_mboa"  # which is about four options of three groups
+
+
+@pytest.mark.parametrize("name", names("rival"))
+def test_rivals(name):
+    if ("rival", name) not in IN_STUDIES:
+        assert isinstance(build_net(compose(f"rival={name}"), 7), nn.Module)
 
 
 @pytest.mark.parametrize("name", names("experiment"))
@@ -222,8 +243,8 @@ def test_the_storage_comes_from_the_environment(monkeypatch):
 
 
 @pytest.mark.parametrize("budget", ["smoke", "pilot", "paper"])
-@pytest.mark.parametrize("name", names("study"))
-def test_studies_have_every_budget(name, budget):
+@pytest.mark.parametrize("name", sorted(SEARCHES))
+def test_searches_have_every_budget(name, budget):
     cfg = compose(f"study={name}", f"budget={budget}")
     assert cfg.hydra.mode == RunMode.MULTIRUN
     sampler = cfg.hydra.runtime.choices["hydra/sweeper/sampler"]
@@ -236,6 +257,31 @@ def test_studies_have_every_budget(name, budget):
     for key in space.searched:
         OmegaConf.select(cfg, key, throw_on_missing=True)
         assert OmegaConf.select(cfg, key) is not None, key
+
+
+@pytest.mark.parametrize(
+    ("name", "budget"), zip(sorted(set(names("study")) - SEARCHES - OVER_FOLDS), cycle(["smoke", "pilot", "paper"]))
+)
+def test_grids_report_what_they_run(name, budget):
+    """A budget decides epochs, images and seeds; each row of a report has runs, and each run a row and a folder."""
+    cfg = compose(f"study={name}", f"budget={budget}")
+    assert cfg.hydra.mode == RunMode.MULTIRUN and set(cfg.budgets) == {"smoke", "pilot", "paper"}
+    chosen = cfg.budgets[budget]
+    assert (cfg.trainer.max_epochs, cfg.trainer.limit_train_batches) == (chosen.epochs, chosen.images)
+    assert next(iter(cfg.hydra.sweeper.params.items())) == ("seed", chosen.seeds)
+    assert cfg.hydra.sweep.dir.startswith("outputs/studies/") and cfg.hydra.sweep.dir.endswith(f"_{budget}")
+    (swept, choices), *_ = [pair for pair in cfg.hydra.sweeper.params.items() if pair[0] != "seed"]
+    named = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)["subdir"]
+    assert named == f"${{hydra.runtime.choices.{swept}}}_seed${{seed}}"
+    rows = [*cfg.report.get("rows", {}).values(), *cfg.report.get("own_rows", {}).values()]
+    assert sorted(rows) == sorted(choices.split(","))
+
+
+def test_table_5_has_a_run_and_a_folder_for_each_fold():
+    cfg = compose("study=psysfa_table5", "data.fold=3", "seed=0", "budget=pilot")
+    assert dict(cfg.hydra.sweeper.params) == {"seed": "0", "data.fold": "range(0,10)", "ablation": "psysfa_full"}
+    assert cfg.hydra.sweep.subdir == "fold3_seed0" and cfg.data.split == "subject_kfold"
+    assert cfg.hydra.sweep.dir == "outputs/studies/psysfa_table5_ckplus_pilot"
 
 
 def test_the_search_of_the_paper_is_its_table_2():

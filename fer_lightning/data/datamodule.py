@@ -288,10 +288,12 @@ class ExpressionDataModule(LightningDataModule):
         """Row ids of a split, in the order in which its loader yields them."""
         return self.frame.loc[self.frame["split"] == split, "id"].to_numpy()
 
-    def dataset(self, split: str, epoch: int | None = None) -> ExpressionDataset:
-        """The images and targets of a split, augmented for `epoch` where one is given."""
+    def dataset(
+        self, split: str, epoch: int | None = None, corruption: Augmentation | None = None
+    ) -> ExpressionDataset:
+        """The images and targets of a split, corrupted where that is wanted, or augmented for `epoch` where it is."""
         chosen = self.frame["split"] == split
-        augmentation = None
+        augmentation = corruption
         if epoch is not None and self.transforms:
             augmentation = Augmentation(self.transforms, self.seed, epoch)
         rows = self.frame.loc[chosen, "row"].to_numpy()
@@ -325,9 +327,9 @@ class ExpressionDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self.eval_dataloader("test")
 
-    def eval_dataloader(self, split: str) -> DataLoader:
-        """Loader of a split without augmentation, in order."""
-        dataset = self.dataset(split)
+    def eval_dataloader(self, split: str, corruption: Augmentation | None = None) -> DataLoader:
+        """Loader of a split without augmentation, in order, its images corrupted where that is wanted."""
+        dataset = self.dataset(split, corruption=corruption)
         return self._loader(dataset, OrderedBatches(len(dataset), max(self.batch_size, 128), *self._place()))
 
     def _place(self) -> tuple[int, int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 from fer_lightning.errors import UserError
 
@@ -44,6 +45,14 @@ class Protocol:
         known = {key.name: values[key.name] for key in fields(cls)}
         known["classes"] = tuple(known["classes"])  # type: ignore[arg-type]
         return cls(**known)  # type: ignore[arg-type]
+
+    def over_folds(self) -> Protocol:
+        """The protocol of which this one is a fold, without what changes from fold to fold; itself where it is none."""
+        split, found = re.subn(r", fold \d+", "", self.split)
+        if not found:
+            return self
+        images = {"in all splits": sum(self.counts.values())}
+        return replace(self, split=split, selection="the next fold", test="each fold", counts=images, fingerprint="")
 
     def differences(self, other: Protocol) -> list[str]:
         """Names of the fields in which two protocols differ."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+BINS = 15  # of every calibration error and reliability diagram of this project
+
 
 @dataclass(frozen=True)
 class Reliability:

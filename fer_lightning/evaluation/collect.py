@@ -49,7 +49,7 @@ def collect_runs(folder: Path) -> pd.DataFrame:
 
 
 def require_one_protocol(runs: pd.DataFrame) -> None:
-    """Refuses runs whose scores were not obtained in the same way.
+    """Refuses runs whose scores were not obtained in the same way; the folds of one cross-validation were.
 
     Args:
         runs: Column `protocol`, as `collect_runs` returns it.
@@ -57,7 +57,7 @@ def require_one_protocol(runs: pd.DataFrame) -> None:
     Raises:
         UserError: Protocols differ; it names in what.
     """
-    first, *others = (Protocol.from_dict(json.loads(text)) for text in runs["protocol"].unique())
+    first, *others = (Protocol.from_dict(json.loads(text)).over_folds() for text in runs["protocol"].unique())
     for other in others:
         first.require_same(other)
 

@@ -55,8 +55,8 @@ def compare_variants(runs: pd.DataFrame, variant: str, reference: str, score: st
         split: Which predictions count.
 
     Raises:
-        UserError: One of the two was not run, they share no seed, their protocols differ, or their predictions are of
-            other images.
+        UserError: One of the two was not run, or on several folds, they share no seed, their protocols differ, or their
+            predictions are of other images.
     """
     first, second = _seeds_of(runs, variant, split), _seeds_of(runs, reference, split)
     require_one_protocol(pd.concat([first, second]))
@@ -93,6 +93,8 @@ def _seeds_of(runs: pd.DataFrame, variant: str, split: str) -> pd.DataFrame:
         raise UserError(
             f"{variant} has no run that was scored on {split}: the runs are {', '.join(runs['variant'].unique())}."
         )
+    if rows["seed"].duplicated().any():
+        raise UserError(f"{variant} was run on several folds, which share training images: only seeds are paired.")
     return rows.set_index("seed")
 
 

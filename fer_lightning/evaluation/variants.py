@@ -13,6 +13,7 @@ _LEFT_ASIDE = {
     "threads",
     "resume",
     "output_dir",
+    "corruptions",
     "logger",
     "data",
     "data.root",
@@ -27,7 +28,7 @@ _LEFT_ASIDE = {
     "data.fold",
     "trainer.enable_progress_bar",
 }
-_LEFT_ASIDE_BEGINNINGS = ("hydra.", "hydra/", "logger.")
+_LEFT_ASIDE_BEGINNINGS = ("hydra.", "hydra/", "logger.", "elsewhere.", "data@elsewhere.")
 # The value alone is a good name. From the general to the special.
 _CHOICES = ("experiment", "model", "ablation", "rival")
 
@@ -36,9 +37,9 @@ def name_variants(overrides: Sequence[Iterable[str]]) -> list[str]:
     """Names runs by what sets them apart.
 
     Runs are seeds of one variant where the same options were typed for them, seed, place and data left aside. Its name
-    is the most special choice that was typed of `rival`, `ablation`, `model` and `experiment`, after the others in which runs
-    differ: `psysfa_no_fusion`, `strong, vit`. Where choices do not tell two variants apart, the other options in which
-    they differ follow: `resnet, optimizer.lr=0.01`.
+    is the most special choice that was typed of `rival`, `ablation`, `model` and `experiment`, after the others in
+    which runs differ: `psysfa_no_fusion`, `strong, vit`. Where choices do not tell two variants apart, the other
+    options in which they differ follow: `resnet, optimizer.lr=0.01`.
 
     Readings:
         - The special choice is told even where nothing differs from it, so that a study that is half done has the names

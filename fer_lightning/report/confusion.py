@@ -6,14 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from fer_lightning.evaluation.confusion import confusion_counts
-from fer_lightning.report.style import FAINT, INK, MUTED, house_style
-
-_SHADES = LinearSegmentedColormap.from_list("confusion", ["#ffffff", "#cfe3f1", "#5b9fcb", "#0b5c91", "#08375a"])
+from fer_lightning.report.style import FAINT, INK, MUTED, SHADES, house_style
 
 
 @house_style
@@ -34,7 +31,7 @@ def draw_confusion(targets: np.ndarray, probabilities: np.ndarray, classes: Sequ
     side = 2.6 + 0.78 * len(classes)
     figure = Figure(figsize=(side, side), layout="constrained")
     panel = figure.subplots()
-    panel.imshow(share, cmap=_SHADES, vmin=0, vmax=1)
+    panel.imshow(share, cmap=SHADES, vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape):
         if support[row]:
             _write_cell(panel, row, column, float(share[row, column]), int(counts[row, column]))

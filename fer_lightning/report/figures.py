@@ -15,7 +15,11 @@ from fer_lightning.report.reliability import draw_reliability
 
 
 def draw_predictions(
-    targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], split: str
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    split: str,
+    temperature: float | None = None,
 ) -> dict[str, Figure]:
     """Draws everything that predictions alone can show.
 
@@ -24,6 +28,7 @@ def draw_predictions(
         probabilities: `(N, K)`.
         classes: The K class names.
         split: What was predicted.
+        temperature: Fitted on other images; reliability is drawn with and without it.
 
     Returns:
         Figures by file name without ending: `confusion_<split>`, `roc_<split>`, `precision_recall_<split>` and
@@ -33,7 +38,7 @@ def draw_predictions(
         f"confusion_{split}": draw_confusion(targets, probabilities, classes, split),
         f"roc_{split}": draw_roc(targets, probabilities, classes, split),
         f"precision_recall_{split}": draw_precision_recall(targets, probabilities, classes, split),
-        f"reliability_{split}": draw_reliability(targets, probabilities, split),
+        f"reliability_{split}": draw_reliability(targets, probabilities, split, temperature),
     }
 
 

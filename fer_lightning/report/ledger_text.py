@@ -6,6 +6,8 @@ import math
 
 import pandas as pd
 
+from fer_lightning.report.number_text import NOTHING, as_printed, p_value, percent, points, range_of_percents
+
 _HEADINGS = (
     "row",
     "published, as a claim",
@@ -45,24 +47,22 @@ def ledger_markdown(ledger: pd.DataFrame, reference: str | None) -> str:
 def _cells(row: pd.Series, reference: str | None) -> list[str]:
     run = row["n_seeds"] > 0
     tested = "reference" if row["row"] == reference else _p(row)
-    low, high = row["credible_low"], row["credible_high"]
-    credible = _percent(low) if low == high else f"{_percent(low)} to {_percent(high)}"
     return [
         str(row["row"]).replace("|", "\\|"),
-        _as_printed(row["published"]),
-        _points(row["published_difference"]),
+        as_printed(row["published"]),
+        points(row["published_difference"]),
         _measured(row) if run else "not run",
-        str(row["n_seeds"]) if run else "-",
+        str(row["n_seeds"]) if run else NOTHING,
         _difference(row),
-        tested if run else "-",
-        _points(row["gap"]),
-        "-" if math.isnan(low) else credible,
-        _percent(row["label_ceiling"]),
+        tested if run else NOTHING,
+        points(row["gap"]),
+        range_of_percents(row["credible_low"], row["credible_high"]),
+        percent(row["label_ceiling"]),
     ]
 
 
 def _measured(row: pd.Series) -> str:
-    told = f"**{_percent(row['mean'])}**"
+    told = f"**{percent(row['mean'])}**"
     if row["n_seeds"] > 1:
         told += f" ± {100 * row['sd']:.1f}"
     if math.isnan(row["low"]):
@@ -72,7 +72,7 @@ def _measured(row: pd.Series) -> str:
 
 
 def _difference(row: pd.Series) -> str:
-    told = _points(row["difference"])
+    told = points(row["difference"])
     if math.isnan(row["difference_low"]):
         return told
     return f"{told} [{100 * row['difference_low']:+.1f}, {100 * row['difference_high']:+.1f}]"
@@ -80,9 +80,8 @@ def _difference(row: pd.Series) -> str:
 
 def _p(row: pd.Series) -> str:
     if math.isnan(row["p_holm"]):
-        return "-" if pd.isna(row["test"]) else str(row["test"])
-    told = "< 0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"
-    return told + ("¹" if str(row["test"]).startswith("McNemar") else "")
+        return NOTHING if pd.isna(row["test"]) else str(row["test"])
+    return p_value(row["p_holm"]) + ("¹" if str(row["test"]).startswith("McNemar") else "")
 
 
 def _notes(ledger: pd.DataFrame, reference: str | None) -> list[str]:
@@ -103,16 +102,3 @@ def _notes(ledger: pd.DataFrame, reference: str | None) -> list[str]:
 
 def _line(cells: list[str] | tuple[str, ...]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _percent(ratio: float) -> str:
-    return "-" if math.isnan(ratio) else f"{100 * ratio:.1f} %"
-
-
-def _as_printed(ratio: float) -> str:
-    """With as many digits as the papers have, which is two at most."""
-    return "-" if math.isnan(ratio) else f"{round(100 * ratio, 2):g} %"
-
-
-def _points(ratio: float) -> str:
-    return "-" if math.isnan(ratio) else f"{100 * ratio:+.1f}"

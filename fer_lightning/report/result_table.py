@@ -63,6 +63,45 @@ def class_table(metrics: Mapping[str, Any], split: str) -> Table:
     return table
 
 
+def calibration_line(calibration: Mapping[str, Any]) -> str:
+    """What a temperature does to the confidence, in a sentence.
+
+    Args:
+        calibration: That of `metrics.json`, with a test split.
+    """
+    test = calibration["test"]
+    return (
+        f"Calibration error on test: {test['ece']:.3f} -> {test['ece_scaled']:.3f} with temperature "
+        f"{calibration['temperature']:.2f}, fitted on validation"
+    )
+
+
+def elsewhere_table(elsewhere: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One row per other data set with the scores of its test split.
+
+    Args:
+        elsewhere: That of `metrics.json`.
+    """
+    table = Table(title="On other data, test", title_justify="left", title_style="bold")
+    table.add_column("data")
+    for heading in ("images", "accuracy", "95% interval", "balanced", "macro F1", "seen, left out"):
+        table.add_column(heading, justify="right")
+    for name, scores in elsewhere.items():
+        if "missing" in scores:
+            table.add_row(escape(name), *["-"] * 6)
+            continue
+        table.add_row(
+            escape(name),
+            f"{scores['n']:,}",
+            f"[bold]{_percent(scores['accuracy'])}[/bold]",
+            f"{100 * scores['accuracy_low']:.1f}–{_percent(scores['accuracy_high'])}",
+            _percent(scores["balanced_accuracy"]),
+            _percent(scores["macro_f1"]),
+            "unknown" if scores["seen"] is None else f"{scores['seen']:,}",
+        )
+    return table
+
+
 def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pictures: Sequence[Path]) -> None:
     """Prints the closing tables of a run and where its record and pictures are.
 
@@ -77,6 +116,10 @@ def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pic
     for split in metrics["splits"]:
         if split == "test" or len(metrics["splits"]) == 1:
             console.print(class_table(metrics, split))
+    if metrics.get("elsewhere"):
+        console.print(elsewhere_table(metrics["elsewhere"]))
+    if "test" in metrics.get("calibration", {}):
+        console.print(calibration_line(metrics["calibration"]), soft_wrap=True, highlight=False)
     # Paths stay on one line each, so that they can be copied.
     console.print(f"Run record: {shown_path(folder)}", soft_wrap=True, markup=False, highlight=False)
     for number, path in enumerate(pictures):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.colors import LinearSegmentedColormap
 
 INK = "#22262b"
 MUTED = "#6b7280"
@@ -12,6 +13,9 @@ FAINT = "#d9dde3"
 TRAIN = "#8a94a3"
 VALIDATION = "#0b6ea8"
 ACCENT = "#c8541b"
+
+# Of shares from 0 to 1.
+SHADES = LinearSegmentedColormap.from_list("shares", ["#ffffff", "#cfe3f1", "#5b9fcb", "#0b5c91", "#08375a"])
 
 # Paul Tol's "muted" scheme, safe for colour-blind readers, in an order that keeps similar hues apart.
 CLASS_COLOURS = ("#882255", "#999933", "#332288", "#e0b020", "#88ccee", "#cc6677", "#117733", "#44aa99")

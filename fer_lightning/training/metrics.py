@@ -18,7 +18,7 @@ from torchmetrics.classification import (
 from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.utilities import dim_zero_cat
 
-CALIBRATION_BINS = 15
+from fer_lightning.evaluation.calibration import BINS
 
 # Which way each metric improves; the keys are all scores that a checkpoint can be selected by.
 BETTER = {
@@ -47,7 +47,7 @@ def build_metrics(num_classes: int) -> MetricCollection:
             "macro_recall": MulticlassRecall(num_classes, average="macro"),
             "macro_f1": MulticlassF1Score(num_classes, average="macro"),
             "auroc": MacroAUROC(num_classes, average="none"),
-            "ece": ExpectedCalibrationError(num_classes, n_bins=CALIBRATION_BINS),
+            "ece": ExpectedCalibrationError(num_classes, n_bins=BINS),
         }
     )
 

@@ -28,16 +28,21 @@ class RunRecord:
         metrics: Protocol, versions, commit, hardware, seed, scores per split, timing; plain JSON values.
         predictions: Columns `id`, `split`, `target`, `prob_<class>`.
         history: One row per epoch.
+        robustness: As `score_corruptions` returns it; None where no corruption was scored.
     """
 
     metrics: dict[str, Any]
     predictions: pd.DataFrame
     history: pd.DataFrame
+    robustness: pd.DataFrame | None = None
 
     def write(self, folder: Path) -> None:
         """Writes the record; `metrics.json` comes last, so its presence says that the record is whole."""
         write_atomically(folder / "predictions.parquet", lambda path: self.predictions.to_parquet(path, index=False))
         write_atomically(folder / "history.csv", lambda path: self.history.to_csv(path, index=False))
+        if self.robustness is not None:
+            table = self.robustness
+            write_atomically(folder / "robustness.csv", lambda path: table.to_csv(path, index=False))
         text = json.dumps(self.metrics, indent=2) + "\n"
         write_atomically(folder / "metrics.json", lambda path: path.write_text(text))
 
@@ -50,10 +55,12 @@ class RunRecord:
         """
         if not (folder / "metrics.json").is_file():
             raise UserError(f"{folder} holds no finished run: metrics.json is missing.")
+        metrics = json.loads((folder / "metrics.json").read_text())
         return cls(
-            metrics=json.loads((folder / "metrics.json").read_text()),
+            metrics=metrics,
             predictions=pd.read_parquet(folder / "predictions.parquet"),
             history=pd.read_csv(folder / "history.csv"),
+            robustness=pd.read_csv(folder / "robustness.csv") if "robustness" in metrics else None,
         )
 
 

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.predictions import PROBABILITY_PREFIX
@@ -19,7 +20,12 @@ from fer_lightning.training.metrics import build_metrics, per_class_scores
 
 
 def predict_split(
-    trainer: pl.Trainer, inference: Inference, datamodule: ExpressionDataModule, split: str, classes: Sequence[str]
+    trainer: pl.Trainer,
+    inference: Inference,
+    datamodule: ExpressionDataModule,
+    split: str,
+    classes: Sequence[str],
+    corruption: Augmentation | None = None,
 ) -> pd.DataFrame:
     """Predicts every row of a split, over all processes of the trainer.
 
@@ -29,6 +35,7 @@ def predict_split(
         datamodule: Where the split lies.
         split: `"train"`, `"val"` or `"test"`.
         classes: The K class names of the network.
+        corruption: What is done to the images first.
 
     Returns:
         The columns `id`, `split`, `target` (in the label set of the data) and `prob_<class>`, in the order of the data.
@@ -37,7 +44,7 @@ def predict_split(
         UserError: The network returns no numbers.
     """
     datamodule.trainer = trainer
-    loader = datamodule.eval_dataloader(split)
+    loader = datamodule.eval_dataloader(split, corruption)
     batches = trainer.predict(inference, loader)
     assert batches is not None
     probabilities = torch.cat([batch[0] for batch in batches]).cpu().numpy()

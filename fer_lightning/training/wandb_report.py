@@ -16,7 +16,7 @@ from fer_lightning.evaluation.confusion import confusion_counts
 from fer_lightning.evaluation.one_vs_rest import ClassCurve, precision_recall_curves, roc_curves
 from fer_lightning.evaluation.predictions import predicted_arrays
 
-_RECORD_FILES = ("config.yaml", "metrics.json", "predictions.parquet", "history.csv")
+_RECORD_FILES = ("config.yaml", "metrics.json", "predictions.parquet", "history.csv", "robustness.csv")
 _POINTS_OF_A_CURVE = 200
 
 
@@ -68,8 +68,18 @@ def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in values.items()
         if not isinstance(value, Mapping)
     }
+    scores |= {
+        f"elsewhere/{name}/{score}": value
+        for name, values in metrics.get("elsewhere", {}).items()
+        for score, value in values.items()
+        if isinstance(value, float)
+    }
     timing = {f"timing/{name}": value for name, value in metrics.get("timing", {}).items()}
     facts = {name: metrics[name] for name in ("best_epoch", "parameters") if name in metrics}
+    if "calibration" in metrics:
+        facts["temperature"] = metrics["calibration"]["temperature"]
+        judged = metrics["calibration"].get("test", {})
+        scores |= {f"test/{name}": value for name, value in judged.items() if name.endswith("_scaled")}
     return {**facts, **scores, **timing}
 
 

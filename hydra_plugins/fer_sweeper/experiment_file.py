@@ -121,6 +121,7 @@ def _include(config: str, path: Path, config_dirs: Sequence[Path]) -> str | None
     tree = OmegaConf.load(source)
     assert isinstance(tree, DictConfig)
     tree.pop("hydra", None)
+    tree.pop("report", None)
     if "defaults" in tree:
         kept = [entry for entry in tree.defaults if "hydra/" not in str(entry)]
         tree.defaults = [_included_by(group, entry, path, config_dirs) for entry in kept]

@@ -40,3 +40,21 @@ def test_a_difference_in_any_field_is_refused_by_name(name: str) -> None:
     assert PROTOCOL.differences(other) == [name]
     with pytest.raises(UserError, match=rf"cannot be compared \({name}: .* and .*\)\."):
         PROTOCOL.require_same(other)
+
+
+def test_folds_of_one_cross_validation_count_as_one_protocol() -> None:
+    folds = [
+        replace(
+            PROTOCOL,
+            split=f"subject-disjoint 10-fold, seed 0, fold {fold}",
+            selection=f"fold {fold + 1}",
+            test=f"fold {fold}",
+            counts={"train": 80 - fold, "val": 10, "test": 10 + fold},
+            fingerprint=str(fold),
+        )
+        for fold in range(2)
+    ]
+    assert folds[0].over_folds() == folds[1].over_folds() != folds[0]
+    assert PROTOCOL.over_folds() is PROTOCOL
+    for other in (replace(folds[1], release="another copy"), replace(folds[1], counts={"train": 70})):
+        assert folds[0].over_folds() != other.over_folds()

@@ -100,6 +100,13 @@ def test_a_split_without_stored_predictions_has_the_tests_on_seeds(folder, right
     assert all(map(math.isnan, found.bootstrap))
 
 
+def test_folds_are_not_paired_as_if_they_were_seeds(folder):
+    runs = collect_runs(folder)
+    again = runs[(runs["variant"] == "a") & (runs["seed"] == 0)].assign(protocol="another fold")
+    with pytest.raises(UserError, match="a was run on several folds"):
+        compare_variants(pd.concat([runs, again]), "a", "b", "accuracy")
+
+
 def test_an_unknown_variant_is_named(folder):
     with pytest.raises(UserError, match="c has no run that was scored on test: the runs are a, b"):
         compare_variants(collect_runs(folder), "c", "b", "accuracy")

@@ -36,6 +36,8 @@ def test_other_options_only_where_choices_do_not_suffice():
         "data=rafdb",
         "data.root=/data",
         "data.fold=3",
+        "+data@elsewhere.ferplus=ferplus",
+        "elsewhere.ferplus.root=/data",
         "hydra.run.dir=x",
         "hydra/launcher=ray",
         "logger=none",

@@ -157,6 +157,6 @@ def test_other_columns_are_refused(tmp_path):
 def test_what_is_credible():
     known = read_credible(EXPERIMENTS / "credible.csv")
     fer2013 = known["fer2013", 7]
-    assert (fer2013.low, fer2013.high, fer2013.label_ceiling) == pytest.approx((0.733, 0.768, 0.64))
+    assert (fer2013.low, fer2013.high, fer2013.label_ceiling) == pytest.approx((0.733, 0.768, 0.627))
     assert known["affectnet", 8].low == pytest.approx(0.65)
     assert known["rafdb", 7].label_ceiling != known["rafdb", 7].label_ceiling

@@ -80,3 +80,21 @@ def test_a_record_of_one_split_has_one_row_and_its_classes(metrics):
     text = printed(metrics, [])
     assert text.splitlines()[1].strip() == "PsySFANet on fer2013"
     assert "Classes, val" in text
+
+
+def test_calibration_and_other_data_are_told_where_there_are_any(metrics):
+    assert "Calibration" not in printed(metrics, []) and "other data" not in printed(metrics, [])
+    metrics["calibration"] = {"temperature": 1.306, "fitted_on": "val", "test": {"ece": 0.0471, "ece_scaled": 0.0118}}
+    there = {"n": 2938, "accuracy": 0.6661, "accuracy_low": 0.6488, "accuracy_high": 0.6829}
+    there |= {"balanced_accuracy": 0.661, "macro_f1": 0.566, "seen": 248}
+    metrics["elsewhere"] = {"ferplus": there, "rafdb": {"missing": "No RAF-DB was found."}}
+    text = printed(metrics, [])
+    assert "Calibration error on test: 0.047 -> 0.012 with temperature 1.31, fitted on validation" in text
+    assert row(text, "ferplus") == ["ferplus", "2,938", "66.6%", "64.9–68.3%", "66.1%", "56.6%", "248"]
+    assert row(text, "rafdb") == ["rafdb", *["-"] * 6]
+
+
+def test_a_trial_tells_no_calibration_of_a_test_split(metrics):
+    del metrics["splits"]["test"]
+    metrics["calibration"] = {"temperature": 1.3, "fitted_on": "val"}
+    assert "Calibration" not in printed(metrics, [])

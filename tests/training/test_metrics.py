@@ -7,7 +7,8 @@ import pytest
 import torch
 from sklearn import metrics as sklearn_metrics
 
-from fer_lightning.training.metrics import BETTER, CALIBRATION_BINS, build_metrics, per_class_scores
+from fer_lightning.evaluation.calibration import BINS
+from fer_lightning.training.metrics import BETTER, build_metrics, per_class_scores
 
 
 def draw(count: int, classes: int, present: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,8 +27,8 @@ def computed(probabilities: torch.Tensor, target: torch.Tensor) -> dict[str, flo
 
 def ece_by_loop(probabilities: np.ndarray, target: np.ndarray) -> float:
     error = 0.0
-    for number in range(CALIBRATION_BINS):
-        low, high = number / CALIBRATION_BINS, (number + 1) / CALIBRATION_BINS
+    for number in range(BINS):
+        low, high = number / BINS, (number + 1) / BINS
         inside = [row for row in range(len(target)) if low < probabilities[row].max() <= high]
         if inside:
             confidence = np.mean([probabilities[row].max() for row in inside])

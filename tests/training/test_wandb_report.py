@@ -71,6 +71,8 @@ def folder(predictions: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) 
         "protocol": {"dataset": "fer2013"},
         "best_epoch": 7,
         "timing": {"fit_seconds": 12.5},
+        "calibration": {"temperature": 1.3, "fitted_on": "val", "test": {"ece": 0.05, "ece_scaled": 0.02}},
+        "elsewhere": {"ferplus": {"accuracy": 0.6, "left_out": {}}, "rafdb": {"missing": "No RAF-DB was found."}},
         "splits": {"test": {**test, "per_class": dict.fromkeys(CLASSES, scores)}},
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
@@ -157,6 +159,10 @@ def test_the_summary_holds_the_scores(records, summary):
         "test/accuracy_high": 0.74,
         "best_epoch": 7,
         "timing/fit_seconds": 12.5,
+        "temperature": 1.3,
+        "test/ece_scaled": 0.02,
+        "elsewhere/ferplus/accuracy": 0.6,
+        "elsewhere/rafdb/missing": None,
     }
     assert {name: summary.get(name) for name in expected} == expected
     configs = [record["config"]["update"] for record in records if record["type"] == "config"]

@@ -1,0 +1,129 @@
+"""Under what conditions a study ran, from its records alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pandas as pd
+
+from fer_lightning.report.study_records import read_history, read_metrics
+
+
+def study_facts(runs: pd.DataFrame, budget: str | None, expected: int | None) -> dict[str, str]:
+    """What a reader must know before the first number.
+
+    Args:
+        runs: Test rows of the runs of a study, as `collect_runs` returns them.
+        budget: Name of its budget, or None.
+        expected: How many runs it has when it is complete, or None where nobody knows.
+
+    Returns:
+        Sentences by heading, in the order in which they are shown. What differs between runs is told with all its
+        values.
+    """
+    records = {str(folder): read_metrics(str(folder)) for folder in runs["folder"]}
+    protocols: dict[str, list[dict[str, Any]]] = {}
+    for protocol in map(json.loads, runs["protocol"].unique()):
+        protocols.setdefault(protocol["dataset"], []).append(protocol)
+
+    def of_data(tell: Callable[[list[dict[str, Any]]], str]) -> str:
+        """Of each data set, whose folds have a protocol each."""
+        told = {name: tell(folds) for name, folds in protocols.items()}
+        return "; ".join(f"{name}: {each}" if len(told) > 1 else each for name, each in told.items())
+
+    facts = {
+        "Data": "; ".join(
+            f"{name} ({each['release']}), {len(each['classes'])} classes, {each['label_rule']}"
+            for name, (each, *_) in protocols.items()
+        ),
+        "Protocol": of_data(_protocol),
+        "Training images": of_data(lambda folds: _images(folds, "train")),
+        "Test images": of_data(lambda folds: _images(folds, "test") + _clean(records.values(), folds[0]["dataset"])),
+        "Budget": _budget(records, budget),
+        "Pictures": _each(map(_picture, records.values())),
+        "Seeds": _seeds(runs),
+        "Runs": f"{len(records)}" if expected is None else f"{len(records)} of {expected}",
+        "Hardware": _each(_hardware(each.get("hardware", {})) for each in records.values()),
+        "Commit": _each(str(each["commit"]) for each in records.values()),
+        "Hours": _hours(records.values()),
+    }
+    return {heading: told for heading, told in facts.items() if told}
+
+
+def _protocol(folds: list[dict[str, Any]]) -> str:
+    first = folds[0]
+    begin = f"{len(folds)} folds, the first: " if len(folds) > 1 else ""
+    return (
+        f"{begin}{first['split']}; best epoch chosen on validation ({first['selection']}); scored once on "
+        f"{first['test']}; fingerprint {first['fingerprint']}"
+    )
+
+
+def _images(folds: list[dict[str, Any]], split: str) -> str:
+    return _span(sorted({fold["counts"].get(split, 0) for fold in folds}))
+
+
+def _clean(records: Iterable[dict[str, Any]], dataset: str) -> str:
+    counts = {
+        each["splits"]["test_clean"]["n"]
+        for each in records
+        if each["protocol"]["dataset"] == dataset and "test_clean" in each["splits"]
+    }
+    return f", of which {_span(sorted(counts))} are clean: without an exact copy in training" if counts else ""
+
+
+def _budget(records: dict[str, dict[str, Any]], budget: str | None) -> str:
+    epochs = sorted({each["epochs"] for each in records.values() if "epochs" in each})
+    told = f"{_span(epochs)} epoch{'s' if epochs != [1] else ''}" if epochs else ""
+    if seen := _images_an_epoch(records):
+        told += f", each of {_span(seen)} % of the training images"
+    return f"{budget}: {told}" if budget and told else told or (budget or "")
+
+
+def _images_an_epoch(records: dict[str, dict[str, Any]]) -> list[int]:
+    """Shares in percent; of each run that of its longest epoch."""
+    shares = set()
+    for folder, record in records.items():
+        history = read_history(folder)
+        if history is not None and "images" in history and record["protocol"]["counts"].get("train"):
+            shares.add(round(100 * float(history["images"].max()) / record["protocol"]["counts"]["train"]))
+    return sorted(shares)
+
+
+def _span(values: list[int]) -> str:
+    return f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}"
+
+
+def _picture(record: dict[str, Any]) -> str:
+    seen = record.get("preprocessing", {})
+    if "image_size" not in seen:
+        return ""
+    aligned = ", aligned" if seen.get("align") else ""
+    return f"{seen['image_size']} x {seen['image_size']}, {'grey' if seen['channels'] == 1 else 'colour'}{aligned}"
+
+
+def _seeds(runs: pd.DataFrame) -> str:
+    by_seeds = runs.groupby(["variant", "dataset"])["seed"].agg(lambda seeds: ", ".join(map(str, sorted(set(seeds)))))
+    rows = by_seeds.value_counts(sort=False)
+    if len(rows) == 1:
+        return str(rows.index[0])
+    return "; ".join(f"{seeds} ({count} row{'s' if count != 1 else ''})" for seeds, count in rows.items())
+
+
+def _hardware(found: dict[str, Any]) -> str:
+    if not found:
+        return ""
+    threads = found.get("threads")
+    of = f" on {threads} thread{'s' if threads != 1 else ''}" if threads else ""
+    return f"{found.get('device', '')} {found.get('processor', '')}{of}, {found.get('precision', '')}".strip(" ,")
+
+
+def _hours(records: Iterable[dict[str, Any]]) -> str:
+    seconds = [each["timing"]["fit_seconds"] for each in records if "timing" in each]
+    return f"{sum(seconds) / 3600:.1f} of training" if seconds else ""
+
+
+def _each(told: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(each for each in told if each))

@@ -1,0 +1,90 @@
+"""Studies as their users run them: `fer train study=...` in processes of their own, killed and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fer_lightning.cli import conf_dir
+
+SMALL = ["data.size=300", "trainer.limit_train_batches=1.0", "logger=none", "callbacks=[]"]
+STUDIES = sorted(path.stem for path in (conf_dir() / "study").glob("psysfa_table*.yaml"))
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "fer_lightning", *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def fer(folder: Path, *arguments: str) -> str:
+    process = start(folder, *arguments)
+    told, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, told
+    return told
+
+
+def records(folder: Path) -> dict[str, int]:
+    """When each run of a study ended, in nanoseconds."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("outputs/studies/*/*/metrics.json")}
+
+
+def test_a_study_goes_on_shares_its_runs_and_is_reported(tmp_path):
+    study = ["budget=smoke", *SMALL]
+    fer(tmp_path, "train", "study=psysfa_table8", *study, "seed=0", "ablation=psysfa_full")
+    before = records(tmp_path)
+    assert set(before) == {"psysfa_full_seed0"}
+    fer(tmp_path, "train", "study=psysfa_table7", *study, "seed=0", "ablation=psysfa_band_low,psysfa_full")
+    after = records(tmp_path)
+    assert set(after) == {"psysfa_full_seed0", "psysfa_band_low_seed0"}
+    assert after["psysfa_full_seed0"] == before["psysfa_full_seed0"]
+    config = (tmp_path / "outputs/studies/psysfa_ablations_synthetic_smoke/psysfa_full_seed0/config.yaml").read_text()
+    assert "report:" not in config
+
+    fer(tmp_path, "report", "outputs/studies", "--to", "told", "--wandb", "disabled")
+    (table,) = tmp_path.glob("told/psysfa_net/psysfa_table7*/accuracy.csv")
+    ledger = pd.read_csv(table).set_index("row")
+    run = json.loads(
+        (tmp_path / "outputs/studies/psysfa_ablations_synthetic_smoke/psysfa_band_low_seed0/metrics.json").read_text()
+    )
+    assert float(ledger.loc["Low-frequency only", "mean"]) == pytest.approx(run["splits"]["test"]["accuracy"], abs=1e-5)
+    assert ledger.loc["Low-frequency only", "published"] == pytest.approx(0.928)
+    assert ledger.loc["High-frequency only", "mean"] == "not run"
+
+
+@pytest.mark.slow
+def test_a_killed_study_loses_at_most_an_epoch_and_repeats_nothing(tmp_path):
+    command = ["train", "study=psysfa_table8", "budget=smoke", *SMALL, "trainer.max_epochs=3", "seed=0"]
+    process = start(tmp_path, *command)
+    while not records(tmp_path) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = records(tmp_path)
+    assert 1 <= len(before) < 5
+    fer(tmp_path, *command)
+    after = records(tmp_path)
+    assert len(after) == 5
+    assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_table_smokes(study, tmp_path):
+    fer(tmp_path, "train", f"study={study}", "budget=smoke", "data=synthetic", *SMALL, "seed=0")
+    told = fer(tmp_path, "report", "outputs/studies", "--to", "told", "--wandb", "disabled")
+    (table,) = tmp_path.glob(f"told/psysfa_net/{study}*/accuracy.csv")
+    assert "not run" not in table.read_text(), told

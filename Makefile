@@ -35,8 +35,9 @@ sweep: setup  ## search hyperparameters: make sweep DATASET=rafdb TRIALS=60 SAMP
 		selection.monitor=val/loss selection.mode=min 'optimizer.lr=tag(log,interval(1e-5,1e-2))' \
 		'optimizer.weight_decay=tag(log,interval(1e-4,0.3))' 'data.batch_size=int(interval(8,64))' $(ARGS)
 
-study: setup  ## a table of a paper: make study STUDY=psysfa_table6 BUDGET=pilot DATASET=fer2013; again: it goes on
+study: setup  ## a table of a paper and its report: make study STUDY=psysfa_table6 BUDGET=pilot DATASET=fer2013; again: it goes on
 	$(BIN)/fer train study=$(STUDY) budget=$(BUDGET) $(if $(filter file,$(origin DATASET)),,data=$(DATASET)) $(ARGS)
+	$(BIN)/fer report $$(ls -td outputs/studies/*/ | head -1)
 
 test: setup  ## the tests, in a few minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -39,6 +39,7 @@ def score_elsewhere(
     scores: dict[str, Any] = {}
     for name, node in cfg.get("elsewhere", {}).items():  # runs that an earlier version started have none
         if get_class(node._target_) is type(datamodule):
+            log.info("elsewhere.%s is the data that was scored already.", name)
             continue
         try:
             other: ExpressionDataModule = build(node, **trained.description["preprocessing"])

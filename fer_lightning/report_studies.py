@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fer_lightning.found_studies import find_studies
+from fer_lightning.errors import UserError
+from fer_lightning.found_studies import FoundStudy, find_studies
 from fer_lightning.report.shown_path import shown_path
 
 _EXAMPLES = """examples:
@@ -29,7 +30,8 @@ def main(argv: Sequence[str]) -> None:
         argv: Arguments after `fer report`.
 
     Raises:
-        UserError: There is nothing to report, or runs that cannot be compared stand side by side.
+        UserError: There is nothing to report, or runs that cannot be compared stand side by side, which does not keep
+            the other studies from being reported.
     """
     parser = argparse.ArgumentParser(
         prog="fer report",
@@ -54,13 +56,25 @@ def main(argv: Sequence[str]) -> None:
     from fer_lightning.study_reporting import report_comparison, report_found_search, report_found_study
 
     console = Console()
-    for study in [*named, *find_shared_studies(found)]:
-        if study.searched:
-            report_found_search(study, options.to, options.config_dir, console)
-        else:
-            report_found_study(study, options.to, options.config_dir, options.wandb, console)
+    failed: dict[FoundStudy, str] = {}
+
+    def report(study: FoundStudy) -> None:
+        try:
+            if study.searched:
+                report_found_search(study, options.to, options.config_dir, console)
+            else:
+                report_found_study(study, options.to, options.config_dir, options.wandb, console)
+        except UserError as error:
+            failed[study] = str(error)
+
+    for study in named:
+        report(study)
+    for study in find_shared_studies([study for study in found if study not in failed]):
+        report(study)
     if not named:
         report_comparison(options.folder, options.to, options.wandb, console)
     elif len(named) < len(found):
         left_out = ", ".join(str(shown_path(study.folder)) for study in found if study not in named)
         console.print(f"Runs without a study are left out: fer report shows them when it is given {left_out} alone.")
+    if failed:
+        raise UserError("\n".join(failed.values()))

@@ -24,12 +24,20 @@ def find_shared_studies(found: Sequence[FoundStudy]) -> list[FoundStudy]:
         (budget, *others) = {study.budget for study in here if study.name is not None}
         typed = {option.partition("=")[2] for run in runs for option in run}
         names = [name for name, rows in _rows().items() if rows and rows <= typed]
+        chosen = {option.partition("=")[2] for run in runs for option in run if option.startswith("data=")}
+        data = min(chosen) if len(chosen) == 1 else None
         for name in sorted(set(names) - {study.name for study in here}) if not others else []:
-            config = compose_study(name, budget, None)
+            config = compose_study(name, budget, None, data if _data_is_open(name) else None)
             own = tuple(run for run in runs if any(set(wanted) <= set(run) for wanted in config.grid))
             if config.folder == folder.resolve().name and len(own) == len(config.grid):
                 shared.append(FoundStudy(name, folder, own, searched=False))
     return shared
+
+
+def _data_is_open(name: str) -> bool:
+    """Whether a study leaves its data to who runs it: that of a table of one data set is not another's."""
+    defaults = OmegaConf.select(OmegaConf.load(conf_dir() / "study" / f"{name}.yaml"), "defaults")
+    return not any("/data" in str(entry) for entry in defaults)
 
 
 def _rows() -> dict[str, set[str]]:

@@ -25,7 +25,7 @@ class StudyConfig:
         report: Its `report:` block as plain values, or None where it has none.
         swept: The options in which its runs differ; empty for a search.
         grid: One tuple of overrides a run, in the order in which they run; empty for a search.
-        folder: Name of the folder into which it trains its own data.
+        folder: Name of the folder into which it trains.
     """
 
     budget: str
@@ -35,15 +35,17 @@ class StudyConfig:
     folder: str
 
 
-def compose_study(name: str, budget: str | None, config_dir: Path | None) -> StudyConfig:
+def compose_study(name: str, budget: str | None, config_dir: Path | None, data: str | None = None) -> StudyConfig:
     """Composes `conf/train.yaml` once more, with a study.
 
     Args:
         name: As in `study=`.
         budget: As in `budget=`; None for the default.
         config_dir: Where further configs are, or None.
+        data: As in `data=`; None for that of the study.
     """
-    overrides = [f"study={name}", *([f"budget={budget}"] if budget else [])]
+    typed = {"study": name, "budget": budget, "data": data}
+    overrides = [f"{key}={value}" for key, value in typed.items() if value]
     if config_dir is not None:
         overrides.append(f"hydra.searchpath=['file://{config_dir.absolute()}']")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

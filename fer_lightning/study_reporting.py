@@ -95,8 +95,9 @@ def _write(report: StudyReport, runs: Path, to: Path, wandb: str, console: Conso
 
 def report_found_search(found: FoundStudy, to: Path, config_dir: Path | None, console: Console) -> None:
     """Reports a search; arguments as for `report_found_study`."""
+    name = found.name or found.folder.resolve().name
     block = compose_study(found.name, found.budget, config_dir).report if found.name else None
-    definition = SearchDefinition(**block) if block else SearchDefinition(found.name or found.folder.name, {})
+    definition = SearchDefinition.from_block(name, block) if block else SearchDefinition(name, {})
     claims = claims_dir() / definition.paper / "published.csv" if definition.paper and definition.table else None
     published = None if claims is None else read_published(claims)
     folder = to / (definition.paper or "") / found.folder.resolve().name

@@ -17,7 +17,7 @@ def log_study_run(report: StudyReport, page: Path, folder: Path, mode: str) -> P
 
     Args:
         report: What the study found.
-        page: Its page, which shows all of the report: one that is logged already is not logged again.
+        page: Its page, which shows all of the report: one that is logged already in this mode is not logged again.
         folder: Where the runs of the study lie; W&B writes to `wandb/` in it.
         mode: `"online"`, `"offline"`, `"disabled"`, or `"auto"`: as the runs of the study were logged, if they were.
 
@@ -30,12 +30,13 @@ def log_study_run(report: StudyReport, page: Path, folder: Path, mode: str) -> P
     node = _settings(folder)
     if mode == "disabled" or (mode == "auto" and node is None):
         return None
+    chosen = OmegaConf.load(conf_dir() / "logger" / "wandb.yaml").wandb if node is None else node
+    asked = chosen.mode if mode == "auto" else mode
     logged = folder / "wandb" / f"{report.name}.sha256"
-    digest = hashlib.sha256(page.read_bytes()).hexdigest()
+    digest = f"{hashlib.sha256(page.read_bytes()).hexdigest()} {asked}"
     if logged.is_file() and logged.read_text() == digest:
         return None
-    chosen = OmegaConf.load(conf_dir() / "logger" / "wandb.yaml").wandb if node is None else node
-    where = _log(report, page, folder, chosen, chosen.mode if mode == "auto" else mode)
+    where = _log(report, page, folder, chosen, asked)
     if where is not None:
         logged.write_text(digest)
     return where

@@ -111,6 +111,18 @@ def test_a_search(tmp_path, write_record):
     assert "0.0021" in written.read_text()
 
 
+def test_what_cannot_be_reported_does_not_keep_the_rest_from_it(tmp_path, write_record):
+    write_record(tmp_path / "runs" / "a_search" / "0", ["study=psysfa_mboa", "trial=0"], 0, np.arange(200) < 90)
+    (tmp_path / "runs" / "a_search" / "study.db").touch()
+    for budget in ("pilot", "smoke"):
+        options = ["ablation=psysfa_full", TABLE, f"budget={budget}"]
+        write(write_record, tmp_path / "runs" / "mixed" / budget, options, 0, np.arange(200) < 90)
+    write(write_record, tmp_path / "runs" / "b" / "a", ["ablation=psysfa_full", TABLE], 0, np.arange(200) < 90)
+    with pytest.raises(UserError, match=r"a_search is not finished(.|\n)*budget=pilot and budget=smoke"):
+        report_studies.main([str(tmp_path / "runs"), "--to", str(tmp_path / "to")])
+    assert [path.parent.name for path in (tmp_path / "to").rglob("table.md")] == ["psysfa_table7_fer2013_pilot"]
+
+
 def test_a_study_that_says_not_what_its_rows_are(tmp_path, write_record):
     (tmp_path / "conf" / "study").mkdir(parents=True)
     (tmp_path / "conf" / "study" / "mine.yaml").write_text("# @package _global_\nseed: 1\n")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fer_lightning.found_studies import FoundStudy
 from fer_lightning.shared_studies import find_shared_studies
+from fer_lightning.study_config import compose_study
 
 
 def runs_of_table_6(folder: Path, seeds: int) -> FoundStudy:
@@ -17,6 +18,14 @@ def test_table_4_is_the_full_net_of_table_6():
     (shared,) = find_shared_studies([found])
     assert (shared.name, shared.folder, shared.overrides) == ("psysfa_table4", folder, found.overrides)
     assert shared.budget == "smoke"
+
+
+def test_data_that_was_typed_are_those_of_a_study_that_leaves_them_open():
+    folder = Path("outputs/psysfa_rivals_rafdb_smoke")
+    rivals = compose_study("hafem_rivals", "smoke", None).grid
+    runs = tuple((*run, "study=hafem_rivals", "budget=smoke", "data=rafdb") for run in rivals)
+    (shared,) = find_shared_studies([FoundStudy("hafem_rivals", folder, runs, searched=False)])
+    assert shared.name == "psysfa_table10" and shared.command(("seed", "rival")).endswith("budget=smoke data=rafdb")
 
 
 def test_studies_of_other_folders_or_with_open_runs_are_not():

@@ -1,4 +1,4 @@
-"""Studies as their users run them: `fer train study=...` in processes of their own, killed and started again."""
+"""Studies as their users run them: `fer train study=...`, started again, killed in processes of their own, reported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def fer(folder: Path, *arguments: str) -> str:
+def run(folder: Path, *arguments: str) -> str:
     process = start(folder, *arguments)
     told, _ = process.communicate(timeout=600)
     assert process.returncode == 0, told
@@ -42,19 +42,22 @@ def records(folder: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("outputs/studies/*/*/metrics.json")}
 
 
-def test_a_study_goes_on_shares_its_runs_and_is_reported(tmp_path):
+def test_a_study_goes_on_shares_its_runs_and_is_reported(fer, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     study = ["budget=smoke", *SMALL]
-    fer(tmp_path, "train", "study=psysfa_table8", *study, "seed=0", "ablation=psysfa_full")
+    assert fer("train", "study=psysfa_table8", *study, "seed=0", "ablation=psysfa_full") == 0
+    told = capsys.readouterr().out
+    assert "fer report outputs/studies/psysfa_ablations_synthetic_smoke" in told
     before = records(tmp_path)
     assert set(before) == {"psysfa_full_seed0"}
-    fer(tmp_path, "train", "study=psysfa_table7", *study, "seed=0", "ablation=psysfa_band_low,psysfa_full")
+    assert fer("train", "study=psysfa_table7", *study, "seed=0", "ablation=psysfa_band_low,psysfa_full") == 0
     after = records(tmp_path)
     assert set(after) == {"psysfa_full_seed0", "psysfa_band_low_seed0"}
     assert after["psysfa_full_seed0"] == before["psysfa_full_seed0"]
     config = (tmp_path / "outputs/studies/psysfa_ablations_synthetic_smoke/psysfa_full_seed0/config.yaml").read_text()
     assert "report:" not in config
 
-    fer(tmp_path, "report", "outputs/studies", "--to", "told", "--wandb", "disabled")
+    assert fer("report", "outputs/studies", "--to", "told", "--wandb", "disabled") == 0
     (table,) = tmp_path.glob("told/psysfa_net/psysfa_table7*/accuracy.csv")
     ledger = pd.read_csv(table).set_index("row")
     run = json.loads(
@@ -75,7 +78,7 @@ def test_a_killed_study_loses_at_most_an_epoch_and_repeats_nothing(tmp_path):
     process.communicate()
     before = records(tmp_path)
     assert 1 <= len(before) < 5
-    fer(tmp_path, *command)
+    run(tmp_path, *command)
     after = records(tmp_path)
     assert len(after) == 5
     assert {name: after[name] for name in before} == before
@@ -84,7 +87,7 @@ def test_a_killed_study_loses_at_most_an_epoch_and_repeats_nothing(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_table_smokes(study, tmp_path):
-    fer(tmp_path, "train", f"study={study}", "budget=smoke", "data=synthetic", *SMALL, "seed=0")
-    told = fer(tmp_path, "report", "outputs/studies", "--to", "told", "--wandb", "disabled")
+    run(tmp_path, "train", f"study={study}", "budget=smoke", "data=synthetic", *SMALL, "seed=0")
+    told = run(tmp_path, "report", "outputs/studies", "--to", "told", "--wandb", "disabled")
     (table,) = tmp_path.glob(f"told/psysfa_net/{study}*/accuracy.csv")
     assert "not run" not in table.read_text(), told

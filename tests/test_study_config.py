@@ -53,7 +53,7 @@ def test_every_study_can_be_reported(name):
         pytest.skip("a search that shows all that it searched")
     published = read_published(claims_dir() / block["paper"] / "published.csv") if block.get("table") else None
     if not study.grid:
-        found_table({}, SearchDefinition(**block), published)
+        found_table({}, SearchDefinition.from_block(name, block), published)
         return
     definition = StudyDefinition.from_block(name, block)
     for metric in definition.metrics:

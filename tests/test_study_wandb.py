@@ -116,6 +116,12 @@ def test_what_is_new_is_logged_again(study_report, page, asked):
     assert len(asked) == 2
 
 
+def test_what_was_logged_offline_can_be_logged_online(study_report, page, asked):
+    for mode in ("offline", "offline", "online", "online"):
+        log_study_run(study_report, page, page.parent, mode)
+    assert [mode for _, mode in asked] == ["offline", "online"]
+
+
 def test_the_run_is_ended_whatever_happens(study_report, page, monkeypatch):
     ends = []
 

@@ -25,7 +25,7 @@ def collect_runs(folder: Path) -> pd.DataFrame:
     Returns:
         One row a run and split: `variant` (see `name_variants`), `seed`, `split`, `dataset`, `protocol` (JSON),
         `folder`, `model`, `parameters`, `commit`, then its scores in 0..1: `accuracy`, `macro_f1` and so on, and those
-        of a class as `recall/happy`. Sorted by variant, data set, seed and split.
+        of a class as `recall/happy`, NaN where no image has that class. Sorted by variant, data set, seed and split.
 
     Raises:
         UserError: No run is there; a record cannot be read; a variant was run twice under one seed and protocol, which
@@ -102,8 +102,13 @@ def _row(folder: Path, metrics: Mapping[str, Any], variant: str, split: str) -> 
         "parameters": metrics["parameters"],
         "commit": metrics["commit"],
         **scores,
-        **{f"{score}/{name}": value for name, own in classes for score, value in own.items()},
+        **{f"{score}/{name}": _of_class(own, score) for name, own in classes for score in own},
     }
+
+
+def _of_class(own: Mapping[str, float], score: str) -> float:
+    """NaN for what a class without images cannot have, which the record tells as 0."""
+    return float("nan") if own.get("support") == 0 and score != "support" else own[score]
 
 
 def _refuse_repetitions(table: pd.DataFrame) -> None:

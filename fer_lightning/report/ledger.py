@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from fer_lightning.errors import UserError
 from fer_lightning.evaluation.collect import require_one_protocol
 from fer_lightning.evaluation.comparison import compare_variants
 from fer_lightning.evaluation.multiplicity import adjust_p_values
@@ -82,22 +83,31 @@ def build_ledger(
 
     Returns:
         One line a row with `COLUMNS`, numbers in 0..1, NaN where there is none. `published_difference` is the one to
-        the reference in the paper; `n_seeds` is 0 where a row was not run. `low` and `high` are the ends of the 95 %
-        interval over seeds, or for the accuracy of one seed of Wilson's interval of the test images, as `interval`
-        tells. `difference` is the one to the reference over shared seeds, with its own interval. `p_holm` is Holm's
-        over all tests of this table, `effect` says which effect size it is, and `gap` is mean minus published number.
+        the reference in the paper; `n_seeds` is 0 where a row was not run or no test image has its class. `low` and
+        `high` are the ends of the 95 % interval over seeds, over the folds of one seed, which `n_seeds` then counts, or
+        for the accuracy of one seed of Wilson's interval of the test images, as `interval` tells. `difference` is the
+        one to the reference over shared seeds, with its own interval. `p_holm` is Holm's over all tests of this table,
+        `effect` says which effect size it is, and `gap` is mean minus published number.
 
     Raises:
-        UserError: Runs on one data set follow different protocols.
+        UserError: Runs on one data set follow different protocols, or those of a row are on several.
         ValueError: `reference` is no row.
 
     Readings:
+        - The interval over folds is Student's too, although folds share most of their training images: it is too
+          narrow, which the text beside it says. No unbiased one is known (Bengio and Grandvalet, JMLR 5, 2004).
         - Where two or more seeds are shared with the reference, the test is the paired t-test, the interval Student's
           and the effect size Cohen's d_z: the chance of the seed. Where one is, they are McNemar's test, the bootstrap
           of the test images and the odds ratio, for accuracies alone: the chance of the images.
     """
     scored = runs[runs["split"] == split]
     parts = {row.title: _runs_of(scored, row) for row in rows}
+    for title, part in parts.items():
+        if part["dataset"].nunique() > 1:
+            raise UserError(
+                f"runs of {title} are on several data sets ({', '.join(part['dataset'].unique())}), whose scores have "
+                "no mean: keep them in separate folders."
+            )
     for _, part in pd.concat(parts.values()).groupby("dataset"):
         require_one_protocol(part)
     by_title = {row.title: row for row in rows}
@@ -122,7 +132,8 @@ def build_ledger(
 
 def _runs_of(scored: pd.DataFrame, row: LedgerRow) -> pd.DataFrame:
     part = scored[scored["variant"] == row.variant]
-    return part if row.dataset is None else part[part["dataset"] == row.dataset]
+    part = part if row.dataset is None else part[part["dataset"] == row.dataset]
+    return part if part.empty else part.dropna(subset=[row.score])
 
 
 def _measure(part: pd.DataFrame, score: str) -> dict[str, object]:
@@ -130,7 +141,8 @@ def _measure(part: pd.DataFrame, score: str) -> dict[str, object]:
     if part.empty:
         return line
     over = mean_over_seeds(part[score].tolist())
-    line |= {"mean": over.mean, "sd": over.sd, "low": over.low, "high": over.high, "interval": "seeds"}
+    line |= {"mean": over.mean, "sd": over.sd, "low": over.low, "high": over.high}
+    line["interval"] = "seeds" if part["seed"].is_unique else "folds"
     if over.n == 1:
         line["interval"] = ""
         if score == "accuracy":

@@ -89,11 +89,19 @@ def _notes(ledger: pd.DataFrame, reference: str | None) -> list[str]:
     notes = []
     if reference is not None:
         told = "; ".join(tests) or "none was possible"
-        notes.append(f"Differences are to the row *{reference}*, in points; p is Holm's over this table ({told}).")
+        notes.append(
+            f"Differences are to the row *{reference}*, in points; p is Holm's over this table ({told}), their "
+            "intervals are not corrected."
+        )
     if (ledger["interval"] == "test images").any() or any(test.startswith("McNemar") for test in tests):
         notes.append(
             "¹ One seed: interval and p cover the draw of the test images, not the seed, and cannot tell a better "
             "variant from a luckier run."
+        )
+    if (ledger["interval"] == "folds").any():
+        notes.append(
+            "*Seeds* are folds of one seed here: folds share most of their training images, so that the intervals over "
+            "them are too narrow."
         )
     if protocols := list(ledger["credible_protocol"].dropna().unique()):
         notes.append(f"Credible are the best results of others that can be believed, on: {'; '.join(protocols)}.")

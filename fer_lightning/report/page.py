@@ -73,7 +73,7 @@ def _cell(name: object, value: object) -> Cell:
         return Cell(str(value), None)
     if pd.isna(value):
         return Cell("-", None)
-    if isinstance(value, int) or name in _COUNTS:
+    if isinstance(value, int) or name in _COUNTS or str(name).startswith("support/"):
         return Cell(f"{value:,.0f}", float(value))
     if str(name).endswith("seconds"):
         return Cell(f"{value:,.0f}", value)

@@ -81,6 +81,7 @@ class PageLedger:
         tested: Whether the rows have a reference.
         span: What the ends of the bars of differences stand for, in points.
         one_seed: Whether a number rests on the images of one seed.
+        over_folds: Whether folds are counted, not seeds.
         protocols: What the credible numbers hold for.
     """
 
@@ -88,6 +89,7 @@ class PageLedger:
     tested: bool
     span: str
     one_seed: bool
+    over_folds: bool
     protocols: str
 
 
@@ -105,6 +107,7 @@ def lay_out_ledger(ledger: pd.DataFrame, reference: str | None) -> PageLedger:
         reference is not None,
         f"{100 * span:.1f}",
         any(line.finding is Finding.ONE_SEED for line in lines) or bool((ledger["interval"] == "test images").any()),
+        bool((ledger["interval"] == "folds").any()),
         "; ".join(ledger["credible_protocol"].dropna().unique()),
     )
 

@@ -93,9 +93,9 @@ def draw_robustness(table: pd.DataFrame, floor: float) -> Figure:
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for panel, name in zip(panels, names):
         panel.set_title(name.replace("_", " "), fontsize=10.5)
-        panel.axhline(floor, color=MUTED, linewidth=1, linestyle=(0, (2, 2)), label="most frequent class")
         for index, (variant, own) in enumerate(table.groupby("variant", sort=False)):
             _draw_line(panel, own[own["corruption"].isin(["clean", name])], str(variant), class_colour(index))
+        panel.axhline(floor, color=MUTED, linewidth=1, linestyle=(0, (2, 2)), zorder=1, label="most frequent class")
     for panel in panels[len(names) :]:
         panel.axis("off")
     panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -104,8 +104,7 @@ def draw_robustness(table: pd.DataFrame, floor: float) -> Figure:
     panels[0].set_ylim(0, table["accuracy"].max() * 1.05)
     figure.supxlabel("severity", fontsize=10)
     figure.supylabel("accuracy", fontsize=10)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc="outside upper left", ncols=4)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return figure
 
 
@@ -164,7 +163,8 @@ def draw_corruptions(pictures: Mapping[str, np.ndarray]) -> Figure:
     headings = ["clean", *map(str, range(1, count))]
     label, cell = 1.35, 0.85
     figure = Figure(figsize=(label + cell * count, cell * len(pictures) + 0.3), layout="constrained")
-    panels = figure.subplots(len(pictures), count, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr, call-arg]
+    panels = figure.subplots(len(pictures), count, squeeze=False)
     for line, (name, own) in zip(panels, pictures.items()):
         for panel, picture in zip(line, own):
             pixels = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,6 +31,21 @@ class SearchDefinition:
     parameters: Mapping[str, str]
     paper: str | None = None
     table: str | None = None
+
+    @classmethod
+    def from_block(cls, name: str, block: Mapping[str, Any]) -> SearchDefinition:
+        """Reads the `report:` block of a search.
+
+        Raises:
+            UserError: It lacks something, or holds what a search does not show.
+        """
+        known = {field.name for field in fields(cls)}
+        if set(block) - known or not {"title", "parameters"} <= set(block):
+            raise UserError(
+                f"the report block of study={name}, which is a search, needs title and parameters, may have paper and "
+                f"table, and has {', '.join(block)}."
+            )
+        return cls(**block)
 
 
 def write_search(

@@ -43,8 +43,8 @@ def build_study(
         unfinished: Those of them that have no record yet.
 
     Raises:
-        UserError: None of the runs belongs to a row, a row has runs under more than one name, a score is missing, or
-            protocols differ.
+        UserError: None of the runs belongs to a row, a row has runs under more than one name, a run has no test scores,
+            a score is missing, or protocols differ.
     """
     only = _only_variant(definition, runs)
     titles = definition.titles(only)
@@ -52,6 +52,11 @@ def build_study(
     _refuse_splinters(runs, titles)
     if own.empty:
         raise UserError(f"no run of study={definition.name} belongs to one of its rows: they are {_told(runs)}.")
+    if untested := set(own["folder"]) - set(own.loc[own["split"] == "test", "folder"]):
+        raise UserError(
+            f"{min(untested)} was never scored on test, as the trials of a search: fer report shows a search when it "
+            "is given the folder of all its trials, and it is over."
+        )
     _require_scores(definition, own)
     ledgers = _ledgers(definition, only, own, published, credible)
     test = own[own["split"] == "test"]
@@ -119,7 +124,7 @@ def _refuse_splinters(runs: pd.DataFrame, titles: Mapping[str, str]) -> None:
     """Runs of one row under several names would stand there as not run."""
     others = [name for name in runs["variant"].unique() if name not in titles]
     for variant in titles:
-        if splinters := [name for name in others if name.startswith(f"{variant}, ")]:
+        if splinters := [name for name in others if variant in name.split(", ")]:
             raise UserError(
                 f"runs of {variant} differ in their options ({'; '.join(splinters)}) and are no seeds of one row: keep "
                 "them in separate folders."

@@ -55,7 +55,6 @@ class StudyDefinition:
         reference: Row that the others are tested against, or None.
         paper: Folder of `published.csv`, or None.
         table: Published table, or None where there is none.
-        dataset: Column of the published table where it has several data sets, or None.
         per_dataset: Row of the published table that is shown on several data sets, or None.
         per_class: What is shown of each class, or None.
         also: Other published tables of the same runs.
@@ -71,7 +70,6 @@ class StudyDefinition:
     reference: str | None = None
     paper: str | None = None
     table: str | None = None
-    dataset: str | None = None
     per_dataset: str | None = None
     per_class: ClassTable | None = None
     also: tuple[FurtherTable, ...] = ()
@@ -91,10 +89,10 @@ class StudyDefinition:
                 values["per_class"] = ClassTable(**values["per_class"])
             values["also"] = tuple(FurtherTable(**table) for table in values.get("also", ()))
             definition = cls(name, **values)
+            definition._check()
         except TypeError as error:
-            told = str(error).replace("__init__() got an unexpected keyword argument", "does not know")
+            told = str(error).replace(".__init__() got an unexpected keyword argument", " does not know")
             raise UserError(f"the report block of study={name} cannot be read: {told}.") from None
-        definition._check()
         return definition
 
     @property
@@ -141,7 +139,7 @@ class StudyDefinition:
             known = published[published["row"] == self.per_dataset]
             columns = {dataset: published_scores(known, self.table, metric, dataset) for dataset in self.rows}
             return {dataset: scores[self.per_dataset] for dataset, scores in columns.items()}
-        scores = published_scores(published, self.table, metric, self.dataset)
+        scores = published_scores(published, self.table, metric)
         expected = self.per_class.rows if self.per_class and metric in self.per_class.metrics else self.rows
         if strange := [title for title in expected if title not in scores]:
             raise UserError(

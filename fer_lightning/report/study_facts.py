@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from statistics import mode
 from typing import Any
 
 import pandas as pd
@@ -43,6 +44,7 @@ def study_facts(runs: pd.DataFrame, budget: str | None, expected: int | None) ->
         "Test images": of_data(lambda folds: _images(folds, "test") + _clean(records.values(), folds[0]["dataset"])),
         "Budget": _budget(records, budget),
         "Pictures": _each(map(_picture, records.values())),
+        "Parameters": _parameters(runs),
         "Seeds": _seeds(runs),
         "Runs": f"{len(records)}" if expected is None else f"{len(records)} of {expected}",
         "Hardware": _each(_hardware(each.get("hardware", {})) for each in records.values()),
@@ -75,21 +77,27 @@ def _clean(records: Iterable[dict[str, Any]], dataset: str) -> str:
 
 
 def _budget(records: dict[str, dict[str, Any]], budget: str | None) -> str:
-    epochs = sorted({each["epochs"] for each in records.values() if "epochs" in each})
-    told = f"{_span(epochs)} epoch{'s' if epochs != [1] else ''}" if epochs else ""
-    if seen := _images_an_epoch(records):
-        told += f", each of {_span(seen)} % of the training images"
+    epochs = [each["epochs"] for each in records.values() if "epochs" in each]
+    shares = _images_an_epoch(records)
+    told = f"{mode(epochs)} epoch{'s' if mode(epochs) != 1 else ''}" if epochs else ""
+    if shares:
+        told += f", each of {mode(shares)} % of the training images"
+    # A vote has nothing to train, a GAN has epochs of its own.
+    spans = [
+        f"{_span(sorted(set(of)))}{unit}" for of, unit in ((epochs, " epochs"), (shares, " %")) if len(set(of)) > 1
+    ]
+    told += f" (all rows: {', '.join(spans)})" if spans else ""
     return f"{budget}: {told}" if budget and told else told or (budget or "")
 
 
 def _images_an_epoch(records: dict[str, dict[str, Any]]) -> list[int]:
     """Shares in percent; of each run that of its longest epoch."""
-    shares = set()
+    shares = []
     for folder, record in records.items():
         history = read_history(folder)
         if history is not None and "images" in history and record["protocol"]["counts"].get("train"):
-            shares.add(round(100 * float(history["images"].max()) / record["protocol"]["counts"]["train"]))
-    return sorted(shares)
+            shares.append(round(100 * float(history["images"].max()) / record["protocol"]["counts"]["train"]))
+    return shares
 
 
 def _span(values: list[int]) -> str:
@@ -102,6 +110,11 @@ def _picture(record: dict[str, Any]) -> str:
         return ""
     aligned = ", aligned" if seen.get("align") else ""
     return f"{seen['image_size']} x {seen['image_size']}, {'grey' if seen['channels'] == 1 else 'colour'}{aligned}"
+
+
+def _parameters(runs: pd.DataFrame) -> str:
+    least, most = runs["parameters"].min() / 1e6, runs["parameters"].max() / 1e6
+    return f"{least:.3g} million" if least == most else f"{least:.3g} to {most:.3g} million"
 
 
 def _seeds(runs: pd.DataFrame) -> str:

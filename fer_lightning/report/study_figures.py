@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -49,16 +50,17 @@ def draw_study(
 
 def _curves(runs: pd.DataFrame, titles: Mapping[str, str], shown: str | None) -> dict[str, Picture]:
     several = runs["dataset"].nunique() > 1
+    short = _short(titles.values(), 44)
     histories: dict[str, list[pd.DataFrame]] = {}
     for variant, title in titles.items():
         for run in runs[runs["variant"] == variant].itertuples():
-            name = f"{_short(title)}, {run.dataset}" if several else _short(title)
+            name = f"{short[title]}, {run.dataset}" if several else short[title]
             if (history := read_history(str(run.folder))) is not None:
                 histories.setdefault(name, []).append(history)
     if not histories:
         return {}
     caption = "Accuracy and loss by epoch: mean over seeds, the band from the lowest to the highest."
-    highlighted = None if shown is None else _short(titles[shown])
+    highlighted = None if shown is None else short[titles[shown]]
     return {"curves": (draw_study_curves(histories, highlighted), caption)}
 
 
@@ -70,7 +72,8 @@ def _ranks(runs: pd.DataFrame, titles: Mapping[str, str]) -> dict[str, Picture]:
     scores = scores.loc[:, scores.notna().sum() > 1].dropna()
     if scores.shape[0] < 2 or scores.shape[1] < 3:
         return {}
-    result = critical_difference(scores.rename(columns={name: _short(title, 34) for name, title in titles.items()}))
+    short = _short(titles.values(), 34)
+    result = critical_difference(scores.rename(columns={name: short[title] for name, title in titles.items()}))
     caption = f"Ranks by accuracy over {result.blocks} seeds, best left; they say nothing of other data."
     return {"ranks": (draw_rank_diagram(result, "seeds"), caption)}
 
@@ -79,7 +82,8 @@ def _predictions(runs: pd.DataFrame, title: str) -> dict[str, Picture]:
     pictures: dict[str, Picture] = {}
     for dataset, part in runs.groupby("dataset"):
         targets, probabilities, classes = pooled_predictions(part)
-        seeds = f"{len(part)} seed{'s' if len(part) != 1 else ''}"
+        of = "seed" if part["seed"].is_unique else "fold"
+        seeds = f"{len(part)} {of}{'s' if len(part) != 1 else ''}"
         end = f"_{dataset}" if runs["dataset"].nunique() > 1 else ""
         pooled = ", their predictions pooled" if len(part) > 1 else ""
         told = f"{title} on the test images of {dataset}, {seeds}{pooled}"
@@ -93,5 +97,8 @@ def _predictions(runs: pd.DataFrame, title: str) -> dict[str, Picture]:
     return pictures
 
 
-def _short(title: str, most: int = 44) -> str:
-    return title if len(title) <= most else title[: most - 1].rstrip() + "…"
+def _short(titles: Iterable[str], most: int) -> dict[str, str]:
+    """Titles cut to a length, but whole where two would be the same."""
+    cut = {title: title if len(title) <= most else title[: most - 1].rstrip() + "…" for title in titles}
+    counts = Counter(cut.values())
+    return {title: short if counts[short] == 1 else title for title, short in cut.items()}

@@ -11,6 +11,7 @@ import pandas as pd
 from fer_lightning.report.number_text import as_printed, percent, points
 
 LEVEL = 0.05
+_UNCLAIMED = " that the paper does not claim"
 _ROUNDING = 1e-6  # published differences are differences of floats
 
 
@@ -84,10 +85,11 @@ def verdict(ledger: pd.DataFrame, reference: str | None) -> list[str]:
     others = ledger[ledger["row"] != reference]
     claimed = others["published_difference"].abs() > _ROUNDING
     found = others.apply(judge, axis=1, args=(reference,))
+    of_a_paper = ledger["published"].notna().any()
     return [
         *_scores(basis),
         *_counted(found[claimed], "claimed difference", "to it", Finding.CONFIRMED),
-        *_counted(found[~claimed], "difference", "to it that the paper does not claim", Finding.SHOWN),
+        *_counted(found[~claimed], "difference", f"to it{_UNCLAIMED if of_a_paper else ''}", Finding.SHOWN),
     ]
 
 

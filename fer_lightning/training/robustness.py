@@ -48,13 +48,15 @@ def score_corruptions(
     # Lightning's own bar would come and go for every level.
     trainer.callbacks = [each for each in callbacks if each is not bar]  # type: ignore[attr-defined]
     rows = []
-    for name, severity in track(levels, f"corrupted {split} split", disable=not shown, transient=True):
-        spoilt = corruption(name, severity, datamodule.image_size) if severity else None
-        predicted = predict_split(trainer, inference, datamodule, split, classes, spoilt)
-        shared = share_classes(predicted, classes, datamodule.label_set.classes)
-        scores = score(shared.table, shared.classes)
-        rows.append({"corruption": name, "severity": severity, **{key: scores[key] for key in _SCORES}})
-    trainer.callbacks = callbacks  # type: ignore[attr-defined]
+    try:
+        for name, severity in track(levels, f"corrupted {split} split", disable=not shown, transient=True):
+            spoilt = corruption(name, severity, datamodule.image_size) if severity else None
+            predicted = predict_split(trainer, inference, datamodule, split, classes, spoilt)
+            shared = share_classes(predicted, classes, datamodule.label_set.classes)
+            scores = score(shared.table, shared.classes)
+            rows.append({"corruption": name, "severity": severity, **{key: scores[key] for key in _SCORES}})
+    finally:
+        trainer.callbacks = callbacks  # type: ignore[attr-defined]
     return pd.DataFrame(rows)
 
 

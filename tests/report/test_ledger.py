@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,27 @@ def test_data_sets_as_rows(tmp_path, write_record):
     assert table["n_seeds"].tolist() == [3, 1]
     assert table["dataset"].tolist() == ["fer2013", "rafdb"]
     assert table["credible_low"].notna().tolist() == [True, False]
+
+
+def test_data_sets_have_no_mean(tmp_path, write_record):
+    for dataset in ("fer2013", "rafdb"):
+        write_record(tmp_path / dataset, ["ablation=full"], 0, np.arange(200) < 150, dataset=dataset)
+    with pytest.raises(UserError, match=r"runs of Full are on several data sets \(fer2013, rafdb\)"):
+        build_ledger(ROWS, PUBLISHED, collect_runs(tmp_path), None, {})
+
+
+def test_folds_are_told_from_seeds_and_count_where_a_class_has_images(tmp_path, write_record):
+    for fold, right in enumerate((150, 140, 100)):
+        write_record(tmp_path / str(fold), ["ablation=full", f"data.fold={fold}"], 0, np.arange(200) < right)
+        path = tmp_path / str(fold) / "metrics.json"
+        metrics = json.loads(path.read_text())
+        metrics["protocol"] |= {"split": f"by subject, fold {fold}", "fingerprint": str(fold)}
+        metrics["splits"]["test"]["per_class"]["happy"]["support"] = 0 if fold == 2 else 100
+        path.write_text(json.dumps(metrics))
+    rows = [LedgerRow("Overall", "full"), LedgerRow("Happy", "full", "recall/happy")]
+    table = build_ledger(rows, {}, collect_runs(tmp_path), None, {})
+    assert table["interval"].tolist() == ["folds", "folds"] and table["n_seeds"].tolist() == [3, 2]
+    assert table["mean"].tolist() == pytest.approx([0.65, 0.725])
 
 
 def test_the_reference_is_a_row(runs):

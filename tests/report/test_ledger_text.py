@@ -71,8 +71,13 @@ def test_markdown(ledger):
 def test_the_marks_are_explained(ledger):
     text = ledger_markdown(ledger, "Full")
     assert "¹ One seed: interval and p cover the draw of the test images" in text
-    assert "row *Full*, in points; p is Holm's over this table (McNemar, seed 0)." in text
+    assert "row *Full*, in points; p is Holm's over this table (McNemar, seed 0), their intervals are not" in text
     assert text.rstrip().endswith("on: PrivateTest.")
+
+
+def test_folds_are_no_seeds(ledger):
+    assert "folds of one seed" not in ledger_markdown(ledger, "Full")
+    assert "*Seeds* are folds of one seed here" in ledger_markdown(ledger.replace("seeds", "folds"), "Full")
 
 
 def test_notes_only_where_they_are_needed(ledger):

@@ -126,6 +126,12 @@ def test_is_written_whole(path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_images_of_a_class_are_a_count_where_other_data_lack_the_class(study_report):
+    runs = study_report.runs.assign(**{"support/contempt": [54.0, 54.0, None]})
+    told = Reader(study_page(replace(study_report, runs=runs))).text
+    assert "124 inf 1 54" in told and "5400" not in told and "5,400" not in told
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium or Chrome: apt-get install chromium")
 def test_a_browser_shows_and_sorts_it(path):
     playwright = pytest.importorskip("playwright.sync_api")

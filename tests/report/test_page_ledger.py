@@ -72,3 +72,8 @@ def test_without_a_reference_nothing_is_found():
 def test_one_seed_is_told(cells):
     assert laid_out({"row": "No fusion", "n_seeds": 1, "mean": 0.5, **cells}).one_seed
     assert not laid_out().one_seed
+
+
+def test_folds_are_told():
+    assert laid_out({"row": "Happy", "n_seeds": 10, "interval": "folds"}).over_folds
+    assert not laid_out({"row": "Happy", "n_seeds": 10, "interval": "seeds"}).over_folds

@@ -91,3 +91,9 @@ def test_a_search_without_a_result(tmp_path):
 def test_a_row_that_the_paper_does_not_have():
     with pytest.raises(UserError, match="Table 2 has no row 'Rate': it has Learning Rate, Batch Size"):
         found_table(FOUND, SearchDefinition("Search", {"Rate": "optimizer.lr"}, "paper", "Table 2"), PUBLISHED)
+
+
+@pytest.mark.parametrize("block", [{"title": "Search"}, {"title": "Search", "parameters": {}, "metrics": {}}])
+def test_a_block_that_is_not_of_a_search(block):
+    with pytest.raises(UserError, match="study=mine, which is a search, needs title and parameters"):
+        SearchDefinition.from_block("mine", block)

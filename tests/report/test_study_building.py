@@ -105,7 +105,7 @@ def test_a_reference_that_was_not_run_yet(tmp_path, write_record):
 def test_classes_of_one_net(tmp_path, write_record):
     right = np.arange(200) % 4 != 0  # half of the happy ones, which are the even
     write_record(tmp_path / "a", ["ablation=full"], 0, right)
-    block = {"table": "Table 4", "dataset": "FER2013", "reference": None, "rows": {"Overall": "full"}, "own_rows": {}}
+    block = {"table": "Table 4", "reference": None, "rows": {"Overall": "full"}, "own_rows": {}}
     report = build(tmp_path, **block, per_class={"metrics": {"recall": "recall"}, "rows": {"Happy": "happy"}})
     (happy,) = report.ledgers["recall"].to_dict("records")
     assert (happy["row"], happy["published"], happy["mean"]) == ("Happy", 0.95, 0.5)
@@ -154,6 +154,32 @@ def test_runs_of_one_row_with_different_options(tmp_path, write_record):
     write_record(tmp_path / "full1", ["ablation=full", "study=parts", "optimizer.lr=1"], 1, np.arange(200) < 90)
     with pytest.raises(UserError, match=r"runs of full differ in their options .*full, optimizer.lr=1"):
         build(tmp_path)
+
+
+def test_runs_of_one_row_under_another_recipe(tmp_path, write_record):
+    write_study(tmp_path, write_record, seeds=1)
+    write_record(tmp_path / "full1", ["experiment=strong", "ablation=full"], 1, np.arange(200) < 90)
+    with pytest.raises(UserError, match=r"runs of full differ in their options .*strong, full"):
+        build(tmp_path)
+
+
+def test_trials_of_a_search_have_no_test_scores(tmp_path, write_record):
+    write_record(tmp_path / "a", ["ablation=full"], 0, np.arange(200) < 90)
+    path = tmp_path / "a" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    path.write_text(json.dumps({**metrics, "splits": {"val": metrics["splits"]["test"]}}))
+    with pytest.raises(UserError, match=r"a was never scored on test, as the trials of a search"):
+        build(tmp_path)
+
+
+def test_titles_that_begin_alike_stay_apart(tmp_path, write_record):
+    write_study(tmp_path, write_record, seeds=1)
+    for name in ("full", "no_fusion"):
+        pd.DataFrame({"epoch": [1.0, 2.0], "val/accuracy": [0.2, 0.4]}).to_csv(tmp_path / f"{name}0" / "history.csv")
+    rows = {f"{'psysfa_net, ' * 4}data.batch_size={size}": name for size, name in ((8, "full"), (16, "no_fusion"))}
+    report = build(tmp_path, table=None, rows={}, own_rows=rows, reference=None)
+    labels = [text.get_text() for text in report.figures["curves"].legends[0].get_texts()]
+    assert labels == [f"{title}, 1 seed" for title in rows]
 
 
 def test_a_score_that_records_do_not_have(tmp_path, write_record):

@@ -75,7 +75,6 @@ def test_one_net_on_several_data_sets():
 def test_classes_of_one_net():
     study = definition(
         table="Table 3",
-        dataset="RAF-DB",
         reference=None,
         metrics={"accuracy": "accuracy"},
         rows={"Overall": "full"},
@@ -96,7 +95,8 @@ def test_further_tables_are_read():
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"refrence": "Full"}, "does not know 'refrence'"),
+        ({"refrence": "Full"}, "cannot be read: StudyDefinition does not know 'refrence'"),
+        ({"rows": ["full"]}, "cannot be read: 'list' object is not a mapping"),
         ({"reference": "Fulll"}, "'Fulll' is none of its rows"),
         ({"metrics": {}}, "needs metrics and rows"),
         ({"rows": {}, "own_rows": {}, "reference": None}, "needs metrics and rows"),

@@ -44,6 +44,7 @@ def test_what_a_reader_must_know(tmp_path, write_record):
         "Test images": "200, of which 190 are clean: without an exact copy in training",
         "Budget": "pilot: 4 epochs, each of 40 % of the training images",
         "Pictures": "48 x 48, grey",
+        "Parameters": "1e-05 million",
         "Seeds": "0, 1 (1 row); 0 (1 row)",
         "Runs": "3 of 8",
         "Hardware": "cpu Some CPU on 1 thread, bf16-mixed",
@@ -56,7 +57,7 @@ def test_what_differs_is_told_with_all_its_values(tmp_path, write_record):
     write(tmp_path, write_record, "a", 0)
     write(tmp_path, write_record, "gan", 0, images=50, epochs=8, commit="def")
     told = facts(tmp_path, budget=None, expected=None)
-    assert told["Budget"] == "4 to 8 epochs, each of 40 to 100 % of the training images"
+    assert told["Budget"] == "4 epochs, each of 40 % of the training images (all rows: 4 to 8 epochs, 40 to 100 %)"
     assert told["Commit"] == "abc; def"
     assert (told["Seeds"], told["Runs"]) == ("0", "2")
 

@@ -123,3 +123,10 @@ def test_claims_without_a_reference():
 
 def test_measured_alone():
     assert verdict(table(full(published=NAN)), None) == ["No published number stands beside what was measured."]
+
+
+def test_where_no_paper_has_a_number_none_is_spoken_of():
+    rows = [full(published=NAN), other("ResNet", NAN, 0.02, 0.01)]
+    assert verdict(table(*rows).assign(published=NAN), "Full")[2:] == [
+        "Of 1 difference to it, 1 is shown (Holm p < 0.05)."
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from importlib import import_module
@@ -87,7 +88,7 @@ def main() -> None:
     except Exception as error:
         if not _says_all(error):
             raise
-        _fail(f"{error} {error.__cause__ or ''}".rstrip(), name)
+        _fail(_unknown_budget(error) or f"{error} {error.__cause__ or ''}".rstrip(), name)
 
 
 def _list_commands() -> None:
@@ -166,6 +167,12 @@ def _says_all(error: Exception) -> bool:
     from omegaconf.errors import OmegaConfBaseException
 
     return isinstance(error, (CompactHydraException, OmegaConfBaseException))
+
+
+def _unknown_budget(error: Exception) -> str | None:
+    """What to say where a study does not have the budget asked for, which is looked up by name."""
+    found = re.search(r"Interpolation key 'budgets\.([^'.]+)", str(error))
+    return f"budget={found[1]} is unknown: use smoke, pilot or paper." if found else None
 
 
 def _fail(message: str, name: str = "", status: int = 2) -> NoReturn:

@@ -92,6 +92,8 @@ def test_configs_are_found_beside_a_checkout():
         (["train", "model.widht=3"], "model.widht"),
         (["train", "trainer.max_epochs"], "trainer.max_epochs"),
         (["train", "+experiment=gone"], "experiment"),
+        (["train", "study=psysfa_table6", "budget=huge"], "budget=huge is unknown: use smoke, pilot or paper."),
+        (["report", "/nowhere"], "/nowhere is no folder"),
         (["train", "resume=/nowhere"], "resume=/nowhere is not the folder of a run"),
         (["evaluate", "data.rot=x"], "data.rot"),
         (["completion", "tcsh"], "bash, zsh, fish"),

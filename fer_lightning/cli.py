@@ -60,14 +60,17 @@ COMMANDS = {
 
 def conf_dir() -> Path:
     """Folder of the Hydra configs: inside the installed package, or beside it in a checkout."""
-    installed = Path(__file__).parent / "conf"
-    return installed if installed.is_dir() else Path(__file__).parents[1] / "conf"
+    return _shipped("conf")
 
 
 def claims_dir() -> Path:
     """Folder of the published and the credible numbers, found in the same way."""
-    installed = Path(__file__).parent / "experiments"
-    return installed if installed.is_dir() else Path(__file__).parents[1] / "experiments"
+    return _shipped("experiments")
+
+
+def _shipped(folder: str) -> Path:
+    installed = Path(__file__).parent / folder
+    return installed if installed.is_dir() else Path(__file__).parents[1] / folder
 
 
 def main() -> None:

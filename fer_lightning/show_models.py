@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fer_lightning.composed_nets import compose_net
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import latency, multiply_adds, parameters
+from fer_lightning.report.markdown import markdown_line
 from fer_lightning.training.record import describe_hardware, write_atomically
 
 HEADINGS = ("model", "weights", "mult-adds", "ms", "p95 ms", "source")
@@ -120,6 +121,6 @@ def _rich_table(table: pd.DataFrame, title: str) -> Table:
 
 def _markdown(table: pd.DataFrame, title: str, left_out: Mapping[str, str]) -> str:
     alignment = ["---" if heading in ("model", "source") else "---:" for heading in HEADINGS]
-    lines = [f"| {' | '.join(cells)} |" for cells in (HEADINGS, alignment, *_cells(table))]
+    lines = [markdown_line(cells) for cells in (HEADINGS, alignment, *_cells(table))]
     notes = [f"\nLeft out: {name}, {reason}" for name, reason in left_out.items()]
     return "\n".join([f"{title}\n", *lines, *notes]) + "\n"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,9 @@ from matplotlib.patches import Rectangle
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.collect import require_one_protocol
 from fer_lightning.evaluation.statistics import mean_over_seeds
+from fer_lightning.report.markdown import markdown_line
 from fer_lightning.report.number_text import NOTHING, percent
+from fer_lightning.report.study_records import read_metrics
 from fer_lightning.report.style import ACCENT, FAINT, INK, MUTED, SHADES, house_style
 
 _SCORES = ("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1")
@@ -57,7 +57,10 @@ def cross_dataset_matrix(runs: pd.DataFrame) -> pd.DataFrame:
     variants = list(runs["variant"].unique())
     if len(variants) > 1:
         raise UserError(f"A matrix of data sets shows one net, and these runs are of several: {', '.join(variants)}.")
-    found = _scores(runs)
+    return _matrix(_scores(runs))
+
+
+def _matrix(found: pd.DataFrame) -> pd.DataFrame:
     _require_same_tests(found)
     names = sorted({*found["trained"], *found["tested"]})
     matrix = found.pivot_table(index="trained", columns="tested", values="accuracy", aggfunc="mean")
@@ -127,7 +130,8 @@ def cross_dataset_markdown(runs: pd.DataFrame) -> str:
     for variant, part in parts.items():
         if len(parts) > 1:
             blocks.append(f"**{variant}**")
-        matrix, found = cross_dataset_matrix(part), _scores(part)
+        found = _scores(part)
+        matrix = _matrix(found)
         blocks += [_matrix_table(matrix), _score_table(found)]
         if lacking := [name for name in matrix.columns if matrix[name].isna().all()]:
             blocks.append(f"Not at hand or not comparable (`metrics.json` of each run says why): {', '.join(lacking)}.")
@@ -139,7 +143,7 @@ def _scores(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a run and data set that it was tested on; scores are NaN where that was not at hand."""
     rows = []
     for run in runs[runs["split"] == "test"].itertuples():
-        metrics = json.loads((Path(run.folder) / "metrics.json").read_text())
+        metrics = read_metrics(str(run.folder))
         own = {"protocol": metrics["protocol"], **metrics["splits"]["test"]}
         rows.append(_row(run.dataset, run.seed, run.dataset, own))
         for name, scores in metrics.get("elsewhere", {}).items():
@@ -176,22 +180,25 @@ def _require_same_tests(found: pd.DataFrame) -> None:
 
 
 def _matrix_table(matrix: pd.DataFrame) -> str:
-    lines = [_line(["trained on \\ tested on", *matrix.columns]), _line(["---", *["---:"] * len(matrix)])]
+    lines = [
+        markdown_line(["trained on \\ tested on", *matrix.columns]),
+        markdown_line(["---", *["---:"] * len(matrix)]),
+    ]
     for trained, row in matrix.iterrows():
         cells = ["not run" if np.isnan(accuracy) else percent(accuracy) for accuracy in row]
         own = matrix.columns.get_loc(trained)
         cells[own] = f"**{cells[own]}**"
-        lines.append(_line([str(trained), *cells]))
+        lines.append(markdown_line([str(trained), *cells]))
     return "\n".join(lines)
 
 
 def _score_table(found: pd.DataFrame) -> str:
-    lines = [_line(_HEADINGS), _line(["---", "---", *["---:"] * 5, "---", "---:", "---"])]
+    lines = [markdown_line(_HEADINGS), markdown_line(["---", "---", *["---:"] * 5, "---", "---:", "---"])]
     for (trained, tested), cell in found[found["protocol"].notna()].groupby(["trained", "tested"]):
         first = cell.iloc[0]
         left_out = ", ".join(f"{count:,} {name}" for name, count in first["left_out"].items())
         lines.append(
-            _line(
+            markdown_line(
                 [
                     trained,
                     tested,
@@ -222,7 +229,3 @@ def _told_of_same_pictures(found: pd.DataFrame) -> list[str]:
     cells = shared.drop_duplicates(["trained", "tested"])
     told = [f"{cell.same_pictures:.0%} of {cell.tested} lies in {cell.trained}" for cell in cells.itertuples()]
     return [f"Not independent: {', '.join(told)}, pixel for pixel."] if told else []
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

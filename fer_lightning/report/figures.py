@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from fer_lightning.report.class_curves import draw_precision_recall, draw_roc
 from fer_lightning.report.confusion import draw_confusion
 from fer_lightning.report.reliability import draw_reliability
+from fer_lightning.report.whole_file import write_whole
 
 
 def draw_predictions(
@@ -55,9 +56,5 @@ def save_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in figures.items():
-        path = folder / f"{name}.png"
-        unfinished = folder / f".{name}.{os.getpid()}.tmp"
-        figure.savefig(unfinished, format="png", dpi=150)
-        unfinished.replace(path)
-        paths.append(path)
+        paths.append(write_whole(folder / f"{name}.png", partial(figure.savefig, format="png", dpi=150)))
     return paths

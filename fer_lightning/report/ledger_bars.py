@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from fer_lightning.report.short_title import shorten
 from fer_lightning.report.style import ACCENT, FAINT, INK, MUTED, TRAIN, VALIDATION, house_style
 
 
@@ -28,7 +29,7 @@ def draw_ledger(ledger: pd.DataFrame, title: str) -> Figure:
     _draw_scores(panels[0], ledger)
     if tested:
         _draw_differences(panels[1], ledger)
-    panels[0].set_yticks(range(len(ledger)), [_short(row) for row in ledger["row"]])
+    panels[0].set_yticks(range(len(ledger)), [shorten(row, 44) for row in ledger["row"]])
     for panel in panels:
         panel.set_ylim(len(ledger) - 0.4, -0.6)
         panel.tick_params(axis="y", length=0)
@@ -102,7 +103,3 @@ def _draw_credible(panel: Axes, ledger: pd.DataFrame) -> None:
     if known["label_ceiling"].nunique() == 1:
         ceiling = known["label_ceiling"].dropna().iloc[0]
         panel.axvline(ceiling, color=TRAIN, linestyle=(0, (4, 2)), linewidth=1.4, zorder=1, label="label ceiling")
-
-
-def _short(name: str, most: int = 44) -> str:
-    return name if len(name) <= most else name[: most - 1].rstrip() + "…"

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from fer_lightning.report.markdown import markdown_line
 from fer_lightning.report.number_text import NOTHING, as_printed, p_value, percent, points, range_of_percents
 
 _HEADINGS = (
@@ -39,8 +40,8 @@ def ledger_markdown(ledger: pd.DataFrame, reference: str | None) -> str:
         ledger: As `build_ledger` returns it.
         reference: Title of the row that the others were tested against, or None.
     """
-    lines = [_line(_HEADINGS), _line(["---", *["---:"] * (len(_HEADINGS) - 1)])]
-    lines += [_line(_cells(row, reference)) for _, row in ledger.iterrows()]
+    lines = [markdown_line(_HEADINGS), markdown_line(["---", *["---:"] * (len(_HEADINGS) - 1)])]
+    lines += [markdown_line(_cells(row, reference)) for _, row in ledger.iterrows()]
     return "\n\n".join(["\n".join(lines), *_notes(ledger, reference)]) + "\n"
 
 
@@ -106,7 +107,3 @@ def _notes(ledger: pd.DataFrame, reference: str | None) -> list[str]:
     if protocols := list(ledger["credible_protocol"].dropna().unique()):
         notes.append(f"Credible are the best results of others that can be believed, on: {'; '.join(protocols)}.")
     return notes
-
-
-def _line(cells: list[str] | tuple[str, ...]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -8,6 +8,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fer_lightning.report.embedded_figure import embed_figure
+from fer_lightning.report.number_text import NOTHING
 from fer_lightning.report.page_ledger import Cell, lay_out_ledger
 from fer_lightning.report.study import StudyReport
 from fer_lightning.report.study_files import write_text
@@ -72,7 +73,7 @@ def _cell(name: object, value: object) -> Cell:
     if not isinstance(value, (int, float)):
         return Cell(str(value), None)
     if pd.isna(value):
-        return Cell("-", None)
+        return Cell(NOTHING, None)
     if isinstance(value, int) or name in _COUNTS or str(name).startswith("support/"):
         return Cell(f"{value:,.0f}", float(value))
     if str(name).endswith("seconds"):

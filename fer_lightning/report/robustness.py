@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.collect import read_predictions, require_one_protocol
+from fer_lightning.report.markdown import markdown_line
 from fer_lightning.report.number_text import percent
 from fer_lightning.report.style import MUTED, class_colour, house_style
 
@@ -130,11 +131,11 @@ def robustness_table(table: pd.DataFrame) -> str:
     means = table.groupby(["variant", "seed", "corruption"], sort=False)["accuracy"].mean()
     seeds = means.unstack("corruption")  # (variant, seed) x corruption
     seeds["mean of all"] = seeds[names].mean(axis=1)
-    lines = [_line(["corruption", *variants]), _line(["---", *["---:"] * len(variants)])]
-    lines.append(_line(["clean", *(_measured(seeds.loc[variant, "clean"]) for variant in variants)]))
+    lines = [markdown_line(["corruption", *variants]), markdown_line(["---", *["---:"] * len(variants)])]
+    lines.append(markdown_line(["clean", *(_measured(seeds.loc[variant, "clean"]) for variant in variants)]))
     for name in [*names, "mean of all"]:
         cells = [_measured(seeds.loc[variant, name]) + _change(seeds.loc[variant], name) for variant in variants]
-        lines.append(_line([name.replace("_", " "), *cells]))
+        lines.append(markdown_line([name.replace("_", " "), *cells]))
     return "\n".join(lines) + "\n"
 
 
@@ -145,10 +146,6 @@ def _measured(accuracy: pd.Series) -> str:
 
 def _change(seeds: pd.DataFrame, name: str) -> str:
     return f" ({100 * (seeds[name].mean() / seeds['clean'].mean() - 1):+.0f} %)"
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 @house_style

@@ -13,6 +13,7 @@ from fer_lightning.report.class_curves import draw_roc
 from fer_lightning.report.confusion import draw_confusion
 from fer_lightning.report.ledger_bars import draw_ledger
 from fer_lightning.report.rank_diagram import draw_rank_diagram
+from fer_lightning.report.short_title import shorten
 from fer_lightning.report.study_curves import draw_study_curves
 from fer_lightning.report.study_records import pooled_predictions, read_history
 
@@ -99,6 +100,6 @@ def _predictions(runs: pd.DataFrame, title: str) -> dict[str, Picture]:
 
 def _short(titles: Iterable[str], most: int) -> dict[str, str]:
     """Titles cut to a length, but whole where two would be the same."""
-    cut = {title: title if len(title) <= most else title[: most - 1].rstrip() + "…" for title in titles}
+    cut = {title: shorten(title, most) for title in titles}
     counts = Counter(cut.values())
     return {title: short if counts[short] == 1 else title for title, short in cut.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,9 @@ import pandas as pd
 
 from fer_lightning.report.figures import save_figures
 from fer_lightning.report.ledger_text import ledger_csv, ledger_markdown
+from fer_lightning.report.markdown import markdown_line
 from fer_lightning.report.study import StudyReport
+from fer_lightning.report.whole_file import write_whole
 
 
 def write_study(report: StudyReport, folder: Path) -> list[Path]:
@@ -35,10 +36,7 @@ def write_study(report: StudyReport, folder: Path) -> list[Path]:
 
 def write_text(path: Path, text: str) -> Path:
     """Writes a file that is whole as soon as it is there."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    unfinished.write_text(text)
-    unfinished.replace(path)
-    return path
+    return write_whole(path, lambda unfinished: unfinished.write_text(text))
 
 
 def study_markdown(report: StudyReport) -> str:
@@ -66,7 +64,7 @@ def facts_markdown(facts: Mapping[str, str]) -> str:
 def table_markdown(table: pd.DataFrame) -> str:
     """A table of text in Markdown, its first column to the left and the others to the right."""
     lines = [list(table), ["---", *["---:"] * (table.shape[1] - 1)], *table.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return "\n".join(markdown_line(str(cell).replace("|", "\\|") for cell in line) for line in lines)
 
 
 def _file_name(title: str) -> str:

@@ -39,7 +39,8 @@ class FERPlus(Fer2013SplitsDataModule):
 
     Attributes:
         labels: What training learns from: `"majority"`, `"probability"` or `"soft"` (see `ferplus_rules`). Validation
-            and test rows always carry the majority label; training rows without a majority are never carved off.
+            and test rows always carry the majority label; training rows without a majority are never carved off
+            (`split="same_faces"` leaves those that it draws out).
     """
 
     dataset_name = "ferplus"
@@ -70,7 +71,8 @@ class FERPlus(Fer2013SplitsDataModule):
             return plan
         return replace(
             plan,
-            names=np.where(undecided, "train", plan.names),
+            # Of the same faces none may be trained on, whichever of the two labels them.
+            names=np.where(undecided, "" if self.split == "same_faces" else "train", plan.names),
             selection=f"{plan.selection}, of these the rows with a majority",
         )
 

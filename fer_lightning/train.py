@@ -47,6 +47,7 @@ from fer_lightning.training.robustness import score_corruptions, summarise_robus
 from fer_lightning.training.saving import BestCheckpoint, LastCheckpoint
 from fer_lightning.training.scoring import predict_split, score_splits
 from fer_lightning.training.seeding import SeedEveryBatch
+from fer_lightning.training.starting_weights import start_from
 from fer_lightning.trial import check_trial, give_up, part_of_search
 from fer_lightning.wandb_group import group_wandb_runs
 
@@ -163,7 +164,10 @@ def _train(
 ) -> RunRecord | None:
     """Trains and scores; None where a search gave the run up."""
     software = {"versions": describe_software(), "commit": describe_commit()}
-    classifier = build_classifier(cfg, build_net(cfg, len(datamodule.label_set)), datamodule)
+    net = build_net(cfg, len(datamodule.label_set))
+    if cfg.get("init") is not None:  # runs that an earlier version started have none
+        start_from(net, Path(cfg.init), len(datamodule.label_set))
+    classifier = build_classifier(cfg, net, datamodule)
     history = History()
     best = BestCheckpoint(folder / "checkpoints", cfg.selection.monitor, cfg.selection.mode)
     last = LastCheckpoint(folder / "checkpoints")

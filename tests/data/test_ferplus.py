@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fer_lightning.data.fer2013 import FER2013
 from fer_lightning.data.ferplus import FOLDERS, MAJORITY_COUNTS, FERPlus
 from fer_lightning.errors import UserError
 
@@ -203,3 +204,27 @@ def test_official_counts_have_the_published_totals():
         "PublicTest": 3199,
         "PrivateTest": 3153,
     }
+
+
+def test_same_faces_are_held_out_whoever_labels_them(tmp_path, make_data, write_pixel_csv):
+    rows = [row for _ in range(8) for row in ROWS]
+    options = {"split": "same_faces", "val_fraction": 0.3}
+    parts = {}
+    for root, kept in (("complete", rows), ("incomplete", [row for row in rows if row[0] != "PrivateTest"])):
+        folder = tmp_path / root
+        folder.mkdir()
+        write_votes(folder / "fer2013new.csv", kept)
+        pixels = [(place % 7, level, usage) for place, (usage, level, _, _) in enumerate(kept)]
+        write_pixel_csv(folder / "fer2013.csv", pixels)
+        for kind, more in ((FER2013, {}), (FERPlus, {"labels": "soft"})):
+            data = make_data(kind, folder, **options, **more)
+            data.setup()
+            parts[root, kind] = {split: set(data.ids(split)) for split in ("train", "val", "test")}
+    for root in ("complete", "incomplete"):
+        single, votes = parts[root, FER2013], parts[root, FERPlus]
+        assert votes["val"] < single["val"] and votes["train"] < single["train"] and votes["test"] < single["test"]
+        assert not votes["train"] & single["val"]
+        assert {name.partition("_")[0] for name in single["test"]} == {"PublicTest"}
+    share = len(single["val"]) / (len(single["val"]) + len(single["train"]))
+    assert share == pytest.approx(0.3, abs=0.1)
+    assert data.protocol.selection.startswith("carved: 30% of the training rows by id")

@@ -96,7 +96,7 @@ def build_net(cfg: DictConfig, num_classes: int) -> nn.Module:
     if isinstance(cfg.model.checkpoints, str):
         raise UserError(f"model.checkpoints={cfg.model.checkpoints} is one run: a vote needs a list, [runA,runB].")
     members = [load_net(Path(checkpoint)).net for checkpoint in cfg.model.checkpoints]
-    return get_class(cfg.model._target_)(num_classes=num_classes, members=members)
+    return get_class(cfg.model._target_)(num_classes=num_classes, members=members, mirror=cfg.model.mirror)
 
 
 def describe_model(cfg: DictConfig, datamodule: ExpressionDataModule) -> dict[str, Any]:
@@ -108,7 +108,8 @@ def describe_model(cfg: DictConfig, datamodule: ExpressionDataModule) -> dict[st
     if "checkpoints" not in cfg.model:
         return plain(cfg.model)
     members = load_members(list(cfg.model.checkpoints), datamodule.protocol, preprocessing_of(cfg))
-    return {"_target_": cfg.model._target_, "members": [member.description["model"] for member in members]}
+    described = [member.description["model"] for member in members]
+    return {"_target_": cfg.model._target_, "members": described, "mirror": cfg.model.mirror}
 
 
 def preprocessing_of(cfg: DictConfig) -> dict[str, Any]:

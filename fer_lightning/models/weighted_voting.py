@@ -5,6 +5,7 @@ Source: the linear opinion pool, M. Stone, The opinion pool (1961).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,6 +23,7 @@ class WeightedVoting(nn.Module):
     Args:
         num_classes: Number K of classes, the same for all members.
         members: The M networks; each maps images (B, C, H, W) to logits (B, K).
+        mirror: Each member sees the image and its mirror image, and votes with the mean of both probabilities.
 
     Shape:
         | stage                           | shape        |
@@ -38,6 +40,7 @@ class WeightedVoting(nn.Module):
         - Soft votes: probabilities are averaged, so a hesitant member counts less, and the vote is a distribution.
         - One weight a member for all classes: a weight a class is K times as many values to fit on rare classes, and
           its vote no longer sums to one.
+        - The mirror image is no member of its own: a weight for it could only tell left from right.
 
     Raises:
         UserError: There is no member.
@@ -45,7 +48,7 @@ class WeightedVoting(nn.Module):
 
     weights: Tensor
 
-    def __init__(self, *, num_classes: int, members: Sequence[nn.Module]) -> None:
+    def __init__(self, *, num_classes: int, members: Sequence[nn.Module], mirror: bool = False) -> None:
         super().__init__()
         if not members:
             raise UserError(
@@ -53,6 +56,7 @@ class WeightedVoting(nn.Module):
                 "as in 'model.checkpoints=[outputs/a,outputs/b]'."
             )
         self.num_classes = num_classes
+        self.mirror = mirror
         self.members = nn.ModuleList(members).requires_grad_(False)
         self.register_buffer("weights", torch.full((len(members),), 1 / len(members)))
         self.train()
@@ -65,7 +69,13 @@ class WeightedVoting(nn.Module):
 
     def member_log_probabilities(self, image: Tensor) -> Tensor:
         """Log-probabilities (B, M, K) that the members give to images (B, C, H, W)."""
-        return torch.stack([member(image).float().log_softmax(dim=1) for member in self.members], dim=1)
+        return torch.stack([self._log_probabilities(member, image) for member in self.members], dim=1)
+
+    def _log_probabilities(self, member: nn.Module, image: Tensor) -> Tensor:
+        own = member(image).float().log_softmax(dim=1)
+        if not self.mirror:
+            return own
+        return torch.logaddexp(own, member(image.flip(-1)).float().log_softmax(dim=1)) - math.log(2)
 
     def vote(self, log_probabilities: Tensor) -> Tensor:
         """Log of the weighted mean (B, K) of the members' probabilities, given as logs (B, M, K)."""

@@ -20,6 +20,19 @@ def softmax(logits):
     return shifted / shifted.sum(1, keepdims=True)
 
 
+def test_with_mirror_images_left_and_right_are_one():
+    nets = [member(seed) for seed in range(2)]
+    vote = WeightedVoting(num_classes=3, members=nets, mirror=True)
+    vote.weights.copy_(torch.tensor([0.3, 0.7]))
+    image = torch.randn(5, 1, 8, 8)
+    views = [image, torch.from_numpy(image.numpy()[..., ::-1].copy())]
+    expected = sum(
+        w * np.mean([softmax(net(view).detach().numpy()) for view in views], axis=0) for w, net in zip((0.3, 0.7), nets)
+    )
+    np.testing.assert_allclose(softmax(vote(image).detach().numpy()), expected, atol=1e-6)
+    torch.testing.assert_close(vote(views[0]), vote(views[1]))
+
+
 def test_its_softmax_is_the_weighted_mean_of_the_members():
     nets = [member(seed) for seed in range(3)]
     vote = WeightedVoting(num_classes=3, members=nets)

@@ -11,7 +11,7 @@ STUDY ?= psysfa_table6
 BUDGET ?= smoke
 ARGS ?=
 
-.PHONY: help setup train sweep study test test-full lint dashboard bench clean
+.PHONY: help setup train sweep study test test-full lint dashboard bench demo clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ lint: setup  ## style and types
 
 dashboard: setup  ## browse what was logged and searched, offline too
 	$(BIN)/fer dashboard
+
+demo: setup  ## a page on this machine to try a net: drop a picture, or the camera
+	$(BIN)/fer demo $(ARGS)
 
 bench: setup  ## speed against plain PyTorch, HAFEM's latency, and samplers against each other
 	$(BIN)/fer bench

@@ -1,7 +1,24 @@
 """Facial expression recognition experiments whose numbers can be trusted."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fer_lightning.deploy.predictor import Predictor
+
+__all__ = ["Predictor", "__version__"]
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations calls home when it is imported
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Imports `Predictor`, which needs torch and MediaPipe, where it is asked for."""
+    if name == "Predictor":
+        from fer_lightning.deploy.predictor import Predictor
+
+        return Predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

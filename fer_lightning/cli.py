@@ -39,6 +39,13 @@ COMMANDS = {
         "when its command is repeated with hydra.sweep.dir=<its folder>.",
     ),
     "evaluate": Command("fer_lightning.evaluate", "score a checkpoint on any dataset", "evaluate"),
+    "predict": Command("fer_lightning.predict", "read expressions in photos, a video or a camera", "predict"),
+    "explain": Command("fer_lightning.explain_net", "show where a net looks: Grad-CAM, SHAP, its own maps", "explain"),
+    "export": Command("fer_lightning.export", "write a net as ONNX, int8 or safetensors, with a model card", "export"),
+    "demo": Command("fer_lightning.demo", "a page on this machine to try a net: drop a picture, or the camera", "demo"),
+    "benchmark": Command(
+        "fer_lightning.benchmark", "time prediction from frame to label, beside other packages", "benchmark"
+    ),
     "data": Command("fer_lightning.show_data", "show what a dataset holds: protocol, counts, pictures", "show_data"),
     "audit": Command("fer_lightning.audit", "find copies, leaks and bad images in a dataset", "audit"),
     "ceiling": Command("fer_lightning.ceiling", "show what label noise allows: agreement of annotators", "ceiling"),

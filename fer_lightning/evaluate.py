@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import hydra
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -44,7 +46,7 @@ def run(cfg: DictConfig) -> float:
     limit_threads(cfg)
     trained = load_net(Path(cfg.checkpoint))
     corruptions = select_corruptions(cfg.corruptions, trained.description["preprocessing"].get("side", "none"))
-    datamodule = _data_for(cfg, trained)
+    datamodule = data_for(cfg, trained)
     loggers = build_each(cfg.get("logger"))
     trainer = build_trainer(cfg, [], loggers)
     inference = Inference(trained.net, cfg.channels_last, cfg.flip)
@@ -81,7 +83,7 @@ def run(cfg: DictConfig) -> float:
     return float(splits[cfg.split]["accuracy"])  # type: ignore[arg-type]
 
 
-def _data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
+def data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
     """The data of the config, or the one of the training run, in the network's own preprocessing."""
     preprocessing = trained.description["preprocessing"]
     if "_target_" in cfg.data:
@@ -92,7 +94,7 @@ def _data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
     else:
         moved = {name: value for name, value in plain(cfg.data).items() if value is not None}
         here = {"landmark_model": None, "align_workers": None}  # not those of the machine that trained
-        arguments = {**trained.description["data"], **here, **moved}
+        arguments = {**_usual_places(trained), **trained.description["data"], **here, **moved}
         dataset = named_class(arguments.pop("_target_"), ExpressionDataModule)
         try:
             datamodule = dataset(**arguments)
@@ -109,6 +111,14 @@ def _data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
             own["dataset"],
         )
     return datamodule
+
+
+def _usual_places(trained: TrainedNet) -> dict[str, Any]:
+    """Where the config looks for the data of a network that came without the folders of its training."""
+    if "root" in trained.description["data"]:
+        return {}
+    data = hydra.compose("train", [f"data={trained.description['protocol']['dataset']}"]).data
+    return {"root": data.root, "cache_dir": data.cache_dir}
 
 
 def _typed(option: str) -> bool:

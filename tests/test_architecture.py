@@ -148,11 +148,24 @@ def test_training_composes_data_and_evaluation_but_no_net():
         assert parts_of(path) <= {"training", "data", "evaluation", "report", "errors"}, name_of(path)
 
 
+def test_explanations_know_no_deployment():
+    for path in files_of("explain"):
+        allowed = {"explain", "models", "layers", "data", "training", "evaluation", "report", "errors"}
+        assert parts_of(path) <= allowed, name_of(path)
+
+
+def test_deployment_composes_all_but_training_runs():
+    for path in files_of("deploy"):
+        allowed = {"deploy", "explain", "data", "training", "evaluation", "report", "errors"}
+        assert parts_of(path) - {"__version__"} <= allowed, name_of(path)
+
+
 def test_files_are_named_for_what_they_hold():
     for path in FILES:
         assert path.stem not in VAGUE and path.parent.name not in VAGUE, name_of(path)
 
 
 def test_the_package_itself_imports_nothing_heavy():
-    assert not packages_of(PACKAGE / "__init__.py")
+    at_start = {name.partition(".")[0] for name in imports_at_start_of(PACKAGE / "__init__.py")}
+    assert not at_start - set(sys.stdlib_module_names)
     assert packages_of(PACKAGE / "errors.py") == set()

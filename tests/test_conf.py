@@ -47,8 +47,13 @@ CHOICES = [
 ]
 
 
-# A vote of finished runs, which no config can name beforehand.
-NEED_CHECKPOINTS = {("model", "weighted_voting"), ("experiment", "weighted_voting"), ("rival", "weighted_voting")}
+# A vote of finished runs, which are not here.
+NEED_CHECKPOINTS = {
+    ("model", "weighted_voting"),
+    ("experiment", "weighted_voting"),
+    ("experiment", "release_vote"),
+    ("rival", "weighted_voting"),
+}
 # Rows of a study that take its budget.
 IN_STUDIES = {("rival", "gan_based"), ("rival", "weighted_voting")}
 SEARCHES = {"psysfa_mboa", "hafem_bayes"}

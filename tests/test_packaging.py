@@ -39,6 +39,15 @@ def test_the_wheel_carries_what_fer_report_reads(wheel: Path) -> None:
     assert {path.relative_to(ROOT).as_posix() for path in templates} <= carried
 
 
+def test_the_wheel_carries_trained_networks(wheel: Path) -> None:
+    carried = set(zipfile.ZipFile(wheel).namelist())
+    package = ROOT / "fer_lightning"
+    weights = set((package / "weights").iterdir())
+    assert {path.name for path in weights} >= {"fer2013.safetensors", "fer2013.json", "ferplus.safetensors"}
+    assert {path.relative_to(ROOT).as_posix() for path in weights} <= carried
+    assert "fer_lightning/deploy/templates/model_card.md" in carried
+
+
 def test_commands_compose_from_the_unpacked_wheel(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     done = subprocess.run(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from time import thread_time
 
 import pandas as pd
@@ -53,22 +54,34 @@ def latency(
     Returns:
         One row a round, one column a network.
     """
+    calls = {name: partial(net.eval(), *inputs[name]) for name, net in nets.items()}
+    with torch.inference_mode():
+        return thread_milliseconds(calls, rounds)
+
+
+def thread_milliseconds(calls: Mapping[str, Callable[[], object]], rounds: Iterable[object]) -> pd.DataFrame:
+    """Times calls as `latency` times networks.
+
+    Args:
+        calls: What is timed, by name; each computes in the thread that calls it, once PyTorch has one thread.
+        rounds: Yields once a round.
+
+    Returns:
+        One row a round, one column a call.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.inference_mode():
-            for name, net in nets.items():
-                for _ in range(WARM_UP):
-                    net.eval()(*inputs[name])
-            return pd.DataFrame(
-                [{name: _milliseconds(net, inputs[name]) for name, net in nets.items()} for _ in rounds]
-            )
+        for call in calls.values():
+            for _ in range(WARM_UP):
+                call()
+        return pd.DataFrame([{name: _milliseconds(call) for name, call in calls.items()} for _ in rounds])
     finally:
         torch.set_num_threads(threads)
 
 
-def _milliseconds(net: nn.Module, inputs: Sequence[Tensor]) -> float:
-    net(*inputs)
+def _milliseconds(call: Callable[[], object]) -> float:
+    call()
     started = thread_time()
-    net(*inputs)
+    call()
     return 1000 * (thread_time() - started)

@@ -152,6 +152,23 @@ class AttentionCNN(nn.Module):
         """The module whose output (B, widths[1], N / 2, N / 2) Grad-CAM weighs; it lies on the warped image."""
         return self.cnn.last_map
 
+    def gradcam_in_image(self, maps: Tensor, image: Tensor) -> Tensor:
+        """Takes maps that lie on the warped images back to where those pixels came from.
+
+        Args:
+            maps: (B, H, W).
+            image: (B, C, H, W), the images before the warp.
+
+        Returns:
+            (B, H, W); 0 where the warped image shows nothing of a place.
+        """
+        theta = self.attend.theta(image)
+        last_row = theta.new_tensor([0.0, 0.0, 1.0]).expand(len(theta), 1, 3)
+        # A pseudo-inverse, because a net may learn to look at a single point.
+        inverse = torch.linalg.pinv(torch.cat([theta, last_row], 1))[:, :2]
+        places = F.affine_grid(inverse, list(maps[:, None].shape), align_corners=False)
+        return F.grid_sample(maps[:, None].float(), places, align_corners=False)[:, 0]
+
     def forward_features(self, image: Tensor) -> Tensor:
         """Embedding (B, D) of images (B, C, N, N)."""
         features = self.cnn(self.attend(image))

@@ -116,6 +116,12 @@ class AttentionTransformer(nn.Module):
         """Tokens before the local ones (class and global), then rows and columns of the local grid."""
         return 1 + self.num_global, self.local_grid, self.local_grid
 
+    @property
+    def feature_stages(self) -> dict[str, nn.Module]:
+        """The modules whose outputs are worth a look, by name, in the order of computation."""
+        blocks = {f"block {number}": block for number, block in enumerate(self.blocks, start=1)}
+        return {"stem": self.stem, **blocks}
+
     def tokens(self, image: Tensor) -> Tensor:
         """What enters the blocks.
 
@@ -127,7 +133,7 @@ class AttentionTransformer(nn.Module):
         """
         features = self.stem(image)
         local = self.to_local(_cells(features, self.local_grid))
-        first = self.class_token.to(local.dtype).expand(len(image), 1, -1)
+        first = self.class_token.to(local.dtype).expand(image.shape[0], 1, -1)
         regions = [self.to_global(_cells(features, side)) for side in self.global_grids]
         return torch.cat([first, *regions, local], 1) + self.position
 

@@ -171,8 +171,20 @@ class PsySFANet(nn.Module):
 
     @property
     def gradcam_layer(self) -> nn.Module:
-        """The module whose output Grad-CAM weighs: the last map of the CNN block before pooling."""
-        return self.cnn.last_map
+        """The module whose output (B, widths[-1], h, w) Grad-CAM weighs: the map that the FC layers see.
+
+        Not the finer one before the last pooling: the gradient there also passes through the averages of eq. 8, which
+        know no places, and its maps tell a net's decision no better than random ones do (deletion and insertion).
+        """
+        return self.suppression
+
+    @property
+    def feature_stages(self) -> dict[str, nn.Module]:
+        """The modules whose outputs are the stages of Figure 4, by the name of the stage, first to last."""
+        stages: dict[str, nn.Module] = dict(self.blocks.items())
+        if self.fusion is not None:
+            stages["fused"] = self.fusion
+        return {**stages, "before suppression": self.cnn, "after suppression": self.suppression}
 
     def source_maps(self, image: Tensor) -> list[Tensor]:
         """Maps of the blocks that are on, in the order fractal, spectral, attention; each (B, F, N / s, N / s)."""

@@ -98,6 +98,12 @@ class ViT(nn.Module):
         """Tokens before the patches, then rows and columns of the grid of patches."""
         return 1, self.grid, self.grid
 
+    @property
+    def feature_stages(self) -> dict[str, nn.Module]:
+        """The modules whose outputs are worth a look, by name, in the order of computation."""
+        blocks = {f"block {number}": block for number, block in enumerate(self.blocks, start=1)}
+        return {"patches": self.patches, **blocks}
+
     def tokens(self, image: Tensor) -> Tensor:
         """What enters the blocks (eq. 1).
 
@@ -108,7 +114,7 @@ class ViT(nn.Module):
             (B, 1 + g * g, D): the class token, then the patches row by row.
         """
         patches = self.patches(image).flatten(2).transpose(1, 2)
-        first = self.class_token.to(patches.dtype).expand(len(image), 1, -1)
+        first = self.class_token.to(patches.dtype).expand(image.shape[0], 1, -1)
         return self.position_dropout(torch.cat([first, patches], 1) + self.position)
 
     def forward_features(self, image: Tensor) -> Tensor:

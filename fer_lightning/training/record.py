@@ -68,8 +68,11 @@ def write_atomically(path: Path, write: Any) -> None:
     """Lets `write` fill a temporary file beside `path`, then renames it, so that no reader ever sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    write(temporary)
-    temporary.replace(path)
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def describe_software() -> dict[str, str]:

@@ -41,13 +41,11 @@ def load_members(
     members = [load_net(Path(checkpoint)) for checkpoint in checkpoints]
     for checkpoint, member in zip(checkpoints, members):
         own = member.description["preprocessing"]
-        if own.get("side", "none") != "none":
+        if own["side"] != "none":
             raise UserError(
                 f"model.checkpoints: {checkpoint} needs {own['side']} besides the image, and a vote passes on images "
                 "alone: leave it away."
             )
-        # Runs from before there were these options did without them.
-        own = {"align": False, "side": "none", **own}
         if names := [name for name, value in preprocessing.items() if value != own[name]]:
             wanted = " ".join(f"data.{name}={own[name]}" for name in names)
             raise UserError(

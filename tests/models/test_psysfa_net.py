@@ -117,13 +117,14 @@ def test_fusion_attention_covers_the_tokens_of_all_blocks():
         make(fusion="concat").fusion_attention(torch.randn(2, 1, 48, 48))
 
 
-def test_gradcam_layer_yields_the_map_before_the_last_pooling():
-    net = make()
+@pytest.mark.parametrize("suppression", [True, False])
+def test_gradcam_layer_yields_the_map_that_the_head_sees(suppression):
+    net = make(suppression=suppression)
     seen = []
     net.gradcam_layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
     net(torch.randn(2, 1, 48, 48))
 
-    assert seen[0].shape == (2, 32, 6, 6)
+    assert seen[0].shape == (2, 32, 3, 3)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from pathlib import Path
 
 import hydra
 import pytest
@@ -12,7 +13,7 @@ from fer_lightning.cli import conf_dir
 from fer_lightning.composition import build_net, plain
 from fer_lightning.errors import UserError
 from fer_lightning.models.resnet import ResNet
-from fer_lightning.training.checkpoint import load_net
+from fer_lightning.training.checkpoint import WEIGHTS, load_net, save_net, shipped_nets
 
 CLASSES = ("happy", "sad", "surprise")
 
@@ -126,3 +127,51 @@ def test_networks_of_timm_come_back_as_they_were(model, tmp_path):
     torch.save({"description": described, "state_dict": weights, "epoch": 0}, tmp_path / "net.ckpt")
     image = torch.randn(2, 1, 32, 32)
     assert torch.equal(load_net(tmp_path / "net.ckpt").net(image), net(image))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_safetensors_bring_a_network_back(trained_run, tmp_path, half):
+    trained = load_net(trained_run)
+    save_net(trained, tmp_path / "net.safetensors", half)
+    back = load_net(tmp_path / "net.safetensors")
+    assert (back.classes, back.epoch, back.description) == (trained.classes, trained.epoch, trained.description)
+    assert back.record == trained.record == json.loads((trained_run / "metrics.json").read_text())
+    assert not back.net.training
+    for name, value in back.net.state_dict().items():
+        own = trained.net.state_dict()[name]
+        assert value.dtype == own.dtype
+        assert torch.equal(value, own.half().to(own.dtype) if half and own.ndim > 1 else own)
+
+
+def test_the_record_is_about_the_best_epoch_alone(trained_run, tmp_path):
+    assert load_net(trained_run / "checkpoints" / "last.ckpt").record == {}
+    shutil.copy(trained_run / "checkpoints" / "best.ckpt", tmp_path / "best.ckpt")
+    assert load_net(tmp_path / "best.ckpt").record == {}
+
+
+def test_networks_that_ship():
+    assert {"fer2013", "ferplus"} <= set(shipped_nets())
+    for name in shipped_nets():
+        trained = load_net(Path(name))
+        assert trained.description["protocol"]["dataset"] == name
+        assert len(trained.classes) == {"fer2013": 7, "ferplus": 8}[name]
+        assert trained.record["splits"]["test"]["accuracy"] > 0.6
+        written = WEIGHTS / f"{name}.safetensors"
+        assert written.stat().st_size < 10_000_000
+        beside = json.loads(written.with_suffix(".json").read_text())
+        assert {key: beside[key] for key in trained.record} == trained.record
+
+
+def test_what_ships_names_no_place_of_a_machine():
+    for name in shipped_nets():
+        trained = load_net(Path(name))
+        told = json.dumps([trained.description, trained.record])
+        assert not any(place in told for place in ('"/', "=/", "[/", "~/"))
+
+
+def test_a_run_folder_comes_before_the_network_of_that_name(trained_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("fer2013").mkdir()
+    assert len(load_net(Path("fer2013")).classes) == 7
+    Path("fer2013", "checkpoints").symlink_to(trained_run / "checkpoints")
+    assert load_net(Path("fer2013")).classes == CLASSES

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +11,7 @@ import cv2
 import numpy as np
 
 from fer_lightning.data.alignment.landmarks68 import FROM_MEDIAPIPE
-from fer_lightning.errors import UserError
+from fer_lightning.data.alignment.mediapipe_task import open_task
 
 # On real 48-pixel faces, MediaPipe's own 0.5 without padding misses twice as many.
 MIN_CONFIDENCE = 0.3
@@ -58,30 +52,17 @@ class Landmarker:
     """
 
     def __init__(self, model_file: Path) -> None:
-        try:
-            import mediapipe
-            from mediapipe.tasks.python import BaseOptions, vision
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"Finding landmarks needs {error.name}, which is not installed: run pip install 'fer_lightning[align]'."
-            ) from None
-        self._mediapipe = mediapipe
-        _outlive_profiling_timer()
-        options = vision.FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_path=str(model_file)),
-            num_faces=MAX_FACES,
-            min_face_detection_confidence=MIN_CONFIDENCE,
-            min_face_presence_confidence=MIN_CONFIDENCE,
-            output_face_blendshapes=True,
-        )
-        try:
-            with _silent_stderr():
-                self._model: Any = vision.FaceLandmarker.create_from_options(options)
-        except OSError as error:
-            raise UserError(
-                f"MediaPipe cannot load its system libraries ({error}): on Debian and Ubuntu, run "
-                "apt install libegl1 libgles2."
-            ) from None
+        def create(mediapipe: Any) -> Any:
+            options = mediapipe.tasks.vision.FaceLandmarkerOptions(
+                base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model_file)),
+                num_faces=MAX_FACES,
+                min_face_detection_confidence=MIN_CONFIDENCE,
+                min_face_presence_confidence=MIN_CONFIDENCE,
+                output_face_blendshapes=True,
+            )
+            return mediapipe.tasks.vision.FaceLandmarker.create_from_options(options)
+
+        self._mediapipe, self._model = open_task(create)
 
     def detect(self, image: np.ndarray) -> FaceLandmarks | None:
         """Finds the largest face.
@@ -132,33 +113,3 @@ class Landmarker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _outlive_profiling_timer() -> None:
-    """Ignores SIGPROF where Python has put its deadly default back.
-
-    MediaPipe's library starts a profiling timer and ignores its signal, but Lightning resets every signal when a fit
-    ends: the next landmarker of the process would kill it. Only the main thread may set signals.
-    """
-    is_main = threading.current_thread() is threading.main_thread()
-    if is_main and hasattr(signal, "SIGPROF") and signal.getsignal(signal.SIGPROF) is signal.SIG_DFL:
-        signal.signal(signal.SIGPROF, signal.SIG_IGN)
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Drops what native code writes to standard error.
-
-    MediaPipe's library logs while it loads a model, whatever `GLOG_minloglevel` and its kin say, and tears the progress
-    bars of the other processes on the terminal. What goes wrong is raised as an exception all the same.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -40,7 +40,7 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.column_stack([scaled_rotation, target_mean - scaled_rotation @ source_mean])
 
 
-def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+def warp(image: np.ndarray, matrix: np.ndarray, size: int, interpolation: int = cv2.INTER_CUBIC) -> np.ndarray:
     """Resamples a picture through a similarity transform; what lies beyond its border repeats the border.
 
     Each source pixel is interpolated once. A picture that shrinks is drawn at the whole multiple of `size` nearest to
@@ -50,6 +50,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
         image: uint8 `(H, W)` or `(H, W, C)`.
         matrix: `(2, 3)`, from coordinates of `image` to those of the result.
         size: Side of the result in pixels.
+        interpolation: Of OpenCV; linear takes a third of the time of cubic.
 
     Returns:
         uint8 `(size, size)` or `(size, size, C)`.
@@ -63,7 +64,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
         image,
         np.column_stack([forward[:, :2], shift]),
         (size * samples, size * samples),
-        flags=cv2.INTER_CUBIC,
+        flags=interpolation,
         borderMode=cv2.BORDER_REPLICATE,
     )
     return drawn if samples == 1 else cv2.resize(drawn, (size, size), interpolation=cv2.INTER_AREA)

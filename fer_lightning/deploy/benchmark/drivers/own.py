@@ -1,0 +1,43 @@
+"""This project's way from frame to label, timed. Arguments: the network and the backend, as `Predictor` takes them."""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter
+
+import cv2
+import numpy as np
+
+from fer_lightning import __version__
+from fer_lightning.deploy.benchmark.drivers.serving import Timed, serve
+from fer_lightning.deploy.face_crop import crop_faces
+from fer_lightning.deploy.predictor import Predictor
+
+
+def load(threads: int) -> Timed:
+    """Looks for a face as in a video, at the whole frame alone, but in every frame anew."""
+    cv2.setNumThreads(threads)
+    source, backend = sys.argv[1:]
+    predictor = Predictor(source, backend, max_faces=1, thorough=False, threads=threads)
+    classifier, finder = predictor.classifier, predictor.finder
+
+    def look(frame: np.ndarray) -> str | None:
+        found = predictor(frame)
+        return found[0].label if found else None
+
+    def stages(frame: np.ndarray) -> dict[str, float]:
+        moments = [perf_counter()]
+        faces = finder.find(frame)[:1]
+        moments.append(perf_counter())
+        crops = crop_faces(frame, faces, classifier.preprocessing)
+        moments.append(perf_counter())
+        classifier.probabilities(crops)
+        moments.append(perf_counter())
+        return dict(zip(("detect", "align", "classify"), (1000 * np.diff(moments)).tolist()))
+
+    settings = f"BlazeFace, {classifier.card['model']}, {classifier.backend} {classifier.precision}"
+    return Timed("fer_lightning", __version__, settings, look, stages=stages)
+
+
+if __name__ == "__main__":
+    serve(load)

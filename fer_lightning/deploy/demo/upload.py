@@ -1,0 +1,49 @@
+"""What visitors give the page, as pixels; refused in one sentence where it is no picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fer_lightning.deploy.picture import to_rgb
+from fer_lightning.errors import UserError
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_LARGEST_SIDE = 1920  # pixels: a face of 48, as nets read them, is then a 40th of the picture
+
+
+def read_upload(path: Path, max_megapixels: float) -> np.ndarray:
+    """Reads a picture that a stranger gave, upright, and makes it smaller where it is larger than a screen.
+
+    Args:
+        path: A file of any kind, under a name that says nothing to the visitor.
+        max_megapixels: What is larger is refused without being decoded: a file of 10 MB can hold gigabytes of pixels.
+
+    Returns:
+        RGB, uint8 `(H, W, 3)`; of several frames the first.
+
+    Raises:
+        UserError: The file is no picture, a broken one, or one of too many pixels.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as opened:
+            width, height = opened.size
+            if width * height > 1e6 * max_megapixels:
+                raise UserError(_too_large(f"{width} x {height} pixels", max_megapixels))
+            opened.draft("RGB", (_LARGEST_SIDE, _LARGEST_SIDE))  # JPEG can be decoded at half its size
+            picture = to_rgb(ImageOps.exif_transpose(opened))
+    except Image.DecompressionBombError:
+        raise UserError(_too_large("far too many pixels", max_megapixels)) from None
+    except UnidentifiedImageError:
+        raise UserError("This file is not a picture: use a JPEG, PNG, WebP, GIF, BMP or TIFF file.") from None
+    except (OSError, SyntaxError, ValueError):  # whatever the decoders meet
+        raise UserError("This picture is broken and cannot be read: use another.") from None
+    smaller = Image.fromarray(picture)
+    smaller.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
+    return np.asarray(smaller)
+
+
+def _too_large(size: str, max_megapixels: float) -> str:
+    return f"This picture has {size}, more than the {max_megapixels:g} megapixels that are allowed: make it smaller."

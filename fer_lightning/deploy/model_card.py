@@ -1,0 +1,138 @@
+"""The model card: what a reader must know before using a network, as Markdown for the Hugging Face hub.
+
+Source: Mitchell et al., "Model cards for model reporting", FAT* 2019, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from fer_lightning.deploy.export_table import measured_cells, ratio_line
+from fer_lightning.deploy.measurement import Measured
+from fer_lightning.evaluation.efficiency import parameters
+from fer_lightning.report.number_text import percent
+from fer_lightning.training.checkpoint import TrainedNet
+
+_NAMES = {
+    "fer2013": "FER2013",
+    "ferplus": "FERPlus",
+    "rafdb": "RAF-DB",
+    "affectnet": "AffectNet",
+    "ckplus": "CK+",
+    "synthetic": "drawn faces",
+}
+
+_WEB_2013 = (
+    "Its training images are faces found on the web in 2013, 48 pixels wide and grey. Age, sex and skin colour were "
+    "not labelled, so accuracy by group is unknown. Children, old people and dark-skinned faces are thought to be few: "
+    "expect it to be worse for them.",
+    "Search words such as 'angry' brought the images together: many are posed, acted or stock photographs.",
+)
+_LIMITS = {
+    "fer2013": (
+        "Its labels are noisy. Ten annotators who labelled the same images again (FERPlus) often chose another one; "
+        "people themselves agree with the labels of FER2013 in about 65 % of the cases.",
+        *_WEB_2013,
+    ),
+    "ferplus": (
+        "Its labels are what most of ten annotators saw; where they disagreed, so will readers of its predictions.",
+        *_WEB_2013,
+    ),
+    "ckplus": ("It saw posed expressions in a laboratory, from about a hundred people: expect less of it elsewhere.",),
+    "synthetic": ("It was trained on drawn faces, to try the software: it is not meant for photographs.",),
+}
+_ANY_LIMITS = (
+    "Its training data does not tell age, sex or skin colour in a way that was used here, so accuracy by group is "
+    "unknown: expect it to be worse for groups that are rare there.",
+)
+
+
+def model_card(
+    trained: TrainedNet,
+    card: Mapping[str, Any],
+    rows: Sequence[Measured],
+    told: str,
+    processor: str,
+    written: Sequence[Path],
+) -> str:
+    """Writes the card of an exported network.
+
+    Args:
+        trained: The network, with the record of its run where there is one.
+        card: See `card_of`.
+        rows: What the export measured.
+        told: On which faces.
+        processor: On which processor.
+        written: The exported files; the first one is shown in the example.
+
+    Returns:
+        Markdown with the front matter that the hub reads.
+    """
+    environment = Environment(
+        loader=PackageLoader("fer_lightning.deploy", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    record, protocol = trained.record, trained.description["protocol"]
+    splits = record.get("splits", {})
+    split = card["measured"].get("split")
+    scores = splits.get(split)
+    dataset = protocol["dataset"]
+    name = _NAMES.get(dataset, dataset)
+    return environment.get_template("model_card.md").render(
+        title=f"{card['model']} for facial expressions, {name}",
+        tags=sorted({"onnx" if path.suffix == ".onnx" else "safetensors" for path in written}),
+        card=card,
+        parameters=parameters(trained.net),
+        classes=trained.classes,
+        seen=trained.description["preprocessing"],
+        protocol=protocol,
+        dataset_name=name,
+        main_file=written[0].name,
+        splits=splits,
+        split=split,
+        scores=scores,
+        worst=_worst(scores),
+        told=told,
+        forms=measured_cells(rows),
+        ratio=ratio_line(rows),
+        processor=processor,
+        calibration={"test": None, "temperature": None, **record.get("calibration", {})},
+        robustness=record.get("robustness"),
+        limits=_LIMITS.get(dataset, _ANY_LIMITS),
+        command=card["command"],
+        hardware=_hardware(record.get("hardware", {})),
+        hours=_hours(record.get("timing", {}).get("fit_seconds")),
+        commit=record.get("commit"),
+        percent=percent,
+    )
+
+
+def _worst(scores: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The class that is found least often."""
+    if scores is None:
+        return None
+    known = {name: of["recall"] for name, of in scores["per_class"].items() if of["support"]}
+    name = min(known, key=known.__getitem__)
+    return {"name": name, "recall": known[name]}
+
+
+def _hardware(hardware: Mapping[str, Any]) -> str | None:
+    if not hardware:
+        return None
+    if "gpu" in hardware:
+        return f"{hardware['gpu']}, {hardware['precision']}"
+    threads = f"{hardware['threads']} thread{'s' if hardware['threads'] > 1 else ''}"
+    return f"{hardware['processor']}, {threads}, {hardware['precision']}"
+
+
+def _hours(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"

@@ -1,0 +1,74 @@
+"""Who is who from frame to frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass
+class _Track:
+    number: int
+    box: Box
+    seconds: float
+
+
+class Tracker:
+    """Gives faces that overlap from one frame to the next the same number.
+
+    Of all ways to pair the faces of a frame with those before, the one with the largest sum of overlaps is taken
+    (A. Bewley et al., "Simple Online and Realtime Tracking", ICIP 2016, without its motion model).
+
+    Args:
+        min_iou: Boxes that overlap less are not the same person.
+        max_gap: Seconds for which somebody who is not seen keeps the number.
+    """
+
+    def __init__(self, min_iou: float = 0.2, max_gap: float = 1.0) -> None:
+        self.min_iou = min_iou
+        self.max_gap = max_gap
+        self._tracks: list[_Track] = []
+        self._next = 1
+
+    def update(self, boxes: Sequence[Box], seconds: float) -> list[int]:
+        """Numbers the faces of the next frame.
+
+        Args:
+            boxes: x, y, width and height of each.
+            seconds: When, not earlier than the frame before.
+
+        Returns:
+            A number for each box, counted from 1.
+        """
+        self._tracks = [track for track in self._tracks if seconds - track.seconds <= self.max_gap]
+        overlaps = pairwise_iou([track.box for track in self._tracks], boxes)
+        overlaps[overlaps < self.min_iou] = 0
+        known: dict[int, _Track] = {}
+        for row, column in zip(*linear_sum_assignment(overlaps, maximize=True)):
+            if overlaps[row, column] > 0:
+                known[int(column)] = self._tracks[row]
+        return [self._continued(known.get(index), box, seconds).number for index, box in enumerate(boxes)]
+
+    def _continued(self, track: _Track | None, box: Box, seconds: float) -> _Track:
+        if track is None:
+            track = _Track(self._next, box, seconds)
+            self._next += 1
+            self._tracks.append(track)
+        track.box, track.seconds = box, seconds
+        return track
+
+
+def pairwise_iou(first: Sequence[Box], second: Sequence[Box]) -> np.ndarray:
+    """Intersection over union of every box of one list with every box of another, `(N, M)`."""
+    one = np.array(first, np.float64).reshape(-1, 1, 4)
+    other = np.array(second, np.float64).reshape(1, -1, 4)
+    low = np.maximum(one[..., :2], other[..., :2])
+    high = np.minimum(one[..., :2] + one[..., 2:], other[..., :2] + other[..., 2:])
+    shared = (high - low).clip(0).prod(-1)
+    union = one[..., 2:].prod(-1) + other[..., 2:].prod(-1) - shared
+    return shared / np.maximum(union, 1e-9)

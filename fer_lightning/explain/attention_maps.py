@@ -1,0 +1,104 @@
+"""Where the attention of a network goes, for those networks that have one."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fer_lightning.explain.net_copy import differentiable, ordinary
+from fer_lightning.layers.attention import MultiHeadAttention
+from fer_lightning.layers.cbam import CBAM
+from fer_lightning.models.attention_transformer import AttentionTransformer
+from fer_lightning.models.dan import DAN
+from fer_lightning.models.hafem import HAFEM
+from fer_lightning.models.psysfa_net import PsySFANet
+from fer_lightning.models.two_stage import TwoStage
+from fer_lightning.models.vit import ViT
+
+
+def attention_maps(net: nn.Module, image: Tensor) -> dict[str, np.ndarray]:
+    """The attention of a network over the places of an image.
+
+    Args:
+        net: Stays as it is, see `differentiable`.
+        image: Normalised images (B, C, H, W).
+
+    Returns:
+        By name, float32 (B, h, w), never negative; empty for networks without such an attention.
+
+        - PsySFA-Net: one map for each source of the fusion, how much its cells are listened to, averaged over heads and
+          listeners. All sources of a face together sum to 1.
+        - DAN: the spatial attention of each head.
+        - HAFEM: the spatial attention of CBAM, and how much each cell is listened to in the last transformer block.
+        - ViT, AttentionTransformer: what the class token listens to in the last block, averaged over heads.
+        - TwoStage: the weight of each place.
+    """
+    with differentiable(net) as own, torch.no_grad():
+        found = _attention(own, ordinary(image))
+        return {name: weights.float().cpu().numpy() for name, weights in found.items()}
+
+
+def _attention(net: nn.Module, image: Tensor) -> dict[str, Tensor]:
+    if isinstance(net, PsySFANet):
+        return _fusion(net, image)
+    if isinstance(net, DAN):
+        heads = net.spatial_attention(image).unbind(1)
+        return {f"head {number}": head for number, head in enumerate(heads, start=1)}
+    if isinstance(net, HAFEM):
+        return _hafem(net, image)
+    if isinstance(net, (ViT, AttentionTransformer)):
+        prefix, rows, columns = net.gradcam_tokens
+        heard = _weights(net, net.blocks[-1].get_submodule("attention"), image).mean(1)[:, 0, prefix:]
+        return {"class token, last block": heard.unflatten(1, (rows, columns))}
+    if isinstance(net, TwoStage):
+        return {"places": net.patches.place_weights(net.cnn(image))[:, 0]}
+    return {}
+
+
+def _fusion(net: PsySFANet, image: Tensor) -> dict[str, Tensor]:
+    if net.fusion is None:
+        return {}
+    heard = net.fusion_attention(image).mean((1, 2))
+    cells = heard.unflatten(1, (len(net.blocks), net.fusion.grid, net.fusion.grid))
+    return {f"{name} cells": own for name, own in zip(net.blocks, cells.unbind(1))}
+
+
+def fusion_shares(net: PsySFANet, image: Tensor) -> np.ndarray:
+    """How much each source of the fusion listens to each other.
+
+    Args:
+        net: With an attention fusion of M sources; stays as it is.
+        image: Normalised images (B, C, H, W).
+
+    Returns:
+        float32 (B, M, M): listener, then source, in the order of `net.blocks`, averaged over heads and cells; every row
+        sums to 1.
+    """
+    with differentiable(net) as own, torch.no_grad():
+        weights = cast(PsySFANet, own).fusion_attention(ordinary(image)).mean(1)
+        sources = len(net.blocks)
+        apart = weights.unflatten(2, (sources, -1)).unflatten(1, (sources, -1))
+        return apart.sum(4).mean(2).cpu().numpy()
+
+
+def _hafem(net: HAFEM, image: Tensor) -> dict[str, Tensor]:
+    found = {}
+    if isinstance(net.cbam, CBAM):
+        (features,) = net.backbone(image)
+        found["CBAM"] = net.cbam.spatial.weights(net.cbam.channel(features))[:, 0]
+    if len(net.transformer):
+        heard = _weights(net, net.transformer[-2].get_submodule("attention"), image).mean((1, 2))
+        found["cells, last block"] = heard.unflatten(1, net.grid)
+    return found
+
+
+def _weights(net: nn.Module, attention: nn.Module, image: Tensor) -> Tensor:
+    """What an attention of a network computes within: (B, heads, T, T)."""
+    seen: list[Tensor] = []
+    handle = attention.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    net(image)
+    handle.remove()
+    return cast(MultiHeadAttention, attention).weights(seen[0])

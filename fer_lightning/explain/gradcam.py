@@ -1,0 +1,76 @@
+"""Grad-CAM for every architecture of this package, with the library pytorch-grad-cam.
+
+Paper: R. R. Selvaraju et al., Grad-CAM: visual explanations from deep networks via gradient-based localization (2017),
+https://arxiv.org/abs/1610.02391, eqs 1 and 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fer_lightning.errors import UserError
+from fer_lightning.explain.net_copy import WithSide, differentiable, ordinary
+from fer_lightning.models.weighted_voting import WeightedVoting
+
+try:
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+except ModuleNotFoundError:
+    raise UserError("Grad-CAM needs the library grad-cam: pip install 'fer_lightning[explain]'.") from None
+
+
+def gradcam(net: nn.Module, image: Tensor, target: Tensor, side: Tensor | None = None) -> np.ndarray:
+    """How much each place of an image speaks for a class.
+
+    Args:
+        net: Stays as it is (see `differentiable`). It names its layer as `gradcam_layer`, whose output is a map
+            (B, D, h, w), or with `gradcam_tokens` = (P, h, w) tokens (B, P + h * w, D) of which the first P are no
+            places. One that moves the picture first has `gradcam_in_image`, which takes maps back. The map of a
+            `WeightedVoting` is the weighted mean of those of its members.
+        image: Normalised images (B, C, H, W).
+        target: Class indices (B,): the logit that is explained.
+        side: Side vectors (B, S) for networks that take them.
+
+    Returns:
+        float32 (B, H, W) in 0..1, each map stretched to its own range; all 0 where nothing speaks for the class.
+    """
+    if isinstance(net, WeightedVoting):
+        return _of_vote(net, image, target)
+    with differentiable(net) as own:
+        own_image, own_side = ordinary(image), None if side is None else ordinary(side)
+        maps = _explain(own, own_image, target, own_side)
+        if not hasattr(own, "gradcam_in_image"):
+            return maps
+        with torch.no_grad():
+            return cast(Any, own).gradcam_in_image(torch.from_numpy(maps).to(image.device), own_image).cpu().numpy()
+
+
+def _of_vote(net: WeightedVoting, image: Tensor, target: Tensor) -> np.ndarray:
+    members = np.array([gradcam(member, image, target) for member in net.members])
+    if net.mirror:
+        mirrored = np.array([gradcam(member, image.flip(-1), target) for member in net.members])
+        members = (members + mirrored[..., ::-1]) / 2
+    return np.average(members, axis=0, weights=net.weights.float().cpu().numpy()).astype(np.float32)
+
+
+def _explain(net: nn.Module, image: Tensor, target: Tensor, side: Tensor | None) -> np.ndarray:
+    tokens = getattr(net, "gradcam_tokens", None)
+    # Not as a context manager, which would swallow an IndexError of the network.
+    explainer = GradCAM(
+        WithSide(net, side),
+        [cast(Any, net).gradcam_layer],
+        reshape_transform=None if tokens is None else lambda output: tokens_to_map(output, *tokens),
+    )
+    try:
+        return explainer(image, [ClassifierOutputTarget(int(index)) for index in target])
+    finally:
+        explainer.activations_and_grads.release()
+
+
+def tokens_to_map(tokens: Tensor, prefix: int, rows: int, columns: int) -> Tensor:
+    """The map (B, D, rows, columns) that tokens (B, prefix + rows * columns, D) are, row by row, without the prefix."""
+    return tokens[:, prefix:].unflatten(1, (rows, columns)).permute(0, 3, 1, 2)

@@ -1,0 +1,89 @@
+"""Trained networks as safetensors: weights that hold no code, with all that is needed to use them in the file's header.
+
+Format: https://huggingface.co/docs/safetensors
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from fer_lightning.errors import UserError
+
+DESCRIBED = {"model", "classes", "protocol", "preprocessing", "data"}  # what every description has
+_PARTS = ("description", "epoch", "record")
+
+
+@dataclass(frozen=True)
+class StoredNet:
+    """What such a file holds.
+
+    Attributes:
+        weights: Tensors by their name in the network.
+        description: As in `TrainedNet`.
+        epoch: As in `TrainedNet`.
+        record: As in `TrainedNet`.
+    """
+
+    weights: Mapping[str, Tensor]
+    description: dict[str, Any]
+    epoch: int
+    record: dict[str, Any]
+
+
+def write_safetensors(stored: StoredNet, path: Path, half: bool) -> None:
+    """Writes a network to a file.
+
+    Args:
+        stored: What is written.
+        path: The file; it is not renamed into place, that is the caller's.
+        half: Store matrices and kernels as float16. Biases, statistics of batch normalisation and the weights of a
+            vote, which have one dimension, stay as they are: they take little room and lose most by rounding.
+
+    Raises:
+        UserError: A value is too large for float16.
+    """
+    weights = {name: _halved(name, value) if half else value for name, value in stored.weights.items()}
+    header = {part: json.dumps(getattr(stored, part)) for part in _PARTS}
+    # Tensors that share memory or are strided are refused by the format.
+    copies = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+    path.write_bytes(save(copies, {"format": "pt", **header}))  # save_file would leave a file that only its owner reads
+
+
+def _halved(name: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point() or value.ndim < 2:
+        return value
+    rounded = value.half()
+    if not rounded.isfinite().all():
+        raise UserError(f"half=true: {name} holds {value.abs().max():.3g}, too large for 16 bits; leave half away.")
+    return rounded
+
+
+def read_safetensors(path: Path) -> StoredNet:
+    """Reads a file that `write_safetensors` wrote.
+
+    Raises:
+        UserError: It is broken, or another program's.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            stored = {part: json.loads(header[part]) for part in _PARTS}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        whole = DESCRIBED <= stored["description"].keys()
+    except (SafetensorError, KeyError, ValueError, AttributeError, OSError) as error:
+        raise _not_ours(path) from error
+    if not whole:
+        raise _not_ours(path)
+    return StoredNet(weights, **stored)
+
+
+def _not_ours(path: Path) -> UserError:
+    return UserError(f"checkpoint={path} is broken, or was not written by fer export.")

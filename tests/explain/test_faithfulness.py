@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur
+
+from fer_lightning.explain.faithfulness import area, moved, noise, trace
+
+
+class Looks(nn.Module):
+    """Class 1 is as likely as the centre of the picture is bright."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(20, 20))
+        with torch.no_grad():
+            self.weight[8:12, 8:12] = 0.5
+
+    def forward(self, image: Tensor) -> Tensor:
+        score = (image[:, 0] * self.weight).sum((1, 2))
+        return torch.stack([torch.zeros_like(score), score], 1)
+
+
+@pytest.fixture
+def image() -> Tensor:
+    """Bright where the net looks, which a blur spreads."""
+    torch.manual_seed(0)
+    dark = 0.2 * torch.rand(2, 1, 20, 20)
+    dark[..., 8:12, 8:12] += 0.8
+    return dark
+
+
+@pytest.mark.parametrize("score", ["deletion", "insertion"])
+def test_curves_and_areas_are_those_of_a_literal_loop(image, score):
+    net = Looks()
+    maps = np.random.default_rng(0).random((2, 20, 20))
+    steps = 8
+    found = getattr(trace(net, image, torch.tensor([1, 0]), maps, steps, seed=0), score)
+
+    sigma = 2.0
+    size = 2 * round(2 * sigma) + 1
+    for row, target in enumerate((1, 0)):
+        order = sorted((-maps[row, y, x], y, x) for y in range(20) for x in range(20))
+        changed = image[row].clone() if score == "deletion" else gaussian_blur(image[row], [size, size], [sigma, sigma])
+        end = torch.zeros_like(changed) if score == "deletion" else image[row]
+        curve = [net(changed[None]).softmax(1)[0, target].item()]
+        for step in range(steps):
+            for _, y, x in order[50 * step : 50 * (step + 1)]:
+                changed[0, y, x] = end[0, y, x]
+            curve.append(net(changed[None]).softmax(1)[0, target].item())
+        np.testing.assert_allclose(found[row], curve, atol=1e-5)
+        literal = sum((first + second) / 2 / steps for first, second in pairwise(curve))
+        np.testing.assert_allclose(area(found)[row], literal, atol=1e-6)
+
+
+def test_the_right_map_beats_the_same_map_elsewhere(image):
+    net, target = Looks(), torch.tensor([1, 1])
+    right = np.zeros((2, 20, 20))
+    right[:, 8:12, 8:12] = 1
+    own, other = (trace(net, image, target, maps, 10, seed=0) for maps in (right, moved(right, seed=3)))
+    assert (area(own.deletion) < area(other.deletion)).all()
+    assert (area(own.insertion) > area(other.insertion)).all()
+
+
+def test_equally_important_pixels_come_in_random_order(image):
+    flat = np.zeros((2, 20, 20))
+    first, second = (trace(Looks(), image, torch.tensor([1, 1]), flat, 10, seed=seed).deletion for seed in (0, 1))
+    assert not np.allclose(first, second)
+    np.testing.assert_array_equal(first, trace(Looks(), image, torch.tensor([1, 1]), flat, 10, seed=0).deletion)
+
+
+def test_a_moved_map_keeps_its_values_and_loses_its_place():
+    maps = np.random.default_rng(0).random((3, 10, 12))
+    found = moved(maps, seed=0)
+    assert found.shape == maps.shape
+    for own, other in zip(maps, found):
+        np.testing.assert_array_equal(np.sort(own.ravel()), np.sort(other.ravel()))
+        assert not np.array_equal(own, other)
+    np.testing.assert_array_equal(found, moved(maps, seed=0))
+    assert not np.array_equal(found, moved(maps, seed=1))
+
+
+def test_noise_depends_on_its_seed_alone():
+    assert np.array_equal(noise((2, 3, 3), 1), noise((2, 3, 3), 1))
+    assert not np.array_equal(noise((2, 3, 3), 1), noise((2, 3, 3), 2))
+
+
+def test_side_vectors_are_repeated_for_every_step(image):
+    class WithSide(Looks):
+        def forward(self, image: Tensor, side: Tensor) -> Tensor:
+            return super().forward(image) * side
+
+    side = torch.tensor([[1.0], [0.0]])
+    found = trace(WithSide(), image, torch.tensor([1, 1]), np.random.default_rng(0).random((2, 20, 20)), 5, 0, side)
+    assert found.deletion[0].std() > 0.01
+    np.testing.assert_allclose(found.deletion[1], 0.5)

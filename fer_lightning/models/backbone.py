@@ -112,6 +112,24 @@ def feature_map(
     return cut, (channels, height, width)
 
 
+def module_before(cut: nn.Module, stage: int) -> nn.Module | None:
+    """The module of the feature map before the one that a network was cut at.
+
+    Args:
+        cut: From `feature_map`.
+        stage: That given to it.
+
+    Returns:
+        A module whose output is (B, D', h', w'), h' >= h; None where there is none, or its channels come last.
+    """
+    network = cut.get_submodule("model")
+    stages: Any = network.feature_info
+    before = stage % len(stages) - 1
+    if before < 0 or getattr(network, "output_fmt", "NCHW") != "NCHW":
+        return None
+    return network.get_submodule(stages[before]["module"])
+
+
 @torch.no_grad()
 def probed(module: nn.Module, compute: Callable[[Tensor], Any], name: str, in_channels: int, image_size: int) -> Any:
     """What a network makes of one black image.

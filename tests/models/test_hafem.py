@@ -39,12 +39,28 @@ def make(**changes):
 def test_the_projection_shows_the_grid_of_the_tokens(stem_stride, side):
     net = make(stem_stride=stem_stride, max_grid=7)
     seen = []
-    net.gradcam_layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    net.projection.register_forward_hook(lambda module, inputs, output: seen.append(output))
     embedding = net.forward_features(torch.randn(2, 1, 48, 48))
 
     assert net.grid == (side, side)
     assert seen[0].shape == (2, 32, side, side)
     assert embedding.shape == (2, net.embed_dim)
+
+
+@pytest.mark.parametrize(("backbone", "stage"), [("resnet10t", -1), ("resnet10t", 2), ("tf_efficientnet_lite0", 3)])
+def test_grad_cam_weighs_the_map_before_the_last(backbone, stage):
+    net = make(backbone=backbone, stage=stage).eval()
+    seen = []
+    net.gradcam_layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    image = torch.randn(2, 1, 48, 48)
+    net(image)
+    (expected,) = net.backbone.model.forward_intermediates(image, indices=[stage % 5 - 1], intermediates_only=True)
+    assert torch.equal(seen[0], expected)
+
+
+def test_without_a_map_before_it_grad_cam_weighs_the_projection():
+    net = make(stage=0)
+    assert net.gradcam_layer is net.projection
 
 
 def literal(net, image):

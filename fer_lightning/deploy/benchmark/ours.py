@@ -20,7 +20,8 @@ def own_commands(source: str, backends: list[str], int8: str | None, folder: Pat
 
     Args:
         source: A name or file as `open_classifier` takes it.
-        backends: Of `BACKENDS`; PyTorch is passed over where the source is an ONNX file.
+        backends: Of `BACKENDS`; PyTorch is passed over where the source is an ONNX file. ONNX Runtime is timed twice:
+            looking at every frame anew, and following the face as in a video.
         int8: A quantised ONNX file, one more contestant; or None.
         folder: Where a network that is no ONNX file is exported to, as `benchmark.onnx`.
 
@@ -36,7 +37,9 @@ def own_commands(source: str, backends: list[str], int8: str | None, folder: Pat
         if backend not in BACKENDS:
             raise UserError(f"backends has {backend}, which is unknown: use any of {', '.join(BACKENDS)}.")
         if backend == "onnxruntime":
-            commands["ours onnxruntime"] = _command(source if is_onnx else _exported(source, folder), backend)
+            file = source if is_onnx else _exported(source, folder)
+            commands["ours onnxruntime"] = _command(file, backend)
+            commands["ours video"] = [*_command(file, backend), "follow"]
         elif not is_onnx:
             commands["ours torch"] = _command(source, backend)
     if int8 is not None:

@@ -16,17 +16,17 @@ def draw_pipeline_benchmark(table: pd.DataFrame, title: str) -> Figure:
     """Draws the medians from frame to label as bars with their 95th percentiles, and the parts of those that tell them.
 
     Args:
-        table: One row a contestant and stage, `who`, `stage`, `median_ms`, `p95_ms`, `fps` and `ratio`; who has the
-            stages `detect`, `align` and `classify` is one of ours.
+        table: One row a contestant and stage, `who`, `stage`, `median_ms`, `p95_ms`, `fps` and `ratio`; ours are
+            called so, and some have the stages `detect`, `align` and `classify`.
         title: Of the figure.
     """
     whole = table[table["stage"] == "whole"].reset_index(drop=True)
     parts = table[table["stage"].isin(PARTS)]
-    ours = list(dict.fromkeys(parts["who"]))
+    ours = [who for who in whole["who"] if str(who).startswith("ours")]
     figure = Figure(figsize=(12, 1.9 + 0.45 * len(whole)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _draw_whole(left, whole, ours)
-    _draw_parts(right, parts, ours)
+    _draw_parts(right, parts, list(dict.fromkeys(parts["who"])))
     figure.suptitle(title, x=0.01, ha="left", weight="bold")
     return figure
 

@@ -20,7 +20,7 @@ def whole_table(table: pd.DataFrame, title: str) -> Table:
         title: Of the table.
     """
     drawn = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("who", "ms", "p95", "fps", "CPU ms", "times", "95 %", "MB", "label"):
+    for heading in ("who", "ms", "p95", "fps", "CPU", "times", "95 %", "MB", "label"):
         drawn.add_column(heading, justify="left" if heading in ("who", "label") else "right", no_wrap=True)
     processor = table[table["stage"] == "cpu"].set_index("who")["median_ms"]
     for _, row in table[table["stage"] == "whole"].iterrows():
@@ -28,7 +28,7 @@ def whole_table(table: pd.DataFrame, title: str) -> Table:
             row["who"],
             f"{row['median_ms']:.1f}",
             f"{row['p95_ms']:.1f}",
-            f"{row['fps']:.1f}",
+            f"{row['fps']:.0f}",
             f"{processor[row['who']]:.1f}",
             f"{row['ratio']:.2f}",
             "" if math.isnan(row["ratio_low"]) else f"{row['ratio_low']:.2f}-{row['ratio_high']:.2f}",
@@ -36,8 +36,8 @@ def whole_table(table: pd.DataFrame, title: str) -> Table:
             _label(row),
         )
     drawn.caption = (
-        "ms: elapsed, frame to label; CPU ms: processor time; times: as long as the first, round by round; "
-        "MB: most memory"
+        "ms: elapsed, frame to label; CPU: ms of processor time; times: as long as the first, round by round; "
+        "MB: most memory; label: with the share of frames in which a face was found, unless it is all"
     )
     return drawn
 
@@ -57,4 +57,4 @@ def parts_table(table: pd.DataFrame) -> Table:
 def _label(row: pd.Series) -> str:
     if row["found"] == 0:
         return "no face found"
-    return f"{row['label']}" if row["found"] == 1 else f"{row['label']} (face in {row['found']:.0%})"
+    return f"{row['label']}" if row["found"] == 1 else f"{row['label']}, {row['found']:.0%}"

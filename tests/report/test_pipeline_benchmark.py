@@ -52,7 +52,7 @@ def printed(drawn) -> str:
 def test_the_table_tells_ratios_memory_and_labels(table):
     text = printed(whole_table(table, "title"))
     rows = {name: next(line for line in text.splitlines() if name in line) for name in ("ours", "peer", "blind")}
-    assert " ".join(rows["peer"].split()) == "peer 30.0 50.0 33.3 36.0 3.00 2.90-3.10 300 sad (face in 50%)"
+    assert " ".join(rows["peer"].split()) == "peer 30.0 50.0 33 36.0 3.00 2.90-3.10 300 sad, 50%"
     assert rows["blind"].split()[-4:] == ["-", "no", "face", "found"] and rows["ours"].split()[-1] == "happy"
 
 

@@ -112,22 +112,21 @@ def feature_map(
     return cut, (channels, height, width)
 
 
-def module_before(cut: nn.Module, stage: int) -> nn.Module | None:
-    """The module of the feature map before the one that a network was cut at.
+def map_modules(cut: nn.Module, stage: int) -> list[nn.Module]:
+    """The modules whose outputs are the feature maps of a network, up to the one that it was cut at.
 
     Args:
         cut: From `feature_map`.
         stage: That given to it.
 
     Returns:
-        A module whose output is (B, D', h', w'), h' >= h; None where there is none, or its channels come last.
+        Modules whose outputs are (B, D, h, w), in the order of computation; empty where channels come last.
     """
     network = cut.get_submodule("model")
+    if getattr(network, "output_fmt", "NCHW") != "NCHW":
+        return []
     stages: Any = network.feature_info
-    before = stage % len(stages) - 1
-    if before < 0 or getattr(network, "output_fmt", "NCHW") != "NCHW":
-        return None
-    return network.get_submodule(stages[before]["module"])
+    return [network.get_submodule(stages[place]["module"]) for place in range(stage % len(stages) + 1)]
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.layers.cbam import CBAM
 from fer_lightning.layers.grid_position import GridPosition
 from fer_lightning.layers.transformer import TransformerBlock
-from fer_lightning.models.backbone import build_network, feature_map, module_before, normalisation
+from fer_lightning.models.backbone import build_network, feature_map, map_modules, normalisation
 
 
 class HAFEM(nn.Module):
@@ -133,7 +133,15 @@ class HAFEM(nn.Module):
         0.394), those of this layer better (0.280 against 0.376, 0.445 against 0.351). Without such a map it is the
         projection (B, D, g, g).
         """
-        return module_before(self.backbone, self.stage) or self.projection
+        maps = map_modules(self.backbone, self.stage)
+        return maps[-2] if len(maps) > 1 else self.projection
+
+    @property
+    def feature_stages(self) -> dict[str, nn.Module]:
+        """The modules whose outputs are worth a look, by name, in the order of computation."""
+        maps = map_modules(self.backbone, self.stage)
+        stages = {f"backbone {number}": module for number, module in enumerate(maps, start=1)}
+        return {**stages, "CBAM": self.cbam, "projection": self.projection}
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Embedding (B, D) of images (B, C, N, N)."""

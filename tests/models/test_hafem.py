@@ -56,6 +56,8 @@ def test_grad_cam_weighs_the_map_before_the_last(backbone, stage):
     net(image)
     (expected,) = net.backbone.model.forward_intermediates(image, indices=[stage % 5 - 1], intermediates_only=True)
     assert torch.equal(seen[0], expected)
+    maps = [f"backbone {number}" for number in range(1, stage % 5 + 2)]
+    assert list(net.feature_stages) == [*maps, "CBAM", "projection"]
 
 
 def test_without_a_map_before_it_grad_cam_weighs_the_projection():

@@ -19,6 +19,7 @@ from fer_lightning.closing import ending
 from fer_lightning.composition import build_each, limit_threads
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.data.store import conform
+from fer_lightning.deploy.card import card_of
 from fer_lightning.deploy.normalisation import normalise
 from fer_lightning.deploy.picture import read_picture
 from fer_lightning.errors import UserError
@@ -48,7 +49,7 @@ def run(cfg: DictConfig) -> None:
     faces, background, background_told = _faces(cfg, trained)
     loggers = build_each(cfg.get("logger"))
     folder = Path(cfg.output_dir)
-    explanation = Explanation(trained.net, trained.classes, faces)
+    explanation = Explanation(trained.net, trained.classes, faces, card_of(trained, cfg.checkpoint)["temperature"])
     if cfg.shap != "none":
         explanation.add_shap(cfg.shap, background, background_told, cfg.shap_samples)
     if cfg.faithfulness.steps:

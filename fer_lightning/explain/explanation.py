@@ -43,18 +43,19 @@ class Explanation:
         net: In evaluation mode, on the CPU.
         classes: The K class names.
         faces: N faces.
+        temperature: By which logits are divided for `probabilities`, as prediction does.
 
     Attributes:
         sentences: One for each kind of map, whether it beats a random map; filled by `judge`.
     """
 
-    def __init__(self, net: nn.Module, classes: Sequence[str], faces: Faces) -> None:
+    def __init__(self, net: nn.Module, classes: Sequence[str], faces: Faces, temperature: float) -> None:
         self.net = net
         self.classes = classes
         self.faces = faces
         with torch.inference_mode():
             logits = net(faces.image) if faces.side is None else net(faces.image, faces.side)
-        self.probabilities = logits.float().softmax(1).numpy()
+        self.probabilities = (logits.float() / temperature).softmax(1).numpy()
         order = np.argsort(-self.probabilities, axis=1)
         other = order[:, 1] if faces.target is None else faces.target
         names = ("predicted class", "second guess" if faces.target is None else "true class")

@@ -59,6 +59,14 @@ def test_all_ports_taken(monkeypatch):
             server.listen("127.0.0.1", port)
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal: shells have their background jobs ignore it, and the tests may be one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def answers(host: str) -> dict[tuple[str, str], tuple[int, str | None]]:
     """Status and policy of several requests, by path and Host, to a server that has a page at every path."""
 
@@ -91,6 +99,7 @@ def answers(host: str) -> dict[tuple[str, str], tuple[int, str | None]]:
     return found
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_who_is_answered_what():
     found = answers("127.0.0.1")
     status, policy = found["/", "127.0.0.1"]
@@ -99,5 +108,6 @@ def test_who_is_answered_what():
     assert found["/", "evil.example"][0] == 400  # a name of the internet that was made to point here
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_other_names_are_answered_where_others_may_come():
     assert answers("0.0.0.0")["/", "evil.example"][0] == 200

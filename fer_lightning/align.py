@@ -23,7 +23,7 @@ from fer_lightning.data.store import conform
 from fer_lightning.errors import UserError
 from fer_lightning.report.alignment import draw_alignment
 from fer_lightning.report.figures import save_figures
-from fer_lightning.training.record import write_atomically
+from fer_lightning.report.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def run(cfg: DictConfig) -> None:
     geometry = _measure(datamodule, faces)
     folder = Path(cfg.output_dir)
     numbers = pd.concat([counts.melt(["split", "class"], var_name="quantity"), geometry], ignore_index=True)
-    write_atomically(folder / "alignment.csv", lambda path: numbers.to_csv(path, index=False))
+    write_whole(folder / "alignment.csv", lambda path: numbers.to_csv(path, index=False))
     save_figures(folder, {"alignment": _draw(datamodule, faces)})
 
     console = Console()

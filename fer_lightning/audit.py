@@ -19,7 +19,7 @@ from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.report.audit import draw_copies
 from fer_lightning.report.contact_sheet import draw_contact_sheet
 from fer_lightning.report.figures import save_figures
-from fer_lightning.training.record import write_atomically
+from fer_lightning.report.whole_file import write_whole
 
 
 def run(cfg: DictConfig) -> None:
@@ -32,9 +32,9 @@ def run(cfg: DictConfig) -> None:
     findings = audit(datamodule)
     folder = Path(cfg.output_dir)
     text = json.dumps(_summary(datamodule, findings), indent=2) + "\n"
-    write_atomically(folder / "audit.json", lambda path: path.write_text(text))
+    write_whole(folder / "audit.json", lambda path: path.write_text(text))
     listed = findings.pairs.drop(columns=["first_row", "second_row"])
-    write_atomically(folder / "duplicates.csv", lambda path: listed.to_csv(path, index=False, float_format="%.4f"))
+    write_whole(folder / "duplicates.csv", lambda path: listed.to_csv(path, index=False, float_format="%.4f"))
     figures = {"copies": draw_copies(findings.by_splits, datamodule.dataset_name)}
     conflicting = _conflicting(findings.pairs)
     if shown := min(cfg.examples, len(conflicting)):

@@ -31,9 +31,10 @@ from fer_lightning.composition import (
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.plain_loop import ArrayDataset, plain_epoch
+from fer_lightning.report.whole_file import write_whole
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.history import History
-from fer_lightning.training.record import describe_hardware, write_atomically
+from fer_lightning.training.record import describe_hardware
 from fer_lightning.training.seeding import SeedEveryBatch
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ def bench_training(cfg: DictConfig) -> None:
         )
     rates = pd.DataFrame(rows)
     folder = Path(cfg.output_dir)
-    write_atomically(folder / "bench.csv", lambda path: rates.to_csv(path, index_label="round", float_format="%.1f"))
+    write_whole(folder / "bench.csv", lambda path: rates.to_csv(path, index_label="round", float_format="%.1f"))
     Console().print(_table(rates, describe_hardware(torch.device("cpu"), _precision(cfg))))
 
 

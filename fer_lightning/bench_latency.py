@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fer_lightning.composed_nets import compose_net
 from fer_lightning.evaluation.efficiency import latency
-from fer_lightning.training.record import write_atomically
+from fer_lightning.report.whole_file import write_whole
 
 NUM_CLASSES = 7
 
@@ -29,7 +29,7 @@ def bench_latency(cfg: DictConfig) -> None:
             nets[title], inputs[title] = compose_net("bench", overrides, NUM_CLASSES)
     times = latency(nets, inputs, track(range(cfg.latency.rounds), description="Timing", transient=True))
     write = Path(cfg.output_dir) / "latency.csv"
-    write_atomically(write, lambda path: times.to_csv(path, index_label="round", float_format="%.3f"))
+    write_whole(write, lambda path: times.to_csv(path, index_label="round", float_format="%.3f"))
     Console().print(_table(times, list(cfg.latency.nets)))
 
 

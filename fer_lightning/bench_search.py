@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.report.figures import save_figures
 from fer_lightning.report.search_bench import draw_search_ranks
 from fer_lightning.report.search_ranks import median_regrets, rank_samplers
-from fer_lightning.training.record import write_atomically
+from fer_lightning.report.whole_file import write_whole
 
 if TYPE_CHECKING:
     from fer_lightning.search.contest import Course
@@ -60,8 +61,8 @@ def bench_search(cfg: DictConfig) -> None:
     results = _run(studies, folder / "benchmark.csv", cfg.search.workers or os.cpu_count() or 1)
     results = wanted.merge(results, on=KEYS)
     ranks, regrets = rank_samplers(results), median_regrets(results)
-    write_atomically(folder / "regrets.csv", lambda path: regrets.to_csv(path, float_format="%.3g"))
-    write_atomically(folder / "ranks.csv", lambda path: ranks.to_csv(path, index=False, float_format="%.3g"))
+    write_whole(folder / "regrets.csv", lambda path: regrets.to_csv(path, float_format="%.3g"))
+    write_whole(folder / "ranks.csv", lambda path: ranks.to_csv(path, index=False, float_format="%.3g"))
     save_figures(folder, {"ranks": draw_search_ranks(ranks)})
     Console().print(_table(ranks, len(cfg.search.problems), cfg.search.seeds))
 
@@ -103,7 +104,7 @@ def _run(studies: list[Study], file: Path, workers: int) -> pd.DataFrame:
         for study, course in zip(left, track(courses, "Searching", total=len(left), transient=True)):
             rows += _rows(study, course)
             table = pd.DataFrame(rows)
-            write_atomically(file, lambda path, table=table: table.to_csv(path, index=False, float_format="%.4g"))
+            write_whole(file, partial(table.to_csv, index=False, float_format="%.4g"))
     return table
 
 

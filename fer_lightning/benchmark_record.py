@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fer_lightning.report.figures import save_figures
-from fer_lightning.training.record import describe_commit, describe_hardware, describe_software, write_atomically
+from fer_lightning.report.whole_file import write_whole
+from fer_lightning.training.record import describe_commit, describe_hardware, describe_software
 
 
 def write_benchmark(
@@ -37,7 +38,7 @@ def write_benchmark(
     folder = Path(cfg.output_dir)
     hardware = describe_hardware(device, "float32")
     del hardware["threads"]  # of this process, which times nothing on the CPU; the table has those of each contestant
-    write_atomically(folder / "benchmark.csv", partial(table.to_csv, index=False, float_format="%.4g"))
+    write_whole(folder / "benchmark.csv", partial(table.to_csv, index=False, float_format="%.4g"))
     record = {
         **facts,
         "rounds": cfg.rounds,
@@ -47,7 +48,7 @@ def write_benchmark(
         "hardware": hardware,
         "results": json.loads(table.to_json(orient="records")),  # NaN becomes null
     }
-    write_atomically(folder / "benchmark.json", lambda path: path.write_text(json.dumps(record, indent=2) + "\n"))
+    write_whole(folder / "benchmark.json", lambda path: path.write_text(json.dumps(record, indent=2) + "\n"))
     pictures = save_figures(folder, figures)
     written = [folder / "benchmark.csv", folder / "benchmark.json", *pictures]
     Console().print(f"Written: {', '.join(map(str, written))}", markup=False, soft_wrap=True)

@@ -23,7 +23,7 @@ from fer_lightning.evaluation.label_ceiling import (
 )
 from fer_lightning.report.ceiling import draw_ceiling
 from fer_lightning.report.figures import save_figures
-from fer_lightning.training.record import write_atomically
+from fer_lightning.report.whole_file import write_whole
 
 CONSENSUS = "consensus = FER2013 label"
 MAJORITY = "majority = FER2013 label"
@@ -44,7 +44,7 @@ def run(cfg: DictConfig) -> None:
     found = read_vote_labels(cfg.data.root)
     table = label_ceilings(found)
     folder = Path(cfg.output_dir)
-    write_atomically(folder / "ceiling.csv", lambda path: table.to_csv(path, index=False, float_format="%.4f"))
+    write_whole(folder / "ceiling.csv", lambda path: table.to_csv(path, index=False, float_format="%.4f"))
     pictures = save_figures(folder, {"ceiling": draw_ceiling(table, [CONSENSUS, ANNOTATOR, ANNOTATOR_OTHERS])})
     console = Console()
     console.print(_split_table(table))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from fer_lightning.composition import build_each, limit_threads
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.data.store import conform
 from fer_lightning.deploy.card import card_of
+from fer_lightning.deploy.face_crop import crop_faces
+from fer_lightning.deploy.face_finder import FaceFinder
 from fer_lightning.deploy.normalisation import normalise
 from fer_lightning.deploy.picture import read_picture
 from fer_lightning.errors import UserError
@@ -28,9 +31,10 @@ from fer_lightning.explain.explanation import Explanation
 from fer_lightning.explain.faces import Faces, blurred_background, faces_of_split, training_background
 from fer_lightning.explain.shap_maps import METHODS
 from fer_lightning.report.figures import save_figures
+from fer_lightning.report.whole_file import write_whole
 from fer_lightning.training.checkpoint import TrainedNet, load_net
 from fer_lightning.training.inference import Inference
-from fer_lightning.training.record import describe_commit, describe_software, write_atomically
+from fer_lightning.training.record import describe_commit, describe_software
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +70,7 @@ def run(cfg: DictConfig) -> None:
 
 def _write_numbers(folder: Path, explanation: Explanation, checkpoint: str) -> None:
     for name, table in explanation.tables().items():
-        write_atomically(folder / f"{name}.csv", lambda path, table=table: table.to_csv(path, index=False))
+        write_whole(folder / f"{name}.csv", partial(table.to_csv, index=False))
     told = {
         "checkpoint": checkpoint,
         "model": type(explanation.net).__name__,
@@ -76,7 +80,7 @@ def _write_numbers(folder: Path, explanation: Explanation, checkpoint: str) -> N
         "versions": describe_software(),
         "commit": describe_commit(),
     }
-    write_atomically(folder / "explanation.json", lambda path: path.write_text(json.dumps(told, indent=2) + "\n"))
+    write_whole(folder / "explanation.json", lambda path: path.write_text(json.dumps(told, indent=2) + "\n"))
 
 
 def _log(loggers: Sequence[Logger], pictures: Sequence[Path], sentences: Sequence[str]) -> None:
@@ -143,9 +147,6 @@ def _faces_of_photo(cfg: DictConfig, trained: TrainedNet) -> Faces:
 
 def _crops(picture: np.ndarray, preprocessing: Mapping[str, Any], path: Path, most: int) -> np.ndarray:
     """The faces of a picture, the largest first, uint8 (N, S, S, C)."""
-    from fer_lightning.deploy.face_crop import crop_faces
-    from fer_lightning.deploy.face_finder import FaceFinder
-
     with FaceFinder() as finder:
         found = finder.find(picture)
     if not found:

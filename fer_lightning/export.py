@@ -27,8 +27,9 @@ from fer_lightning.errors import UserError
 from fer_lightning.evaluate import data_for
 from fer_lightning.evaluation.temperature import calibrate
 from fer_lightning.report.shown_path import shown_path
+from fer_lightning.report.whole_file import write_whole
 from fer_lightning.training.checkpoint import TrainedNet, load_net
-from fer_lightning.training.record import RunRecord, describe_hardware, describe_software, write_atomically
+from fer_lightning.training.record import RunRecord, describe_hardware, describe_software
 
 try:
     from fer_lightning.deploy.export_table import export_table, ratio_line
@@ -176,7 +177,7 @@ def _check(rows: Sequence[Measured], faces: Faces, tolerance: float) -> None:
 
 def _keep(path: Path, place: Path) -> Path:
     """Copies a finished file to its place, where it is whole as soon as it is there."""
-    write_atomically(place, partial(shutil.copyfile, path))
+    write_whole(place, partial(shutil.copyfile, path))
     return place
 
 
@@ -210,5 +211,5 @@ def _describe(
         if path.suffix == ".safetensors":
             texts[path.with_suffix(".json")] = json.dumps({**trained.record, "export": measured}, indent=2) + "\n"
     for path, text in texts.items():
-        write_atomically(path, lambda place, text=text: place.write_text(text, encoding="utf-8"))
+        write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))
     return list(texts)

@@ -15,7 +15,7 @@ from fer_lightning.deploy.annotated_video import AnnotatedVideo
 from fer_lightning.deploy.drawing import draw_predictions
 from fer_lightning.deploy.picture import read_picture
 from fer_lightning.deploy.predictor import Predictor
-from fer_lightning.deploy.results import FoundFace, photo_table, track_table, write_results
+from fer_lightning.deploy.results import FoundFace, found_faces, photo_table, track_table, write_results
 from fer_lightning.deploy.sources import Video, is_video, picture_files
 from fer_lightning.deploy.video_reading import VideoReading
 from fer_lightning.deploy.window import can_show, show
@@ -124,7 +124,7 @@ class _Seen:
             with _progress() as progress, AnnotatedVideo(self.folder / "annotated.mp4", video.rate) as annotated:
                 for frame in progress.track(video.frames(), total=video.expected, description="Reading frames"):
                     predictions = reading.read(frame.pixels, frame.seconds)
-                    self.found += [FoundFace(source, frame.number, frame.seconds, read) for read in predictions]
+                    self.found += found_faces(source, frame.number, frame.seconds, predictions)
                     read += 1
                     if self.annotate or self.show:
                         drawn = draw_predictions(frame.pixels, predictions)
@@ -149,7 +149,7 @@ class _Seen:
             self.unread[name] = str(error)
             return False
         predictions = predictor(picture)
-        self.found += [FoundFace(name, 0, 0.0, read) for read in predictions]
+        self.found += found_faces(name, 0, 0.0, predictions)
         if self.annotate:
             self._save(draw_predictions(picture, predictions), Path(name))
         return True
@@ -157,7 +157,6 @@ class _Seen:
     def _save(self, drawn: np.ndarray, relative: Path) -> None:
         name = relative.name if relative.suffix.lower() in _KEPT else f"{relative.name}.png"
         path = self.folder / "annotated" / relative.with_name(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
         kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
         write_whole(path, lambda partial: Image.fromarray(drawn).save(partial, format=kind, quality=92))
 

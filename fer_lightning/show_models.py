@@ -20,7 +20,8 @@ from fer_lightning.composed_nets import compose_net
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import latency, multiply_adds, parameters
 from fer_lightning.report.markdown import markdown_line
-from fer_lightning.training.record import describe_hardware, write_atomically
+from fer_lightning.report.whole_file import write_whole
+from fer_lightning.training.record import describe_hardware
 
 HEADINGS = ("model", "weights", "mult-adds", "ms", "p95 ms", "source")
 # K. He et al., Deep residual learning for image recognition (2016)
@@ -49,8 +50,8 @@ def run(cfg: DictConfig) -> None:
     table = table.sort_values("multiply_adds")
     title = _title(cfg)
     folder = Path(cfg.output_dir)
-    write_atomically(folder / "models.csv", lambda path: table.to_csv(path, float_format="%.3f"))
-    write_atomically(folder / "models.md", lambda path: path.write_text(_markdown(table, title, left_out)))
+    write_whole(folder / "models.csv", lambda path: table.to_csv(path, float_format="%.3f"))
+    write_whole(folder / "models.md", lambda path: path.write_text(_markdown(table, title, left_out)))
     console = Console()
     console.print(_rich_table(table, title))
     for name, reason in left_out.items():

@@ -20,7 +20,7 @@ from fer_lightning.composition import build
 from fer_lightning.report.figures import save_figures
 from fer_lightning.report.search import draw_search
 from fer_lightning.report.shown_path import shown_path
-from fer_lightning.training.record import write_atomically
+from fer_lightning.report.whole_file import write_whole
 from fer_lightning.training.wandb_logger import WandbRunLogger
 from fer_lightning.training.wandb_sweep import log_sweep
 from fer_lightning.wandb_group import sweep_group, wandb_nodes
@@ -41,9 +41,9 @@ def report_sweep(study: Study, folder: Path, cfg: DictConfig) -> None:
     trials = trial_table(study)
     text = trials.to_csv(index=False)
     told = (folder / "trials.csv").is_file() and (folder / "trials.csv").read_text() == text
-    write_atomically(folder / "trials.csv", lambda path: path.write_text(text))
+    write_whole(folder / "trials.csv", lambda path: path.write_text(text))
     best = describe_best(study, folder, cfg)
-    write_atomically(folder / "best.json", lambda path: path.write_text(json.dumps(best, indent=2) + "\n"))
+    write_whole(folder / "best.json", lambda path: path.write_text(json.dumps(best, indent=2) + "\n"))
     figures, missing = draw_search(study, objective)
     pictures = save_figures(folder / "figures", figures)
     if not told:  # a finished sweep that was started once more has nothing new for W&B

@@ -32,17 +32,12 @@ from fer_lightning.elsewhere import score_elsewhere
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import parameters
 from fer_lightning.evaluation.temperature import calibrate
+from fer_lightning.report.whole_file import write_whole
 from fer_lightning.training.checkpoint import load_net
 from fer_lightning.training.divergence import StopAfterDivergence
 from fer_lightning.training.history import History
 from fer_lightning.training.inference import Inference
-from fer_lightning.training.record import (
-    RunRecord,
-    describe_commit,
-    describe_hardware,
-    describe_software,
-    write_atomically,
-)
+from fer_lightning.training.record import RunRecord, describe_commit, describe_hardware, describe_software
 from fer_lightning.training.robustness import score_corruptions, summarise_robustness
 from fer_lightning.training.saving import BestCheckpoint, LastCheckpoint
 from fer_lightning.training.scoring import predict_split, score_splits
@@ -136,7 +131,7 @@ def _claim(folder: Path, cfg: DictConfig) -> None:
             f"{folder} holds a run with another config: choose another hydra.run.dir, or continue that run with "
             f"fer train resume={folder}."
         )
-    write_atomically(path, lambda temporary: temporary.write_text(text))
+    write_whole(path, lambda temporary: temporary.write_text(text))
 
 
 def _splits(cfg: DictConfig) -> tuple[str, ...]:

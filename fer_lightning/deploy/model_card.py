@@ -11,20 +11,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from fer_lightning.deploy.dataset_names import DATASET_NAMES
 from fer_lightning.deploy.export_table import measured_cells, ratio_line
 from fer_lightning.deploy.measurement import Measured
 from fer_lightning.evaluation.efficiency import parameters
 from fer_lightning.report.number_text import percent
 from fer_lightning.training.checkpoint import TrainedNet
-
-_NAMES = {
-    "fer2013": "FER2013",
-    "ferplus": "FERPlus",
-    "rafdb": "RAF-DB",
-    "affectnet": "AffectNet",
-    "ckplus": "CK+",
-    "synthetic": "drawn faces",
-}
 
 _WEB_2013 = (
     "Its training images are faces found on the web in 2013, 48 pixels wide and grey. Age, sex and skin colour were "
@@ -35,7 +27,7 @@ _WEB_2013 = (
 _LIMITS = {
     "fer2013": (
         "Its labels are noisy. Ten annotators who labelled the same images again (FERPlus) often chose another one; "
-        "people themselves agree with the labels of FER2013 in about 65 % of the cases.",
+        "their consensus is the label of FER2013 for only 63 % of the test pictures.",
         *_WEB_2013,
     ),
     "ferplus": (
@@ -84,7 +76,7 @@ def model_card(
     split = card["measured"].get("split")
     scores = splits.get(split)
     dataset = protocol["dataset"]
-    name = _NAMES.get(dataset, dataset)
+    name = DATASET_NAMES.get(dataset, dataset)
     return environment.get_template("model_card.md").render(
         title=f"{card['model']} for facial expressions, {name}",
         tags=sorted({"onnx" if path.suffix == ".onnx" else "safetensors" for path in written}),

@@ -17,6 +17,9 @@ class TorchClassifier:
         trained: The network; it takes images alone.
         source: Where it came from, as the user named it.
         threads: Of PyTorch, in the whole process; None leaves them as they are.
+
+    Attributes:
+        trained: The network.
     """
 
     backend = "torch"
@@ -28,12 +31,12 @@ class TorchClassifier:
         self.classes = trained.classes
         self.preprocessing = trained.description["preprocessing"]
         self.card = card_of(trained, source)
-        self.net = trained.net
+        self.trained = trained
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`."""
         if not len(faces):
             return np.zeros((0, len(self.classes)), np.float32)
         with torch.inference_mode():
-            logits = self.net(torch.from_numpy(normalise(faces, self.preprocessing)))
+            logits = self.trained.net(torch.from_numpy(normalise(faces, self.preprocessing)))
         return (logits.float() / self.card["temperature"]).softmax(dim=1).numpy()

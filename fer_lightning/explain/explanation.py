@@ -66,6 +66,7 @@ class Explanation:
         self.curves: dict[str, Curves] = {}
         self.moved: dict[str, list[Curves]] = {}
         self.noise: list[Curves] = []
+        self.judged: dict[str, pd.DataFrame] = {}
         self.sentences: list[str] = []
 
     def _gradcam(self, target: np.ndarray) -> np.ndarray:
@@ -106,10 +107,10 @@ class Explanation:
                 self.curves[name] = found
             else:
                 (self.noise if kind == "noise" else self.moved.setdefault(name, [])).append(found)
-        self.sentences = told(compare(self._areas()))
-
-    def _areas(self) -> pd.DataFrame:
-        return area_table(self.faces.names, self.curves, self.moved, self.noise)
+        areas = area_table(self.faces.names, self.curves, self.moved, self.noise)
+        summary = compare(areas)
+        self.judged = {"faithfulness": areas, "faithfulness_summary": summary}
+        self.sentences = told(summary)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Numbers by file name without ending: `faces`, and what was asked for of `attention`, `shap`, `faithfulness`
@@ -119,10 +120,7 @@ class Explanation:
             found["attention"] = self._attention_table(self.net)
         if self.shap:
             found["shap"] = self._shap_table()
-        if self.curves:
-            found["faithfulness"] = self._areas()
-            found["faithfulness_summary"] = compare(found["faithfulness"])
-        return found
+        return found | self.judged
 
     def _face_table(self) -> pd.DataFrame:
         names = np.array(self.classes)

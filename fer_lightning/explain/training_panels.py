@@ -8,7 +8,6 @@ from typing import Any, cast
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from torch import nn
 
 from fer_lightning.errors import UserError
@@ -16,8 +15,8 @@ from fer_lightning.explain.captions import predicted_caption, target_caption
 from fer_lightning.explain.drawing import draw_strips, faces_strip, heat_strip
 from fer_lightning.explain.gradcam import gradcam
 from fer_lightning.explain.net_copy import WithSide, differentiable, ordinary
-from fer_lightning.report.figures import save_figures
 from fer_lightning.training.classifier import hard
+from fer_lightning.training.epoch_picture import show_picture
 
 
 class GradCAMPanels(pl.Callback):
@@ -83,13 +82,7 @@ class GradCAMPanels(pl.Callback):
             ],
             f"Grad-CAM after epoch {epoch}",
         )
-        [path] = save_figures(self.folder / "figures", {f"gradcam_epoch_{epoch:03d}": figure})
-        step = trainer.fit_loop.total_batch_idx
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("explain/gradcam", [str(path)], step)
-            elif isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure("explain/gradcam", figure, step)
+        show_picture(trainer, self.folder, f"gradcam_epoch_{epoch:03d}", "explain/gradcam", figure)
 
 
 def first_of_each_class(labels: np.ndarray, count: int) -> list[int]:

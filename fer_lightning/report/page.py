@@ -55,7 +55,6 @@ def write_page(report: StudyReport, folder: Path) -> Path:
     Returns:
         The file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     return write_text(folder / NAME, study_page(report))
 
 

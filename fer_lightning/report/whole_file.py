@@ -8,16 +8,20 @@ from pathlib import Path
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Lets `write` fill a temporary file beside `path`, then renames it; `training.record` has a twin beside torch.
+    """Lets `write` fill a temporary file beside `path`, then renames it, so that no reader ever sees half a file.
 
     Args:
-        path: The file, in a folder that is there.
-        write: Writes to the path it is given.
+        path: The file; its folder is made if it is not there.
+        write: Writes to the path it is given, which has the ending of `path`.
 
     Returns:
         `path`.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    write(unfinished)
-    unfinished.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return path

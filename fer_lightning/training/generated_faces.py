@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from fer_lightning.errors import UserError
 from fer_lightning.report.contact_sheet import draw_contact_sheet
-from fer_lightning.report.figures import save_figures
 from fer_lightning.training.adversarial import AdversarialAugmentation
+from fer_lightning.training.epoch_picture import show_picture
 
 
 class GeneratedFaces(pl.Callback):
@@ -48,13 +47,7 @@ class GeneratedFaces(pl.Callback):
             self.columns,
             f"generated after epoch {epoch}",
         )
-        [path] = save_figures(self.folder / "figures", {f"generated_epoch_{epoch:02d}": figure})
-        step = trainer.fit_loop.total_batch_idx
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("gan/generated", [str(path)], step)
-            elif isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure("gan/generated", figure, step)
+        show_picture(trainer, self.folder, f"generated_epoch_{epoch:02d}", "gan/generated", figure)
 
     def _faces(self, module: AdversarialAugmentation) -> np.ndarray:
         """uint8 `(K * columns, H, W, C)`."""

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 
 from fer_lightning.errors import UserError
+from fer_lightning.report.whole_file import write_whole
 
 _PACKAGES = ("fer_lightning", "torch", "pytorch-lightning", "torchmetrics", "timm", "albumentations", "numpy")
 
@@ -38,13 +39,13 @@ class RunRecord:
 
     def write(self, folder: Path) -> None:
         """Writes the record; `metrics.json` comes last, so its presence says that the record is whole."""
-        write_atomically(folder / "predictions.parquet", lambda path: self.predictions.to_parquet(path, index=False))
-        write_atomically(folder / "history.csv", lambda path: self.history.to_csv(path, index=False))
+        write_whole(folder / "predictions.parquet", lambda path: self.predictions.to_parquet(path, index=False))
+        write_whole(folder / "history.csv", lambda path: self.history.to_csv(path, index=False))
         if self.robustness is not None:
             table = self.robustness
-            write_atomically(folder / "robustness.csv", lambda path: table.to_csv(path, index=False))
+            write_whole(folder / "robustness.csv", lambda path: table.to_csv(path, index=False))
         text = json.dumps(self.metrics, indent=2) + "\n"
-        write_atomically(folder / "metrics.json", lambda path: path.write_text(text))
+        write_whole(folder / "metrics.json", lambda path: path.write_text(text))
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
@@ -62,17 +63,6 @@ class RunRecord:
             history=pd.read_csv(folder / "history.csv"),
             robustness=pd.read_csv(folder / "robustness.csv") if "robustness" in metrics else None,
         )
-
-
-def write_atomically(path: Path, write: Any) -> None:
-    """Lets `write` fill a temporary file beside `path`, then renames it, so that no reader ever sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def describe_software() -> dict[str, str]:

@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from fer_lightning.cli import conf_dir
+from fer_lightning.report.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +146,5 @@ def _included_by(group: str, entry: Any, path: Path, config_dirs: Sequence[Path]
 
 
 def _write(path: Path, comments: Sequence[str], tree: Any) -> None:
-    from fer_lightning.training.record import write_atomically  # imports torch, which Hydra's start need not wait for
-
     text = "".join(f"# {line}".rstrip() + "\n" for line in comments)
-    write_atomically(path, lambda temporary: temporary.write_text(text + OmegaConf.to_yaml(tree), encoding="utf-8"))
+    write_whole(path, lambda temporary: temporary.write_text(text + OmegaConf.to_yaml(tree), encoding="utf-8"))

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from fer_lightning.deploy.prediction import predict
-from fer_lightning.deploy.results import FoundFace, photo_table, to_table, track_table, write_results
+from fer_lightning.deploy.results import FoundFace, found_faces, photo_table, to_table, track_table, write_results
 
 CLASSES = ("happy", "sad")
 
@@ -27,6 +27,15 @@ def shown(table):
     with console.capture() as capture:
         console.print(table)
     return capture.get()
+
+
+def test_of_what_was_read_all_but_the_crop_is_kept():
+    read = [face.prediction for face in FACES]
+    kept = found_faces("v.mp4", 3, 0.1, read)
+    assert [face.prediction for face in kept] == read  # crops are not compared
+    assert {(face.source, face.frame, face.seconds, face.prediction.face.size) for face in kept} == {
+        ("v.mp4", 3, 0.1, 0)
+    }
 
 
 def test_both_files_say_the_same(tmp_path):

@@ -9,14 +9,9 @@ import pytest
 import torch
 
 from fer_lightning.errors import UserError
+from fer_lightning.report.whole_file import write_whole
 from fer_lightning.training import record as record_module
-from fer_lightning.training.record import (
-    RunRecord,
-    describe_commit,
-    describe_hardware,
-    describe_software,
-    write_atomically,
-)
+from fer_lightning.training.record import RunRecord, describe_commit, describe_hardware, describe_software
 
 
 def make_record() -> RunRecord:
@@ -48,9 +43,9 @@ def test_metrics_come_last_and_are_plain_json(tmp_path, monkeypatch):
 
     def note(path, write):
         order.append(path.name)
-        write_atomically(path, write)
+        write_whole(path, write)
 
-    monkeypatch.setattr(record_module, "write_atomically", note)
+    monkeypatch.setattr(record_module, "write_whole", note)
     make_record().write(tmp_path)
     assert order[-1] == "metrics.json"
     assert json.loads((tmp_path / "metrics.json").read_text())["seed"] == 3
@@ -59,19 +54,6 @@ def test_metrics_come_last_and_are_plain_json(tmp_path, monkeypatch):
 def test_a_folder_without_metrics_holds_no_finished_run(tmp_path):
     with pytest.raises(UserError, match=r"metrics\.json"):
         RunRecord.read(tmp_path)
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-
-    def break_off(temporary):
-        temporary.write_text("ne")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, break_off)
-    assert path.read_text() == "old"
 
 
 def test_software_and_hardware():

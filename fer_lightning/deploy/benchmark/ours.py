@@ -45,7 +45,7 @@ def own_commands(source: str, backends: list[str], int8: str | None, folder: Pat
     if int8 is not None:
         commands["ours int8"] = _command(int8, "onnxruntime")
     if not commands:
-        raise UserError(f"model={source} is an ONNX file: use backends=[onnxruntime].")
+        raise UserError(f"checkpoint={source} is an ONNX file: use backends=[onnxruntime].")
     return commands
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from fer_lightning.deploy.classifier import FaceClassifier
+from fer_lightning.deploy.dataset_names import DATASET_NAMES
 from fer_lightning.report.number_text import percent, range_of_percents
 
-_NAMES = {"fer2013": "FER2013", "ferplus": "FERPlus"}
 # Measured on the test split: experiments/audit.
 _DISAGREEMENT = {
     "fer2013": "The consensus of ten other annotators is the label of only 63 % of these pictures.",
@@ -51,7 +51,7 @@ def card_page(name: str, classifier: FaceClassifier, record: Mapping[str, Any]) 
         name=name,
         card=card,
         classes=classifier.classes,
-        dataset=_NAMES.get(protocol["dataset"], protocol["dataset"]),
+        dataset=DATASET_NAMES.get(protocol["dataset"], protocol["dataset"]),
         protocol=protocol,
         measured=measured,
         accuracy=percent(measured["accuracy"]) if measured else None,

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
+from fer_lightning.deploy.drawing import mark_face
 from fer_lightning.deploy.prediction import Prediction
 from fer_lightning.report.style import ACCENT, VALIDATION
 
@@ -31,22 +32,5 @@ def draw_boxes(picture: np.ndarray, predictions: Sequence[Prediction], chosen: i
         prediction = predictions[index]
         number = f"{index + 1} " if len(predictions) > 1 else ""
         text = f"{number}{prediction.label} {prediction.confidence:.0%}"
-        _draw_box(pen, prediction.box, text, font, ACCENT if index == chosen else VALIDATION, line)
+        mark_face(pen, prediction.box, text, font, ACCENT if index == chosen else VALIDATION, line, radius=line)
     return np.asarray(drawn)
-
-
-def _draw_box(
-    pen: ImageDraw.ImageDraw,
-    box: tuple[float, float, float, float],
-    text: str,
-    font: ImageFont.FreeTypeFont,
-    colour: str,
-    line: int,
-) -> None:
-    x, y, width, height = box
-    pen.rounded_rectangle((x, y, x + width, y + height), radius=2 * line, outline=colour, width=line)
-    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
-    room = (right - left + 4 * line, bottom - top + 4 * line)
-    corner = (min(max(x, 0), max(pen.im.size[0] - room[0], 0)), y - room[1] if y >= room[1] else max(y, 0))
-    pen.rounded_rectangle((*corner, corner[0] + room[0], corner[1] + room[1]), radius=line, fill=colour)
-    pen.text((corner[0] + 2 * line - left, corner[1] + 2 * line - top), text, font=font, fill="white")

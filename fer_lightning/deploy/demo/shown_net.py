@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from PIL import Image
 from fer_lightning.deploy.normalisation import normalise
 from fer_lightning.deploy.prediction import Prediction
 from fer_lightning.deploy.predictor import Predictor
+from fer_lightning.deploy.torch_classifier import TorchClassifier
 from fer_lightning.explain.gradcam import gradcam
 from fer_lightning.explain.overlay import overlay
-from fer_lightning.training.checkpoint import load_net
 
 _SHOWN_SIDE = 336  # pixels: faces of 48 are shown larger
 
@@ -39,7 +38,7 @@ class ShownNet:
         self._predictor = Predictor(source, max_faces=max_faces)
         self.classifier = self._predictor.classifier
         # An .onnx file cannot be differentiated.
-        self._trained = None if Path(source).suffix == ".onnx" else load_net(Path(source))
+        self._trained = self.classifier.trained if isinstance(self.classifier, TorchClassifier) else None
         self.record: Mapping[str, Any] = {} if self._trained is None else self._trained.record
 
     def read(self, picture: np.ndarray) -> list[Prediction]:

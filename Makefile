@@ -11,7 +11,7 @@ STUDY ?= psysfa_table6
 BUDGET ?= smoke
 ARGS ?=
 
-.PHONY: help setup train sweep study test test-full lint dashboard bench demo clean
+.PHONY: help setup train sweep study test test-full attack lint dashboard bench demo clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -44,6 +44,11 @@ test: setup  ## the tests, in a few minutes
 
 test-full: setup  ## all tests, the long ones too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m ''
+
+attack: setup  ## hostile inputs by the thousand, against every reader; prints what was tried and what held
+	rm -f outputs/attacks.jsonl && mkdir -p outputs
+	FER_ATTACK=full FER_ATTACK_RECORD=outputs/attacks.jsonl OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m '' tests/attacks
+	$(BIN)/python -c "import pandas; table = pandas.read_json('outputs/attacks.jsonl', lines=True).sort_values('campaign'); print(table.to_string(index=False)); print(table[['tried', 'held']].sum().to_string())"
 
 lint: setup  ## style and types
 	$(BIN)/ruff check .

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +24,7 @@ class Command:
         module: Where it lives; imported when it runs.
         help: What it does, in one line.
         config: The Hydra config of `conf/` that it composes; None for commands with plain arguments.
-        stopped: What it says after Ctrl-C.
+        stopped: What it says after Ctrl-C and SIGTERM.
     """
 
     module: str
@@ -39,7 +42,12 @@ COMMANDS = {
         "when its command is repeated with hydra.sweep.dir=<its folder>.",
     ),
     "evaluate": Command("fer_lightning.evaluate", "score a checkpoint on any dataset", "evaluate"),
-    "predict": Command("fer_lightning.predict", "read expressions in photos, a video or a camera", "predict"),
+    "predict": Command(
+        "fer_lightning.predict",
+        "read expressions in photos, a video or a camera",
+        "predict",
+        stopped="stopped; what was read until then is kept.",
+    ),
     "explain": Command("fer_lightning.explain_net", "show where a net looks: Grad-CAM, SHAP, its own maps", "explain"),
     "export": Command("fer_lightning.export", "write a net as ONNX, int8 or safetensors, with a model card", "export"),
     "demo": Command("fer_lightning.demo", "a page on this machine to try a net: drop a picture, or the camera", "demo"),
@@ -90,15 +98,50 @@ def main() -> None:
     if name not in COMMANDS:
         _fail(f"unknown command {name!r}: use one of {', '.join(COMMANDS)}.")
     try:
-        _run(name, rest)
+        with _signals_like_ctrl_c():
+            _run(name, rest)
     except UserError as error:
         _fail(str(error), name)
-    except KeyboardInterrupt:
-        _fail(COMMANDS[name].stopped, name, status=130)
+    except KeyboardInterrupt as stop:
+        _fail(COMMANDS[name].stopped, name, status=128 + (stop.number if isinstance(stop, _Stop) else signal.SIGINT))
     except Exception as error:
         if not _says_all(error):
             raise
         _fail(_unknown_budget(error) or f"{error} {error.__cause__ or ''}".rstrip(), name)
+
+
+class _Stop(KeyboardInterrupt):
+    """A signal that asks the process to end, met with what Ctrl-C is met with."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def _signals_like_ctrl_c() -> Iterator[None]:
+    """Ends by SIGTERM and SIGHUP as by Ctrl-C: what is open is closed, and what was read is written."""
+    process = os.getpid()
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() != process:  # a child that was forked: of no interest to it
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif signal.getsignal(number) is stop:
+            raise _Stop(number)
+        # Otherwise Lightning called this after its own handler, which ends training with the batch.
+
+    before = {}
+    with suppress(ValueError):  # a thread other than the main one
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores it
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _list_commands() -> None:

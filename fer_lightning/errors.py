@@ -1,6 +1,30 @@
-"""The one exception that reaches the user as a sentence instead of a traceback."""
+"""The one exception that reaches the user as a sentence instead of a traceback, and how names are shown in it."""
 
 from __future__ import annotations
+
+import re
+
+# Control characters (newlines, ANSI sequences), marks that turn the direction of what follows, and the surrogates by
+# which Python keeps the bytes of a file name that is not UTF-8: they would act on a terminal, or cannot be encoded.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object) -> str:
+    r"""A name as it can be shown anywhere: on one line, in UTF-8, with nothing that a terminal obeys.
+
+    Args:
+        text: A file name, a label, or a sentence that holds some.
+
+    Returns:
+        The text with `\n`, `\x1b`, `\xff` and the like in place of such characters.
+    """
+    return _UNPRINTABLE.sub(_escaped, str(text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    # A byte of a file name, see PEP 383.
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else found[0].encode("unicode_escape").decode()
 
 
 class UserError(Exception):
@@ -8,4 +32,13 @@ class UserError(Exception):
 
     The message is one sentence naming the file or option, what was expected and what to do. The command line prints it
     alone and exits with status 2.
+
+    Args:
+        lines: The sentence; where several things went wrong, one line for each. Names in them are made `printable`.
     """
+
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*map(printable, lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)

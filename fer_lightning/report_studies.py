@@ -77,4 +77,4 @@ def main(argv: Sequence[str]) -> None:
         left_out = ", ".join(str(shown_path(study.folder)) for study in found if study not in named)
         console.print(f"Runs without a study are left out: fer report shows them when it is given {left_out} alone.")
     if failed:
-        raise UserError("\n".join(failed.values()))
+        raise UserError(*failed.values())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -168,3 +169,41 @@ def test_completion_needs_no_torch(tmp_path):
     )
     assert lines == ["data=fer2013 data=ferplus", "False"]
     assert not list(tmp_path.iterdir())
+
+
+# Signals
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signals_that_end_a_process_end_a_command_like_ctrl_c(name, fer, monkeypatch, capsys):
+    """In this process: `fer completion` sends itself the signal, closes what is open, and says so."""
+    number, closed = getattr(signal, name), []
+
+    def main(arguments):
+        try:
+            signal.raise_signal(number)
+        finally:
+            closed.append(True)
+
+    before = signal.signal(number, signal.SIG_DFL)  # tests that run in the background ignore some
+    monkeypatch.setattr("fer_lightning.completion.main", main)
+    try:
+        assert fer("completion") == 128 + number
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
+    assert closed == [True] and capsys.readouterr().err == "fer completion: stopped.\n"
+
+
+def test_a_signal_in_a_forked_child_ends_the_child():
+    code = (
+        "import os, signal, time\n"
+        "from fer_lightning import cli\n"
+        "with cli._signals_like_ctrl_c():\n"
+        "    child = os.fork()\n"
+        "    if not child: time.sleep(60)\n"
+        "    time.sleep(0.2)\n"
+        "    os.kill(child, signal.SIGTERM)\n"
+        "    print(os.WTERMSIG(os.waitpid(child, 0)[1]))\n"
+    )
+    assert python(code) == ["15"]

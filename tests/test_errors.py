@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+
+from fer_lightning.errors import UserError, printable
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("grün смех 笑 😀 (1)=[x].png", "grün смех 笑 😀 (1)=[x].png"),
+        ("a\nb\r\t\x1b[31mred\x9b\x7f", "a\\nb\\r\\t\\x1b[31mred\\x9b\\x7f"),
+        (os.fsdecode(b"b\xff\xfe.png"), "b\\xff\\xfe.png"),
+        ("a\u202egpj.exe\u2028\ud800", "a\\u202egpj.exe\\u2028\\ud800"),
+    ],
+)
+def test_names_are_shown_on_one_line_and_command_no_terminal(name, shown):
+    assert printable(name) == shown
+    assert printable(shown) == shown
+    shown.encode("utf-8")
+
+
+def test_a_sentence_is_one_line_and_survives_another_process():
+    error = UserError("a\nb.png is broken.", "c.png too.")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error) == "a\\nb.png is broken.\nc.png too."

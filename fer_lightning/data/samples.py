@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 import pandas as pd
 
+from fer_lightning.data.image_decoding import UnreadableImage, read_image
 from fer_lightning.data.labels import LabelSet
 
 SPLITS = ("train", "val", "test")
@@ -65,19 +65,9 @@ class ImageFiles:
     def read(self, position: int) -> np.ndarray:
         path = self.root / self.paths[position]
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise BadSample(f"{path}: cannot be read ({error.strerror}).") from None
-        if _is_truncated_jpeg(content):
-            raise BadSample(f"{path}: the file ends in the middle of the image.")
-        try:
-            # ANYCOLOR without ANYDEPTH: grey stays grey, 16 bits become 8, transparency is dropped.
-            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYCOLOR) if content else None
-        except cv2.error:
-            image = None
-        if image is None:
-            raise BadSample(f"{path}: not a readable image.")
-        return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            return read_image(path)
+        except UnreadableImage as error:
+            raise BadSample(f"{path}: {error}.") from None
 
     def take(self, positions: np.ndarray) -> ImageFiles:
         """The reader of some of the rows, in the given order."""
@@ -98,12 +88,6 @@ class ImageFiles:
 
     def local_key(self) -> str:
         return _digest(f"{path}:{size}:{mtime}" for path, size, mtime in self._stats())
-
-
-def _is_truncated_jpeg(content: bytes) -> bool:
-    # Some OpenCV releases fill the missing part with grey and say nothing. The data of a scan never hold an end marker,
-    # and an embedded thumbnail ends before the last scan begins.
-    return content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
 
 
 @dataclass(frozen=True)

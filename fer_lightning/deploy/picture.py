@@ -1,22 +1,21 @@
-"""Pictures of any kind as RGB."""
+"""Pictures of any kind as RGB: files as `image_decoding` reads them, and pixels that a program hands over."""
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from fer_lightning.data.image_decoding import NO_IMAGE, UnreadableImage, on_white, pillow_pixels, read_image
 from fer_lightning.errors import UserError
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """Reads a picture file, upright as its camera says.
+    """Reads a picture file, upright as its camera says: the pixels that training sees.
 
     Args:
-        path: In any format that PIL or OpenCV reads; of an animation, the first picture.
+        path: In any format of `decode_image`; of an animation, the first picture.
 
     Returns:
         RGB, uint8 `(H, W, 3)`; what is transparent is white.
@@ -27,29 +26,10 @@ def read_picture(path: Path) -> np.ndarray:
     if not path.is_file():
         raise UserError(f"{path} does not exist." if not path.exists() else f"{path} is not a file.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures and odd metadata: what cannot be read is an error
-            with Image.open(path) as opened:
-                return to_rgb(ImageOps.exif_transpose(opened))
-    except UserError:
-        raise
-    except Exception:  # whatever the decoders meet
-        pass
-    return _by_opencv(path)
-
-
-def _by_opencv(path: Path) -> np.ndarray:
-    content = path.read_bytes()
-    if not content:
-        raise UserError(f"{path} is empty.")
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        decoded = None
-    if decoded is None:
-        raise UserError(f"{path} is not a picture, or a broken one.")
-    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+        return to_rgb(read_image(path))
+    except UnreadableImage as error:
+        reason = "" if str(error) == NO_IMAGE else f": {error}"
+        raise UserError(f"{path} is not a picture, or a broken one{reason}.") from None
 
 
 def to_rgb(image: np.ndarray | Image.Image) -> np.ndarray:
@@ -66,28 +46,19 @@ def to_rgb(image: np.ndarray | Image.Image) -> np.ndarray:
         UserError: It is of another kind.
     """
     if isinstance(image, Image.Image):
-        image = _pixels(image)
+        try:
+            image = pillow_pixels(image)
+        except UnreadableImage as error:
+            raise UserError(f"This picture cannot be read: {error}.") from None
     if not isinstance(image, np.ndarray) or image.ndim not in (2, 3) or not image.size:
         raise UserError("A picture must be a file, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4).")
     pixels = _to_bytes(image)
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.shape[2] in (2, 4):
-        alpha = pixels[..., -1:].astype(np.uint16)
-        pixels = ((pixels[..., :-1] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    pixels = on_white(pixels if pixels.ndim == 3 else pixels[..., None])
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
     if pixels.shape[2] != 3:
         raise UserError(f"An array of {image.shape[2]} channels is no picture: use 1, 3 (RGB) or 4 (RGBA).")
     return np.ascontiguousarray(pixels)
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I") or image.mode == "F":  # PIL would cut them off at 255
-        values = np.asarray(image).astype(np.float64)
-        return (values / max(65535.0 if values.max() > 255 else 255.0, values.max(), 1e-9)).clip(0, 1)
-    has_alpha = "A" in image.mode or "a" in image.mode or "transparency" in image.info
-    return np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
 
 
 def _to_bytes(array: np.ndarray) -> np.ndarray:

@@ -47,11 +47,11 @@ class TestImageFiles:
             (Image.fromarray(COLOUR), "PNG", COLOUR),
             (Image.fromarray(COLOUR), "BMP", COLOUR),
             (Image.fromarray(GREY.astype(np.uint16) * 257), "PNG", GREY),
-            (Image.fromarray(np.dstack([COLOUR, GREY])), "PNG", COLOUR),
+            (Image.fromarray(np.dstack([COLOUR, np.full_like(GREY, 255)])), "PNG", COLOUR),
             (Image.fromarray(GREY).convert("LA"), "PNG", np.dstack([GREY] * 3)),
             (Image.fromarray(COLOUR).quantize(8), "PNG", np.array(Image.fromarray(COLOUR).quantize(8).convert("RGB"))),
         ],
-        ids=["grey", "rgb", "bmp", "16 bit", "rgba", "grey with alpha", "palette"],
+        ids=["grey", "rgb", "bmp", "16 bit", "opaque rgba", "grey with alpha", "palette"],
     )
     def test_equals_what_was_encoded(self, tmp_path: Path, image: Image.Image, kind: str, expected: np.ndarray) -> None:
         decoded = read(tmp_path, encode(image, kind))

@@ -1,0 +1,242 @@
+"""The one decoder of pictures: training, prediction and the demo see the same pixels of a file."""
+
+from __future__ import annotations
+
+import io
+import re
+import stat
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from fer_lightning.data.native_messages import decoder_messages
+
+MAX_PIXELS = 178_956_970  # from here on Pillow refuses too; 16,384 x 10,922 pixels, half a gigabyte in RGB
+NO_IMAGE = "not a readable image"
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm",
+    ".jfif", ".jpe", ".jp2", ".ppm", ".pnm", ".gif", ".avif", ".tga",
+)  # fmt: skip
+
+# Formats that Pillow may open. Others are no photos, and some (EPS) would start a program.
+_FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "SUN", "TGA", "TIFF",
+    "WEBP",
+)  # fmt: skip
+_PNG = b"\x89PNG\r\n\x1a\n"
+_HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_HDR_SIZE = re.compile(rb"\n[-+]Y (\d{1,9}) [-+]X (\d{1,9})\n")
+_DAMAGE = re.compile(
+    r"premature end|bad Huffman code|instead of RST|bad progress|Corrupt JPEG data: bad", re.IGNORECASE
+)
+_STRAY_BYTES = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes")
+_MOST_STRAY_BYTES = 64  # some cameras fill a file up; a damaged scan leaves more
+
+
+class UnreadableImage(Exception):
+    """A picture that cannot be decoded. The message says why and does not name the file, which the caller knows."""
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Decodes a picture file: `decode_image` of its content.
+
+    Raises:
+        UnreadableImage: There is no such file, or it is no picture, or a damaged one.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
+            raise UnreadableImage("not a file")
+        if status.st_size > 8 * MAX_PIXELS:
+            raise UnreadableImage(f"{status.st_size:,} bytes are more than a picture of {MAX_PIXELS:,} pixels can have")
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage(f"cannot be read ({error.strerror})") from None
+    except ValueError as error:  # a NUL in the name
+        raise UnreadableImage(f"cannot be read ({error})") from None
+    return decode_image(content)
+
+
+def decode_image(content: bytes) -> np.ndarray:
+    """Decodes a picture, upright as its camera says; of an animation the first frame.
+
+    What is transparent is laid on white, as on a page: the colours of transparent pixels were never meant to be seen,
+    and are black in most files. 16 bits become 8. Floats are taken as 0..1, 0..255 or 0..65535, by their largest value.
+
+    Args:
+        content: The file: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, JPEG 2000, PNM, TGA and a few more.
+
+    Returns:
+        uint8, `(H, W)` grey or `(H, W, 3)` RGB.
+
+    Raises:
+        UnreadableImage: It is no picture, a damaged one, or one of more than `MAX_PIXELS` pixels, which is not decoded.
+    """
+    if not content:
+        raise UnreadableImage("the file is empty")
+    if content.startswith(b"\xff\xd8"):
+        return _decode_jpeg(content)
+    if content.startswith(_PNG):
+        return _decode_png(content)
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
+        raise UnreadableImage("a HEIC photo has to be converted to JPEG or PNG first")
+    if content.startswith((b"#?RADIANCE", b"#?RGBE")):
+        size = _HDR_SIZE.search(content[:65536])
+        if size is None:
+            raise UnreadableImage(NO_IMAGE)
+        check_pixels(int(size[2]), int(size[1]))
+        return _require(_by_opencv(content)[0])
+    return _decode_other(content)
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Refuses a picture whose header announces too many pixels.
+
+    Raises:
+        UnreadableImage: There are more than `MAX_PIXELS`.
+    """
+    if width * height > MAX_PIXELS:
+        raise UnreadableImage(
+            f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that are read: make it smaller"
+        )
+
+
+def pillow_pixels(image: Image.Image) -> np.ndarray:
+    """The pixels of a Pillow image of any mode as `decode_image` gives them, in RGB.
+
+    Raises:
+        UnreadableImage: Its values have no known range.
+    """
+    if image.mode == "F" or image.mode.startswith("I"):
+        grey = _to_bytes(np.asarray(image), sixteen_bits=image.mode.startswith("I;16"))
+        return np.repeat(grey[..., None], 3, axis=2)
+    return on_white(np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")))
+
+
+def on_white(pixels: np.ndarray) -> np.ndarray:
+    """Lays uint8 pixels `(H, W, 2 or 4)` with alpha on white, `(H, W, 1 or 3)`; others come back as they are."""
+    if pixels.ndim != 3 or pixels.shape[2] not in (2, 4):
+        return pixels
+    alpha = pixels[..., -1:].astype(np.uint16)
+    return ((pixels[..., :-1] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _decode_jpeg(content: bytes) -> np.ndarray:
+    check_pixels(*_jpeg_size(content))
+    # The data of a scan never hold an end marker, and an embedded thumbnail ends before the last scan begins.
+    if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
+        raise UnreadableImage("the file ends in the middle of the image")
+    image, messages = _by_opencv(content)
+    for message in messages:
+        stray = _STRAY_BYTES.match(message)
+        if _DAMAGE.search(message) or (stray and int(stray[1]) > _MOST_STRAY_BYTES):
+            raise UnreadableImage(f"the file is damaged ({message.removeprefix('Corrupt JPEG data: ').strip()})")
+    return _require(image)
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int]:
+    """Width and height by the frame header."""
+    place = 2
+    try:
+        while (place := content.index(b"\xff", place)) >= 0:
+            marker = content[place + 1]
+            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+                height, width = struct.unpack_from(">HH", content, place + 5)
+                return width, height
+            if marker == 0xFF:
+                place += 1
+            elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:
+                place += 2
+            else:
+                place += 2 + struct.unpack_from(">H", content, place + 2)[0]
+    except (ValueError, IndexError, struct.error):
+        pass
+    raise UnreadableImage("the file ends in the middle of the image" if len(content) > 2 else NO_IMAGE)
+
+
+def _decode_png(content: bytes) -> np.ndarray:
+    transparent = False
+    place = len(_PNG)
+    kind = b""
+    view = memoryview(content)
+    while kind != b"IEND":
+        if place + 12 > len(content):
+            raise UnreadableImage("the file ends in the middle of the image")
+        length, kind = struct.unpack_from(">I4s", content, place)
+        end = place + 8 + length
+        if end + 4 > len(content):
+            raise UnreadableImage("the file ends in the middle of the image")
+        # Chunks in lower case may be skipped by every decoder, but not by one that reads transparency.
+        if (kind[:1].isupper() or kind == b"tRNS") and zlib.crc32(view[place + 4 : end]) != struct.unpack_from(
+            ">I", content, end
+        )[0]:
+            raise UnreadableImage(f"the file is damaged (checksum of {kind.decode('latin-1')})")
+        if place == len(_PNG):
+            if kind != b"IHDR" or length != 13:
+                raise UnreadableImage(NO_IMAGE)
+            check_pixels(*struct.unpack_from(">II", content, place + 8))
+            transparent = content[place + 17] in (4, 6)
+        transparent |= kind == b"tRNS"
+        place = end + 4
+    return _by_pillow(content, ("PNG",))[0] if transparent else _require(_by_opencv(content)[0])
+
+
+def _decode_other(content: bytes) -> np.ndarray:
+    """Pillow notices damage that OpenCV does not and keeps transparency; where both can, the pixels are OpenCV's."""
+    pixels, image = _by_pillow(content, _FORMATS)
+    if image.mode == "F" or image.has_transparency_data:
+        return pixels
+    decoded, _ = _by_opencv(content)
+    return pixels if decoded is None else decoded
+
+
+def _by_pillow(content: bytes, formats: tuple[str, ...]) -> tuple[np.ndarray, Image.Image]:
+    def decode() -> tuple[np.ndarray, Image.Image]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures and odd metadata
+            with Image.open(io.BytesIO(content), formats=formats) as opened:
+                check_pixels(*opened.size)
+                opened.load()
+                return pillow_pixels(ImageOps.exif_transpose(opened)), opened
+
+    try:
+        return decoder_messages(decode)[0]
+    except UnreadableImage:
+        raise
+    except Image.DecompressionBombError:
+        raise UnreadableImage(f"more than the {MAX_PIXELS:,} pixels that are read: make it smaller") from None
+    except Image.UnidentifiedImageError:
+        raise UnreadableImage(NO_IMAGE) from None
+    except Exception as error:  # whatever the decoders meet
+        raise UnreadableImage(f"the file is damaged ({str(error)[:100] or type(error).__name__})") from None
+
+
+def _by_opencv(content: bytes) -> tuple[np.ndarray | None, list[str]]:
+    # ANYCOLOR without ANYDEPTH: grey stays grey, 16 bits become 8.
+    flags = cv2.IMREAD_ANYCOLOR
+    try:
+        image, messages = decoder_messages(lambda: cv2.imdecode(np.frombuffer(content, np.uint8), flags))
+    except cv2.error:
+        return None, []
+    return (image if image is None or image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), messages
+
+
+def _require(image: np.ndarray | None) -> np.ndarray:
+    if image is None:
+        raise UnreadableImage(NO_IMAGE)
+    return image
+
+
+def _to_bytes(values: np.ndarray, sixteen_bits: bool) -> np.ndarray:
+    if sixteen_bits:
+        return (values.astype(np.uint16) >> 8).astype(np.uint8)
+    least, most = values.min(), values.max()
+    if not (np.isfinite(least) and np.isfinite(most)) or least < 0 or most > 65535:
+        raise UnreadableImage("its values are neither in 0..1 nor in 0..255 nor in 0..65535")
+    top = 65535 if most > 255 else 1 if most <= 1 and values.dtype.kind == "f" else 255
+    return np.rint(values * (255.0 / top)).astype(np.uint8)

@@ -126,28 +126,29 @@ class FaceFinder:
                 break
         return faces
 
-    def follow(self, image: np.ndarray, faces: Sequence[Face], glance: int | None) -> list[Face]:
+    def follow(self, image: np.ndarray, faces: Sequence[Face], glances: Sequence[int]) -> list[Face]:
         """Finds faces again in the next frame of a video, near where they were.
 
         Args:
             image: RGB, uint8 `(H, W, 3)`.
             faces: Those of the frame before.
-            glance: Where new faces are looked for, counted on without end: first in the whole picture, then in one
-                square after the other, of half its side (and smaller ones where the search is thorough); None: nowhere.
+            glances: Where new faces are looked for, counted on without end: first in the whole picture, then in one
+                square after the other, of half its side (and smaller ones where the search is thorough).
 
         Returns:
             The known faces that are still there and new ones, largest first.
         """
         found = list(faces)
-        if glance is not None:
+        if glances:
             picture = _resized(_View(image, np.eye(2, 3)), _LARGEST_SIDE)
             squares = _squares(*picture.pixels.shape[:2])
             squares = [square for square in squares if self.thorough or square[2] == squares[0][2]]
-            turn = glance % (len(squares) + 1)
-            view, least = (_tile(picture, *squares[turn - 1]), _TILE_SCORE) if turn else (_shown(picture), MIN_SCORE)
             known = [face.box for face in faces]
-            new = self._detect(view, least)
-            found += [face for face in new if all(_overlap(face.box, box) < _OVERLAP for box in known)]
+            for turn in sorted({glance % (len(squares) + 1) for glance in glances}):
+                square = squares[turn - 1]
+                view, least = (_tile(picture, *square), _TILE_SCORE) if turn else (_shown(picture), MIN_SCORE)
+                new = self._detect(view, least)
+                found += [face for face in new if all(_overlap(face.box, box) < _OVERLAP for box in known)]
         return self._look_again(image, found)
 
     def close(self) -> None:

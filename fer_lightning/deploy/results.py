@@ -1,21 +1,30 @@
-"""What was read in pictures and videos, as tables and files."""
+"""What was read in pictures and videos, as tables and as files that grow while it is read."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
+import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from rich.table import Column, Table
+from rich.text import Text
 
 from fer_lightning.deploy.prediction import Prediction
-from fer_lightning.report.whole_file import write_whole
+from fer_lightning.errors import printable
+from fer_lightning.report.whole_file import writing
 
+FILES = ("predictions.csv", "predictions.json")
+_COLUMNS = ("source", "frame", "time", "track", "x", "y", "width", "height", "label", "confidence", "low_resolution")
 _SHOWN = 40
+_FLUSH_EVERY = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,7 @@ class FoundFace:
         source: The picture, the video, or the camera.
         frame: Counted from 0; 0 in a photo.
         seconds: When the frame is shown; 0 in a photo.
-        prediction: What was read; its crop is not kept.
+        prediction: What was read.
     """
 
     source: str
@@ -35,106 +44,211 @@ class FoundFace:
     prediction: Prediction
 
 
-def found_faces(source: str, frame: int, seconds: float, predictions: Sequence[Prediction]) -> list[FoundFace]:
-    """What was read in a picture or frame, without the crops: an hour of video has half a gigabyte of them."""
-    nothing = np.empty((0, 0, 0), np.uint8)
-    return [FoundFace(source, frame, seconds, replace(read, face=nothing)) for read in predictions]
+class PredictionFiles:
+    """`predictions.csv` and `predictions.json`, one row and one object a face.
 
-
-def to_table(found: Sequence[FoundFace], classes: Sequence[str]) -> pd.DataFrame:
-    """One row a face.
-
-    Returns:
-        The columns `source`, `frame`, `time` (seconds), `track`, `x`, `y`, `width`, `height` (pixels), `label`,
-        `confidence`, `low_resolution`, and `prob_<class>` for every class.
-    """
-    columns = ["source", "frame", "time", "track", "x", "y", "width", "height", "label", "confidence", "low_resolution"]
-    rows = []
-    for face in found:
-        read = face.prediction
-        box = (round(number, 1) for number in read.box)
-        place = (face.source, face.frame, round(face.seconds, 4), read.track, *box)
-        rows.append((*place, read.label, read.confidence, read.low_resolution, *read.probabilities.values()))
-    table = pd.DataFrame(rows, columns=[*columns, *(f"prob_{name}" for name in classes)])
-    return table.astype({"track": "Int64"})
-
-
-def write_results(
-    folder: Path, found: Sequence[FoundFace], card: dict[str, Any], classes: Sequence[str], unread: dict[str, str]
-) -> None:
-    """Writes `predictions.csv` and `predictions.json`, whole or not at all.
+    They are written as faces are found: at any time both are valid and hold all but the last second's, whatever ends
+    the process. Until `close` is called with `complete=True`, the JSON file says that it is not complete.
 
     Args:
         folder: Made if it is not there.
-        found: All faces.
         card: What is known of the network; it goes into the JSON file.
         classes: Its class names.
+
+    Attributes:
         unread: Why a source could not be read, by source.
+
+    Raises:
+        UserError: The files cannot be written, here and in every method.
     """
-    table = to_table(found, classes)
-    write_whole(folder / "predictions.csv", lambda path: table.to_csv(path, index=False))
-    faces = [
-        {
-            "source": face.source,
-            "frame": face.frame,
-            "time": round(face.seconds, 4),
-            "track": face.prediction.track,
-            "box": [round(number, 1) for number in face.prediction.box],
-            "label": face.prediction.label,
-            "confidence": face.prediction.confidence,
-            "low_resolution": face.prediction.low_resolution,
-            "probabilities": face.prediction.probabilities,
-        }
-        for face in found
-    ]
-    whole = {"model": card, "classes": list(classes), "faces": faces, "unread": unread}
-    text = json.dumps(whole, indent=1, ensure_ascii=False, default=str)
-    write_whole(folder / "predictions.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+    def __init__(self, folder: Path, card: dict[str, Any], classes: Sequence[str]) -> None:
+        self.unread: dict[str, str] = {}
+        self._classes = tuple(classes)
+        self._table = _GrowingFile(folder / FILES[0])
+        self._table.add(_csv_row([*_COLUMNS, *(f"prob_{name}" for name in classes)]))
+        self._tree = _GrowingFile(folder / FILES[1])
+        self._tree.add(f'{{\n"model": {_json(card)},\n"classes": {_json(list(classes))},\n"faces": [')
+        self._between = "\n"
+        self._flush(complete=False)
+
+    def add(self, faces: Sequence[FoundFace]) -> None:
+        """Appends faces."""
+        for face in faces:
+            read = face.prediction
+            box = [round(number, 1) for number in read.box]
+            seconds = round(face.seconds, 4)
+            track = "" if read.track is None else read.track
+            row = (face.source, face.frame, seconds, track, *box, read.label, read.confidence, read.low_resolution)
+            self._table.add(_csv_row([*row, *read.probabilities.values()]))
+            whole = {
+                "source": face.source,
+                "frame": face.frame,
+                "time": seconds,
+                "track": read.track,
+                "box": box,
+                "label": read.label,
+                "confidence": read.confidence,
+                "low_resolution": read.low_resolution,
+                "probabilities": read.probabilities,
+            }
+            self._tree.add(f"{self._between}{_json(whole)}")
+            self._between = ",\n"
+        if time.monotonic() - self._flushed >= _FLUSH_EVERY:
+            self._flush(complete=False)
+
+    def close(self, complete: bool) -> None:
+        """Writes what is left.
+
+        Args:
+            complete: Whether the source was read to its end.
+        """
+        try:
+            self._flush(complete)
+        finally:
+            self._table.close()
+            self._tree.close()
+
+    def _flush(self, complete: bool) -> None:
+        self._table.flush("")
+        self._tree.flush(f'\n],\n"unread": {_json(self.unread)},\n"complete": {_json(complete)}\n}}\n')
+        self._flushed = time.monotonic()
 
 
-def photo_table(found: Sequence[FoundFace]) -> Table:
-    """The faces of photos, for the terminal."""
-    table = Table(
-        Column("source", overflow="fold"), "face", "expression", title="Faces", title_justify="left", title_style="bold"
-    )
-    for name in ("confidence", "next", "pixels"):
-        table.add_column(name, justify="right")
-    number, before = 0, ""
-    for face in found[:_SHOWN]:
-        number = number + 1 if face.source == before else 1
-        before = face.source
-        read = face.prediction
-        second = sorted(read.probabilities.items(), key=lambda item: -item[1])[1:2]
-        table.add_row(
-            face.source,
-            str(number),
-            read.label,
-            f"{read.confidence:.1%}",
-            "".join(f"{name} {value:.1%}" for name, value in second),
-            f"{read.box[2]:.0f} (low)" if read.low_resolution else f"{read.box[2]:.0f}",
-        )
-    if len(found) > _SHOWN:
-        table.caption = f"... and {len(found) - _SHOWN:,} more in predictions.csv"
-    return table
+class _GrowingFile:
+    """A text file that grows at its end, in front of some last lines, and is whole after every flush.
+
+    Args:
+        path: The file; what was there is replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._added = io.StringIO()
+        self._kept = 0  # bytes in front of the last lines
+        self._end = b""
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)  # a link would lead elsewhere
+            self._file = path.open("xb", buffering=0)
+
+    def add(self, text: str) -> None:
+        self._added.write(text)
+
+    def flush(self, end: str) -> None:
+        """Writes what was added, then the last lines, all of them at once."""
+        added, last = self._added.getvalue().encode(), end.encode()
+        spaces = max(0, len(self._end) - len(added) - len(last))  # in place of what would stay from the lines before
+        try:
+            with writing(self._path):
+                self._put(added + last + b" " * spaces)
+        except BaseException:
+            with suppress(OSError):  # as it was, which has room
+                self._put(self._end)
+                self._file.truncate()
+            raise
+        self._kept += len(added)
+        self._end = last
+        self._added = io.StringIO()
+
+    def _put(self, content: bytes) -> None:
+        self._file.seek(self._kept)
+        while content:
+            content = content[self._file.write(content) :]
+
+    def close(self) -> None:
+        self._file.close()
 
 
-def track_table(found: Sequence[FoundFace]) -> Table:
+def _csv_row(values: Sequence[object]) -> str:
+    """A line; no cell of it is a formula to a spreadsheet."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow([_cell(v) if isinstance(v, str) else v for v in values])
+    return line.getvalue()
+
+
+def _cell(text: str) -> str:
+    text = printable(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def _json(value: object) -> str:
+    """JSON in UTF-8, which has no place for what stands for the bytes of a name that is not UTF-8."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return re.sub("[\ud800-\udfff]", lambda found: printable(found[0]).replace("\\", "\\\\"), text)
+
+
+class PhotoTable:
+    """The faces of photos, for the terminal: the first ones, and how many there are."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._faces: list[FoundFace] = []
+
+    def add(self, faces: Sequence[FoundFace]) -> None:
+        """Adds the faces of a photo."""
+        self.count += len(faces)
+        self._faces += faces[: max(0, _SHOWN - len(self._faces))]
+
+    def table(self) -> Table:
+        """As they are printed."""
+        source = Column("source", overflow="fold")
+        table = Table(source, "face", "expression", title="Faces", title_justify="left", title_style="bold")
+        for name in ("confidence", "next", "pixels"):
+            table.add_column(name, justify="right")
+        number, before = 0, ""
+        for face in self._faces:
+            number = number + 1 if face.source == before else 1
+            before = face.source
+            read = face.prediction
+            second = sorted(read.probabilities.items(), key=lambda item: -item[1])[1:2]
+            table.add_row(
+                Text(printable(face.source)),
+                str(number),
+                Text(printable(read.label)),
+                f"{read.confidence:.1%}",
+                Text("".join(f"{printable(name)} {value:.1%}" for name, value in second)),
+                f"{read.box[2]:.0f} (low)" if read.low_resolution else f"{read.box[2]:.0f}",
+            )
+        if self.count > _SHOWN:
+            table.caption = f"... and {self.count - _SHOWN:,} more in {FILES[0]}"
+        return table
+
+
+@dataclass
+class _Person:
+    first: float
+    last: float
+    labels: Counter[str] = field(default_factory=Counter)
+
+
+class PeopleTable:
     """The people of a video, for the terminal: how long each was seen, and with which expressions."""
-    table = Table(title="People", title_justify="left", title_style="bold")
-    for name in ("track", "from", "to", "frames"):
-        table.add_column(name, justify="right")
-    table.add_column("expressions")
-    faces = pd.DataFrame(
-        [(face.prediction.track, face.seconds, face.prediction.label) for face in found],
-        columns=["track", "seconds", "label"],
-    )
-    tracks = faces.groupby("track")
-    for track in tracks.size().sort_values(ascending=False).index[:_SHOWN]:
-        own = tracks.get_group(track)
-        shares = own["label"].value_counts(normalize=True)
-        told = ", ".join(f"{label} {share:.0%}" for label, share in shares.head(3).items())
-        first, last = own["seconds"].min(), own["seconds"].max()
-        table.add_row(str(track), f"{first:.1f} s", f"{last:.1f} s", f"{len(own):,}", told)
-    if len(tracks) > _SHOWN:
-        table.caption = f"... and {len(tracks) - _SHOWN:,} more in predictions.csv"
-    return table
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._people: dict[int | None, _Person] = {}
+
+    def add(self, faces: Sequence[FoundFace]) -> None:
+        """Adds the faces of a frame."""
+        self.count += len(faces)
+        for face in faces:
+            person = self._people.setdefault(face.prediction.track, _Person(face.seconds, face.seconds))
+            person.last = face.seconds
+            person.labels[face.prediction.label] += 1
+
+    def table(self) -> Table:
+        """As they are printed, those who were seen most first."""
+        table = Table(title="People", title_justify="left", title_style="bold")
+        for name in ("track", "from", "to", "frames"):
+            table.add_column(name, justify="right")
+        table.add_column("expressions")
+        most = sorted(self._people.items(), key=lambda item: -item[1].labels.total())
+        for track, person in most[:_SHOWN]:
+            frames = person.labels.total()
+            shares = (f"{printable(label)} {count / frames:.0%}" for label, count in person.labels.most_common(3))
+            period = (f"{person.first:.1f} s", f"{person.last:.1f} s")
+            table.add_row(str(track), *period, f"{frames:,}", Text(", ".join(shares)))
+        if len(most) > _SHOWN:
+            table.caption = f"... and {len(most) - _SHOWN:,} more in {FILES[0]}"
+        return table

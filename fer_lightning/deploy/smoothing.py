@@ -36,4 +36,8 @@ class Smoother:
             kept = math.exp(-(seconds - before) / self.time_constant)
             probabilities = kept * average + (1 - kept) * probabilities
         self._last[track] = (seconds, probabilities)
+        # A long video has thousands of tracks; of one that ended so long ago, nothing is left in the sum.
+        ended = [other for other, (last, _) in self._last.items() if seconds - last > 40 * self.time_constant]
+        for other in ended:
+            del self._last[other]
         return probabilities

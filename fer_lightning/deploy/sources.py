@@ -3,24 +3,66 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, printable
 
 log = logging.getLogger(__name__)
 
-VIDEOS = frozenset((".3gp", ".asf", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"))
+ACCEPTED = "give a picture, a folder, a video, or a camera's number"
+_VIDEOS = frozenset(
+    re.findall(
+        r"\S+",
+        ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .m2ts .m2v .m4v .mjpeg .mjpg .mkv .mov .mp4 .mpe .mpeg .mpg .mts "
+        ".mxf .ogv .qt .rm .rmvb .ts .vob .webm .wmv .y4m",
+    )
+)
 _BY_OPENCV = frozenset((".exr", ".hdr", ".pic", ".sr"))
 # PIL names these too, and they are not pictures.
 _OTHER = frozenset((".pdf", ".ps", ".eps", ".h5", ".hdf", ".fit", ".fits", ".grib", ".bufr", ".wmf", ".emf"))
+_HEIC = frozenset((".heic", ".heif", ".heics", ".hif"))
+_RAW = frozenset(
+    re.findall(
+        r"\S+",
+        ".3fr .arw .cr2 .cr3 .crw .dng .erf .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw "
+        ".x3f",
+    )
+)
+_NO_READER = frozenset((".bpg", ".flif", ".jxl", ".jxr", ".psb", ".svg", ".svgz", ".wdp", ".xcf"))
+_HEIC_BRANDS = (b"hei", b"hev", b"mif", b"msf")
+# Matroska and WebM, FLV, MPEG, ASF (.wmv).
+_VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"FLV\x01", b"\0\0\1\xba", b"\0\0\1\xb3", b"0&\xb2u\x8ef\xcf\x11")
+# In files whose name ends in none of these.
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "AVIF", "MPO")
+_HEAD = 1024  # bytes that show what a file is
+
+_REASONS = {
+    "video": "is a video: give it alone, as source=...",
+    "heic": "is a HEIC picture, which cannot be read: convert it to JPEG or PNG first",
+    "raw": "is a raw photo, which cannot be read: convert it to JPEG or PNG first",
+    "unknown": "is a picture of a format that cannot be read: convert it to JPEG or PNG first",
+    "link": "is a link that leads to no file, or to a folder: give what it leads to as source=...",
+    "special": "is not a file",
+    "closed": "cannot be opened: permission is denied",
+}
+# More than a frame of any video lasts; what says so is broken.
+_LONGEST_PAUSE = 600.0
+_PROBED = 30  # frames
+_FASTEST = 1000.0  # frames a second
+_USUAL_RATE = 30.0
+_DENSE_RATE = 120.0
 
 
 @dataclass(frozen=True)
@@ -38,27 +80,163 @@ class Frame:
     pixels: np.ndarray
 
 
-def picture_files(source: Path) -> list[Path]:
-    """The picture files of a folder and of all folders in it, by name; a file is itself.
+@dataclass(frozen=True)
+class FolderContent:
+    """What a folder and the folders in it hold.
+
+    Attributes:
+        pictures: By name.
+        unread: Why a photo or video is not read, by file.
+        left_out: Hidden folders and files, and results of this package.
+    """
+
+    pictures: list[Path] = field(default_factory=list)
+    unread: dict[Path, str] = field(default_factory=dict)
+    left_out: list[Path] = field(default_factory=list)
+
+
+def folder_content(folder: Path) -> FolderContent:
+    """Looks for the pictures of a folder and of all folders in it.
+
+    What this package wrote is no picture of the user, and is left out as hidden files are, so that a second run finds
+    what the first one found: folders called `outputs`, and `annotated` and `annotated.mp4` beside predictions.
+
+    Args:
+        folder: Given by the user, and searched whatever its own name is.
+    """
+    content = FolderContent()
+
+    def refused(error: OSError) -> None:
+        content.unread[Path(os.fsdecode(error.filename))] = _REASONS["closed"]
+
+    for root, folders, files in os.walk(folder, onerror=refused):
+        own = _own(files)
+        for name in sorted(folders):
+            path = Path(root, name)
+            if name.startswith(".") or name in own | {"outputs", "__MACOSX"}:
+                content.left_out.append(path)
+                folders.remove(name)
+            elif path.is_symlink():  # it is not followed, and might lead in a circle
+                content.unread[path] = _REASONS["link"]
+        folders.sort()
+        for name in sorted(files):
+            path = Path(root, name)
+            if name.startswith(".") or name in own:
+                content.left_out.append(path)
+                continue
+            kind = kind_of(path)
+            if kind == "picture":
+                content.pictures.append(path)
+            elif kind:
+                content.unread[path] = _REASONS[kind]
+    content.pictures.sort()
+    return content
+
+
+def _own(files: Sequence[str]) -> set[str]:
+    """Names of what this package has written into a folder, by the records that it leaves beside them."""
+    own = set()
+    if "predictions.csv" in files or "predictions.json" in files:
+        own |= {"annotated", "annotated.mp4"}
+    if "metrics.json" in files:
+        own |= {"figures"}
+    if "explanation.json" in files:
+        own |= {name for name in files if name.endswith(".png")}
+    return own
+
+
+def kind_of(path: Path) -> str:
+    """What a file is, by what it holds, and by its name where that does not show it.
+
+    Returns:
+        `"picture"`, `"video"`, a reason why it is media that cannot be read, or `""`: something else.
+    """
+    suffix = path.suffix.lower()
+    Image.init()
+    pictures = (set(Image.EXTENSION) | _BY_OPENCV) - _VIDEOS - _OTHER - _HEIC
+    try:
+        if not path.is_file():
+            named = suffix in pictures | _VIDEOS | _HEIC | _RAW | _NO_READER
+            return ("link" if path.is_symlink() else "special") if named else ""
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return "closed"
+    if kind := _kind_of_content(head):
+        return kind
+    for kind, suffixes in (("picture", pictures), ("heic", _HEIC), ("raw", _RAW), ("unknown", _NO_READER)):
+        if suffix in suffixes:
+            return kind
+    if suffix in _VIDEOS - {".ts"}:  # else a program in TypeScript
+        return "video"
+    return "picture" if suffix not in _OTHER and _is_picture(path) else ""
+
+
+def _kind_of_content(head: bytes) -> str:
+    """`"video"` or `"heic"`; `""` where the first bytes are of neither."""
+    brand = head[8:12]
+    if head[4:8] == b"ftyp" and brand[:3] not in (b"avi", b"M4A", b"M4B", b"crx"):
+        return ("" if b"avif" in head[:64] else "heic") if brand[:3] in _HEIC_BRANDS else "video"
+    if head.startswith(_VIDEO_STARTS) or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
+        return "video"
+    if head[4:8] in (b"moov", b"mdat", b"wide") or (head[:4] == b"OggS" and b"theora" in head[:64]):
+        return "video"
+    # MPEG transport streams: a packet begins every 188 bytes, 192 in the files of camcorders.
+    packets = (head[start:end:step] for start, step, end in ((0, 188, 752), (4, 192, 772)))
+    return "video" if any(packet == b"G" * 4 for packet in packets) else ""
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=_FORMATS):
+            return True
+    except Exception:  # whatever the decoders meet
+        return False
+
+
+def find_source(source: str) -> Path | int:
+    """What `source=...` names: a path that exists, or a camera.
 
     Raises:
-        UserError: There is no such path, or no picture in the folder.
+        UserError: It is neither.
     """
-    if not source.exists():
-        raise UserError(f"source={source} does not exist: give a picture, a folder, a video, or a camera's number.")
-    if not source.is_dir():
-        return [source]
-    Image.init()
-    known = (set(Image.EXTENSION) | _BY_OPENCV) - VIDEOS - _OTHER
-    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in known and path.is_file())
-    if not files:
-        raise UserError(f"source={source} is a folder without pictures.")
-    return files
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", source) and not os.path.lexists(source):
+        raise UserError(f"source={source} is an address, and nothing is downloaded: {ACCEPTED}.")
+    path = Path(source)
+    try:
+        if not os.path.lexists(path):
+            path = path.expanduser()
+        if path.is_dir() or path.is_file():
+            return path
+        exists = path.exists()
+    except (OSError, ValueError, RuntimeError):  # a name that is too long or holds a zero byte, no such user
+        exists = False
+    if camera := re.fullmatch(r"/dev/video(\d{1,5})|(\d{1,5})", source):
+        return int(camera[1] or camera[2])
+    if exists:
+        raise UserError(f"source={source} is not a file or a folder: {ACCEPTED}.")
+    raise UserError(f"source={source} does not exist: {ACCEPTED}.")
 
 
-def is_video(source: str) -> bool:
-    """Whether a source is a video file, told by its ending, or a camera's number."""
-    return source.isdecimal() or Path(source).suffix.lower() in VIDEOS
+def is_video(path: Path) -> bool:
+    """Whether a file is to be read as a video; an animated GIF is one.
+
+    Raises:
+        UserError: It is a picture that cannot be read.
+    """
+    kind = kind_of(path)
+    if kind not in ("picture", "video", ""):
+        raise UserError(f"{path} {_REASONS[kind]}.")
+    return kind == "video" or path.suffix.lower() in _VIDEOS - {".ts"} or (kind == "picture" and _is_moving_gif(path))
+
+
+def _is_moving_gif(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=("GIF",)) as opened:
+            opened.seek(1)
+            return True
+    except Exception:  # no GIF, or a broken one
+        return False
 
 
 class Video:
@@ -72,49 +250,104 @@ class Video:
 
     Attributes:
         expected: How many frames the file says it has; None where it does not say, and for cameras.
-        rate: Frames a second, 30 where it is not known.
+        rate: Frames a second: what the file says where its first frames agree, else what these say; 30 where neither
+            is known.
+        length: Seconds until the last frame ends; 0 where the file does not say it, or was not read to its end.
+        broken: Why it was not read to its end; empty where it was.
     """
 
-    def __init__(self, source: str) -> None:
+    length = 0.0
+    broken = ""
+
+    def __init__(self, source: Path | int) -> None:
         self._source = source
-        self._is_camera = source.isdecimal()
-        if not self._is_camera and not Path(source).is_file():
-            raise UserError(f"source={source} does not exist: give a picture, a folder, a video, or a camera's number.")
-        # Both libraries would print lines of their own about what is said here in one.
+        self._timed = True
+        # Both libraries would print lines of their own about what is said here in one. A file may name others, which
+        # are to be files as well.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file,crypto,data")
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        self._capture = cv2.VideoCapture(int(source) if self._is_camera else source)
+        self._folder = TemporaryDirectory(prefix="fer_video_")
+        self._capture = self._open()
         if not self._capture.isOpened():
-            self._capture.release()
+            self.close()
             raise UserError(
                 f"source={source}: there is no camera of this number, or another program uses it."
-                if self._is_camera
+                if isinstance(source, int)
                 else f"source={source} is not a video that OpenCV can read, or a broken one."
             )
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.expected = int(count) if not self._is_camera and count > 0 else None
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = float(rate) if 1 <= rate <= 240 else 30.0
+        self.expected = int(count) if not isinstance(source, int) and 0 < count < 2**53 else None
+        self.rate, self.length = self._measure(self._capture.get(cv2.CAP_PROP_FPS))
+
+    def _open(self) -> cv2.VideoCapture:
+        if isinstance(self._source, int):
+            return cv2.VideoCapture(self._source)
+        path = self._source.absolute()  # in which FFmpeg sees no protocol
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:  # OpenCV takes no other names
+            link = Path(self._folder.name, "video")
+            if not link.is_symlink():
+                link.symlink_to(path)
+            path = link
+        return cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+
+    def _measure(self, reported: float) -> tuple[float, float]:
+        """Frames a second, and the length in seconds that the file reports (0: unknown)."""
+        length = self.expected / reported if self.expected and math.isfinite(reported) and reported > 0 else 0.0
+        known = 1 / _LONGEST_PAUSE <= reported <= _FASTEST
+        if isinstance(self._source, int):
+            return reported if known else _USUAL_RATE, 0.0
+        times: list[float] = []
+        while len(times) < _PROBED and self._capture.grab():
+            times.append(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        self._capture.release()
+        self._capture = self._open()
+        steps = sorted(later - before for before, later in pairwise(times) if later > before)
+        if not steps:
+            self._timed = False
+            return reported if known else _USUAL_RATE, length
+        measured = float(np.clip(1 / steps[len(steps) // 4], 1 / _LONGEST_PAUSE, _FASTEST))
+        # Some files report the ticks of their clock; where frames come irregularly, the mean.
+        agree = known and measured / 2 <= reported <= max(2 * measured, _DENSE_RATE)
+        return reported if agree else measured, length
 
     def frames(self) -> Iterator[Frame]:
         """Yields frames until the video ends, the camera vanishes, or the rest cannot be read, which is logged."""
-        number, seconds, start = 0, 0.0, time.monotonic()
+        number, seconds, start, zero = 0, 0.0, time.monotonic(), 0.0
         while True:
             read, pixels = self._capture.read()
             if not read:
                 break
-            # Frame rates vary; a file without timestamps gives zeros.
-            told = time.monotonic() - start if self._is_camera else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            seconds = max(seconds, told if told > 0 or self._is_camera else number / self.rate)
+            shown = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if isinstance(self._source, int):
+                seconds = time.monotonic() - start
+            elif number == 0:
+                zero = shown
+            elif not self._timed or shown == 0:
+                seconds = max(seconds, number / self.rate)
+            elif -1 < shown - zero - seconds < max(_LONGEST_PAUSE, 2 / self.rate):
+                seconds = max(seconds, shown - zero)
+            else:  # a broken file, or one that was put together
+                seconds += 1 / self.rate
+                zero = shown - seconds
             yield Frame(number, seconds, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
             number += 1
-        if self._is_camera:
-            log.warning("Camera %s sends no more pictures: ending after %d frames.", self._source, number)
-        elif self.expected is not None and number < 0.98 * self.expected - 1:
-            log.warning("%s breaks off: %d of %d frames could be read.", self._source, number, self.expected)
+        if isinstance(self._source, int):
+            log.warning("Camera %d sends no more pictures: ending after %d frames.", self._source, number)
+        elif self.expected and number < 0.98 * self.expected - 1 and seconds + 1 / self.rate < 0.98 * self.length:
+            self.length = 0.0
+            self.broken = f"breaks off: {number} of {self.expected} frames could be read."
+            log.warning("%s %s", printable(self._source), self.broken)
+
+    def close(self) -> None:
+        """Closes the file or the camera."""
+        self._capture.release()
+        self._folder.cleanup()
 
     def __enter__(self) -> Video:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._capture.release()
+        self.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 Box = tuple[float, float, float, float]
+_FARTHEST = 2.0  # widths of a face
 
 
 @dataclass
@@ -22,18 +24,24 @@ class Tracker:
     """Gives faces that overlap from one frame to the next the same number.
 
     Of all ways to pair the faces of a frame with those before, the one with the largest sum of overlaps is taken
-    (A. Bewley et al., "Simple Online and Realtime Tracking", ICIP 2016, without its motion model).
+    (A. Bewley et al., "Simple Online and Realtime Tracking", ICIP 2016, without its motion model). At few frames a
+    second somebody who moves overlaps too little with the frame before; there, those are the same person who are as
+    near as a face moves in this time.
 
     Args:
-        min_iou: Boxes that overlap less are not the same person.
-        max_gap: Seconds for which somebody who is not seen keeps the number.
+        min_iou: Boxes that overlap less are the same person only where there was time to move that far.
+        max_gap: Seconds for which somebody who is not seen keeps the number; longer where all frames are further apart.
+        speed: How many widths of itself a face moves in a second, at most `_FARTHEST` between two frames.
     """
 
-    def __init__(self, min_iou: float = 0.2, max_gap: float = 1.0) -> None:
+    def __init__(self, min_iou: float = 0.2, max_gap: float = 1.0, speed: float = 6.0) -> None:
         self.min_iou = min_iou
         self.max_gap = max_gap
+        self.speed = speed
         self._tracks: list[_Track] = []
         self._next = 1
+        self._before: float | None = None
+        self._shortest = math.inf  # seconds from one frame to the next
 
     def update(self, boxes: Sequence[Box], seconds: float) -> list[int]:
         """Numbers the faces of the next frame.
@@ -45,9 +53,17 @@ class Tracker:
         Returns:
             A number for each box, counted from 1.
         """
-        self._tracks = [track for track in self._tracks if seconds - track.seconds <= self.max_gap]
+        if self._before is not None and seconds > self._before:
+            self._shortest = min(self._shortest, seconds - self._before)
+        self._before = seconds
+        gap = max(self.max_gap, 1.5 * self._shortest) if self._shortest < math.inf else self.max_gap
+        self._tracks = [track for track in self._tracks if seconds - track.seconds <= gap]
         overlaps = pairwise_iou([track.box for track in self._tracks], boxes)
-        overlaps[overlaps < self.min_iou] = 0
+        # Below every pair that overlaps; 0 where it is too far.
+        reach = self.speed * np.array([seconds - track.seconds for track in self._tracks]).reshape(-1, 1)
+        far = _distances([track.box for track in self._tracks], boxes)
+        near = self.min_iou * (1 - far / np.minimum(reach, _FARTHEST).clip(1e-9)).clip(0)
+        overlaps = np.where(overlaps < self.min_iou, near, overlaps)
         known: dict[int, _Track] = {}
         for row, column in zip(*linear_sum_assignment(overlaps, maximize=True)):
             if overlaps[row, column] > 0:
@@ -61,6 +77,14 @@ class Tracker:
             self._tracks.append(track)
         track.box, track.seconds = box, seconds
         return track
+
+
+def _distances(first: Sequence[Box], second: Sequence[Box]) -> np.ndarray:
+    """Between the centres of boxes, in widths of the larger one of both, `(N, M)`."""
+    one = np.array(first, np.float64).reshape(-1, 1, 4)
+    other = np.array(second, np.float64).reshape(1, -1, 4)
+    apart = np.linalg.norm(one[..., :2] + one[..., 2:] / 2 - other[..., :2] - other[..., 2:] / 2, axis=-1)
+    return apart / np.maximum(np.maximum(one[..., 2], other[..., 2]), 1e-9)
 
 
 def pairwise_iou(first: Sequence[Box], second: Sequence[Box]) -> np.ndarray:

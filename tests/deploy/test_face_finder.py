@@ -72,9 +72,9 @@ def test_nothing_is_found_where_nothing_is(finder, shape):
 def test_a_face_is_followed_and_let_go(finder, portrait):
     [face] = finder.find(portrait)
     moved = np.roll(portrait, (12, 9), axis=(0, 1))
-    [followed] = finder.follow(moved, [face], None)
+    [followed] = finder.follow(moved, [face], [])
     np.testing.assert_allclose(followed.points[:2], EYES + np.array((9, 12)), atol=7)
-    assert finder.follow(np.zeros_like(portrait), [face], 0) == []
+    assert finder.follow(np.zeros_like(portrait), [face], [0]) == []
 
 
 def test_glances_find_small_new_faces_in_turn(portrait):
@@ -83,7 +83,7 @@ def test_glances_find_small_new_faces_in_turn(portrait):
     with FaceFinder(thorough=False) as quick:
         faces = []
         for glance in range(4):  # the whole picture and three squares
-            faces = quick.follow(wall, faces, glance)
+            faces = quick.follow(wall, faces, [glance])
     assert sorted(round(face.box[0], -2) for face in faces) == [100, 500]
 
 

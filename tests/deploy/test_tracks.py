@@ -52,6 +52,24 @@ def test_somebody_keeps_the_number_through_a_gap_and_loses_it_after_a_long_one()
     assert tracker.update([(2, 0, 20, 20)], 1.0) == [2]
 
 
+@pytest.mark.parametrize("rate", [5, 12, 30, 240])
+def test_the_same_movement_has_the_same_tracks_at_every_frame_rate(rate):
+    """Two people who walk towards each other, one above the other, at three widths of their faces a second."""
+    tracker = Tracker()
+    tracks = set()
+    for frame in range(2 * rate + 1):
+        seconds = frame / rate
+        tracks.add(tuple(tracker.update([(60 * seconds, 0, 20, 20), (120 - 60 * seconds, 60, 20, 20)], seconds)))
+    assert tracks == {(1, 2)}
+
+
+@pytest.mark.parametrize("seconds", [2, 60, 3600])
+def test_who_stays_in_place_keeps_the_number_in_a_time_lapse(seconds):
+    tracker = Tracker()
+    assert [tracker.update([(frame, 0, 20, 20)], frame * seconds) for frame in range(4)] == [[1]] * 4
+    assert tracker.update([(200, 0, 20, 20)], 4 * seconds) == [2]
+
+
 def test_a_face_elsewhere_is_somebody_else():
     tracker = Tracker(min_iou=0.3)
     assert tracker.update([(0, 0, 20, 20)], 0.0) == [1]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from typing import NoReturn
 
@@ -96,7 +98,9 @@ def main() -> None:
         return
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        _fail(f"unknown command {name!r}: use one of {', '.join(COMMANDS)}.")
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean fer {close[0]}?" if close else f"use one of {', '.join(COMMANDS)}."
+        _fail(f"unknown command {name!r}: {hint}")
     try:
         with _signals_like_ctrl_c():
             _run(name, rest)
@@ -105,9 +109,11 @@ def main() -> None:
     except KeyboardInterrupt as stop:
         _fail(COMMANDS[name].stopped, name, status=128 + (stop.number if isinstance(stop, _Stop) else signal.SIGINT))
     except Exception as error:
-        if not _says_all(error):
+        from fer_lightning.explained_errors import explain
+
+        if (sentence := explain(error, COMMANDS[name].config, rest)) is None:
             raise
-        _fail(_unknown_budget(error) or f"{error} {error.__cause__ or ''}".rstrip(), name)
+        _fail(sentence, name)
 
 
 class _Stop(KeyboardInterrupt):
@@ -161,14 +167,31 @@ def _run(name: str, arguments: list[str]) -> None:
     _strip_command_from_completion(name)
     import hydra
 
+    from fer_lightning.explained_errors import check_choices
+    from fer_lightning.overrides import in_folder_of_resumed_run, prepare
+
+    prepared = in_folder_of_resumed_run(prepare(arguments))
+    check_choices(prepared, conf_dir())
     typed = sys.argv
     task = _Task(name, typed)
     run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command.config)(task)
-    sys.argv = [typed[0], *_in_folder_of_resumed_run(arguments)]
+    sys.argv = [typed[0], *prepared]
+    listing = {"-h", "--help", "-sc", "--shell-completion"} & set(arguments)
     try:
-        run()
+        _print_choices(run) if listing else run()
     finally:
         sys.argv = typed
+
+
+def _print_choices(run: Callable[[], object]) -> None:
+    """Prints help or completions without the configs that only others include."""
+    printed = StringIO()
+    try:
+        with redirect_stdout(printed):
+            run()
+    finally:
+        text = re.sub(r"^\w+/shared: .*\n", "", printed.getvalue(), flags=re.MULTILINE)
+        print(re.sub(r"(?<=[ =])base(, | |$)|(?<=[ =])(\w+=base|shared/\S*)( |$)", "", text), end="")
 
 
 class _Task:
@@ -196,36 +219,11 @@ class _Task:
             _fail(str(error), self.name)
 
 
-def _in_folder_of_resumed_run(arguments: list[str]) -> list[str]:
-    """Lets a resumed run write where it wrote before."""
-    for place, argument in enumerate(arguments, start=1):
-        option, _, folder = argument.partition("=")
-        if option == "resume" and folder not in ("", "null"):
-            if not (Path(folder) / "config.yaml").is_file():
-                raise UserError(f"resume={folder} is not the folder of a run: config.yaml is missing there.")
-            return [*arguments[:place], f"hydra.run.dir='{folder}'", "hydra.output_subdir=null", *arguments[place:]]
-    return arguments
-
-
 def _strip_command_from_completion(name: str) -> None:
     """Hydra completes the line after the program's name; the command belongs to that name."""
     words = os.environ.get("COMP_LINE", "").split(maxsplit=2)
     if words[1:2] == [name]:
         os.environ["COMP_LINE"] = f"fer {''.join(words[2:])}"
-
-
-def _says_all(error: Exception) -> bool:
-    """Whether an error is the user's and its message enough: an unknown group, option or value."""
-    from hydra.errors import CompactHydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    return isinstance(error, (CompactHydraException, OmegaConfBaseException))
-
-
-def _unknown_budget(error: Exception) -> str | None:
-    """What to say where a study does not have the budget asked for, which is looked up by name."""
-    found = re.search(r"Interpolation key 'budgets\.([^'.]+)", str(error))
-    return f"budget={found[1]} is unknown: use smoke, pilot or paper." if found else None
 
 
 def _fail(message: str, name: str = "", status: int = 2) -> NoReturn:

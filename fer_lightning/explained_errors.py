@@ -1,0 +1,158 @@
+"""What the command line says of an error that is the user's: one sentence, with what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# Configs that others include, and no choices by themselves.
+PARTS = re.compile(r"(^|/)(base|shared(/.*)?)$")
+
+
+def explain(error: Exception, config: str | None, arguments: Sequence[str]) -> str | None:
+    """One sentence for an error of composing a config; None for an error of the program, whose traceback is needed.
+
+    Args:
+        error: What was raised.
+        config: Name of the config that was composed, None for a command without one.
+        arguments: What was typed after the command.
+    """
+    from hydra.errors import CompactHydraException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not isinstance(error, (CompactHydraException, OmegaConfBaseException)):
+        return None
+    text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return _unknown_choice(group, choice, error.options)
+    if found := re.search(r"Interpolation key 'budgets\.([^'.]+)", text):
+        return f"budget={found[1]} is unknown: use smoke, pilot or paper."
+    if found := re.search(r"Interpolation key '([^']*)' not found(?: full_key: (\S+))?", text):
+        return (
+            f"{found[2] or 'an option'} refers to ${{{found[1]}}}, which is not an option: correct the name, or, if "
+            r"the characters are meant, quote the value for Hydra and write \${."
+        )
+    if found := re.search(r"Could not (override|delete) '([^']+)'", text):
+        return _unknown_option(found[2], config, arguments)
+    if found := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
+        return f"+{found[1]}: the option {found[1]} exists already, so write it without the +."
+    if found := re.search(r"Ambiguous value for argument '(.+?)' 1\. To use", text):
+        name, _, values = found[1].partition("=")
+        return f"{found[1]} gives several values: write {name}=[{values}] for a list, or add -m to run each of them."
+    if found := re.search(r"Sweep parameters '(.+?)' requires --multirun", text):
+        return f"{found[1]} gives several values: add -m to run each of them."
+    return text
+
+
+def check_choices(overrides: Iterable[str], conf: Path) -> None:
+    """Refuses configs that only others include.
+
+    Args:
+        overrides: Arguments of a command.
+        conf: Folder of the configs.
+
+    Raises:
+        UserError: One of them is chosen.
+    """
+    from fer_lightning.errors import UserError
+
+    for override in overrides:
+        group, _, choice = override.lstrip("+").partition("=")
+        group = group.partition("@")[0]
+        if PARTS.search(choice) and (conf / group / f"{choice}.yaml").is_file():
+            raise UserError(_unknown_choice(group, choice, [path.stem for path in (conf / group).glob("*.yaml")]))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> list[str]:
+    """The known names closest to a mistyped one, the closest first.
+
+    Args:
+        name: What was typed.
+        known: Names that exist; of dotted ones, the same or a similar last word is close as well.
+    """
+    group, dot, word = name.lower().rpartition(".")
+    names = list(dict.fromkeys(known))
+    siblings = [each.rpartition(".")[2] for each in names if each.rpartition(".")[0] == group]
+    if siblings:
+        if close := difflib.get_close_matches(word, siblings, n=1):
+            return [f"{group}{dot}{close[0]}"]
+    elif close := difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.7):
+        return close
+    return [each for each in names if each.rpartition(".")[2] == word][:3]
+
+
+def _unknown_choice(group: str, choice: str, options: Sequence[str]) -> str:
+    choices = sorted(option for option in options if not PARTS.search(option))
+    close = difflib.get_close_matches(choice, choices, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}? Otherwise " if close else ""
+    return f"Unknown choice {group}={choice}: {hint}choose one of {', '.join(choices)}."
+
+
+def _unknown_option(name: str, config: str | None, arguments: Sequence[str]) -> str:
+    composed = _composed(config, arguments) if config else None
+    known = [*_names(composed), *composed.hydra.runtime.choices] if composed is not None else []
+    close = did_you_mean(name, known)
+    # Only the trainer has so many arguments that one which is not configured resembles another; torch takes its time.
+    if composed is not None and (not close or name.startswith("trainer.")) and _constructor_takes(composed, name):
+        return f"{name} is not set in the configuration: write +{name}=... to pass it on."
+    if close:
+        return f"Unknown option {name!r}: did you mean {' or '.join(close)}?"
+    return f"Unknown option {name!r}: --cfg job lists the options with their values, --help the groups."
+
+
+def _constructor_takes(cfg: DictConfig, name: str) -> bool:
+    """Whether an option that no config names is an argument of what its group constructs, such as trainer.max_steps."""
+    import inspect
+
+    from hydra.utils import get_object
+    from omegaconf import OmegaConf
+
+    group, _, argument = name.rpartition(".")
+    target = OmegaConf.select(cfg, f"{group}._target_") if group and not group.startswith("hydra") else None
+    return target is not None and argument in inspect.signature(get_object(target)).parameters
+
+
+def _composed(config: str, arguments: Sequence[str]) -> DictConfig | None:
+    """The config of a command with the groups that were chosen, but without any other option."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+
+    from fer_lightning.cli import conf_dir
+
+    groups = [
+        argument
+        for argument in arguments
+        if (conf_dir() / argument.partition("=")[0] / f"{argument.partition('=')[2]}.yaml").is_file()
+    ]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for overrides in (groups, []):
+            try:
+                return compose(config, overrides, return_hydra_config=True)
+            except HydraException:
+                continue
+    return None
+
+
+def _names(node: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted names of all options of a config but Hydra's inner ones."""
+    from omegaconf import DictConfig
+
+    for key in node:
+        name = f"{prefix}{key}"
+        if name.startswith("hydra.") and not name.startswith(
+            ("hydra.run", "hydra.sweep", "hydra.job", "hydra.launcher")
+        ):
+            continue
+        yield name
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
+            yield from _names(child, f"{name}.")

@@ -1,0 +1,262 @@
+"""Options typed in a shell, prepared for Hydra: paths reach the code as they were typed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+# Last word of the dotted name of each option that holds a path, and of those that hold a list of paths.
+PATHS = frozenset(
+    [
+        "source",
+        "checkpoint",
+        "init",
+        "resume",
+        "path",
+        "image",
+        "frames",
+        "int8",
+        "root",
+        "cache_dir",
+        "landmark_model",
+        "pretrained",
+        "dir",
+        "subdir",
+        "output_dir",
+        "save_dir",
+        "default_root_dir",
+        "folder",
+        "storage",
+        "peer_python",
+        "peer_node_modules",
+    ]
+)
+PATH_LISTS = frozenset(["checkpoints"])
+# Options that take the word `last`, and whether the run that it stands for must be finished.
+LAST = {"resume": False, "init": True, "checkpoint": True}
+
+_OVERRIDE = re.compile(r"(\+{0,2})([A-Za-z_$][\w$./@-]*)=(.*)", re.DOTALL | re.ASCII)
+_WITHOUT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
+
+
+def prepare(arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command in Hydra's grammar.
+
+    The value of an option that holds a path is taken literally if such a path exists. If not, a value quoted for Hydra,
+    an interpolation such as `${oc.env:HOME}/faces`, `null` and, in a multirun, several values keep their meaning;
+    everything else is literal too.
+
+    Args:
+        arguments: The arguments after the command, flags of Hydra among them.
+
+    Raises:
+        UserError: A path is empty, or Hydra's grammar cannot read an argument.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    options = get_args_parser().parse_args(list(arguments))
+    if options.shell_completion:
+        return list(arguments)
+    typed = set(options.overrides)
+    # A study runs its own grid.
+    several = options.multirun or any(argument.startswith(("study=", "hydra.mode=")) for argument in typed)
+    return [_prepare(argument, several) if argument in typed else argument for argument in arguments]
+
+
+def in_folder_of_resumed_run(prepared: Sequence[str]) -> list[str]:
+    """Lets a resumed run write where it wrote before.
+
+    Args:
+        prepared: What `prepare` returned.
+
+    Raises:
+        UserError: `resume` names no folder of a run.
+    """
+    from omegaconf import OmegaConf
+
+    for place, argument in enumerate(prepared, start=1):
+        if argument.startswith("resume=") and argument != "resume=null":
+            folder = OmegaConf.create({"folder": _parser().parse_override(argument).value()}).folder
+            if not (Path(folder) / "config.yaml").is_file():
+                raise UserError(f"resume={folder} is not the folder of a run: config.yaml is missing there.")
+            return [
+                *prepared[:place],
+                path_override("hydra.run.dir", folder),
+                "hydra.output_subdir=null",
+                *prepared[place:],
+            ]
+    return list(prepared)
+
+
+def path_override(name: str, path: str) -> str:
+    """The override that sets an option to exactly this path.
+
+    Raises:
+        UserError: Hydra would replace a part of the path of an output folder.
+    """
+    if name.startswith("hydra.") and "${" in path:
+        raise UserError(
+            f"{name}={path} must not contain '${{', which Hydra replaces in output folders: use another name."
+        )
+    # Words that Hydra's grammar reads as themselves stay readable in the records of runs.
+    return f"{name}={path if _parsed(path) == path and '${' not in path else _quoted(path)}"
+
+
+def last_run(option: str, finished: bool) -> str:
+    """The folder of the newest run of `fer train` below `outputs`.
+
+    Args:
+        option: The option that asks for it.
+        finished: Whether it must be finished.
+
+    Raises:
+        UserError: There is none.
+    """
+    newest, changed = None, -1.0
+    for place, folders, files in os.walk("outputs"):
+        folders[:] = [name for name in folders if name not in _WITHOUT_RUNS]
+        folder = Path(place)
+        began = [path for path in (folder / "checkpoints/last.ckpt", folder / "metrics.json") if path.is_file()]
+        if "config.yaml" not in files or not began or (finished and folder / "metrics.json" not in began):
+            continue
+        if (time := max(path.stat().st_mtime for path in began)) > changed:
+            newest, changed = place, time
+    if newest is None:
+        raise UserError(f"{option}=last: outputs/ holds no {'finished ' * finished}run; fer train makes one.")
+    return newest
+
+
+def _prepare(argument: str, several: bool) -> str:
+    match = _OVERRIDE.fullmatch(argument)
+    if match is None:
+        if argument.startswith("~") and _is_override(argument):
+            return argument
+        raise UserError(
+            f"{argument!r} is not an option: write name=value, for example seed=1, and quote a value that has spaces."
+        )
+    sign, name, value = match.groups()
+    word = name.rpartition(".")[2]
+    if word in PATHS or (word in PATH_LISTS and not _is_list(value)):
+        return sign + _path(name, value, several)
+    if word in PATH_LISTS:
+        paths = [_path(name, path, several=False).partition("=")[2] for path in _split(value[1:-1])]
+        return f"{sign}{name}=[{','.join(paths)}]"
+    if not _is_override(argument):
+        quoted = shlex.quote(
+            f"{sign}{name}=" + (f'"{value}"' if value.isprintable() and '"' not in value else _quoted(value))
+        )
+        raise UserError(
+            f"{argument!r} cannot be read: close its brackets and quotes, or, if the value is meant literally, quote "
+            f"it for Hydra too: {quoted}"
+        )
+    return argument
+
+
+def _path(name: str, value: str, several: bool) -> str:
+    if not value.strip() and not os.path.lexists(value):
+        raise UserError(f"{name}= is empty: was the variable set? Give a path, or leave {name} out.")
+    if len(value) > 2 and value[0] == value[-1] and value[0] in "'\"" and os.path.lexists(value[1:-1]):
+        value = value[1:-1]  # as Lightning passes the output folder to its processes, whatever its name
+    elif not os.path.lexists(value):
+        if name in LAST and value == "last":
+            return path_override(name, last_run(name, LAST[name]))
+        if value.lower() == "null" and not name.startswith("hydra."):
+            return f"{name}=null"
+        if several and not name.startswith("hydra.") and len(values := _split(value)) > 1:
+            return f"{name}={','.join(_path(name, each, several=False).partition('=')[2] for each in values)}"
+        if _interpolates(value):
+            return f"{name}={value if _is_override(f'x={value}') else _hydra_quotes(value)}"
+        if _has_syntax(_parsed(value), in_hydra=name.startswith("hydra.")):
+            return f"{name}={value}"
+        value = os.path.expanduser(value)  # noqa: PTH111 (a name such as ~x is no mistake)
+    elif value.startswith("~"):
+        value = os.path.join(os.getcwd(), value)  # noqa: PTH109, PTH118 (the code would expand it)
+    return path_override(name, value)
+
+
+def _has_syntax(parsed: Any, in_hydra: bool) -> bool:
+    """Whether a value is quoted, or a function such as `glob(...)`, rather than a path."""
+    from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
+
+    if isinstance(parsed, QuotedString):
+        return True
+    simple = isinstance(parsed, ChoiceSweep) and parsed.simple_form
+    return isinstance(parsed, Sweep) and not simple and not in_hydra
+
+
+def _interpolates(value: str) -> bool:
+    from omegaconf.errors import GrammarParseError
+    from omegaconf.grammar_parser import parse
+
+    if not re.search(r"(?<!\\)(\\\\)*\$\{", value):
+        return False
+    try:
+        parse(value)
+    except GrammarParseError:
+        return False
+    return True
+
+
+def _is_list(value: str) -> bool:
+    return value.startswith("[") and value.endswith("]") and not os.path.lexists(value)
+
+
+def _split(values: str) -> list[str]:
+    """The values between commas, where a comma in quotes or brackets separates nothing."""
+    found, start, depth, quote = [], 0, 0, ""
+    for place, sign in enumerate(values):
+        if quote:
+            quote = "" if sign == quote and values[place - 1] != "\\" else quote
+        elif sign in "'\"":
+            quote = sign
+        elif sign in "([{":
+            depth += 1
+        elif sign in ")]}":
+            depth -= 1
+        elif sign == "," and not depth:
+            found.append(values[start:place].strip())
+            start = place + 1
+    return [*found, values[start:].strip()] if values.strip() else []
+
+
+def _parsed(value: str) -> Any:
+    """What Hydra's grammar reads; None where that is null or nothing at all."""
+    return _parser().parse_override(f"x={value}")._value if _is_override(f"x={value}") else None
+
+
+def _is_override(text: str) -> bool:
+    from hydra.errors import HydraException
+
+    try:
+        _parser().parse_override(text)
+    except HydraException:
+        return False
+    return True
+
+
+@cache
+def _parser() -> OverridesParser:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create()
+
+
+def _quoted(text: str) -> str:
+    """Text in Hydra's quotes, in which OmegaConf replaces nothing."""
+    return _hydra_quotes(re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", text))
+
+
+def _hydra_quotes(text: str) -> str:
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text, Quote.single).with_quotes()

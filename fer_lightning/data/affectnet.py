@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping
+import io
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from fer_lightning.data.bad_samples import refuse_or_skip
-from fer_lightning.data.class_folders import image_names
+from fer_lightning.data.bad_samples import listing_key, refuse_or_skip, repeated_listings
+from fer_lightning.data.class_folders import image_names, unused_files
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.empty_classes import empty_classes
 from fer_lightning.data.labels import EIGHT, SEVEN
-from fer_lightning.data.locate import find_file, find_folder, not_found
+from fer_lightning.data.locate import find_file, find_folder, is_file, is_folder, is_hidden, not_found
 from fer_lightning.data.samples import ImageFiles, Samples
+from fer_lightning.data.text_tables import column_places, plain_name, read_rows, shown, whole_number
 from fer_lightning.errors import UserError
 
 CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
@@ -36,6 +38,7 @@ OLD_COLUMNS = (
     "valence",
     "arousal",
 )
+_LARGEST_ANNOTATION = 4096  # bytes
 TRAIN_COUNTS = (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750)
 OLD_VAL_COUNTS = (500,) * 8
 NEW_VAL_COUNTS = (500,) * 7 + (499,)
@@ -83,7 +86,8 @@ class AffectNet(ExpressionDataModule):
             if not path.is_file():
                 raise UserError(f"{path} is missing: put the owner's training.csv and validation.csv there.")
         images = _old_images(folder, lists["train"])
-        rows: list[tuple[str, str, str, int]] = []
+        listed: list[tuple[str, str, str, int]] = []
+        places: list[str] = []
         bad: list[str] = []
         for split, path in lists.items():
             for number, line in enumerate(_old_rows(path), start=1):
@@ -91,40 +95,64 @@ class AffectNet(ExpressionDataModule):
                 if len(line) != len(OLD_COLUMNS):
                     bad.append(f"{where}: {len(line)} fields, expected {len(OLD_COLUMNS)}")
                     continue
-                image, expression = line[0], line[OLD_COLUMNS.index("expression")]
-                code = _code(expression)
+                image, expression = line[0].removeprefix("./"), line[OLD_COLUMNS.index("expression")]
+                code = whole_number(expression, 0, max(NO_EXPRESSION))
                 if code is None:
                     bad.append(f"{where}: {_expected_code(expression)}")
-                elif code < self.classes:
-                    if images.joinpath(image).is_file():
-                        rows.append((image, path.stem, split, code))
-                    else:
-                        bad.append(f"{where}: there is no image {images / image}")
+                elif Path(image).is_absolute() or ".." in Path(image).parts:
+                    bad.append(f"{where}: the image {shown(image)} must lie inside {images}")
+                else:
+                    listed.append((image, path.stem, split, code))
+                    places.append(where)
+        repeats = repeated_listings([listing_key(row[0]) for row in listed], [row[3] for row in listed], places)
+        rows = []
+        for position, row in enumerate(listed):
+            if position in repeats:
+                bad.append(repeats[position])
+            elif row[3] < self.classes:
+                if is_file(images / row[0]):
+                    rows.append(row)
+                else:
+                    bad.append(f"{places[position]}: there is no image {images / row[0]}")
+        notes = unused_files(images, [row[0] for row in listed])
         expected = {"training": TRAIN_COUNTS, "validation": OLD_VAL_COUNTS}
-        return self._samples(rows, images, "old release (file lists)", expected, bad)
+        return self._samples(rows, images, "old release (file lists)", expected, bad, notes)
 
     def _from_annotations(self, folder: Path) -> Samples:
         rows: list[tuple[str, str, str, int]] = []
         bad: list[str] = []
+        notes: tuple[str, ...] = ()
         for part, split in (("train_set", "train"), ("val_set", "test")):
             annotations = folder / part / "annotations"
-            labelled = {path.name.removesuffix("_exp.npy"): path for path in annotations.glob("*_exp.npy")}
+            labelled = {
+                path.name.removesuffix("_exp.npy"): path
+                for path in annotations.glob("*_exp.npy")
+                if not is_hidden(path.name)
+            }
             images = image_names(folder / part / "images")
+            notes += unused_files(folder / part, [f"images/{image}" for image in images])
+            keys = [Path(image).stem.casefold() for image in images]
+            repeats = repeated_listings(keys, keys, [f"{folder / part / 'images' / image}" for image in images])
             stems = {Path(image).stem for image in images}
             bad += [f"{labelled[stem]}: there is no image of this number" for stem in sorted(labelled.keys() - stems)]
-            for image in track(images, description=f"Reading annotations of {part}", transient=True):
+            bad += repeats.values()
+            for position, image in enumerate(
+                track(images, description=f"Reading annotations of {part}", transient=True)
+            ):
                 stem = Path(image).stem
+                if position in repeats:
+                    continue
                 if stem not in labelled:
                     bad.append(f"{folder / part / 'images' / image}: there is no annotation {stem}_exp.npy")
                     continue
                 text = _annotation(labelled[stem])
-                code = _code(text)
+                code = whole_number(text, 0, max(NO_EXPRESSION))
                 if code is None:
                     bad.append(f"{labelled[stem]}: {_expected_code(text)}")
                 elif code < self.classes:
                     rows.append((f"{part}/images/{image}", part, split, code))
         expected = {"train_set": TRAIN_COUNTS, "val_set": NEW_VAL_COUNTS}
-        return self._samples(rows, folder, "new release (annotation files)", expected, bad)
+        return self._samples(rows, folder, "new release (annotation files)", expected, bad, notes)
 
     def _samples(
         self,
@@ -133,6 +161,7 @@ class AffectNet(ExpressionDataModule):
         release: str,
         expected: Mapping[str, tuple[int, ...]],
         bad: list[str],
+        notes: tuple[str, ...],
     ) -> Samples:
         """Builds the samples from rows `(image path, official split, split, code)`."""
         label_set = SEVEN if self.classes == 7 else EIGHT
@@ -148,44 +177,50 @@ class AffectNet(ExpressionDataModule):
             label_rule=f"single label, {self.classes} classes",
             bad=refuse_or_skip([*bad, *empty_classes(frame, label_set, images)], self.on_bad_sample),
             expected={part: dict(zip(CODES[: self.classes], counts)) for part, counts in expected.items()},
-            notes=("the owner's validation split is the test split, by convention",),
+            notes=("the owner's validation split is the test split, by convention", *notes),
         )
 
 
-def _code(text: str) -> int | None:
-    """The expression code, None where the text is none."""
-    plain = text.strip()
-    return int(plain) if plain.isdecimal() and int(plain) <= max(NO_EXPRESSION) else None
-
-
 def _expected_code(text: str) -> str:
-    return f"expression {text!r} is not a code from 0 to {max(NO_EXPRESSION)}"
+    return f"expression {shown(text)} is not a code from 0 to {max(NO_EXPRESSION)}"
 
 
 def _annotation(path: Path) -> str:
-    """The content of an `_exp.npy` file: a string or, in some copies, a number."""
+    """The content of an `_exp.npy` file: a string or, in some copies, a whole number; nothing else is read."""
     try:
-        return str(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers as Python 2 wrote them
+            if path.stat().st_size > _LARGEST_ANNOTATION:
+                return "unreadable"
+            file = io.BytesIO(path.read_bytes())
+            value = np.lib.format.read_array(file, allow_pickle=False)
+    except Exception:  # whatever a broken header or an array of objects ends in
         return "unreadable"
+    if value.size != 1 or value.dtype.kind not in "Uiu" or file.read(1):
+        return "unreadable"
+    return str(value.reshape(-1)[0])
 
 
-def _old_rows(path: Path) -> Iterator[list[str]]:
-    """Yields the rows of a file list, whether or not it begins with a header."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        for number, line in enumerate(csv.reader(file)):
-            if line and not (number == 0 and line[0] == OLD_COLUMNS[0]):
-                yield line
+def _old_rows(path: Path) -> list[list[str]]:
+    """The rows of a file list, whether or not it begins with a header."""
+    rows = read_rows(path)
+    if plain_name(rows[0][0]) != OLD_COLUMNS[0].lower():
+        return rows
+    column_places(path, rows[0], [name.lower() for name in OLD_COLUMNS], "the owner's list")
+    if [plain_name(name) for name in rows[0]] != [name.lower() for name in OLD_COLUMNS]:
+        raise UserError(f"{path} has its columns in another order than the owner's: {', '.join(OLD_COLUMNS)}.")
+    return rows[1:]
 
 
 def _old_images(folder: Path, training: Path) -> Path:
     """The folder that the paths of the file lists are relative to."""
-    first = next(_old_rows(training), [""])[0]
+    first = next(iter(_old_rows(training)), [""])[0]
     for name in IMAGE_FOLDERS:
-        if (folder / name / first).parent.is_dir():
+        if is_folder((folder / name / first).parent):
             return folder / name
     raise UserError(
-        f"{folder / IMAGE_FOLDERS[0]} is missing: unpack the owner's image archives there, so that it holds {first}."
+        f"{folder / IMAGE_FOLDERS[0]} is missing: unpack the owner's image archives there, so that it holds "
+        f"{shown(first)[1:-1]}."
     )
 
 
@@ -194,4 +229,4 @@ def _is_repack(root: str | None) -> bool:
     if labels is None:
         return False
     with labels.open(encoding="utf-8", errors="replace") as file:
-        return {"pth", "label", "relFCs"} <= {name.strip() for name in file.readline().split(",")}
+        return {"pth", "label", "relFCs"} <= {name.strip() for name in file.readline(1000).split(",")}

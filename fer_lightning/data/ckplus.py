@@ -10,14 +10,15 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from fer_lightning.data.bad_samples import refuse_or_skip
-from fer_lightning.data.class_folders import image_names, read_class_folders, sorted_folders
+from fer_lightning.data.bad_samples import refuse_or_skip, repeated_listings
+from fer_lightning.data.class_folders import image_names, read_class_folders, unused_files
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.empty_classes import empty_classes
 from fer_lightning.data.labels import LabelSet
-from fer_lightning.data.locate import find_file, find_folder, named_file, not_found
+from fer_lightning.data.locate import find_file, find_folder, is_hidden, named_file, not_found, sorted_folders
 from fer_lightning.data.pixel_csv import read_pixel_csv
 from fer_lightning.data.samples import ImageFiles, ImageReader, Samples
+from fer_lightning.data.text_tables import read_text, whole_decimal
 from fer_lightning.errors import UserError
 
 CODES = {1: "angry", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
@@ -73,18 +74,26 @@ class CKPlus(ExpressionDataModule):
     def _from_sequences(self, images: Path, labels: Path) -> Samples:
         rows: list[tuple[str, str]] = []
         bad: list[str] = []
-        labelled = 0
+        labelled = found = 0
         for subject in sorted_folders(labels):
             for sequence in sorted_folders(subject):
                 files = sorted(path for path in sequence.glob("*_emotion.txt") if not path.name.startswith("."))
                 if not files:
                     continue
                 labelled += 1
+                found += len(files)
                 place = f"{subject.name}/{sequence.name}"
                 frames = image_names(images / place) if (images / place).is_dir() else []
                 expression = _read_expression(files[0])
+                prefix = f"{subject.name}_{sequence.name}_"
+                strange = [path for path in files if not path.name.startswith(prefix)]
+                strange += [images / place / frame for frame in frames if not frame.startswith(prefix)]
                 if expression is None:
                     bad.append(f"{files[0]} row 1: expected a code from 1 to {len(CODES)}")
+                elif strange:
+                    bad.append(f"{strange[0]}: expected a name that begins with {prefix}, as its folder")
+                elif len(files) > 1:
+                    bad.append(f"{files[1]}: this sequence has another label in {files[0].name}")
                 elif not frames:
                     bad.append(f"{files[0]}: there are no images in {images / place}")
                 else:
@@ -95,6 +104,12 @@ class CKPlus(ExpressionDataModule):
         notes = ["faces are not cropped: these are whole frames of a studio camera"]
         if sequences > labelled:
             notes.append(f"{sequences - labelled} of {sequences} sequences have no label and are left out")
+        elsewhere = sum(1 for path in labels.rglob("*_emotion.txt") if not is_hidden(path.name)) - found
+        if elsewhere:
+            notes.append(f"{elsewhere} files *_emotion.txt in {labels} lie in other places than SUBJECT/SEQUENCE/")
+        notes += unused_files(
+            images, [path.relative_to(images).as_posix() for path in images.glob("*/*/*") if not path.is_dir()]
+        )
         table = pd.DataFrame(rows, columns=["path", "class_name"])
         return self._from_frames(table, images, "owners' release", self.frames, bad, notes)
 
@@ -107,8 +122,14 @@ class CKPlus(ExpressionDataModule):
         bad = [*tree.bad]
         bad += [f"{folder / path}: expected a name like S010_004_00000017" for path in tree.frame["path"][strange]]
         usable = tree.frame[~strange]
+        keys = [Path(path).stem.casefold() for path in usable["path"]]
+        places = [str(folder / path) for path in usable["path"]]
+        repeats = repeated_listings(keys, usable["class_name"].tolist(), places)
+        bad += repeats.values()
+        usable = usable.drop(usable.index[list(repeats)])
         last = usable.groupby([told["subject"], told["sequence"]], sort=False).tail(self.frames)
-        return self._from_frames(last, folder, "CK+48 re-pack", min(self.frames, FRAMES_OF_REPACK), bad, [])
+        notes = list(unused_files(folder, tree.frame["path"]))
+        return self._from_frames(last, folder, "CK+48 re-pack", min(self.frames, FRAMES_OF_REPACK), bad, notes)
 
     def _from_csv(self, path: Path) -> Samples:
         table = read_pixel_csv(path, len(CSV_CODES), CSV_USAGES)
@@ -129,7 +150,7 @@ class CKPlus(ExpressionDataModule):
         """Builds the samples from the columns `path` and `class_name`; the subject is told by the file's name."""
         ids = table["path"].map(lambda path: Path(path).stem).reset_index(drop=True)
         rows = pd.DataFrame(
-            {"id": ids, "group": ids.str.partition("_")[0], "class_name": table["class_name"].to_numpy()}
+            {"id": ids, "group": [name.partition("_")[0] for name in ids], "class_name": table["class_name"].to_numpy()}
         )
         expected = {name: count * frames for name, count in SEQUENCES.items()}
         if self.neutral:
@@ -166,6 +187,7 @@ class CKPlus(ExpressionDataModule):
 def _read_expression(path: Path) -> str | None:
     """The expression of an `*_emotion.txt` (`"   3.0000000e+00"`), None where it holds no code of an expression."""
     try:
-        return CODES.get(int(float(path.read_text(encoding="utf-8", errors="replace"))))
-    except ValueError:
+        code = whole_decimal(read_text(path), 1, len(CODES))
+    except UserError:
         return None
+    return None if code is None else CODES[code]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from fer_lightning.data.bad_samples import refuse_or_skip
-from fer_lightning.data.class_folders import read_class_folders
+from fer_lightning.data.class_folders import read_class_folders, split_folders, unused_files
 from fer_lightning.data.empty_classes import empty_classes
 from fer_lightning.data.fer2013_splits import MERGED_TEST, USAGES, Fer2013SplitsDataModule
 from fer_lightning.data.labels import SEVEN
-from fer_lightning.data.locate import find_file, find_folder, named_file, not_found
+from fer_lightning.data.locate import find_file, named_file, not_found, places
 from fer_lightning.data.pixel_csv import read_pixel_csv
 from fer_lightning.data.samples import ImageFiles, ImageReader, Samples
 
@@ -43,8 +44,10 @@ class FER2013(Fer2013SplitsDataModule):
     def scan(self) -> Samples:
         if path := named_file(self.root) or find_file(self.root, CSV_NAMES):
             return self._from_csv(path)
-        if folder := find_folder(self.root, ("train", "test")):
-            return self._from_folders(folder)
+        for place in places(self.root):
+            names = split_folders(place)
+            if {"train", "test"} <= set(names.values()):
+                return self._from_folders(place, names)
         layouts = (*CSV_NAMES, "image folders {train,test}/{angry,disgust,fear,happy,neutral,sad,surprise}")
         raise not_found("FER2013", self.root, layouts, OWNER)
 
@@ -63,9 +66,14 @@ class FER2013(Fer2013SplitsDataModule):
             notes.append("this release has no labelled test rows: the test split is carved from Training")
         return self._samples(frame, table.reader, path.name, list(table.bad), notes, path)
 
-    def _from_folders(self, folder: Path) -> Samples:
-        tree = read_class_folders(folder, ("train", "test"), {name: name for name in CODES})
-        paths, tested = tree.frame["path"], tree.frame["split"] == "test"
+    def _from_folders(self, folder: Path, names: Mapping[str, str]) -> Samples:
+        """Reads the folders of training and test, `names` being the split of each folder."""
+        used = sorted(
+            (name for name, split in names.items() if split != "val"), key=lambda name: names[name], reverse=True
+        )
+        tree = read_class_folders(folder, used, {name: name for name in CODES})
+        split_of = tree.frame["split"].map(names)
+        paths, tested = tree.frame["path"], split_of == "test"
         stems = paths.map(lambda path: Path(path).stem)
         named = stems.str.extract(_OFFICIAL_NAME, expand=False)
         bad, notes = list(tree.bad), []
@@ -76,12 +84,13 @@ class FER2013(Fer2013SplitsDataModule):
             bad += [f"{folder / path}: only PublicTest_* and PrivateTest_* belong in test" for path in paths[strange]]
             official = official.mask(strange, "")
         else:
-            official = tree.frame["split"].map({"train": "Training", "test": MERGED_TEST})
+            official = split_of.map({"train": "Training", "test": MERGED_TEST})
             notes.append("file names do not tell PublicTest from PrivateTest: both together are the test split")
         # The stem is the official name and equal in every copy; the path stands in where files were renamed.
         ids = stems.where(named.notna(), paths)
         twice = ids.duplicated()
         bad += [f"{folder / path}: there is another image of this name" for path in paths[twice]]
+        notes += unused_files(folder, paths)
         labels = tree.frame["class_name"].map(SEVEN.index)
         frame = pd.DataFrame({"id": ids, "label": labels, "official": official.mask(twice, "")})
         return self._samples(frame, ImageFiles(folder, tuple(paths)), "image folders", bad, notes, folder)

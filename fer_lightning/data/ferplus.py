@@ -20,6 +20,7 @@ from fer_lightning.data.locate import find_file, find_folder, not_found
 from fer_lightning.data.pixel_csv import PixelTable, read_pixel_csv
 from fer_lightning.data.samples import ImageFiles, ImageReader, Samples
 from fer_lightning.data.splits import SplitPlan
+from fer_lightning.data.text_tables import shown
 from fer_lightning.errors import UserError
 
 LABELS = ("majority", "probability", "soft")
@@ -102,6 +103,8 @@ class FERPlus(Fer2013SplitsDataModule):
                 )
             table = read_folder_votes(labels, usage)
             there = set(image_names(folder / name))
+            for image in sorted(there - set(table.frame["image"])):
+                bad.append(f"{folder / name / image}: this image is not in {labels.name}")
             found = table.frame["image"].isin(there)
             bad += [*table.bad]
             bad += [
@@ -113,6 +116,8 @@ class FERPlus(Fer2013SplitsDataModule):
         frame = pd.concat([table.frame for table in tables], ignore_index=True)
         # Four image names of the owner stand for two equal images each, and both count.
         repeats = frame.groupby("image").cumcount()
+        if (repeats > 1).any():
+            raise UserError(f"{folder} lists {shown(frame['image'][repeats.argmax()])} more than twice: list it once.")
         names = frame["image"].str.removesuffix(".png")
         frame["id"] = names.where(repeats == 0, names + "_again")
         votes = np.concatenate([table.votes for table in tables])
@@ -170,6 +175,7 @@ def align_rows(votes: VoteTable, pixels: PixelTable, votes_path: Path, pixels_pa
     Raises:
         UserError: The two files cannot be aligned.
     """
+    _check_order(votes, votes_path)
     usage = pixels.frame["usage"].replace("", "Training")
     of_these_parts = np.flatnonzero(votes.frame["usage"].isin(set(usage)))
     count = len(pixels.frame) + len(pixels.bad)
@@ -182,3 +188,24 @@ def align_rows(votes: VoteTable, pixels: PixelTable, votes_path: Path, pixels_pa
         f"{votes_path} and {pixels_path} are not row-aligned (the latter has {parts} rows, the former "
         f"{len(of_these_parts)} of these parts, or in another order): use the two files as their owners publish them."
     )
+
+
+def _check_order(votes: VoteTable, path: Path) -> None:
+    """Refuses a sorted file: its labels would belong to other faces.
+
+    The owner's file holds its image names in ascending order, but for four that are listed twice, and the rows without
+    a name lie in between. Where it was sorted, the names are in another order or these rows are all at one end.
+
+    Raises:
+        UserError: The rows are in another order.
+    """
+    for usage, rows in votes.frame.groupby("usage", sort=False):
+        names = rows["image"][(rows["image"] != "") & ~rows["image"].duplicated(keep=False)]
+        unnamed = np.flatnonzero(rows["image"] == "")
+        together = len(unnamed) > 1 and np.ptp(unnamed) == len(unnamed) - 1
+        at_an_end = together and (unnamed[0] == 0 or unnamed[-1] == len(rows) - 1)
+        if not names.is_monotonic_increasing or (at_an_end and len(unnamed) < len(rows)):
+            raise UserError(
+                f"{path} is in another order than the owner's (there names of {shown(usage)[1:-1]} ascend, and rows "
+                "without a name lie in between), so that votes belong to other faces: use the file as it is published."
+            )

@@ -13,17 +13,51 @@ def places(root: str | None) -> Iterator[Path]:
     if root is None:
         return
     path = Path(root).expanduser()
-    if path.is_file():
+    if is_file(path):
         yield path.parent
-    elif path.is_dir():
+    elif is_folder(path):
         yield path
-        yield from sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+        yield from sorted_folders(path)
+
+
+def sorted_folders(folder: Path) -> list[Path]:
+    """The visible sub-folders, by name.
+
+    Raises:
+        UserError: The folder cannot be read.
+    """
+    try:
+        children = [child for child in folder.iterdir() if not is_hidden(child.name)]
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}.") from None
+    return sorted(child for child in children if is_folder(child))
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file lies there; a path that the file system does not take is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder lies there; a path that the file system does not take is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the data: hidden, or left by macOS and Windows."""
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
 def named_file(root: str | None) -> Path | None:
     """Returns the file that `root` names, None where it names a folder or nothing."""
     path = Path(root or "").expanduser()
-    return path if path.is_file() else None
+    return path if is_file(path) else None
 
 
 def find_file(root: str | None, names: Sequence[str]) -> Path | None:
@@ -31,7 +65,7 @@ def find_file(root: str | None, names: Sequence[str]) -> Path | None:
     folders = list(places(root))
     for name in names:
         for folder in folders:
-            if (folder / name).is_file():
+            if is_file(folder / name):
                 return folder / name
     return None
 
@@ -39,7 +73,7 @@ def find_file(root: str | None, names: Sequence[str]) -> Path | None:
 def find_folder(root: str | None, names: Sequence[str]) -> Path | None:
     """Finds the first place whose sub-folders include all of `names`."""
     for folder in places(root):
-        if all((folder / name).is_dir() for name in names):
+        if all(is_folder(folder / name) for name in names):
             return folder
     return None
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from fer_lightning.data.bad_samples import refuse_or_skip
-from fer_lightning.data.class_folders import image_names, read_class_folders
+from fer_lightning.data.bad_samples import listing_key, refuse_or_skip, repeated_listings
+from fer_lightning.data.class_folders import image_names, read_class_folders, unused_files
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.empty_classes import empty_classes
 from fer_lightning.data.labels import SEVEN
 from fer_lightning.data.locate import find_file, find_folder, not_found
 from fer_lightning.data.samples import ImageFiles, Samples
+from fer_lightning.data.text_tables import column_places, plain_name, read_rows, read_text, shown, whole_number
 from fer_lightning.errors import UserError
 
 CODES = {"1": "surprise", "2": "fear", "3": "disgust", "4": "happy", "5": "sad", "6": "angry", "7": "neutral"}
 LISTS = ("EmoLabel/list_patition_label.txt", "basic/EmoLabel/list_patition_label.txt")  # the owner's spelling
+COMPOUND_CLASSES = 11
 SPLITS = ("train", "test")
 OWNER = "its owners at BUPT (http://www.whdeng.cn/RAF/model1.html, on request)"
 COUNTS = {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)}
@@ -49,32 +50,48 @@ class RAFDB(ExpressionDataModule):
         images = labels.parent.parent / "Image" / "aligned"
         if not images.is_dir():
             raise UserError(f"{images} is missing: unpack the owner's aligned images there.")
-        with labels.open(encoding="utf-8") as file:
-            entries = [line.split() for line in file if line.strip()]
-        rows = [(Path(entry[0]).stem + "_aligned.jpg", entry[-1]) for entry in entries]
+        rows = []
+        for entry in (line.split() for line in read_text(labels).split("\n") if line.strip()):
+            name = entry[0].removeprefix("./")
+            # Of a line that is no pair the label is left open, so that it is reported with the bad labels.
+            label = entry[1] if len(entry) == 2 else " ".join(entry[1:]) or "nothing"
+            rows.append((name.removesuffix(Path(name).suffix) + "_aligned.jpg", label))
         frame, bad = _labelled(rows, labels, images, set(image_names(images)))
-        frame["split"] = frame["path"].str.partition("_")[0]
+        frame["split"] = [path.partition("_")[0] for path in frame["path"]]
         strange = ~frame["split"].isin(SPLITS)
         bad += [f"{labels}: image {path} is neither train_* nor test_*" for path in frame["path"][strange]]
         frame = frame[~strange].reset_index(drop=True)
-        return self._samples(frame, images, "owner's release, aligned images", bad)
+        notes = unused_files(images, [path for path, _ in rows])
+        return self._samples(frame, images, "owner's release, aligned images", bad, notes)
 
     def _from_repack(self, folder: Path) -> Samples:
         tree = read_class_folders(folder, SPLITS, CODES)
         names = [f"{split}_labels.csv" for split in SPLITS]
         beside = [place for place in (folder, folder.parent) if all((place / name).is_file() for name in names)]
+        notes = unused_files(folder, tree.frame["path"])
         if not beside:
-            return self._samples(tree.frame, folder, "Kaggle re-pack, labels by folder", list(tree.bad))
-        parts, bad = [], []
+            paths = tree.frame["path"]
+            keys = [listing_key(Path(path).name) for path in paths]
+            repeats = repeated_listings(keys, tree.frame["class_name"].tolist(), [str(folder / path) for path in paths])
+            frame = tree.frame.drop(list(repeats)).reset_index(drop=True)
+            bad = [*tree.bad, *repeats.values()]
+            return self._samples(frame, folder, "Kaggle re-pack, labels by folder", bad, notes)
+        parts, bad = [], list(tree.bad)
         for split, name in zip(SPLITS, names):
             rows = [(f"{split}/{code}/{image}", code) for image, code in _read_list(beside[0] / name)]
             frame, messages = _labelled(rows, beside[0] / name, folder, set(tree.frame["path"]))
             parts.append(frame.assign(split=split))
             bad += messages
+            listed = {path for path, _ in rows}
+            unlisted = [path for path in tree.frame["path"][tree.frame["split"] == split] if path not in listed]
+            if unlisted:
+                notes += (f"{len(unlisted)} images are not in {name} and are left out, for example {unlisted[0]}",)
         frame = pd.concat(parts, ignore_index=True)
-        return self._samples(frame, folder, "Kaggle re-pack", bad)
+        return self._samples(frame, folder, "Kaggle re-pack", bad, notes)
 
-    def _samples(self, rows: pd.DataFrame, images: Path, release: str, bad: list[str]) -> Samples:
+    def _samples(
+        self, rows: pd.DataFrame, images: Path, release: str, bad: list[str], notes: tuple[str, ...]
+    ) -> Samples:
         ids = rows["path"].map(lambda path: Path(path).stem.removesuffix("_aligned"))
         frame = pd.DataFrame(
             {
@@ -92,15 +109,19 @@ class RAFDB(ExpressionDataModule):
             release=release,
             bad=refuse_or_skip([*bad, *empty_classes(frame, SEVEN, images)], self.on_bad_sample),
             expected={split: dict(zip(CODES.values(), counts)) for split, counts in COUNTS.items()},
+            notes=notes,
         )
 
 
 def _read_list(path: Path) -> list[tuple[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.DictReader(file)
-        if not {"image", "label"} <= set(lines.fieldnames or ()):
-            raise UserError(f"{path} lacks the columns image and label: expected the list of the Kaggle re-pack.")
-        return [(line["image"] or "", line["label"] or "") for line in lines]
+    header, *lines = read_rows(path)
+    if not {"image", "label"} <= set(map(plain_name, header)):
+        raise UserError(f"{path} lacks the columns image and label: expected the list of the Kaggle re-pack.")
+    image, label = column_places(path, header, ("image", "label"), "the list of the Kaggle re-pack")
+    return [
+        (line[image].removeprefix("./"), line[label]) if len(line) == len(header) else (line[0], " ".join(line[1:]))
+        for line in lines
+    ]
 
 
 def _labelled(
@@ -115,16 +136,22 @@ def _labelled(
         UserError: The list is that of the compound subset.
     """
     known, bad = [], []
-    for number, (path, code) in enumerate(rows, start=1):
-        if code.isdecimal() and int(code) > len(CODES):
+    keys = [listing_key(Path(path).name) for path, _ in rows]
+    places = [f"{labels} row {number}" for number in range(1, len(rows) + 1)]
+    repeats = repeated_listings(keys, [code for _, code in rows], places)
+    for position, (path, code) in enumerate(rows):
+        where = places[position]
+        if whole_number(code, len(CODES) + 1, COMPOUND_CLASSES) is not None:
             raise UserError(
-                f"{labels} row {number}: label {code} belongs to the compound subset of RAF-DB; "
+                f"{where}: label {code} belongs to the compound subset of RAF-DB; "
                 "point data.root at the basic subset, whose labels are 1 to 7."
             )
         if code not in CODES:
-            bad.append(f"{labels} row {number}: label {code!r} is not a code from 1 to 7")
+            bad.append(f"{where}: label {shown(code)} is not a code from 1 to 7")
         elif path not in there:
-            bad.append(f"{labels} row {number}: there is no image {images / path}")
+            bad.append(f"{where}: there is no image {images / path}")
+        elif position in repeats:
+            bad.append(repeats[position])
         else:
             known.append((path, CODES[code]))
     return pd.DataFrame(known, columns=["path", "class_name"]), bad

@@ -43,7 +43,7 @@ def read_vote_labels(root: str | None) -> VoteLabels:
         raise not_found("FERPlus", root, (f"{VOTES_NAME} together with {', '.join(CSV_NAMES)}",), OWNER)
     votes, pixels = read_votes(votes_path), read_pixel_csv(pixels_path, len(CODES), USAGES)
     rows = align_rows(votes, pixels, votes_path, pixels_path)
-    usable = votes.votes[rows].sum(axis=1) > 0
+    usable = votes.frame["valid"].to_numpy()[rows]
     columns = np.array([EMOTIONS.index(name) for name in CODES])
     return VoteLabels(
         usage=votes.frame["usage"].to_numpy(str)[rows][usable],

@@ -1,0 +1,122 @@
+"""Text files as strangers leave them: tables of rows and fields, and the whole numbers in them."""
+
+from __future__ import annotations
+
+import csv
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from fer_lightning.errors import UserError
+
+MAX_BYTES = 1 << 30
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{0,30})?([eE][+-]?[0-9]{1,2})?")
+
+
+def read_text(path: Path) -> str:
+    """Reads a text file: UTF-8, or UTF-16 with its byte order mark; all kinds of line ends become `"\\n"`.
+
+    Raises:
+        UserError: It cannot be read, is empty, too large, or in another encoding.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path} must be a file.")
+        if status.st_size > MAX_BYTES:
+            raise UserError(f"{path} has {status.st_size:,} bytes, too many for a table: expected the owner's file.")
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(f"{path} is not UTF-8 text (line {line}): save it in this encoding.") from None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise UserError(f"{path} holds a NUL character (line {line}): save it as UTF-8 text.")
+    if not text.strip():
+        raise UserError(f"{path} is empty: expected the owner's file.")
+    return text
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """Reads a table separated by commas, or by semicolons or tabs where its first line has no comma.
+
+    Returns:
+        The fields of every line that is not blank, without spaces around them. A line with quotes that do not match
+        is a single field.
+
+    Raises:
+        UserError: As `read_text`.
+    """
+    lines = [line for line in read_text(path).split("\n") if line.strip()]
+    delimiter = next((mark for mark in ",;\t" if mark in lines[0]), ",")
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_BYTES))
+    return [_fields(line, delimiter) for line in lines]
+
+
+def _fields(line: str, delimiter: str) -> list[str]:
+    if '"' not in line:
+        return [field.strip() for field in line.split(delimiter)]
+    try:
+        (fields,) = csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError):
+        return [line]
+    return [field.strip() for field in fields]
+
+
+def column_places(path: Path, header: Sequence[str], needed: Sequence[str], expected: str) -> list[int]:
+    """Places of columns by name, whatever case and spaces it is written with.
+
+    Args:
+        path: The file, for messages.
+        header: Names of its columns.
+        needed: Names in lower case.
+        expected: What the file should have been, in words.
+
+    Raises:
+        UserError: A column is missing or there twice.
+    """
+    names = [plain_name(name) for name in header]
+    if missing := [name for name in needed if name not in names]:
+        raise UserError(
+            f"{path} has no column {' and no column '.join(missing)} (found {', '.join(names)[:80]!r}): "
+            f"expected {expected}."
+        )
+    for name in needed:
+        if names.count(name) > 1:
+            raise UserError(f"{path} has {names.count(name)} columns called {name}: keep the right one.")
+    return [names.index(name) for name in needed]
+
+
+def plain_name(name: str) -> str:
+    """The name of a column in lower case, without quotes and with single spaces."""
+    return " ".join(name.strip(' \t"\r\n').lower().split())
+
+
+def whole_number(text: str, least: int, most: int) -> int | None:
+    """The whole number that a field holds in plain digits 0 to 9, None where it holds another text or number."""
+    plain = text.strip(" \t")
+    if not _WHOLE.fullmatch(plain):
+        return None
+    return int(plain) if least <= int(plain) <= most else None
+
+
+def whole_decimal(text: str, least: int, most: int) -> int | None:
+    """As `whole_number`, for files that write `3.0000000e+00`; 3.9 is no whole number."""
+    plain = text.strip(" \t\n")
+    if not _DECIMAL.fullmatch(plain):
+        return None
+    value = float(plain)
+    return int(value) if least <= value <= most and value == int(value) else None
+
+
+def shown(text: str) -> str:
+    """A field as a message shows it: in quotes, escaped, and cut off where it is long."""
+    return ascii(text) if len(text) <= 60 else f"{text[:60]!a}..."

@@ -14,11 +14,13 @@ class Seen:
     """A picture and what was read in it.
 
     Attributes:
+        source: The net that read it.
         picture: RGB, uint8 `(H, W, 3)`.
         predictions: Its faces, the largest first; not empty.
         chosen: Index of the one that is looked at.
     """
 
+    source: str
     picture: np.ndarray
     predictions: list[Prediction]
     chosen: int = 0

@@ -3,92 +3,192 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import MutableHeaders
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import PlainTextResponse
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, Response
 from uvicorn import Config, Server
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from fer_lightning.errors import UserError
 
 if TYPE_CHECKING:
+    import asyncio
+    from types import FrameType
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _TRIED_PORTS = 100
-_LOCAL_NAMES = ["127.0.0.1", "localhost"]
+_MAX_CONNECTIONS = 256  # a browser opens six
+_CHECK_EVERY = 10  # seconds
 # What a browser asks for when it shows a page. Gradio also has a proxy, statistics, and functions to call.
-_NEEDED = (
-    *("/assets/", "/static/", "/theme.css", "/favicon.ico", "/gradio_api/upload", "/gradio_api/file="),
-    *("/gradio_api/queue/", "/gradio_api/heartbeat/", "/gradio_api/cancel", "/gradio_api/reset"),
+_NEEDED = re.compile(
+    r"/|/theme\.css|/favicon\.ico|/(assets|static)(/[\w@-][\w@.-]*)+"
+    r"|/gradio_api/(upload|upload_progress|queue/join|queue/data|file=\w+)",
+    re.ASCII,
 )
+_WITH_QUERY = "/gradio_api/"
 # A browser that is given this asks no other machine for anything, whatever the page says.
-_POLICY = (
-    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
-)
+_POLICY = {
+    "Content-Security-Policy": "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 def is_loopback(host: str) -> bool:
     """Whether an address or name is reached from this machine alone."""
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return host.lower() == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def listen(host: str, port: int) -> socket.socket:
     """Opens the socket of a page.
 
     Args:
-        host: IPv4 address or name of this machine.
-        port: Where to listen; where that is taken, the first free one of the next.
+        host: Address or name of this machine.
+        port: Port to listen on; where it is taken, the first free one of the next.
 
     Raises:
-        UserError: The host is none of this machine, or no port can be used.
+        UserError: The host is not this machine, or no port can be used.
     """
+    family, address = _address(host)
     for candidate in range(port, port + _TRIED_PORTS):
         try:
-            return socket.create_server((host, candidate), backlog=128)
+            return socket.create_server((address, candidate), family=family, backlog=128)
         except (PermissionError, OverflowError):
             raise UserError(f"port={candidate} cannot be used: choose one from 1024 to 65535.") from None
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise UserError(f"host={host} is no IPv4 address of this machine: leave it away.") from None
+                raise _not_this_machine(host) from None
     raise UserError(f"port={port} is taken, and so are the next {_TRIED_PORTS - 1}: choose another.")
 
 
-def serve(page: ASGIApp, listening: socket.socket) -> None:
+def _address(host: str) -> tuple[socket.AddressFamily, str]:
+    """IPv4 where a name has both; an empty name would be every address of this machine."""
+    try:
+        found = socket.getaddrinfo(host or "no host", None, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):
+        raise _not_this_machine(host) from None
+    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return family, str(address[0])
+
+
+def _not_this_machine(host: str) -> UserError:
+    return UserError(f"host must be an address of this machine; got {host!r}: omit it, or use 127.0.0.1.")
+
+
+def address_of(listening: socket.socket) -> str:
+    """What a browser is to open."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(page: ASGIApp, listening: socket.socket, when_stopping: Callable[[int], object] | None = None) -> None:
     """Answers until Ctrl-C, which raises KeyboardInterrupt when all is closed.
 
     Args:
         page: The application, of Gradio.
         listening: As `listen` returned it. Where it is on the loopback interface, requests that name another host are
             refused: a page of the internet whose name was made to point here would otherwise be let in.
+        when_stopping: Called with the number of the signal that ends the server.
     """
-    local = is_loopback(listening.getsockname()[0])
-    guarded = TrustedHostMiddleware(_OnlyWhatIsNeeded(page), _LOCAL_NAMES if local else ["*"])
-    # A page that is open in a browser keeps a connection, which would hold up the end.
-    config = Config(guarded, log_level="critical", access_log=False, timeout_graceful_shutdown=1)
-    Server(config).run(sockets=[listening])
+    guarded = _OnlyOwnPages(page, only_this_machine=is_loopback(listening.getsockname()[0]))
+    # Headers of proxies would be believed otherwise. A page that is open in a browser would hold up the end.
+    config = Config(
+        guarded,
+        http=_Connection,
+        ws="none",
+        loop="asyncio",
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
+    )
+    _Server(config, when_stopping).run(sockets=[listening])
 
 
-class _OnlyWhatIsNeeded:
-    """Refuses addresses that a page does not need, and tells the browser to ask nobody else."""
+class _Server(Server):
+    def __init__(self, config: Config, when_stopping: Callable[[int], object] | None) -> None:
+        super().__init__(config)
+        self._when_stopping = when_stopping
 
-    def __init__(self, page: ASGIApp) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._when_stopping is not None and not self.should_exit:
+            self._when_stopping(sig)
+        super().handle_exit(sig, frame)
+
+
+class _Connection(H11Protocol):
+    """A connection that is closed where there are too many, and where it sends without a request to answer."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > _MAX_CONNECTIONS:
+            transport.abort()
+        else:
+            self.loop.call_later(_CHECK_EVERY, self._check, None)
+
+    def _check(self, before: RequestResponseCycle | None) -> None:
+        """Closes it where nothing was asked since `before`: a request is half sent, or a refused one without end."""
+        if self.cycle is before and (before is None or before.response_complete):
+            self.transport.close()
+        if not self.transport.is_closing():
+            self.loop.call_later(_CHECK_EVERY, self._check, self.cycle)
+
+
+class _OnlyOwnPages:
+    """Refuses what this server's own page does not ask for, and forbids the browser to ask anybody else."""
+
+    def __init__(self, page: ASGIApp, only_this_machine: bool) -> None:
         self._page = page
+        self._only_this_machine = only_this_machine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] != "/" and not scope["path"].startswith(_NEEDED):
-            await PlainTextResponse("Not found", status_code=404)(scope, receive, send)
+        if scope["type"] != "http":
+            await self._page(scope, receive, send)
             return
 
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Content-Security-Policy"] = _POLICY
+                MutableHeaders(scope=message).update(_POLICY)
             await send(message)
 
-        await self._page(scope, receive, send_with_policy)
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, send_with_policy)
+            return
+        # Gradio would believe what a proxy adds, and reads files that the query of its main page names.
+        headers = [(name, value) for name, value in scope["headers"] if not name.startswith((b"x-", b"forwarded"))]
+        query = scope["query_string"] if scope["path"].startswith(_WITH_QUERY) else b""
+        await self._page({**scope, "headers": headers, "query_string": query}, receive, send_with_policy)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers, path = Headers(scope=scope), scope["path"]
+        host = headers.get("host", "")
+        if self._only_this_machine and not is_loopback(_without_port(host)):
+            return PlainTextResponse("Invalid host header", status_code=400)
+        if any(origin.partition("://")[2] != host for origin in headers.getlist("origin")):
+            return PlainTextResponse("Other pages may not use this one.", status_code=403)
+        # Where a browser asks for another page, it says so; to follow a link to this one is allowed.
+        if path != "/" and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return PlainTextResponse("Other pages may not use this one.", status_code=403)
+        if not _NEEDED.fullmatch(path):
+            return PlainTextResponse("Not found", status_code=404)
+        if scope["method"] not in ("GET", "HEAD", "POST"):
+            return PlainTextResponse("Method not allowed", status_code=405)
+        return None
+
+
+def _without_port(host: str) -> str:
+    found = re.fullmatch(r"\[([^\[\]]*)\](?::\d*)?|([^:]*)(?::\d*)?", host)
+    return (found[1] or found[2] or "") if found else ""

@@ -12,7 +12,7 @@ BOXES = [(10.0, 10.0, 100.0, 80.0), (60.0, 40.0, 20.0, 20.0), (200.0, 5.0, 30.0,
 def seen(chosen: int) -> Seen:
     face = np.zeros((48, 48, 1), np.uint8)
     faces = [Prediction(box, "happy", 1.0, {"happy": 1.0}, face, None) for box in BOXES]
-    return Seen(np.zeros((100, 300, 3), np.uint8), faces, chosen)
+    return Seen("ferplus", np.zeros((100, 300, 3), np.uint8), faces, chosen)
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ def test_the_most_probable_class_of_an_uncertain_face():
     face = Prediction(
         BOXES[0], UNCERTAIN, 0.4, {"sad": 0.3, "happy": 0.4, "fear": 0.3}, np.zeros((48, 48, 1), np.uint8)
     )
-    assert Seen(np.zeros((100, 300, 3), np.uint8), [face]).most_probable == "happy"
+    assert Seen("ferplus", np.zeros((100, 300, 3), np.uint8), [face]).most_probable == "happy"

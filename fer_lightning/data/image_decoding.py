@@ -12,12 +12,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageOps
-
-from fer_lightning.data.native_messages import decoder_messages
 
 MAX_PIXELS = 178_956_970  # from here on Pillow refuses too; 16,384 x 10,922 pixels, half a gigabyte in RGB
 NO_IMAGE = "not a readable image"
+_ENDS_EARLY = "the file ends in the middle of the image"
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm",
     ".jfif", ".jpe", ".jp2", ".ppm", ".pnm", ".gif", ".avif", ".tga",
@@ -28,12 +28,10 @@ _FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "SUN", "TGA", "TIFF",
     "WEBP",
 )  # fmt: skip
+_ORIENTATION = 0x0112  # in EXIF
 _PNG = b"\x89PNG\r\n\x1a\n"
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _HDR_SIZE = re.compile(rb"\n[-+]Y (\d{1,9}) [-+]X (\d{1,9})\n")
-_DAMAGE = re.compile(
-    r"premature end|bad Huffman code|instead of RST|bad progress|Corrupt JPEG data: bad", re.IGNORECASE
-)
 _STRAY_BYTES = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes")
 _MOST_STRAY_BYTES = 64  # some cameras fill a file up; a damaged scan leaves more
 
@@ -90,7 +88,7 @@ def decode_image(content: bytes) -> np.ndarray:
         if size is None:
             raise UnreadableImage(NO_IMAGE)
         check_pixels(int(size[2]), int(size[1]))
-        return _require(_by_opencv(content)[0])
+        return _by_opencv(content)
     return _decode_other(content)
 
 
@@ -127,36 +125,39 @@ def on_white(pixels: np.ndarray) -> np.ndarray:
 
 
 def _decode_jpeg(content: bytes) -> np.ndarray:
-    check_pixels(*_jpeg_size(content))
-    # The data of a scan never hold an end marker, and an embedded thumbnail ends before the last scan begins.
-    if content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
-        raise UnreadableImage("the file ends in the middle of the image")
-    image, messages = _by_opencv(content)
-    for message in messages:
-        stray = _STRAY_BYTES.match(message)
-        if _DAMAGE.search(message) or (stray and int(stray[1]) > _MOST_STRAY_BYTES):
-            raise UnreadableImage(f"the file is damaged ({message.removeprefix('Corrupt JPEG data: ').strip()})")
-    return _require(image)
-
-
-def _jpeg_size(content: bytes) -> tuple[int, int]:
-    """Width and height by the frame header."""
-    place = 2
+    # OpenCV and Pillow fill what is missing or damaged with grey; libjpeg-turbo, which all of them use, can refuse it.
     try:
-        while (place := content.index(b"\xff", place)) >= 0:
-            marker = content[place + 1]
-            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-                height, width = struct.unpack_from(">HH", content, place + 5)
-                return width, height
-            if marker == 0xFF:
-                place += 1
-            elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:
-                place += 2
-            else:
-                place += 2 + struct.unpack_from(">H", content, place + 2)[0]
-    except (ValueError, IndexError, struct.error):
-        pass
-    raise UnreadableImage("the file ends in the middle of the image" if len(content) > 2 else NO_IMAGE)
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+        check_pixels(width, height)
+        pixels = _decompress_jpeg(content, "GRAY" if colours == "Gray" else "RGB")
+    except ValueError as error:
+        reason = str(error).removeprefix("Corrupt JPEG data: ")
+        ends_early = reason.startswith("Premature end of JPEG file")
+        raise UnreadableImage(_ENDS_EARLY if ends_early else f"the file is damaged ({reason})") from None
+    if colours not in ("Gray", "YCbCr", "RGB") or _is_turned(content):
+        return _by_opencv(content)
+    return pixels[..., 0] if colours == "Gray" else pixels
+
+
+def _decompress_jpeg(content: bytes, colours: str) -> np.ndarray:
+    try:
+        return simplejpeg.decode_jpeg(content, colours, strict=True)
+    except ValueError as error:
+        stray = _STRAY_BYTES.match(str(error))
+        if not stray or int(stray[1]) > _MOST_STRAY_BYTES:
+            raise
+        return simplejpeg.decode_jpeg(content, colours, strict=False)
+
+
+def _is_turned(content: bytes) -> bool:
+    """Whether the camera was held in another way than upright; what only Pillow reads, and fails on, is no turn."""
+    if b"Exif" not in content[:65536]:
+        return False
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG",)) as opened:
+            return opened.getexif().get(_ORIENTATION, 1) != 1
+    except Exception:  # whatever Pillow meets in damaged metadata: OpenCV reads them in its own way
+        return True
 
 
 def _decode_png(content: bytes) -> np.ndarray:
@@ -166,11 +167,11 @@ def _decode_png(content: bytes) -> np.ndarray:
     view = memoryview(content)
     while kind != b"IEND":
         if place + 12 > len(content):
-            raise UnreadableImage("the file ends in the middle of the image")
+            raise UnreadableImage(_ENDS_EARLY)
         length, kind = struct.unpack_from(">I4s", content, place)
         end = place + 8 + length
         if end + 4 > len(content):
-            raise UnreadableImage("the file ends in the middle of the image")
+            raise UnreadableImage(_ENDS_EARLY)
         # Chunks in lower case may be skipped by every decoder, but not by one that reads transparency.
         if (kind[:1].isupper() or kind == b"tRNS") and zlib.crc32(view[place + 4 : end]) != struct.unpack_from(
             ">I", content, end
@@ -183,7 +184,7 @@ def _decode_png(content: bytes) -> np.ndarray:
             transparent = content[place + 17] in (4, 6)
         transparent |= kind == b"tRNS"
         place = end + 4
-    return _by_pillow(content, ("PNG",))[0] if transparent else _require(_by_opencv(content)[0])
+    return _by_pillow(content, ("PNG",))[0] if transparent else _by_opencv(content)
 
 
 def _decode_other(content: bytes) -> np.ndarray:
@@ -191,21 +192,20 @@ def _decode_other(content: bytes) -> np.ndarray:
     pixels, image = _by_pillow(content, _FORMATS)
     if image.mode == "F" or image.has_transparency_data:
         return pixels
-    decoded, _ = _by_opencv(content)
-    return pixels if decoded is None else decoded
+    try:
+        return _by_opencv(content)
+    except UnreadableImage:
+        return pixels
 
 
 def _by_pillow(content: bytes, formats: tuple[str, ...]) -> tuple[np.ndarray, Image.Image]:
-    def decode() -> tuple[np.ndarray, Image.Image]:
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures and odd metadata
             with Image.open(io.BytesIO(content), formats=formats) as opened:
                 check_pixels(*opened.size)
                 opened.load()
                 return pillow_pixels(ImageOps.exif_transpose(opened)), opened
-
-    try:
-        return decoder_messages(decode)[0]
     except UnreadableImage:
         raise
     except Image.DecompressionBombError:
@@ -216,20 +216,15 @@ def _by_pillow(content: bytes, formats: tuple[str, ...]) -> tuple[np.ndarray, Im
         raise UnreadableImage(f"the file is damaged ({str(error)[:100] or type(error).__name__})") from None
 
 
-def _by_opencv(content: bytes) -> tuple[np.ndarray | None, list[str]]:
-    # ANYCOLOR without ANYDEPTH: grey stays grey, 16 bits become 8.
-    flags = cv2.IMREAD_ANYCOLOR
+def _by_opencv(content: bytes) -> np.ndarray:
     try:
-        image, messages = decoder_messages(lambda: cv2.imdecode(np.frombuffer(content, np.uint8), flags))
+        # ANYCOLOR without ANYDEPTH: grey stays grey, 16 bits become 8.
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYCOLOR)
     except cv2.error:
-        return None, []
-    return (image if image is None or image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), messages
-
-
-def _require(image: np.ndarray | None) -> np.ndarray:
+        image = None
     if image is None:
         raise UnreadableImage(NO_IMAGE)
-    return image
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _to_bytes(values: np.ndarray, sixteen_bits: bool) -> np.ndarray:

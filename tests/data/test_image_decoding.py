@@ -119,14 +119,13 @@ def test_a_wrong_checksum_is_damage():
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate"])
-def test_a_damaged_tiff_is_refused_in_silence(compression, capfd):
+def test_a_damaged_tiff_is_refused(compression):
     content = bytearray(
         encode(Image.fromarray(RNG.integers(0, 256, (64, 64), np.uint8)), "TIFF", compression=compression)
     )
     content[1000:1100] = b"\xa5" * 100
     with pytest.raises(UnreadableImage, match="damaged"):
         decode_image(bytes(content))
-    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

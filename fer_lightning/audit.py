@@ -67,12 +67,12 @@ def _captions(pairs: pd.DataFrame) -> tuple[list[str], np.ndarray]:
 
 
 def _summary(datamodule: ExpressionDataModule, findings: Findings) -> dict[str, Any]:
-    conflicting = _conflicting(findings.pairs)["kind"].value_counts()
     return {
         "protocol": datamodule.protocol.to_dict(),
         "rules": {"hash_bits": 64, "most_bits_that_differ": RADIUS, "least_correlation": LEAST_CORRELATION},
-        "pairs": {kind: int((findings.pairs["kind"] == kind).sum()) for kind in KINDS},
-        "conflicting_pairs": {kind: int(conflicting.get(kind, 0)) for kind in KINDS},
+        "pairs": {kind: int(findings.by_splits[kind].sum()) for kind in KINDS},
+        "conflicting_pairs": findings.conflicting,
+        "groups_of_copies": {"groups": len(findings.copy_groups), "largest": findings.copy_groups[:10]},
         "pairs_by_splits": findings.by_splits.to_dict("records"),
         "evaluation_images_with_a_copy_in_training": findings.exposed.to_dict("records"),
         "blank": findings.blank,
@@ -107,6 +107,8 @@ def _exposure_table(findings: Findings) -> Table:
 
 def _other_table(findings: Findings) -> Table:
     table = Table("looked for", "found", title="Other findings", title_justify="left")
+    largest = f", the largest of {findings.copy_groups[0]:,} images" if findings.copy_groups else ""
+    table.add_row("groups of images that show one picture", f"{len(findings.copy_groups):,}{largest}")
     table.add_row("blank images", _listed(findings.blank))
     table.add_row("bad rows", _listed(findings.bad))
     differences = [

@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, printable
 
 _LONGEST = 700  # characters of a message, whose path or field may be a stranger's
 
@@ -28,7 +28,7 @@ def refuse_or_skip(messages: Sequence[str], policy: str) -> tuple[str, ...]:
         raise UserError(f"data.on_bad_sample={policy!r} is unknown: use raise or skip.")
     if messages and policy == "raise":
         raise refusal(messages)
-    return tuple(map(printable, messages))
+    return tuple(printable(message)[:_LONGEST] for message in messages)
 
 
 def refusal(messages: Sequence[str]) -> UserError:
@@ -38,15 +38,8 @@ def refusal(messages: Sequence[str]) -> UserError:
         messages: One message a bad row, at least one.
     """
     more = f" ({len(messages) - 1} more like it)" if len(messages) > 1 else ""
-    first = printable(messages[0]).rstrip(".")
+    first = printable(messages[0])[:_LONGEST].rstrip(".")
     return UserError(f"{first}{more}; mend it or leave such rows out with data.on_bad_sample=skip.")
-
-
-def printable(text: str) -> str:
-    """A text on one line, in characters that every terminal and file can hold; others become `\\xff` or `\\n`."""
-    if not text.isprintable():
-        text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def listing_key(name: str) -> str:

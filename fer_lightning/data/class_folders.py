@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_lightning.data.bad_samples import printable
 from fer_lightning.data.image_decoding import IMAGE_SUFFIXES
 from fer_lightning.data.labels import canonical_name
 from fer_lightning.data.locate import is_hidden, sorted_folders
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, printable
 
 # What the folders of a split may be called, in lower case.
 SPLIT_NAMES = {

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
 
 from fer_lightning.data.audit.exact_copies import exact_pairs, pixel_digests
-from fer_lightning.data.audit.near_copies import near_pairs
+from fer_lightning.data.audit.hamming_search import join
+from fer_lightning.data.audit.near_copies import CROWD, near_pairs
 from fer_lightning.data.cache_folder import make_once
 from fer_lightning.data.store import Images
 
@@ -54,7 +56,12 @@ class Copies:
 
     @cached_property
     def near(self) -> pd.DataFrame:
-        """Pairs of near and mirrored copies, without exact ones: the table of `near_pairs`, over all rows."""
+        """Pairs of near and mirrored copies, without exact ones: `different` over all rows but those of crowds."""
+        return self._of_all_rows(self.different)
+
+    @cached_property
+    def different(self) -> pd.DataFrame:
+        """Pairs of near and mirrored copies, one row for each different picture: the table of `near_pairs`."""
         _, places = np.unique(self.digests[self._rows], return_index=True)
         different = self._rows[np.sort(places)]
         different = different[~self.blank[different]]
@@ -64,11 +71,13 @@ class Copies:
 
         folder = self._folder.with_name(f"{self._folder.name}-near{VERSION}")
         make_once(folder, make)
-        return self._of_all_rows(pd.read_parquet(folder / "near.parquet"))
+        return pd.read_parquet(folder / "near.parquet")
 
     def _of_all_rows(self, pairs: pd.DataFrame) -> pd.DataFrame:
-        """What resembles an image resembles its exact copies."""
+        """What resembles an image resembles its exact copies; of a crowd of these the first stands for all."""
         members = pd.DataFrame({"digest": self.digests[self._rows], "row": self._rows})
+        places = members.groupby("digest").cumcount()
+        members = members[(places == 0) | (members.groupby("digest")["row"].transform("size") <= CROWD)]
         for side in ("first", "second"):
             pairs = pairs.assign(digest=self.digests[pairs[side]]).merge(members, on="digest")
             pairs = pairs.assign(**{side: pairs["row"]}).drop(columns=["digest", "row"])
@@ -77,9 +86,9 @@ class Copies:
         return pairs.sort_values(["first", "second"]).reset_index(drop=True)
 
     def exact(self) -> pd.DataFrame:
-        """Pairs of exact copies that are not blank: the columns of `near_pairs`."""
+        """Pairs of exact copies that are not blank: the columns of `near_pairs`; of crowds each with the next one."""
         rows = self._rows[~self.blank[self._rows]]
-        pairs = rows[exact_pairs(self.digests[rows])]
+        pairs = rows[exact_pairs(self.digests[rows], CROWD)]
         return pd.DataFrame(
             {"first": pairs[:, 0], "second": pairs[:, 1], "kind": "exact", "distance": 0, "correlation": 1.0}
         )
@@ -97,6 +106,58 @@ class Copies:
         """
         found = np.isin(self.digests[rows], self.digests[others])
         if near:
-            first, second = self.near["first"].to_numpy(), self.near["second"].to_numpy()
-            found |= np.isin(rows, first[np.isin(second, others)]) | np.isin(rows, second[np.isin(first, others)])
+            first, second = (self.digests[self.different[side]] for side in ("first", "second"))
+            there = np.unique(self.digests[others])
+            copied = np.concatenate([first[np.isin(second, there)], second[np.isin(first, there)]])
+            found |= np.isin(self.digests[rows], copied)
+            # Of a crowd not all pairs are known, but who belongs to it.
+            groups, crowded = self._groups
+            found |= crowded[groups[rows]] & np.isin(groups[rows], groups[others])
         return found
+
+    @cached_property
+    def _groups(self) -> tuple[np.ndarray, np.ndarray]:
+        """Group of each row of the store by exact and other copies, and whether each group has a crowd of pairs."""
+        _, groups = np.unique(self.digests, return_inverse=True)
+        groups = np.r_[groups]
+        pairs = self.different[["first", "second"]].to_numpy(np.int64)
+        ends = groups[pairs]
+        degrees = np.bincount(ends.reshape(-1), minlength=len(groups))
+        # Positions here are pictures: the first positions stand for the numbers of the groups.
+        joined = join(np.arange(len(groups)), ends)
+        crowded = np.zeros(len(groups), bool)
+        crowded[joined[np.flatnonzero(degrees >= CROWD)]] = True
+        return joined[groups], crowded
+
+    def group_sizes(self) -> np.ndarray:
+        """Numbers of the images of each group that shows one picture, the largest first; blank images left out."""
+        rows = self._rows[~self.blank[self._rows]]
+        sizes = np.bincount(self._groups[0][rows])
+        return np.sort(sizes[sizes > 1])[::-1]
+
+    def count(self, rows: np.ndarray, kinds: np.ndarray, number: int) -> dict[str, np.ndarray]:
+        """Counts pairs of copies by what their images are, without listing them; blank images left out.
+
+        Args:
+            rows: Rows of the store `(N,)`.
+            kinds: What each of these images is, `(N,)` numbers below `number`.
+            number: How many things an image can be.
+
+        Returns:
+            For `"exact"`, `"near"` and `"mirrored"` the pairs of each two things, symmetric `(number, number)` int64.
+            A pair of two equal things counts once, on the diagonal; of crowds not all near and mirrored pairs count.
+        """
+        kept = ~self.blank[rows]
+        digests, place = np.unique(self.digests[rows[kept]], return_inverse=True)
+        held = coo_array((np.ones(len(place), np.int64), (place, kinds[kept])), shape=(len(digests), number)).tocsr()
+        exact = (held.T @ held).toarray()
+        itself = np.asarray(held.sum(axis=0)).reshape(-1)
+        counted = {"exact": exact - np.diag(np.diag(exact)) + np.diag((np.diag(exact) - itself) // 2)}
+        first, second = (self.digests[self.different[side]] for side in ("first", "second"))
+        known = np.isin(first, digests) & np.isin(second, digests)
+        for kind in ("near", "mirrored"):
+            chosen = known & (self.different["kind"] == kind).to_numpy()
+            one, other = (held[np.searchsorted(digests, side[chosen])] for side in (first, second))
+            pairs = (one.T @ other).toarray()
+            counted[kind] = pairs + pairs.T - np.diag(np.diag(pairs))
+        return counted

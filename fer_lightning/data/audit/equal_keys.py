@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 
-def equal_pairs(keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def equal_pairs(keys: np.ndarray, most: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields every pair of positions with equal keys once, at most N at a time.
 
     The sorted keys are compared with themselves, shifted by one, two, three and so on until nothing is equal: memory
@@ -15,6 +15,7 @@ def equal_pairs(keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
     Args:
         keys: `(N,)`.
+        most: Ends after about this many pairs, each position then having met those that follow it; None: all pairs.
 
     Yields:
         First and second positions of some pairs, `(P,)` int64 each; the first is the smaller one.
@@ -22,10 +23,11 @@ def equal_pairs(keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     starts = np.arange(len(keys))
-    shift = 0
-    while len(starts):
+    shift = yielded = 0
+    while len(starts) and (most is None or yielded < most):
         shift += 1
         starts = starts[: np.searchsorted(starts, len(keys) - shift)]
         starts = starts[ordered[starts] == ordered[starts + shift]]
+        yielded += len(starts)
         if len(starts):
             yield order[starts], order[starts + shift]

@@ -51,8 +51,23 @@ def pixel_digests(images: Images, rows: np.ndarray) -> tuple[np.ndarray, np.ndar
     return digests, blank
 
 
-def exact_pairs(digests: np.ndarray) -> np.ndarray:
-    """Positions of every two equal digests, `(P, 2)` int64, the smaller position first."""
-    found = [np.stack(pair, axis=1) for pair in equal_pairs(digests)]
+def exact_pairs(digests: np.ndarray, crowd: int | None = None) -> np.ndarray:
+    """Positions of equal digests, `(P, 2)` int64, the smaller position first.
+
+    Args:
+        digests: `(N,)` uint64.
+        crowd: Of more than this many equal digests each is paired with the next one alone; None lists all pairs.
+    """
+    found = []
+    if crowd is not None:
+        _, group, sizes = np.unique(digests, return_inverse=True, return_counts=True)
+        crowded = np.flatnonzero(sizes[group] > crowd)
+        in_order = crowded[np.argsort(group[crowded], kind="stable")]
+        chain = np.stack([in_order[:-1], in_order[1:]], axis=1)
+        found.append(chain[group[chain[:, 0]] == group[chain[:, 1]]])
+        others = np.flatnonzero(sizes[group] <= crowd)
+        found += [others[np.stack(pair, axis=1)] for pair in equal_pairs(digests[others])]
+    else:
+        found += [np.stack(pair, axis=1) for pair in equal_pairs(digests)]
     pairs = np.concatenate(found) if found else np.zeros((0, 2), np.int64)
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]

@@ -20,11 +20,13 @@ class Findings:
     """What an audit finds.
 
     Attributes:
-        pairs: Every two images that show the same picture, blank ones left out: `kind` (of `KINDS`), `distance` (bits
-            of the perceptual hash), `correlation` (of grey 32 x 32 thumbnails), and for `first` and `second` each
-            `_id`, `_split`, `_label` (class name) and `_row` (of the store).
+        pairs: Every two images that show the same picture, blank ones and most pairs of crowds left out: `kind` (of
+            `KINDS`), `distance` (bits of the perceptual hash), `correlation` (of grey 32 x 32 thumbnails), and for
+            `first` and `second` each `_id`, `_split`, `_label` (class name) and `_row` (of the store).
         by_splits: Pairs of each kind by the two splits they lie in: `splits`, `exact`, `near`, `mirrored`, and
             `conflicting`, those whose labels differ.
+        conflicting: Number of pairs of each kind whose labels differ.
+        copy_groups: Numbers of the images of each group that shows one picture, the largest first.
         exposed: Images of each evaluation split with a copy in training: `split`, `images`, `exact`, and `any`, which
             counts near and mirrored copies too. Equal blank images count as copies here.
         blank: Ids of the images of a single colour.
@@ -37,6 +39,8 @@ class Findings:
 
     pairs: pd.DataFrame
     by_splits: pd.DataFrame
+    conflicting: dict[str, int]
+    copy_groups: list[int]
     exposed: pd.DataFrame
     blank: list[str]
     bad: tuple[str, ...]
@@ -64,10 +68,14 @@ def audit(datamodule: ExpressionDataModule) -> Findings:
         }
         for split in EVALUATED
     ]
+    kinds = _kinds_of_pairs(datamodule)
+    contradictory = kinds[kinds["first_label"] != kinds["second_label"]].groupby("kind")["count"].sum()
     divided = frame["group"].duplicated().any()
     return Findings(
         pairs=pairs,
-        by_splits=count_by_splits(pairs),
+        by_splits=count_by_splits(kinds),
+        conflicting={kind: int(contradictory.get(kind, 0)) for kind in KINDS},
+        copy_groups=copies.group_sizes().tolist(),
         exposed=pd.DataFrame(exposed),
         blank=frame.loc[copies.blank[frame["row"]], "id"].tolist(),
         bad=datamodule.bad,
@@ -88,22 +96,47 @@ def _described(pairs: pd.DataFrame, datamodule: ExpressionDataModule) -> pd.Data
     return kept.reset_index(drop=True)
 
 
+def _kinds_of_pairs(datamodule: ExpressionDataModule) -> pd.DataFrame:
+    """Counts pairs of copies by kind, splits and labels: columns as `count_by_splits` takes them, with `count`."""
+    frame, names = datamodule.frame, datamodule.label_set.classes
+    places = frame["split"].map(SPLITS.index).to_numpy() * len(names) + frame["label"].to_numpy()
+    counts = datamodule.copies.count(frame["row"].to_numpy(), places, len(SPLITS) * len(names))
+    rows = [
+        (
+            kind,
+            SPLITS[one // len(names)],
+            SPLITS[other // len(names)],
+            names[one % len(names)],
+            names[other % len(names)],
+            n,
+        )
+        for kind, table in counts.items()
+        for one, other in np.argwhere(np.triu(table)).tolist()
+        if (n := int(table[one, other]))
+    ]
+    columns = ["kind", "first_split", "second_split", "first_label", "second_label", "count"]
+    return pd.DataFrame(rows, columns=columns).astype({"count": np.int64})
+
+
 def count_by_splits(pairs: pd.DataFrame) -> pd.DataFrame:
     """Counts pairs by the two splits they lie in.
 
     Args:
-        pairs: Columns `kind`, `first_split`, `second_split`, `first_label`, `second_label`.
+        pairs: Columns `kind`, `first_split`, `second_split`, `first_label`, `second_label`, and `count` where a row
+            stands for several pairs.
 
     Returns:
         The table `Findings.by_splits`; pairs within a split are named by it alone, others `"train - test"`.
     """
+    if "count" not in pairs:
+        pairs = pairs.assign(count=1)
     order = {split: place for place, split in enumerate(SPLITS)}
     one, other = pairs["first_split"].map(order), pairs["second_split"].map(order)
     counted = []
     for first, second in combinations_with_replacement(SPLITS, 2):
         here = pairs[(np.minimum(one, other) == order[first]) & (np.maximum(one, other) == order[second])]
-        kinds = {kind: int((here["kind"] == kind).sum()) for kind in KINDS}
-        conflicting = int((here["first_label"] != here["second_label"]).sum())
+        kinds = {kind: int(here["count"][here["kind"] == kind].sum()) for kind in KINDS}
+        conflicting = int(here["count"][here["first_label"] != here["second_label"]].sum())
         told = first if first == second else f"{first} - {second}"
         counted.append({"splits": told, **kinds, "conflicting": conflicting})
     return pd.DataFrame(counted)

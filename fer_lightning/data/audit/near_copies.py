@@ -13,6 +13,7 @@ from fer_lightning.data.store import Images, conform
 
 RADIUS = 6
 LEAST_CORRELATION = 0.9
+CROWD = 32  # copies of one picture from which on not all their pairs are listed
 _BLOCK = 2048
 
 
@@ -28,8 +29,8 @@ def near_pairs(images: Images, rows: np.ndarray) -> pd.DataFrame:
         rows: Different, not blank rows of the store `(N,)`, ascending.
 
     Returns:
-        One row a pair: `first` and `second` (rows of the store, the smaller one first), `kind` (`"near"` or
-        `"mirrored"`; the one that fits better), `distance` (bits), `correlation`.
+        One row a pair, of crowds only some (see `pairs_within`): `first` and `second` (rows of the store, the smaller
+        one first), `kind` (`"near"` or `"mirrored"`; the one that fits better), `distance` (bits), `correlation`.
 
     Readings:
         Both thresholds were chosen by eye on FER2013, where mirrored pairs are a control: few are copies, so they show
@@ -38,10 +39,11 @@ def near_pairs(images: Images, rows: np.ndarray) -> pd.DataFrame:
         are missed, so counts are lower bounds.
     """
     hashes = np.zeros((2, len(rows)), np.uint64)
+    thumbnails = np.zeros((len(rows), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
     for place, block in pixel_blocks(images, rows, "Hashing looks"):
-        small = _thumbnails(block)
+        small = thumbnails[place] = _thumbnails(block)
         hashes[0, place], hashes[1, place] = perceptual_hashes(small), perceptual_hashes(small[:, :, ::-1])
-    first, second, distance = pairs_within(hashes.reshape(-1), RADIUS)
+    first, second, distance = pairs_within(hashes.reshape(-1), RADIUS, CROWD)
     one, other = first % len(rows), second % len(rows)
     # Two mirror images resemble each other as their originals do, and a symmetric face resembles its own mirror image.
     kept = (first < len(rows)) & (one != other)
@@ -54,7 +56,7 @@ def near_pairs(images: Images, rows: np.ndarray) -> pd.DataFrame:
             "distance": distance[kept],
         }
     )
-    table["correlation"] = _correlations(images, table["first"].to_numpy(), table["second"].to_numpy(), mirrored)
+    table["correlation"] = _correlations(thumbnails, one[kept], other[kept], mirrored)
     table = table[table["correlation"] >= LEAST_CORRELATION]
     best = table.sort_values("correlation", ascending=False, kind="stable").drop_duplicates(["first", "second"])
     return best.sort_values(["first", "second"]).reset_index(drop=True)
@@ -69,11 +71,11 @@ def _without_axis(image: np.ndarray) -> np.ndarray:
     return image[..., 0] if image.shape[2] == 1 else image
 
 
-def _correlations(images: Images, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+def _correlations(thumbnails: np.ndarray, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     found = np.zeros(len(first))
     for start in track(range(0, len(first), _BLOCK), description="Comparing pixels", transient=True):
         place = slice(start, start + _BLOCK)
-        one, other = (_thumbnails(images.batch(rows[place])) for rows in (first, second))
+        one, other = thumbnails[first[place]], thumbnails[second[place]]
         other = np.where(mirrored[place, None, None], other[:, :, ::-1], other)
         found[place] = (_standardised(one) * _standardised(other)).sum(axis=1)
     return found

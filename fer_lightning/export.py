@@ -27,7 +27,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.evaluate import data_for
 from fer_lightning.evaluation.temperature import calibrate
 from fer_lightning.report.shown_path import shown_path
-from fer_lightning.report.whole_file import write_whole
+from fer_lightning.report.whole_file import write_whole, writing
 from fer_lightning.training.checkpoint import TrainedNet, load_net
 from fer_lightning.training.record import RunRecord, describe_hardware, describe_software
 
@@ -70,9 +70,10 @@ def run(cfg: DictConfig) -> None:
     folder = Path(cfg.output_dir)
     with TemporaryDirectory() as scratch:
         log.info("Writing %s", ", ".join(formats))
-        files = write_forms(
-            trained, Path(cfg.checkpoint).name, formats, cfg.half, calibration, cfg.int8.method, Path(scratch)
-        )
+        with writing(Path(scratch, "net"), "Make room, or set TMPDIR to a folder that has it"):
+            files = write_forms(
+                trained, Path(cfg.checkpoint).name, formats, cfg.half, calibration, cfg.int8.method, Path(scratch)
+            )
         rows = _measure(trained, {_form(name, cfg.half): path for name, path in files.items()}, faces, datamodule)
         _check(rows, faces, cfg.tolerance)
         written = [_keep(files[name], Path(cfg.path or folder / FILES[name])) for name in formats]

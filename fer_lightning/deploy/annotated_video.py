@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -98,9 +99,13 @@ class AnnotatedVideo:
             with writing(self.path):
                 self._partial.replace(self.path)
             return
-        self._partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._partial.unlink()
         if opened and kind is None:
-            raise unwritable(self.path, OSError(errno.EIO, "OpenCV could not write all frames"))
+            removed = not self.path.parent.is_dir()
+            raise unwritable(
+                self.path, OSError(errno.ENOENT if removed else errno.EIO, "OpenCV could not write all frames")
+            )
 
 
 def _frames(path: Path) -> float:

@@ -145,9 +145,10 @@ class FaceFinder:
             squares = [square for square in squares if self.thorough or square[2] == squares[0][2]]
             known = [face.box for face in faces]
             for turn in sorted({glance % (len(squares) + 1) for glance in glances}):
-                square = squares[turn - 1]
-                view, least = (_tile(picture, *square), _TILE_SCORE) if turn else (_shown(picture), MIN_SCORE)
-                new = self._detect(view, least)
+                if turn:
+                    new = self._detect(_tile(picture, *squares[turn - 1]), _TILE_SCORE)
+                else:  # of small pictures there are no squares
+                    new = self._detect(_shown(picture), MIN_SCORE)
                 found += [face for face in new if all(_overlap(face.box, box) < _OVERLAP for box in known)]
         return self._look_again(image, found)
 

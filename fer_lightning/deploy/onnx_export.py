@@ -14,6 +14,7 @@ import onnx
 import torch
 from torch import nn
 
+from fer_lightning import __version__
 from fer_lightning.data.side import SIDE_SIZES
 from fer_lightning.deploy.card import card_of
 from fer_lightning.errors import UserError
@@ -80,9 +81,21 @@ def export_onnx(net: nn.Module, metadata: Mapping[str, Any], path: Path) -> None
 
 
 def write_onnx(model: onnx.ModelProto, metadata: Mapping[str, Any], path: Path) -> None:
-    """Writes a model with this metadata, in place of any that it has."""
+    """Writes a model with this metadata, in place of any that it has.
+
+    What other programs show of a file is filled as well: producer, version, a description, and the temperature by which
+    logits are to be divided before they become probabilities.
+    """
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in metadata.items()})
+    entries = dict(metadata)
+    model.producer_name, model.producer_version, model.model_version = "fer_lightning", __version__, 1
+    if card := metadata.get("card"):
+        entries["temperature"] = card["temperature"]
+        model.doc_string = (
+            f"{card['model']}: facial expressions ({', '.join(metadata['classes'])}). Probabilities are the softmax of "
+            f"the logits divided by {card['temperature']:.6g}. Trained with: {card['command'] or 'an unknown command'}."
+        )
+    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in entries.items()})
     onnx.save(model, path)
 
 

@@ -9,7 +9,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from rich.text import Text
 
 from fer_lightning.deploy.prediction import Prediction
 from fer_lightning.errors import printable
-from fer_lightning.report.whole_file import writing
+from fer_lightning.report.whole_file import write_whole, writing
 
 FILES = ("predictions.csv", "predictions.json")
 _COLUMNS = ("source", "frame", "time", "track", "x", "y", "width", "height", "label", "confidence", "low_resolution")
@@ -106,8 +106,10 @@ class PredictionFiles:
         try:
             self._flush(complete)
         finally:
-            self._table.close()
-            self._tree.close()
+            try:
+                self._table.close()
+            finally:
+                self._tree.close()
 
     def _flush(self, complete: bool) -> None:
         self._table.flush("")
@@ -130,7 +132,7 @@ class _GrowingFile:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)  # a link would lead elsewhere
-            self._file = path.open("xb", buffering=0)
+            self._file = path.open("x+b", buffering=0)
 
     def add(self, text: str) -> None:
         self._added.write(text)
@@ -157,7 +159,10 @@ class _GrowingFile:
             content = content[self._file.write(content) :]
 
     def close(self) -> None:
-        self._file.close()
+        with closing(self._file):
+            if not self._path.exists():  # the folder was removed, and the file is open still
+                self._file.seek(0)
+                write_whole(self._path, lambda path: path.write_bytes(self._file.read()))
 
 
 def _csv_row(values: Sequence[object]) -> str:

@@ -53,7 +53,6 @@ def save_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
     Returns:
         The files, in the order of `figures`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in figures.items():
         paths.append(write_whole(folder / f"{name}.png", partial(figure.savefig, format="png", dpi=150)))

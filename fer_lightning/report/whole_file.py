@@ -53,12 +53,18 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
+_CURE = (
+    "Make room or mend its folder, or write elsewhere with another hydra.run.dir=... or the option that names the file"
+)
+
+
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, cure: str = _CURE) -> Iterator[None]:
     """Turns what the operating system says while a file is written into a sentence that names the file.
 
     Args:
         path: The file, or the folder that is made.
+        cure: What the user can do.
 
     Raises:
         UserError: It cannot be written; errors of other files that are read meanwhile pass unchanged.
@@ -71,13 +77,10 @@ def writing(path: Path) -> Iterator[None]:
             other = Path(os.fsdecode(named))
             if other.parent != path.parent and other not in path.parents:
                 raise
-        raise unwritable(path, error) from error
+        raise unwritable(path, error, cure) from error
 
 
-def unwritable(path: Path, error: OSError) -> UserError:
+def unwritable(path: Path, error: OSError, cure: str = _CURE) -> UserError:
     """What to say of a file that could not be written."""
     reason = _REASONS.get(error.errno or 0) or f"{error.strerror or error} (is the disk full?)"
-    return UserError(
-        f"{path} cannot be written: {reason}. Make room or mend its folder, or write elsewhere with another "
-        "hydra.run.dir=... or the option that names the file."
-    )
+    return UserError(f"{path} cannot be written: {reason}. {cure}.")

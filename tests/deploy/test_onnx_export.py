@@ -130,6 +130,14 @@ def test_metadata_comes_back(tiny, tiny_file):
     assert [(part.name, part.shape[1:]) for part in session.get_outputs()] == [("logits", [4])]
 
 
+def test_other_programs_see_what_it_is(tiny_file):
+    shown = open_session(tiny_file, threads=1).get_modelmeta()
+    assert (shown.producer_name, shown.version) == ("fer_lightning", 1)
+    assert shown.description.startswith("Tiny: facial expressions (a, b, c, d). ") and "1.5" in shown.description
+    assert float(shown.custom_metadata_map["temperature"]) == 1.5
+    assert onnx.load(tiny_file).producer_version
+
+
 def test_no_source_file_of_the_exporting_machine_is_named(tiny_file):
     assert b".py" not in tiny_file.read_bytes()
 

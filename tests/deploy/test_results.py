@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -140,3 +141,19 @@ def test_the_terminal_names_faces_and_people():
     assert "happy 50%, uncertain 50%" in text and "sad 100%" in text
     many = shown(PhotoTable(), *(found(f"{number}.jpg", 0, 0.0, 0.9) for number in range(50)))
     assert "and 10 more in predictions.csv" in many
+
+
+def test_a_folder_that_is_removed_meanwhile_comes_back_with_all_rows(tmp_path):
+    files = PredictionFiles(tmp_path / "out", {}, CLASSES)
+    shutil.rmtree(tmp_path / "out")
+    files.add(FACES)
+    files.close(complete=True)
+    table, tree = both(tmp_path / "out")
+    assert len(table) == len(tree["faces"]) == 3
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "predictions.json"])
+def test_results_that_cannot_be_written_are_refused_before_anything_is_read(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=f"{name} cannot be written: there is a folder of this name"):
+        PredictionFiles(tmp_path, {}, CLASSES)

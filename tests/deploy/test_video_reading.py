@@ -53,3 +53,21 @@ def test_faces_come_and_go(quick, portrait):
     both = np.hstack([frame_with(portrait, 40), frame_with(portrait, 40)])
     tracks = [sorted(read.track for read in reading.read(both, 0.16 + 0.04 * number)) for number in range(14)]
     assert tracks[-1] == [1, 2]
+
+
+@pytest.mark.parametrize("rate", [5, 30, pytest.param(240, marks=pytest.mark.slow)])
+def test_the_same_movement_is_read_alike_at_every_frame_rate(quick, portrait, rate):
+    reading = VideoReading(quick, 0.3)
+    tracks = set()
+    for number in range(rate * 3 // 5 + 1):
+        [read] = reading.read(frame_with(portrait, 2 + round(100 * number / rate)), number / rate)
+        tracks.add(read.track)
+    assert tracks == {1} and read.label == "happy"
+    assert read.box[0] == pytest.approx(120, abs=15)
+
+
+@pytest.mark.parametrize("size", [8, 120])
+def test_small_videos(quick, portrait, size):
+    reading = VideoReading(quick, 0.3)
+    for number in range(4):
+        reading.read(cv2.resize(portrait[:300, 80:380], (size, size)), number / 10)

@@ -47,8 +47,8 @@ def show_record(
     if not record.history.empty:
         figures["curves"] = draw_curves(record.history, record.metrics["best_epoch"])
     errors = most_confident_errors(targets, probabilities, SHOWN_ERRORS)
-    images = _images_of(record, split, datamodule, errors)
     captions = [error_caption(int(targets[row]), probabilities[row], classes) for row in errors]
+    images = _images_of(record, split, datamodule, errors) if captions else np.empty(0, np.uint8)
     if captions:
         figures["errors"] = _error_sheet(images, captions, f"{datamodule.dataset_name}, {split}")
     if record.robustness is not None:

@@ -219,6 +219,16 @@ def test_a_finished_run_says_so(trained_run, fer, tmp_path, capsys):
     assert (folder / "metrics.json").stat().st_mtime_ns == before
 
 
+def test_a_net_without_errors_has_no_picture_of_them(trained_run, fer, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("figures"))
+    table = pd.read_parquet(run / "predictions.parquet")
+    table["target"] = table.filter(like="prob_").to_numpy().argmax(axis=1)
+    table.to_parquet(run / "predictions.parquet", index=False)
+    assert fer("train", f"resume={run}") == 0
+    drawn = {path.stem for path in (run / "figures").iterdir()}
+    assert "curves" in drawn and "errors" not in drawn
+
+
 def test_resume_takes_no_other_options(trained_run, fer, capsys):
     for options in (["seed=1"], ["trainer=gpu"], ["-m"]):
         assert fer("train", f"resume={trained_run}", *options) == 2

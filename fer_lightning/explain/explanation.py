@@ -43,7 +43,7 @@ class Explanation:
         net: In evaluation mode, on the CPU.
         classes: The K class names.
         faces: N faces.
-        temperature: By which logits are divided for `probabilities`, as prediction does.
+        temperature: Divides the logits, in `probabilities` and in the curves, as in prediction.
 
     Attributes:
         sentences: One for each kind of map, whether it beats a random map; filled by `judge`.
@@ -53,6 +53,7 @@ class Explanation:
         self.net = net
         self.classes = classes
         self.faces = faces
+        self.temperature = temperature
         with torch.inference_mode():
             logits = net(faces.image) if faces.side is None else net(faces.image, faces.side)
         self.probabilities = (logits.float() / temperature).softmax(1).numpy()
@@ -102,7 +103,16 @@ class Explanation:
         asked += [(name, "moved", seed, moved(own, seed)) for name, own in maps.items() for seed in range(random_maps)]
         asked += [("", "noise", seed, noise(self.heat["predicted class"].shape, seed)) for seed in range(random_maps)]
         for name, kind, seed, own in track(asked, "Deletion and insertion", transient=True):
-            found = trace(self.net, self.faces.image, torch.from_numpy(predicted), own, steps, seed, self.faces.side)
+            found = trace(
+                self.net,
+                self.faces.image,
+                torch.from_numpy(predicted),
+                own,
+                steps,
+                seed,
+                self.faces.side,
+                self.temperature,
+            )
             if kind == "own":
                 self.curves[name] = found
             else:

@@ -39,6 +39,7 @@ def trace(
     steps: int,
     seed: int,
     side: Tensor | None = None,
+    temperature: float = 1.0,
 ) -> Curves:
     """Deletes and inserts the pixels of images in the order of their maps.
 
@@ -50,6 +51,7 @@ def trace(
         steps: In how many equal parts the pixels come.
         seed: Of the order of pixels that are equally important.
         side: Side vectors (N, S) for networks that take them.
+        temperature: Divides the logits, as in prediction; 1 leaves them as they are.
 
     Readings:
         - A deleted pixel takes the value 0 after normalisation, the grey that the training's mean stands for.
@@ -65,7 +67,7 @@ def trace(
         whole, start = image[row : row + 1], blurred[row : row + 1]
         spoilt = torch.cat([torch.where(taken, torch.zeros_like(whole), whole), torch.where(taken, whole, start)])
         given = None if side is None else side[row : row + 1]
-        probability = _probability(net, spoilt, int(target[row]), given)
+        probability = _probability(net, spoilt, int(target[row]), given, temperature)
         deletion.append(probability[: steps + 1])
         insertion.append(probability[steps + 1 :])
     return Curves(np.stack(deletion), np.stack(insertion))
@@ -109,9 +111,9 @@ def _taken(importance: np.ndarray, steps: int, rng: np.random.Generator) -> np.n
 
 
 @torch.inference_mode()
-def _probability(net: nn.Module, images: Tensor, target: int, side: Tensor | None) -> np.ndarray:
+def _probability(net: nn.Module, images: Tensor, target: int, side: Tensor | None, temperature: float) -> np.ndarray:
     found = []
     for part in images.split(_BATCH):
         logits = net(part) if side is None else net(part, side.expand(len(part), -1))
-        found.append(logits.float().softmax(1)[:, target])
+        found.append((logits.float() / temperature).softmax(1)[:, target])
     return torch.cat(found).cpu().numpy()

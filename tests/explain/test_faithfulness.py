@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
+from fer_lightning.explain.explanation import Explanation
+from fer_lightning.explain.faces import Faces
 from fer_lightning.explain.faithfulness import area, moved, noise, trace
+from fer_lightning.models.resnet import ResNet
 
 
 class Looks(nn.Module):
@@ -98,3 +101,15 @@ def test_side_vectors_are_repeated_for_every_step(image):
     found = trace(WithSide(), image, torch.tensor([1, 1]), np.random.default_rng(0).random((2, 20, 20)), 5, 0, side)
     assert found.deletion[0].std() > 0.01
     np.testing.assert_allclose(found.deletion[1], 0.5)
+
+
+def test_curves_start_at_the_probability_that_is_predicted():
+    torch.manual_seed(0)
+    net = ResNet(num_classes=3, in_channels=1, widths=[8, 8, 8, 8], depths=[1, 1, 1, 1], stem_stride=2, dropout=0.0)
+    image = torch.randn(2, 1, 32, 32)
+    faces = Faces(("a", "b"), np.zeros((2, 32, 32, 1), np.uint8), image, None, None)
+    explanation = Explanation(net.eval(), ("happy", "sad", "surprise"), faces, temperature=3.0)
+    explanation.judge(steps=2, random_maps=1)
+    for curves in (explanation.curves["Grad-CAM"], *explanation.moved["Grad-CAM"], *explanation.noise):
+        np.testing.assert_allclose(curves.deletion[:, 0], explanation.probabilities.max(1), atol=1e-5)
+        np.testing.assert_allclose(curves.insertion[:, -1], explanation.probabilities.max(1), atol=1e-5)

@@ -23,7 +23,7 @@ def test_every_round_measures_everything(tiny, fer, tmp_path, capsys):
 
 
 def test_more_batches_than_an_epoch_has_are_refused(tiny, fer, tmp_path, capsys):
-    assert fer("bench", *options_of_data_and_net(tiny), "batches=6", f"hydra.run.dir={tmp_path}") == 2
+    assert fer("bench", *options_of_data_and_net(tiny), "part=training", "batches=6", f"hydra.run.dir={tmp_path}") == 2
     assert "batches=6 is more than an epoch: use 5 at most" in capsys.readouterr().err
 
 
@@ -41,3 +41,11 @@ def test_latency_of_hafem_with_and_without_attention(fer, tmp_path, capsys):
 def test_an_unknown_part_is_told(fer, tmp_path, capsys):
     assert fer("bench", "part=speed", f"hydra.run.dir={tmp_path}") == 2
     assert "part=speed is unknown: use one of training, latency, search, all" in capsys.readouterr().err
+
+
+def test_without_a_part_nothing_is_measured(fer, tmp_path, capsys):
+    assert fer("bench", f"hydra.run.dir={tmp_path}") == 0
+    listed = capsys.readouterr().out
+    assert all(f"fer bench part={name}" in listed for name in ("training", "latency", "search", "all"))
+    assert "twenty minutes" in listed
+    assert not list(tmp_path.glob("*.csv"))

@@ -1,4 +1,4 @@
-"""`fer ceiling`: what accuracy the noise of labels allows on FER2013 and FERPlus, from the annotators' votes."""
+"""`fer label_noise`: how far annotators agree on FER2013 and FERPlus, from their votes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fer_lightning.evaluation.label_ceiling import (
     consensus_agreement,
     summarise,
 )
-from fer_lightning.report.ceiling import draw_ceiling
+from fer_lightning.report.ceiling import draw_agreement
 from fer_lightning.report.figures import save_figures
 from fer_lightning.report.whole_file import write_whole
 
@@ -34,28 +34,28 @@ ANNOTATOR_OTHERS = "one annotator = consensus of the others"
 
 
 def run(cfg: DictConfig) -> None:
-    """Prints the agreements and writes `ceiling.csv` and `ceiling.png`.
+    """Prints the agreements and writes `label_noise.csv` and `label_noise.png`.
 
     Args:
-        cfg: Composed from `conf/ceiling.yaml`.
+        cfg: Composed from `conf/label_noise.yaml`.
     """
     if "_target_" not in cfg.data or not issubclass(get_class(cfg.data._target_), Fer2013SplitsDataModule):
-        raise UserError("fer ceiling needs several votes an image, which FERPlus alone has: use data=ferplus.")
+        raise UserError("fer label_noise needs several votes an image, which FERPlus alone has: use data=ferplus.")
     found = read_vote_labels(cfg.data.root)
-    table = label_ceilings(found)
+    table = agreement_table(found)
     folder = Path(cfg.output_dir)
-    write_whole(folder / "ceiling.csv", lambda path: table.to_csv(path, index=False, float_format="%.4f"))
-    pictures = save_figures(folder, {"ceiling": draw_ceiling(table, [CONSENSUS, ANNOTATOR, ANNOTATOR_OTHERS])})
+    write_whole(folder / "label_noise.csv", lambda path: table.to_csv(path, index=False, float_format="%.4f"))
+    pictures = save_figures(folder, {"label_noise": draw_agreement(table, [CONSENSUS, ANNOTATOR, ANNOTATOR_OTHERS])})
     console = Console()
     console.print(_split_table(table))
     console.print(_class_table(table))
     if found.left_out:
         console.print(f"{found.left_out} rows are left out: no vote, or unreadable.")
-    told = ", ".join(str(path) for path in (folder / "ceiling.csv", *pictures))
+    told = ", ".join(str(path) for path in (folder / "label_noise.csv", *pictures))
     console.print(f"Report: {told}", soft_wrap=True, markup=False, highlight=False)
 
 
-def label_ceilings(found: VoteLabels) -> pd.DataFrame:
+def agreement_table(found: VoteLabels) -> pd.DataFrame:
     """Every agreement, over each split and class: the table of `summarise`.
 
     Agreements with the FER2013 label are told by FER2013's class, those with the majority or the other annotators over
@@ -83,7 +83,7 @@ def _told(row: pd.Series) -> str:
 def _split_table(table: pd.DataFrame) -> Table:
     overall = table[table["class"] == "all"]
     splits = list(dict.fromkeys(overall["split"]))
-    printed = Table("agreement", *splits, title="What the labels allow, with 95 % intervals", title_justify="left")
+    printed = Table("agreement", *splits, title="Annotator agreement, with 95 % intervals", title_justify="left")
     for measure, rows in overall.groupby("measure", sort=False):
         told = {row["split"]: f"{_told(row)}\nn = {row['images']:,}" for _, row in rows.iterrows()}
         printed.add_row(str(measure), *(told.get(split, "-") for split in splits))

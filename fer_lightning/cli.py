@@ -58,7 +58,7 @@ COMMANDS = {
     ),
     "data": Command("fer_lightning.show_data", "show what a dataset holds: protocol, counts, pictures", "show_data"),
     "audit": Command("fer_lightning.audit", "find copies, leaks and bad images in a dataset", "audit"),
-    "ceiling": Command("fer_lightning.ceiling", "show what label noise allows: agreement of annotators", "ceiling"),
+    "label_noise": Command("fer_lightning.ceiling", "measure how far annotators agree with the labels", "label_noise"),
     "align": Command(
         "fer_lightning.align",
         "bring the faces of a dataset onto one template",
@@ -73,6 +73,8 @@ COMMANDS = {
     "dashboard": Command("fer_lightning.dashboard", "browse logged runs, offline too"),
     "completion": Command("fer_lightning.completion", 'print the shell completion: eval "$(fer completion bash)"'),
 }
+
+FORMER_NAMES = {"ceiling": "label_noise"}
 
 
 def conf_dir() -> Path:
@@ -97,6 +99,9 @@ def main() -> None:
         _list_commands()
         return
     name, rest = arguments[0], arguments[1:]
+    if name in FORMER_NAMES:
+        print(f"fer {name} is called fer {FORMER_NAMES[name]} now.", file=sys.stderr)
+        name = FORMER_NAMES[name]
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean fer {close[0]}?" if close else f"use one of {', '.join(COMMANDS)}."
@@ -153,7 +158,7 @@ def _signals_like_ctrl_c() -> Iterator[None]:
 def _list_commands() -> None:
     print("fer: facial expression recognition experiments whose numbers can be trusted\n\nCommands:")
     for name, command in COMMANDS.items():
-        print(f"  fer {name:<11}{command.help}")
+        print(f"  fer {name:<12}{command.help}")
     print("\nfer <command> --help explains one. A first run: fer train")
 
 

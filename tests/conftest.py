@@ -177,7 +177,12 @@ def make_study_report() -> StudyReport:
     figure = Figure(figsize=(3, 2))
     figure.subplots().plot([0, 1])
     shared = {"dataset": "fer2013", "n_seeds": 3, "interval": "seeds"}
-    credible = {"credible_low": 0.733, "credible_high": 0.768, "credible_protocol": "PublicTest", "label_ceiling": 0.63}
+    credible = {
+        "credible_low": 0.733,
+        "credible_high": 0.768,
+        "credible_protocol": "PublicTest",
+        "annotator_agreement": 0.63,
+    }
     full = {"row": "Full <b>&\"'", "published": 0.9406, "mean": 0.493, "sd": 0.0123, "low": 0.462, "high": 0.524}
     rows = [
         {**full, "gap": -0.4476, **shared, **credible},

@@ -1,4 +1,4 @@
-"""`fer ceiling` on a few images whose agreements can be counted by hand."""
+"""`fer label_noise` on a few images whose agreements can be counted by hand."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("data", ["ferplus", "fer2013"])
 def test_counts_by_hand(root, fer, tmp_path, capsys, data):
-    assert fer("ceiling", f"data={data}", f"data.root={root}", f"hydra.run.dir={tmp_path / 'run'}") == 0
-    table = pd.read_csv(tmp_path / "run" / "ceiling.csv").set_index(["measure", "split", "class"])
+    assert fer("label_noise", f"data={data}", f"data.root={root}", f"hydra.run.dir={tmp_path / 'run'}") == 0
+    table = pd.read_csv(tmp_path / "run" / "label_noise.csv").set_index(["measure", "split", "class"])
     together = table.xs("all", level="split").xs("all", level="class")
     assert together["agreement"].to_dict() == pytest.approx(
         {
@@ -48,9 +48,14 @@ def test_counts_by_hand(root, fer, tmp_path, capsys, data):
     assert together["images"].tolist() == [3, 2, 3, 3, 2, 2]
     assert table.loc[("one annotator = FER2013 label", "Training", "fear"), "agreement"] == 0
     assert "50.0%" in capsys.readouterr().out
-    assert cv2.imread(str(tmp_path / "run" / "ceiling.png")) is not None
+    assert cv2.imread(str(tmp_path / "run" / "label_noise.png")) is not None
 
 
 def test_other_datasets_have_no_votes(fer, tmp_path, capsys):
-    assert fer("ceiling", "data=rafdb", f"hydra.run.dir={tmp_path}") == 2
+    assert fer("label_noise", "data=rafdb", f"hydra.run.dir={tmp_path}") == 2
     assert "use data=ferplus" in capsys.readouterr().err
+
+
+def test_the_former_name_says_so(fer, capsys):
+    assert fer("ceiling", "data=rafdb") == 2
+    assert "fer ceiling is called fer label_noise now" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What accuracy the labels themselves allow: how far annotators agree with a label, and with each other."""
+"""Annotator agreement: how far annotators agree with a label, and with each other."""
 
 from __future__ import annotations
 

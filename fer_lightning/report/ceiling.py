@@ -15,7 +15,7 @@ _COLOURS = (VALIDATION, ACCENT, TRAIN)
 
 
 @house_style
-def draw_ceiling(table: pd.DataFrame, measures: Sequence[str]) -> Figure:
+def draw_agreement(table: pd.DataFrame, measures: Sequence[str]) -> Figure:
     """Draws agreements over all splits as bars with 95 % intervals, for all classes together and for each.
 
     Args:
@@ -39,6 +39,6 @@ def draw_ceiling(table: pd.DataFrame, measures: Sequence[str]) -> Figure:
     panel.yaxis.set_major_formatter(PercentFormatter(xmax=1))
     panel.set_ylim(0, 1.05)
     panel.grid(visible=False, axis="x")
-    panel.set_title("What the labels of FER2013 and FERPlus allow")
+    panel.set_title("Annotator agreement on FER2013 and FERPlus")
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=len(measures))
     return figure

@@ -14,7 +14,7 @@ from fer_lightning.evaluation.collect import require_one_protocol
 from fer_lightning.evaluation.comparison import compare_variants
 from fer_lightning.evaluation.multiplicity import adjust_p_values
 from fer_lightning.evaluation.statistics import mean_over_seeds
-from fer_lightning.report.published import Credible
+from fer_lightning.report.published import Credible, scored_split
 
 COLUMNS = (
     "row",
@@ -39,7 +39,7 @@ COLUMNS = (
     "credible_low",
     "credible_high",
     "credible_protocol",
-    "label_ceiling",
+    "annotator_agreement",
     "variant",
     "dataset",
     "seeds",
@@ -68,7 +68,7 @@ def build_ledger(
     published: Mapping[str, float],
     runs: pd.DataFrame,
     reference: str | None,
-    credible: Mapping[tuple[str, int], Credible],
+    credible: Mapping[tuple[str, int, str], Credible],
     split: str = "test",
 ) -> pd.DataFrame:
     """Builds a table out of run records.
@@ -78,7 +78,7 @@ def build_ledger(
         published: The paper's numbers by title, in 0..1 (`published_scores`).
         runs: As `collect_runs` returns it.
         reference: Title of the row that the others are tested against; None tests nothing.
-        credible: What can be believed, by data set and number of classes (`read_credible`).
+        credible: What can be believed, by data set, number of classes and test split (`read_credible`).
         split: Which scores count.
 
     Returns:
@@ -187,16 +187,18 @@ def _test(part: pd.DataFrame, other: pd.DataFrame, row: LedgerRow, basis: Ledger
     }
 
 
-def _credible(part: pd.DataFrame, score: str, credible: Mapping[tuple[str, int], Credible]) -> dict[str, float | str]:
+def _credible(
+    part: pd.DataFrame, score: str, credible: Mapping[tuple[str, int, str], Credible]
+) -> dict[str, float | str]:
     if part.empty or score != "accuracy":
         return {}
     protocol = json.loads(part["protocol"].iloc[0])
-    known = credible.get((protocol["dataset"], len(protocol["classes"])))
+    known = credible.get((protocol["dataset"], len(protocol["classes"]), scored_split(protocol)))
     if known is None:
         return {}
     return {
         "credible_low": known.low,
         "credible_high": known.high,
         "credible_protocol": known.protocol,
-        "label_ceiling": known.label_ceiling,
+        "annotator_agreement": known.annotator_agreement,
     }

@@ -100,6 +100,7 @@ def _draw_credible(panel: Axes, ledger: pd.DataFrame) -> None:
     if known[["credible_low", "credible_high"]].drop_duplicates().shape[0] == 1:
         low, high = known[["credible_low", "credible_high"]].iloc[0]
         panel.axvspan(low, max(high, low + 0.004), color=FAINT, zorder=0, label="credible best of others")
-    if known["label_ceiling"].nunique() == 1:
-        ceiling = known["label_ceiling"].dropna().iloc[0]
-        panel.axvline(ceiling, color=TRAIN, linestyle=(0, (4, 2)), linewidth=1.4, zorder=1, label="label ceiling")
+    if known["annotator_agreement"].nunique() == 1:
+        agreement = known["annotator_agreement"].dropna().iloc[0]
+        dashes = (0, (4, 2))
+        panel.axvline(agreement, color=TRAIN, linestyle=dashes, linewidth=1.4, zorder=1, label="annotator agreement")

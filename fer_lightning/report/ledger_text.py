@@ -19,7 +19,7 @@ _HEADINGS = (
     "p (Holm)",
     "measured - published",
     "credible",
-    "label ceiling",
+    "annotator agreement",
 )
 
 
@@ -58,7 +58,7 @@ def _cells(row: pd.Series, reference: str | None) -> list[str]:
         tested if run else NOTHING,
         points(row["gap"]),
         range_of_percents(row["credible_low"], row["credible_high"]),
-        percent(row["label_ceiling"]),
+        percent(row["annotator_agreement"]),
     ]
 
 
@@ -105,5 +105,5 @@ def _notes(ledger: pd.DataFrame, reference: str | None) -> list[str]:
             "them are too narrow."
         )
     if protocols := list(ledger["credible_protocol"].dropna().unique()):
-        notes.append(f"Credible are the best results of others that can be believed, on: {'; '.join(protocols)}.")
+        notes.append(f"Credible are the best results of others that can be believed: {'; '.join(protocols)}.")
     return notes

@@ -37,7 +37,7 @@ class Bar:
         high: Upper end.
         claim: The published number.
         band: Ends of what is credible.
-        ceiling: The label ceiling.
+        agreement: The annotator agreement.
     """
 
     start: float
@@ -46,7 +46,7 @@ class Bar:
     high: float | None
     claim: float | None
     band: tuple[float, float] | None = None
-    ceiling: float | None = None
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class LedgerLine:
     test: str
     gap: Cell
     credible: Cell
-    ceiling: str
+    agreement: str
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _line(row: pd.Series, reference: str | None, span: float) -> LedgerLine:
         test="" if pd.isna(row["test"]) else str(row["test"]),
         gap=_cell(points(row["gap"]), row["gap"]),
         credible=_cell(range_of_percents(row["credible_low"], row["credible_high"]), row["credible_high"]),
-        ceiling=percent(row["label_ceiling"]),
+        agreement=percent(row["annotator_agreement"]),
     )
 
 
@@ -145,7 +145,7 @@ def _score_bar(row: pd.Series) -> Bar:
         high=_at(row["high"]),
         claim=_at(row["published"]),
         band=None if low is None or high is None else (low, high),
-        ceiling=_at(row["label_ceiling"]),
+        agreement=_at(row["annotator_agreement"]),
     )
 
 

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from fer_lightning.errors import UserError
+from fer_lightning.report.number_text import range_of_percents
 
 _PUBLISHED = ("table", "row", "metric", "dataset", "value", "unit", "note")
-_CREDIBLE = ("dataset", "classes", "protocol", "low", "high", "label_ceiling", "note")
+_CREDIBLE = ("dataset", "classes", "split", "pretraining", "low", "high", "annotator_agreement", "note")
 
 
 @dataclass(frozen=True)
 class Credible:
-    """What can be believed of a data set.
+    """The best credible accuracies of others on one test split.
 
     Attributes:
-        protocol: What the figures hold for, in words.
-        low: Best credible accuracy, lower figure, in 0..1.
-        high: Upper figure.
-        label_ceiling: Share of the labels that other annotators agree with, in 0..1; NaN where it is unknown.
+        protocol: The split and, for each kind of pretraining, its range, in words.
+        low: Lowest figure of any kind, in 0..1.
+        high: Highest figure.
+        annotator_agreement: Share of the split's labels that equal the consensus of other annotators, in 0..1; NaN
+            where it is unknown.
     """
 
     protocol: str
     low: float
     high: float
-    label_ceiling: float
+    annotator_agreement: float
 
 
 def read_published(path: Path) -> pd.DataFrame:
@@ -71,30 +74,45 @@ def published_scores(published: pd.DataFrame, table: str, metric: str, dataset: 
     return dict(zip(rows["row"], rows["value"] * scale))
 
 
-def read_credible(path: Path) -> dict[tuple[str, int], Credible]:
+def read_credible(path: Path) -> dict[tuple[str, int, str], Credible]:
     """Reads what is credible.
 
     Args:
-        path: `credible.csv`, with figures in percent.
+        path: `credible.csv`, with figures in percent, a row for each kind of pretraining.
 
     Returns:
-        By name of the data set and number of classes, as protocols have them.
+        By name of the data set, number of classes and test split (see `scored_split`).
 
     Raises:
         UserError: The file is missing or has other columns.
     """
-    table = _read(path, _CREDIBLE)
-    return {
-        (row.dataset, row.classes): Credible(row.protocol, row.low / 100, row.high / 100, row.label_ceiling / 100)
-        for row in table.itertuples()
-    }
+    found = {}
+    for (dataset, classes, split), rows in _read(path, _CREDIBLE).groupby(["dataset", "classes", "split"], sort=False):
+        kinds = [f"{row.pretraining} {range_of_percents(row.low / 100, row.high / 100)}" for row in rows.itertuples()]
+        found[dataset, classes, split] = Credible(
+            f"{dataset} {split}: {', '.join(kinds)}",
+            rows["low"].min() / 100,
+            rows["high"].max() / 100,
+            rows["annotator_agreement"].max() / 100,
+        )
+    return found
+
+
+def scored_split(protocol: Mapping[str, object]) -> str:
+    """Name of the test split of a run, as `credible.csv` has it: for folds, how they are divided.
+
+    Args:
+        protocol: As records hold it.
+    """
+    split, test = str(protocol["split"]), str(protocol["test"])
+    return split.split()[0] if test.startswith("fold ") else test
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path} is missing: it holds the numbers that measured ones are shown beside.")
     # "None" and the like are words here.
-    table = pd.read_csv(path, keep_default_na=False, na_values={"label_ceiling": [""]})
+    table = pd.read_csv(path, keep_default_na=False, na_values={"annotator_agreement": [""]})
     if tuple(table.columns) != columns:
         raise UserError(f"{path} has the columns {', '.join(table.columns)}: expected {', '.join(columns)}.")
     return table

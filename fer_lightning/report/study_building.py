@@ -24,7 +24,7 @@ def build_study(
     definition: StudyDefinition,
     runs: pd.DataFrame,
     published: pd.DataFrame | None,
-    credible: Mapping[tuple[str, int], Credible],
+    credible: Mapping[tuple[str, int, str], Credible],
     command: str,
     budget: str | None,
     grid: int | None,
@@ -91,7 +91,7 @@ def _ledgers(
     only: str,
     runs: pd.DataFrame,
     published: pd.DataFrame | None,
-    credible: Mapping[tuple[str, int], Credible],
+    credible: Mapping[tuple[str, int, str], Credible],
 ) -> dict[str, pd.DataFrame]:
     def build(metric: str, rows: Sequence[LedgerRow], reference: str | None, split: str = "test") -> pd.DataFrame:
         return build_ledger(rows, definition.claims(published, metric), runs, reference, credible, split)

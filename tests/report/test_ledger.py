@@ -24,7 +24,7 @@ ROWS = [
     LedgerRow("No suppression", "no_suppression"),
 ]
 SHARES = {"full": 0.8, "no_fusion": 0.6, "no_attention": 0.78, "no_suppression": 0.79}
-CREDIBLE = {("fer2013", 2): Credible("PrivateTest", 0.733, 0.768, 0.64)}
+CREDIBLE = {("fer2013", 2, "PublicTest"): Credible("PublicTest", 0.733, 0.768, 0.64)}
 
 
 def write_study(folder: Path, write_record, seeds: int) -> pd.DataFrame:
@@ -100,8 +100,14 @@ def test_the_gap_to_the_claim(table):
 
 
 def test_what_is_credible_stands_beside(table):
-    assert table.loc["Full", ["credible_low", "credible_high", "label_ceiling"]].tolist() == [0.733, 0.768, 0.64]
+    assert table.loc["Full", ["credible_low", "credible_high", "annotator_agreement"]].tolist() == [0.733, 0.768, 0.64]
     assert np.isnan(table.loc["No search", "credible_low"])
+
+
+def test_what_is_credible_on_another_split_does_not(runs):
+    other = {("fer2013", 2, "PrivateTest"): Credible("PrivateTest", 0.725, 0.761, np.nan)}
+    table = build_ledger(ROWS, PUBLISHED, runs, "Full", other)
+    assert table[["credible_low", "credible_high", "credible_protocol", "annotator_agreement"]].isna().all(axis=None)
 
 
 def test_one_seed_is_tested_on_its_images(tmp_path, write_record):

@@ -12,7 +12,7 @@ from fer_lightning.report.ledger_bars import draw_ledger
 def ledger() -> pd.DataFrame:
     rows = [
         {"row": "Full", "published": 0.98, "mean": 0.68, "low": 0.65, "high": 0.71, "n_seeds": 3, "credible_low": 0.7}
-        | {"credible_high": 0.77, "label_ceiling": 0.64},
+        | {"credible_high": 0.77, "annotator_agreement": 0.64},
         {"row": "- Fusion", "published": 0.97, "published_difference": -0.01, "mean": 0.66, "n_seeds": 1}
         | {"difference": -0.02, "difference_low": -0.03, "difference_high": -0.005},
         {"row": "A name that no figure has room for, however wide it is", "published": 0.96, "n_seeds": 0},
@@ -31,7 +31,7 @@ def test_bars_marks_and_what_was_not_run(ledger):
     np.testing.assert_allclose(interval.get_segments()[0], [[0.65, 0], [0.71, 0]])
     np.testing.assert_allclose(differences.collections[0].get_segments()[0], [[-3, 1], [-0.5, 1]])
     labels = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert {"credible best of others", "label ceiling", "95 % interval"} <= labels
+    assert {"credible best of others", "annotator agreement", "95 % interval"} <= labels
     assert len(scores.get_yticklabels()[2].get_text()) == 44
 
 

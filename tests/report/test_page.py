@@ -71,7 +71,7 @@ def reader(page) -> Reader:
         "fer2013 & friends",
         "49.3 % ± 1.2 [46.2, 52.4]",
         "−8.3 [−10.0, −6.6]",
-        "73.3 % to 76.8 % ceiling 63.0 %",
+        "73.3 % to 76.8 % annotator agreement 63.0 %",
         "1 of its runs has no record yet",
         "ablation=no_search seed=0",
         "The same for macro F1",

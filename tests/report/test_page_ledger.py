@@ -37,7 +37,7 @@ def test_text_and_order_of_a_row():
 
 def test_scores_lie_between_0_and_100():
     ledger = laid_out(
-        {"row": "Far", "n_seeds": 0, "credible_low": 0.733, "credible_high": 0.768, "label_ceiling": 0.64}
+        {"row": "Far", "n_seeds": 0, "credible_low": 0.733, "credible_high": 0.768, "annotator_agreement": 0.64}
     )
     assert ledger.lines[0].score_bar == Bar(0.0, 50.0, 40.0, 60.0, 98.0)
     assert ledger.lines[1].score_bar == Bar(0.0, None, None, None, None, (73.3, 76.8), 64.0)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t
 
 from fer_lightning.errors import UserError
-from fer_lightning.report.published import published_scores, read_credible, read_published
+from fer_lightning.report.published import published_scores, read_credible, read_published, scored_split
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 COUNTS = {1: 21, 2: 12, 3: 22, 4: 22, 5: 22, 6: 28, 7: 20, 8: 20, 9: 20, 10: 10, 11: 20, 12: 9}
@@ -156,7 +157,23 @@ def test_other_columns_are_refused(tmp_path):
 
 def test_what_is_credible():
     known = read_credible(EXPERIMENTS / "credible.csv")
-    fer2013 = known["fer2013", 7]
-    assert (fer2013.low, fer2013.high, fer2013.label_ceiling) == pytest.approx((0.733, 0.768, 0.627))
-    assert known["affectnet", 8].low == pytest.approx(0.65)
-    assert known["rafdb", 7].label_ceiling != known["rafdb", 7].label_ceiling
+    public, private = known["fer2013", 7, "PublicTest"], known["fer2013", 7, "PrivateTest"]
+    assert (public.low, public.high, public.annotator_agreement) == pytest.approx((0.733, 0.733, 0.627))
+    assert public.protocol == "fer2013 PublicTest: from scratch 73.3 %"
+    assert (private.low, private.high) == pytest.approx((0.725, 0.761))
+    assert "from scratch 72.5 % to 73.2 %, ImageNet weights 72.9 % to 76.1 %" in private.protocol
+    assert np.isnan(private.annotator_agreement)
+    assert known["affectnet", 8, "val_set"].low == pytest.approx(0.61)
+
+
+@pytest.mark.parametrize(
+    ("split", "test", "name"),
+    [
+        ("official", "PrivateTest", "PrivateTest"),
+        ("random 70/30", "random 30 % of all rows, stratified, seed 1", "random 30 % of all rows, stratified, seed 1"),
+        ("subject-disjoint 10-fold, seed 0, fold 3", "fold 3", "subject-disjoint"),
+        ("random, without subject ids, 10-fold, seed 0, fold 3", "fold 3", "random,"),
+    ],
+)
+def test_the_split_that_is_compared(split, test, name):
+    assert scored_split({"split": split, "test": test}) == name

@@ -41,7 +41,8 @@ class AnnotatedVideo:
     def __init__(self, path: Path, rate: float) -> None:
         self.path = path
         self._partial = path.with_name(f".{path.name}")
-        self._rate = min(max(rate, _SLOWEST), _FASTEST)
+        rate = min(max(rate, _SLOWEST), _FASTEST)
+        self._rate = round(rate, 3 if rate < 65 else 2 if rate < 650 else 1)  # a fraction of numbers below 65536
         self._writer: Any = None
         self._size = (0, 0)
         self._waiting: np.ndarray | None = None

@@ -261,7 +261,7 @@ class Video:
 
     def __init__(self, source: Path | int) -> None:
         self._source = source
-        self._timed = True
+        self._timed = self._regular = True
         # Both libraries would print lines of their own about what is said here in one. A file may name others, which
         # are to be files as well.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -310,8 +310,8 @@ class Video:
             return reported if known else _USUAL_RATE, length
         measured = float(np.clip(1 / steps[len(steps) // 4], 1 / _LONGEST_PAUSE, _FASTEST))
         # Some files report the ticks of their clock; where frames come irregularly, the mean.
-        agree = known and measured / 2 <= reported <= max(2 * measured, _DENSE_RATE)
-        return reported if agree else measured, length
+        self._regular = known and measured / 2 <= reported <= max(2 * measured, _DENSE_RATE)
+        return reported if self._regular else measured, length
 
     def frames(self) -> Iterator[Frame]:
         """Yields frames until the video ends, the camera vanishes, or the rest cannot be read, which is logged."""
@@ -336,7 +336,11 @@ class Video:
             number += 1
         if isinstance(self._source, int):
             log.warning("Camera %d sends no more pictures: ending after %d frames.", self._source, number)
-        elif self.expected and number < 0.98 * self.expected - 1 and seconds + 1 / self.rate < 0.98 * self.length:
+        elif (
+            self.expected
+            and number < 0.98 * self.expected - 1
+            and seconds + (1 / self.rate if self._regular else 1) < 0.98 * self.length
+        ):
             self.length = 0.0
             self.broken = f"breaks off: {number} of {self.expected} frames could be read."
             log.warning("%s %s", printable(self._source), self.broken)

@@ -55,7 +55,7 @@ class RAFDB(ExpressionDataModule):
             name = entry[0].removeprefix("./")
             # Of a line that is no pair the label is left open, so that it is reported with the bad labels.
             label = entry[1] if len(entry) == 2 else " ".join(entry[1:]) or "nothing"
-            rows.append((name.removesuffix(Path(name).suffix) + "_aligned.jpg", label))
+            rows.append((f"{name.removesuffix('.jpg')}_aligned.jpg" if name.endswith(".jpg") else name, label))
         frame, bad = _labelled(rows, labels, images, set(image_names(images)))
         frame["split"] = [path.partition("_")[0] for path in frame["path"]]
         strange = ~frame["split"].isin(SPLITS)

@@ -177,3 +177,28 @@ def test_missing_data_is_one_sentence(tmp_path, make_data):
 def test_official_counts_have_the_published_totals():
     assert (sum(TRAIN_COUNTS), sum(TRAIN_COUNTS[:7])) == (287651, 283901)
     assert (sum(NEW_VAL_COUNTS), sum(NEW_VAL_COUNTS[:7])) == (3999, 3500)
+
+
+def test_an_image_that_is_listed_twice_or_lies_outside_is_bad(old_release, make_data):
+    path = old_release / "Manually_Annotated_file_lists" / "training.csv"
+    whole = path.read_text()
+    for line, told in (
+        (old_line("./3/03C0FFEE.jpg", 4), "this image is listed twice, again with another label"),
+        (old_line("../secret.jpg", 4), "row 23: the image '../secret.jpg' must lie inside"),
+    ):
+        path.write_text(f"{whole}{line}\n")
+        with pytest.raises(UserError, match=told):
+            make_data(AffectNet, old_release, classes=7).scan()
+
+
+def test_an_annotation_that_pickles_or_is_huge_is_unreadable(new_release, make_data):
+    path = new_release / "val_set" / "annotations" / "3_exp.npy"
+    header = str({"descr": "<i8", "fortran_order": False, "shape": (10**15,)}).encode()
+    for write in (
+        lambda: np.save(path, np.array({}, object), allow_pickle=True),
+        lambda: path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header),
+        lambda: np.save(path, np.array([3, 3])),
+    ):
+        write()
+        with pytest.raises(UserError, match=r"3_exp\.npy: expression 'unreadable'"):
+            make_data(AffectNet, new_release, classes=7).scan()

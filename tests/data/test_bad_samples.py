@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fer_lightning.data.bad_samples import refusal, refuse_or_skip
+from fer_lightning.data.bad_samples import listing_key, refusal, refuse_or_skip, repeated_listings
 from fer_lightning.errors import UserError
 
 MESSAGES = ["a.csv row 3: 5 pixels, expected 2304.", "a.csv row 9: emotion '8' is unknown."]
@@ -33,3 +33,18 @@ def test_a_single_message_stands_alone() -> None:
 def test_unknown_policy() -> None:
     with pytest.raises(UserError, match=r"data.on_bad_sample='ignore' is unknown: use raise or skip"):
         refuse_or_skip([], "ignore")
+
+
+def test_listings_that_contradict_each_other_are_all_bad() -> None:
+    keys = [listing_key(name) for name in ("a.jpg", "b.jpg", "./A.jpg", "c.jpg", "b.jpg")]
+    found = repeated_listings(keys, [1, 2, 3, 4, 2], [f"list row {row}" for row in range(1, 6)])
+    assert found == {
+        0: "list row 1: this image is listed twice, again with another label in list row 3",
+        2: "list row 3: this image is listed twice, before with another label in list row 1",
+        4: "list row 5: this image is listed twice, before in list row 2",
+    }
+
+
+def test_messages_are_on_one_line_and_not_endless() -> None:
+    (message,) = refuse_or_skip([f"a\nb\udcff{'x' * 2000}"], "skip")
+    assert message.startswith("a\\nb\\xff") and len(message) == 700

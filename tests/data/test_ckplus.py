@@ -187,3 +187,17 @@ def test_official_counts_have_the_published_totals(repack, make_data):
     assert sum(SEQUENCES.values()) == 327
     expected = make_data(CKPlus, repack, **OPTIONS).scan().expected[""]
     assert [expected[NAMES[code]] for code in NAMES] == [135, 54, 177, 75, 207, 84, 249]
+
+
+@pytest.mark.parametrize("content", ["3.9", "inf", "nan", "1e400", "3.0\n5.0", "\uff13"])
+def test_a_label_that_is_no_whole_code_is_bad(official, make_data, content):
+    (official / "Emotion" / "S010" / "003" / "S010_003_00000006_emotion.txt").write_text(content)
+    with pytest.raises(UserError, match=r"S010_003_00000006_emotion\.txt row 1: expected a code from 1 to 7"):
+        make_data(CKPlus, official, **OPTIONS).scan()
+
+
+def test_files_of_another_sequence_are_bad(official, make_data):
+    folder = official / "Emotion" / "S010"
+    (folder / "003" / "S010_003_00000006_emotion.txt").rename(folder / "003" / "S010_004_00000006_emotion.txt")
+    with pytest.raises(UserError, match=r"expected a name that begins with S010_003_, as its folder"):
+        make_data(CKPlus, official, **OPTIONS).scan()

@@ -173,3 +173,18 @@ def test_official_counts_have_the_published_totals():
         "PublicTest": 3589,
         "PrivateTest": 3589,
     }
+
+
+def test_the_column_of_parts_is_read_whatever_its_case(tmp_path, write_pixel_csv, make_data):
+    path = write_pixel_csv(tmp_path / "fer2013.csv", ROWS)
+    text = path.read_text()
+    path.write_text(text.replace("Usage", " usage", 1))
+    assert set(make_data(FER2013, tmp_path).scan().frame["official"]) == set(USAGES)
+    path.write_text(text.replace("Usage", "part", 1))
+    with pytest.raises(UserError, match=r"fer2013\.csv has no column Usage, but row 1 names the part Training"):
+        make_data(FER2013, tmp_path).scan()
+
+
+def test_folders_that_are_not_read_are_counted(folders, write_image, make_data):
+    write_image(folders / "val" / "sad" / "x.png")
+    assert any(f"1 images in {folders / 'val' / 'sad'}" in note for note in make_data(FER2013, folders).scan().notes)

@@ -228,3 +228,38 @@ def test_same_faces_are_held_out_whoever_labels_them(tmp_path, make_data, write_
     share = len(single["val"]) / (len(single["val"]) + len(single["train"]))
     assert share == pytest.approx(0.3, abs=0.1)
     assert data.protocol.selection.startswith("carved: 30% of the training rows by id")
+
+
+def sort_by_name(rows):
+    return sorted(rows, key=lambda row: (USAGES.index(row.split(",")[0]), row.split(",")[1] == "", row.split(",")[1]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [sort_by_name, lambda rows: rows[1::-1] + rows[2:], lambda rows: rows[:4] + rows[5:8] + rows[4:5] + rows[8:]],
+)
+def test_votes_in_another_order_are_refused(csvs, write_pixel_csv, make_data, change):
+    rows = [row for row in ROWS for _ in range(2)]
+    write_votes(csvs / "fer2013new.csv", rows)
+    write_pixel_csv(csvs / "fer2013.csv", [(0, level, usage) for usage, level, _, _ in rows])
+    path = csvs / "fer2013new.csv"
+    header, *lines = path.read_text().splitlines()
+    lines = lines[2:4] + lines[:2] + lines[4:]  # rows without a name lie in between
+    if change(lines) == lines:
+        return
+    path.write_text("\n".join([header, *change(lines)]) + "\n")
+    with pytest.raises(UserError, match=r"fer2013new\.csv is in another order than the owner's"):
+        make_data(FERPlus, csvs, labels="majority").scan()
+
+
+@pytest.mark.parametrize(
+    "counts", ["99,0,0,0,0,0,0,0,0,0", "10,1,0,0,0,0,0,0,0,0", "0,0,0,0,0,0,0,0,0,0", "9.5,0,0,0,0,0,0,0,0,0"]
+)
+def test_votes_that_ten_annotators_cannot_give_are_bad(csvs, make_data, counts):
+    path = csvs / "fer2013new.csv"
+    lines = path.read_text().splitlines()
+    lines[3] = ",".join([*lines[3].split(",")[:2], counts])
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"fer2013new\.csv row 3: expected 10 counts of votes by 10 annotators"):
+        make_data(FERPlus, csvs, labels="majority").scan()
+    assert len(make_data(FERPlus, csvs, labels="majority", on_bad_sample="skip").scan().bad) == 1

@@ -166,3 +166,21 @@ def test_official_counts_have_the_published_totals(official, make_data):
     expected = make_data(RAFDB, official).scan().expected
     assert expected["test"]["happy"] == 1185
     assert expected["train"]["surprise"] == 1290
+
+
+def test_an_image_that_is_listed_twice_is_bad(official, make_data):
+    labels = official / "basic" / "EmoLabel" / "list_patition_label.txt"
+    labels.write_text(labels.read_text() + "train_00001.jpg 5\n")
+    with pytest.raises(UserError, match=r"row 1: this image is listed twice, again with another label in .* row 29"):
+        make_data(RAFDB, official).scan()
+    samples = make_data(RAFDB, official, on_bad_sample="skip").scan()
+    assert (len(samples.frame), len(samples.bad)) == (len(ROWS) - 1, 2)
+
+
+def test_images_one_folder_deeper_are_missing_images(official, make_data):
+    aligned = official / "basic" / "Image" / "aligned"
+    aligned.rename(official / "moved")
+    aligned.mkdir()
+    (official / "moved").rename(aligned / "aligned")
+    with pytest.raises(UserError, match=r"list_patition_label\.txt row 1: there is no image"):
+        make_data(RAFDB, official).scan()

@@ -70,3 +70,18 @@ def test_no_pairs(images, tmp_path):
     copies = Copies(Arrays(images), np.array([1, 10, 11]), tmp_path / "store")
     assert copies.exact().empty and copies.near.empty
     assert not copies.present(np.array([1]), np.array([10, 11]), near=True).any()
+
+
+def test_crowds_are_counted_and_joined_without_listing_their_pairs(images, tmp_path):
+    """100 equal pictures and 100 that are nearly equal to them: 19,900 pairs."""
+    rng = np.random.default_rng(2)
+    crowd = np.repeat(images[2:3], 200, axis=0).astype(int)
+    crowd[100:] += rng.integers(-2, 3, (100, 48, 48, 1))
+    store = np.concatenate([images, crowd.clip(0, 255).astype(np.uint8)])
+    copies = Copies(Arrays(store), np.arange(1, len(store)), tmp_path / "store")
+    kinds = np.zeros(len(store) - 1, np.int64)
+    assert copies.count(np.arange(1, len(store)), kinds, 1)["exact"][0, 0] == 103 * 102 // 2
+    assert len(copies.exact()) == 102 and len(copies.near) < 200 * 32
+    assert copies.group_sizes()[0] == 204  # with the darker one
+    # The last one is joined to the first, whether or not their pair is listed.
+    assert copies.present(np.array([len(store) - 1]), np.array([2]), near=True).all()

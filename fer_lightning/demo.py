@@ -75,7 +75,7 @@ def _serve(cfg: DictConfig, when_stopping: Callable[[int], None]) -> None:
         from fer_lightning.deploy.demo.shown_net import ShownNet
         from fer_lightning.training.checkpoint import shipped_nets
 
-        sources = [cfg.checkpoint, *(name for name in shipped_nets() if name != cfg.checkpoint)]
+        sources = [*dict.fromkeys([str(cfg.checkpoint), *shipped_nets()])]
         open_net = cache(partial(ShownNet, max_faces=cfg.max_faces))
         page = DemoPage(sources, open_net, cfg.max_megapixels, int(2**20 * cfg.max_file_size), _example())
     with listen(str(cfg.host or ""), cfg.port) as listening:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,8 @@ _UPLOADS_AT_ONCE = 8
 _SECONDS = 60  # within which a body must have arrived
 _PIECE = 2**16  # bytes that are parsed at a time
 _SESSIONS = 10_000  # that may ask for answers
+
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the fault of a form is reported to its sender
 
 
 class UploadedPicture(BaseModel):

@@ -61,12 +61,14 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         UserError: The host is not this machine, or no port can be used.
     """
+    if not isinstance(port, int):  # as it was typed
+        raise _cannot_be_used(port)
     family, address = _address(host)
     for candidate in range(port, port + _TRIED_PORTS):
         try:
             return socket.create_server((address, candidate), family=family, backlog=128)
         except (PermissionError, OverflowError):
-            raise UserError(f"port={candidate} cannot be used: choose one from 1024 to 65535.") from None
+            raise _cannot_be_used(candidate) from None
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise _not_this_machine(host) from None
@@ -81,6 +83,10 @@ def _address(host: str) -> tuple[socket.AddressFamily, str]:
         raise _not_this_machine(host) from None
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return family, str(address[0])
+
+
+def _cannot_be_used(port: object) -> UserError:
+    return UserError(f"port={port} cannot be used: choose one from 1024 to 65535.")
 
 
 def _not_this_machine(host: str) -> UserError:
@@ -175,7 +181,8 @@ class _OnlyOwnPages:
     def _refusal(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]
         host = headers.get("host", "")
-        if self._only_this_machine and not is_loopback(_without_port(host)):
+        name = _without_port(host)
+        if not name or (self._only_this_machine and not is_loopback(name)):
             return PlainTextResponse("Invalid host header", status_code=400)
         if any(origin.partition("://")[2] != host for origin in headers.getlist("origin")):
             return PlainTextResponse("Other pages may not use this one.", status_code=403)
@@ -190,5 +197,6 @@ class _OnlyOwnPages:
 
 
 def _without_port(host: str) -> str:
-    found = re.fullmatch(r"\[([^\[\]]*)\](?::\d*)?|([^:]*)(?::\d*)?", host)
-    return (found[1] or found[2] or "") if found else ""
+    """The name or address of a `Host` header; empty where it is malformed."""
+    found = re.fullmatch(r"(?:\[([\da-fA-F:.]+)\]|([\w.-]+))(?::\d+)?", host, re.ASCII)
+    return found[1] or found[2] if found else ""

@@ -56,6 +56,8 @@ def test_only_the_address_asked_for_is_bound():
     [
         ("127.0.0.1", 70000, "port=70000 cannot be used: choose one from 1024 to 65535."),
         ("127.0.0.1", -1, "port=-1 cannot be used: choose one from 1024 to 65535."),
+        ("127.0.0.1", "abc", "port=abc cannot be used: choose one from 1024 to 65535."),
+        ("127.0.0.1", 1.5, "port=1.5 cannot be used: choose one from 1024 to 65535."),
         *(
             (host, 7860, f"host must be an address of this machine; got {host!r}: omit it, or use 127.0.0.1.")
             for host in ("192.0.2.1", "no such host", "", "a..b", "2001:db8::1")
@@ -162,7 +164,8 @@ def test_every_loopback_address_works_as_it_is_printed(host):
 
 @pytest.mark.usefixtures("interruptible")
 def test_other_names_are_answered_where_others_may_come():
-    assert answers("0.0.0.0", ("GET", "/", {"Host": "my.example"}))[0][0] == 200
+    own, malformed = ("GET", "/", {"Host": "my.example:PORT"}), ("GET", "/", {"Host": "<a>"})
+    assert [status for status, _ in answers("0.0.0.0", own, malformed)] == [200, 400]
 
 
 @pytest.mark.usefixtures("interruptible")

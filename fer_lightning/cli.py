@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from fer_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,7 @@ def _run(name: str, arguments: list[str]) -> None:
 
     from fer_lightning.explained_errors import check_choices
     from fer_lightning.overrides import in_folder_of_resumed_run, prepare
+    from fer_lightning.run_folder import remove_failed_start
 
     prepared = in_folder_of_resumed_run(prepare(arguments))
     check_choices(prepared, conf_dir())
@@ -184,6 +188,10 @@ def _run(name: str, arguments: list[str]) -> None:
     listing = {"-h", "--help", "-sc", "--shell-completion"} & set(arguments)
     try:
         _print_choices(run) if listing else run()
+    except (UserError, OSError, KeyboardInterrupt, SystemExit) as end:
+        if not isinstance(end, SystemExit) or end.code:
+            remove_failed_start()
+        raise
     finally:
         sys.argv = typed
 
@@ -211,17 +219,35 @@ class _Task:
         self.name = name
         self.typed = typed
 
-    def __call__(self, cfg: object) -> object:
+    def __call__(self, cfg: DictConfig) -> object:
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
         sys.argv = self.typed
         try:
+            self._check(cfg)
             return import_module(self.__module__).run(cfg)
         except UserError as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # Hydra tells which of the runs it was
             _fail(str(error), self.name)
+
+    def _check(self, cfg: DictConfig) -> None:
+        """Refuses what cannot be run, beginning with what is checked at once."""
+        from hydra.core.hydra_config import HydraConfig
+
+        from fer_lightning.data.layouts import require_root
+
+        if HydraConfig.get().job.chdir:
+            raise UserError("hydra.job.chdir=true would look for relative paths in the output folder: leave it out.")
+        if cfg.get("resume") is not None:
+            return
+        data = cfg.get("data") or {}
+        if isinstance(data.get("root"), str) and data.get("_target_"):
+            require_root(data["_target_"].split(".")[-2], data["root"])
+        from fer_lightning.option_kinds import check_options
+
+        check_options(cfg, str(COMMANDS[self.name].config))
 
 
 def _strip_command_from_completion(name: str) -> None:

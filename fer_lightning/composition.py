@@ -67,6 +67,8 @@ def build(node: Any, **extra: Any) -> Any:
             # The innermost of nested nodes; pydantic, which albumentations checks with, needs lines and a web address.
             named = re.match(r"Error in call to target '([^']+)'", str(error))
             target = named[1] if named else node.get("_target_", "config")
+            if isinstance(node, DictConfig) and target == node.get("_target_"):
+                target = node._get_full_key(None) or target  # as its options are typed
             told = re.sub(r" \[type=[^]]*\]| For further information visit \S+", "", " ".join(str(cause).split()))
             raise UserError(f"{target}: {told}") from error
         raise
@@ -226,12 +228,35 @@ def check_devices(cfg: DictConfig) -> None:
     strategy, devices = str(cfg.trainer.strategy), cfg.trainer.devices
     if "spawn" in strategy or "fork" in strategy or "notebook" in strategy:
         raise UserError(f"trainer.strategy={strategy} leaves no trained state in this process: use trainer=ddp.")
+    accelerator = cfg.trainer.accelerator
+    if accelerator in ("gpu", "cuda") and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise UserError(
+            f"trainer.accelerator={accelerator} needs a GPU, and PyTorch finds none here: use trainer=cpu, or "
+            "trainer=auto, which takes a GPU where there is one."
+        )
     several = (len(devices) if isinstance(devices, ListConfig) else devices) != 1 or cfg.trainer.num_nodes != 1
     if several and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise UserError(
             f"trainer.devices={devices} starts processes that repeat the command line, which in a multirun would "
             "repeat the whole sweep: start the runs one by one, or give each one device with trainer.devices=1."
         )
+
+
+def check_optimizer(cfg: DictConfig) -> None:
+    """Refuses values that the optimizer or its schedule would refuse when training begins.
+
+    Raises:
+        UserError: Says which of the two refuses what.
+    """
+    name = "optimizer"
+    try:
+        optimizer = build(cfg.optimizer)([nn.Parameter(torch.zeros(1))])
+        name = "scheduler"
+        if cfg.scheduler:
+            build(cfg.scheduler)(optimizer, 100, 10)
+    except (ValueError, TypeError, RuntimeError) as error:
+        message = " ".join(str(error).split())
+        raise UserError(message if message.startswith(f"{name}.") else f"{name}: {message}") from error
 
 
 def check_selection(cfg: DictConfig) -> None:

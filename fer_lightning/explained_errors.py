@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +28,8 @@ def explain(error: Exception, config: str | None, arguments: Sequence[str]) -> s
     from hydra.errors import CompactHydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
+    if isinstance(error, OSError) and not isinstance(error, MissingConfigException):
+        return _unwritable(error)
     if not isinstance(error, (CompactHydraException, OmegaConfBaseException)):
         return None
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
@@ -49,6 +53,22 @@ def explain(error: Exception, config: str | None, arguments: Sequence[str]) -> s
     if found := re.search(r"Sweep parameters '(.+?)' requires --multirun", text):
         return f"{found[1]} gives several values: add -m to run each of them."
     return text
+
+
+def _unwritable(error: OSError) -> str | None:
+    """What to say where a file cannot be written, or the output folder cannot be made."""
+    from fer_lightning.report.whole_file import unwritable
+    from fer_lightning.run_folder import FolderBefore
+
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+    path = Path(os.fsdecode(error.filename or "a file")).absolute()
+    folder = FolderBefore.used
+    # A file that is missing is a mistake of the program, unless its folder was the user's choice.
+    own = folder is not None and (path.is_relative_to(folder) or folder.is_relative_to(path))
+    denied = error.errno in (errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR) or (
+        error.errno == errno.ENOENT and own
+    )
+    return str(unwritable(path if error.filename else Path("a file"), error)) if full or denied else None
 
 
 def check_choices(overrides: Iterable[str], conf: Path) -> None:

@@ -15,38 +15,27 @@ from fer_lightning.errors import UserError
 if TYPE_CHECKING:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-# Last word of the dotted name of each option that holds a path, and of those that hold a list of paths.
-PATHS = frozenset(
-    [
-        "source",
-        "checkpoint",
-        "init",
-        "resume",
-        "path",
-        "image",
-        "frames",
-        "int8",
-        "root",
-        "cache_dir",
-        "landmark_model",
-        "pretrained",
-        "dir",
-        "subdir",
-        "output_dir",
-        "save_dir",
-        "default_root_dir",
-        "folder",
-        "storage",
-        "peer_python",
-        "peer_node_modules",
-    ]
-)
-PATH_LISTS = frozenset(["checkpoints"])
+# Options that hold a path, the last word of the dotted name of others, and of those that hold a list of paths.
+PATHS = {"source", "checkpoint", "init", "resume", "path", "image", "frames", "int8", "output_dir"}
+PATHS |= {"peer_python", "peer_node_modules"}
+PATHS_OF_GROUPS = {"root", "cache_dir", "landmark_model", "pretrained", "dir", "subdir", "save_dir", "default_root_dir"}
+PATHS_OF_GROUPS |= {"folder", "storage"}
+PATH_LISTS = {"checkpoints"}
 # Options that take the word `last`, and whether the run that it stands for must be finished.
 LAST = {"resume": False, "init": True, "checkpoint": True}
 
 _OVERRIDE = re.compile(r"(\+{0,2})([A-Za-z_$][\w$./@-]*)=(.*)", re.DOTALL | re.ASCII)
 _WITHOUT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
+
+
+def is_path(name: str) -> bool:
+    """Whether an option holds a path.
+
+    Args:
+        name: Its dotted name.
+    """
+    group, _, word = name.rpartition(".")
+    return word in PATHS_OF_GROUPS if group else word in PATHS
 
 
 def prepare(arguments: Sequence[str]) -> list[str]:
@@ -145,10 +134,10 @@ def _prepare(argument: str, several: bool) -> str:
             f"{argument!r} is not an option: write name=value, for example seed=1, and quote a value that has spaces."
         )
     sign, name, value = match.groups()
-    word = name.rpartition(".")[2]
-    if word in PATHS or (word in PATH_LISTS and not _is_list(value)):
+    several_paths = name.rpartition(".")[2] in PATH_LISTS
+    if is_path(name) or (several_paths and not _is_list(value)):
         return sign + _path(name, value, several)
-    if word in PATH_LISTS:
+    if several_paths:
         paths = [_path(name, path, several=False).partition("=")[2] for path in _split(value[1:-1])]
         return f"{sign}{name}=[{','.join(paths)}]"
     if not _is_override(argument):

@@ -22,6 +22,7 @@ from fer_lightning.composition import (
     build_net,
     build_trainer,
     check_devices,
+    check_optimizer,
     check_selection,
     limit_threads,
     plain,
@@ -70,6 +71,7 @@ def run(cfg: DictConfig) -> float:
     cfg = group_wandb_runs(_of_one_run(cfg))
     check_trial(cfg, resumed)
     check_selection(cfg)
+    check_optimizer(cfg)
     _corruptions(cfg)
     check_devices(cfg)
     limit_threads(cfg)

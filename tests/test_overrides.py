@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from fer_lightning.cli import conf_dir
 from fer_lightning.errors import UserError
-from fer_lightning.overrides import PATH_LISTS, PATHS, in_folder_of_resumed_run, last_run, prepare
+from fer_lightning.overrides import PATH_LISTS, PATHS, PATHS_OF_GROUPS, in_folder_of_resumed_run, last_run, prepare
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +94,7 @@ def test_output_folders_cannot_hold_what_hydra_replaces():
 
 def test_the_names_of_paths_are_those_of_the_configs():
     text = "\n".join(path.read_text() for path in conf_dir().rglob("*.yaml"))
-    own = PATHS | PATH_LISTS
+    own = PATHS | PATHS_OF_GROUPS | PATH_LISTS
     assert {name for name in own if f"{name}:" not in text} <= {"subdir"} | {"dir"}
 
 

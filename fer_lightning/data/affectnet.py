@@ -17,14 +17,14 @@ from fer_lightning.data.class_folders import image_names, unused_files
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.empty_classes import empty_classes
 from fer_lightning.data.labels import EIGHT, SEVEN
-from fer_lightning.data.locate import find_file, find_folder, is_file, is_folder, is_hidden, not_found
+from fer_lightning.data.layouts import LAYOUTS, not_found
+from fer_lightning.data.locate import find_file, find_folder, is_file, is_folder, is_hidden
 from fer_lightning.data.samples import ImageFiles, Samples
 from fer_lightning.data.text_tables import column_places, plain_name, read_rows, shown, whole_number
 from fer_lightning.errors import UserError
 
 CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 NO_EXPRESSION = (8, 9, 10)  # none, uncertain, no face: not part of the classification task by the owner's definition
-OWNER = "its owner (http://mohammadmahoor.com/affectnet/, on request)"
 LISTS = "Manually_Annotated_file_lists"
 IMAGE_FOLDERS = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images", "Manually_Annotated", ".")
 OLD_COLUMNS = (
@@ -72,13 +72,9 @@ class AffectNet(ExpressionDataModule):
             raise UserError(
                 f"data.root={self.root} holds the 96x96 Kaggle re-pack, whose labels a model assigned anew and which "
                 "has no official split, so its results must not be reported as AffectNet: "
-                f"get AffectNet from {OWNER}, or read it as data=folder."
+                f"get AffectNet from {LAYOUTS['affectnet'].owner}, or read it as data=folder."
             )
-        layouts = (
-            f"{LISTS}/training.csv and validation.csv with Manually_Annotated_Images (old release)",
-            "train_set and val_set with images/N.jpg and annotations/N_exp.npy (new release)",
-        )
-        raise not_found("AffectNet", self.root, layouts, OWNER)
+        raise not_found("affectnet", self.root)
 
     def _from_lists(self, folder: Path) -> Samples:
         lists = {"train": folder / LISTS / "training.csv", "test": folder / LISTS / "validation.csv"}

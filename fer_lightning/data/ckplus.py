@@ -15,7 +15,8 @@ from fer_lightning.data.class_folders import image_names, read_class_folders, un
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.empty_classes import empty_classes
 from fer_lightning.data.labels import LabelSet
-from fer_lightning.data.locate import find_file, find_folder, is_hidden, named_file, not_found, sorted_folders
+from fer_lightning.data.layouts import not_found
+from fer_lightning.data.locate import find_file, find_folder, is_hidden, named_file, sorted_folders
 from fer_lightning.data.pixel_csv import read_pixel_csv
 from fer_lightning.data.samples import ImageFiles, ImageReader, Samples
 from fer_lightning.data.text_tables import read_text, whole_decimal
@@ -25,7 +26,6 @@ CODES = {1: "angry", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad
 CSV_CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
 CSV_USAGES = ("Training", "PublicTest", "PrivateTest")
 IMAGES, LABELS = "cohn-kanade-images", "Emotion"
-OWNER = "its owners (https://www.jeffcohn.net/resources/, on request)"
 SEQUENCES = {"angry": 45, "contempt": 18, "disgust": 59, "fear": 25, "happy": 69, "sad": 28, "surprise": 83}
 FRAMES_OF_REPACK = 3
 _FRAME_NAME = re.compile(r"(?P<subject>S\d+)_(?P<sequence>\d+)_\d+$")
@@ -64,12 +64,7 @@ class CKPlus(ExpressionDataModule):
             raise UserError(f"{images / LABELS} is missing: unpack the owners' Emotion_labels.zip beside {IMAGES}.")
         if folder := find_folder(self.root, ("happy", "surprise")):
             return self._from_repack(folder)
-        layouts = (
-            f"{IMAGES}/S005/001/*.png with {LABELS}/S005/001/*_emotion.txt",
-            "the re-pack CK+48/{anger,contempt,disgust,fear,happy,sadness,surprise}",
-            "ckextended.csv",
-        )
-        raise not_found("CK+", self.root, layouts, OWNER)
+        raise not_found("ckplus", self.root)
 
     def _from_sequences(self, images: Path, labels: Path) -> Samples:
         rows: list[tuple[str, str]] = []

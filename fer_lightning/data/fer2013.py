@@ -15,13 +15,13 @@ from fer_lightning.data.class_folders import read_class_folders, split_folders, 
 from fer_lightning.data.empty_classes import empty_classes
 from fer_lightning.data.fer2013_splits import MERGED_TEST, USAGES, Fer2013SplitsDataModule
 from fer_lightning.data.labels import SEVEN
-from fer_lightning.data.locate import find_file, named_file, not_found, places
+from fer_lightning.data.layouts import not_found
+from fer_lightning.data.locate import find_file, named_file, places
 from fer_lightning.data.pixel_csv import read_pixel_csv
 from fer_lightning.data.samples import ImageFiles, ImageReader, Samples
 
 CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 CSV_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv")
-OWNER = "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge"
 TEST_PARTS = ("PublicTest", "PrivateTest")
 COUNTS = {
     "Training": (3995, 436, 4097, 7215, 4830, 3171, 4965),
@@ -48,8 +48,7 @@ class FER2013(Fer2013SplitsDataModule):
             names = split_folders(place)
             if {"train", "test"} <= set(names.values()):
                 return self._from_folders(place, names)
-        layouts = (*CSV_NAMES, "image folders {train,test}/{angry,disgust,fear,happy,neutral,sad,surprise}")
-        raise not_found("FER2013", self.root, layouts, OWNER)
+        raise not_found("fer2013", self.root)
 
     def _from_csv(self, path: Path) -> Samples:
         table = read_pixel_csv(path, len(CODES), USAGES)

@@ -16,7 +16,8 @@ from fer_lightning.data.fer2013 import CODES, CSV_NAMES
 from fer_lightning.data.fer2013_splits import USAGES, Fer2013SplitsDataModule
 from fer_lightning.data.ferplus_votes import VoteTable, read_folder_votes, read_votes
 from fer_lightning.data.labels import EIGHT
-from fer_lightning.data.locate import find_file, find_folder, not_found
+from fer_lightning.data.layouts import not_found
+from fer_lightning.data.locate import find_file, find_folder
 from fer_lightning.data.pixel_csv import PixelTable, read_pixel_csv
 from fer_lightning.data.samples import ImageFiles, ImageReader, Samples
 from fer_lightning.data.splits import SplitPlan
@@ -26,7 +27,6 @@ from fer_lightning.errors import UserError
 LABELS = ("majority", "probability", "soft")
 VOTES_NAME = "fer2013new.csv"
 FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
-OWNER = "https://github.com/microsoft/FERPlus (votes) and the FER2013 challenge on Kaggle (images)"
 MAJORITY_COUNTS = {
     "Training": (8740, 7287, 3149, 3014, 2100, 119, 532, 119),
     "PublicTest": (1182, 865, 415, 351, 287, 24, 62, 13),
@@ -59,11 +59,7 @@ class FERPlus(Fer2013SplitsDataModule):
         folder = find_folder(self.root, (FOLDERS["Training"],))
         if folder and image_names(folder / FOLDERS["Training"]):
             return self._from_folders(folder)
-        layouts = (
-            f"{VOTES_NAME} together with {', '.join(CSV_NAMES)}",
-            "FER2013Train, FER2013Valid and FER2013Test with label.csv and images (by generate_training_data.py)",
-        )
-        raise not_found("FERPlus", self.root, layouts, OWNER)
+        raise not_found("ferplus", self.root)
 
     def plan(self, frame: pd.DataFrame) -> SplitPlan:
         plan = super().plan(frame)

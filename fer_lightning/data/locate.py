@@ -76,18 +76,3 @@ def find_folder(root: str | None, names: Sequence[str]) -> Path | None:
         if all(is_folder(folder / name) for name in names):
             return folder
     return None
-
-
-def not_found(dataset: str, root: str | None, layouts: Sequence[str], owner: str) -> UserError:
-    """The sentence for data that is missing or not recognised.
-
-    Args:
-        dataset: Name of the dataset as its owner writes it.
-        root: The place that was searched.
-        layouts: The accepted layouts, in words.
-        owner: Where to request the data.
-    """
-    return UserError(
-        f"No {dataset} was found at data.root={root}: looked there and one folder below for {'; or '.join(layouts)}; "
-        f"get it from {owner} and point data.root at what you downloaded."
-    )

@@ -12,7 +12,8 @@ from fer_lightning.data.class_folders import image_names, read_class_folders, un
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.empty_classes import empty_classes
 from fer_lightning.data.labels import SEVEN
-from fer_lightning.data.locate import find_file, find_folder, not_found
+from fer_lightning.data.layouts import not_found
+from fer_lightning.data.locate import find_file, find_folder
 from fer_lightning.data.samples import ImageFiles, Samples
 from fer_lightning.data.text_tables import column_places, plain_name, read_rows, read_text, shown, whole_number
 from fer_lightning.errors import UserError
@@ -21,7 +22,6 @@ CODES = {"1": "surprise", "2": "fear", "3": "disgust", "4": "happy", "5": "sad",
 LISTS = ("EmoLabel/list_patition_label.txt", "basic/EmoLabel/list_patition_label.txt")  # the owner's spelling
 COMPOUND_CLASSES = 11
 SPLITS = ("train", "test")
-OWNER = "its owners at BUPT (http://www.whdeng.cn/RAF/model1.html, on request)"
 COUNTS = {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)}
 
 
@@ -40,11 +40,7 @@ class RAFDB(ExpressionDataModule):
         folder = find_folder(self.root, SPLITS)
         if folder and any((folder / "train" / code).is_dir() for code in CODES):
             return self._from_repack(folder)
-        layouts = (
-            "basic/EmoLabel/list_patition_label.txt with basic/Image/aligned",
-            "the Kaggle re-pack DATASET/{train,test}/{1..7} with train_labels.csv and test_labels.csv",
-        )
-        raise not_found("RAF-DB", self.root, layouts, OWNER)
+        raise not_found("rafdb", self.root)
 
     def _from_owner(self, labels: Path) -> Samples:
         images = labels.parent.parent / "Image" / "aligned"

@@ -8,10 +8,11 @@ import numpy as np
 
 from fer_lightning.data.fer2013 import CODES, CSV_NAMES
 from fer_lightning.data.fer2013_splits import USAGES
-from fer_lightning.data.ferplus import OWNER, VOTES_NAME, align_rows
+from fer_lightning.data.ferplus import VOTES_NAME, align_rows
 from fer_lightning.data.ferplus_rules import EMOTIONS
 from fer_lightning.data.ferplus_votes import read_votes
-from fer_lightning.data.locate import find_file, not_found
+from fer_lightning.data.layouts import not_found
+from fer_lightning.data.locate import find_file
 from fer_lightning.data.pixel_csv import read_pixel_csv
 
 
@@ -40,7 +41,7 @@ def read_vote_labels(root: str | None) -> VoteLabels:
     """
     votes_path, pixels_path = find_file(root, (VOTES_NAME,)), find_file(root, CSV_NAMES)
     if not votes_path or not pixels_path:
-        raise not_found("FERPlus", root, (f"{VOTES_NAME} together with {', '.join(CSV_NAMES)}",), OWNER)
+        raise not_found("ferplus", root)
     votes, pixels = read_votes(votes_path), read_pixel_csv(pixels_path, len(CODES), USAGES)
     rows = align_rows(votes, pixels, votes_path, pixels_path)
     usable = votes.frame["valid"].to_numpy()[rows]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from fer_lightning.data.locate import find_file, find_folder, named_file, not_found, places
+from fer_lightning.data.locate import find_file, find_folder, named_file, places
 
 
 def test_looks_at_the_place_first_and_then_one_folder_down(tmp_path):
@@ -38,9 +38,3 @@ def test_a_folder_needs_all_its_sub_folders(tmp_path):
     (tmp_path / "a" / "test").mkdir()
     assert find_folder(str(tmp_path), ["train", "test"]) == tmp_path / "a"
     assert find_folder(str(tmp_path), ["train"]) == tmp_path
-
-
-def test_the_sentence_says_what_where_and_from_whom():
-    sentence = str(not_found("RAF-DB", "data/rafdb", ["x.csv", "folders"], "its owner"))
-    for part in ("RAF-DB", "data.root=data/rafdb", "x.csv; or folders", "its owner"):
-        assert part in sentence

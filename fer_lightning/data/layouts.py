@@ -1,0 +1,115 @@
+"""The layouts in which data sets are distributed, in words, and what to say where none of them is found."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from fer_lightning.errors import UserError
+
+
+class Layouts(NamedTuple):
+    """What a data set looks like on disk.
+
+    Attributes:
+        title: Name of the data set as its owner writes it.
+        owner: Where to get it.
+        layouts: The layouts that are read, in words.
+    """
+
+    title: str
+    owner: str
+    layouts: tuple[str, ...]
+
+
+LAYOUTS = {
+    "affectnet": Layouts(
+        "AffectNet",
+        "its owner (http://mohammadmahoor.com/affectnet/, on request)",
+        (
+            "Manually_Annotated_file_lists/{training,validation}.csv with Manually_Annotated_Images (old release)",
+            "train_set and val_set with images/N.jpg and annotations/N_exp.npy (new release)",
+        ),
+    ),
+    "ckplus": Layouts(
+        "CK+",
+        "its owners (https://www.jeffcohn.net/resources/, on request)",
+        (
+            "cohn-kanade-images/S005/001/*.png with Emotion/S005/001/*_emotion.txt",
+            "the re-pack CK+48/{anger,contempt,disgust,fear,happy,sadness,surprise}",
+            "ckextended.csv",
+        ),
+    ),
+    "fer2013": Layouts(
+        "FER2013",
+        "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge",
+        (
+            "fer2013.csv",
+            "icml_face_data.csv",
+            "train.csv",
+            "image folders {train,test}/{angry,disgust,fear,happy,neutral,sad,surprise}",
+        ),
+    ),
+    "ferplus": Layouts(
+        "FERPlus",
+        "https://github.com/microsoft/FERPlus (votes) and the FER2013 challenge on Kaggle (images)",
+        (
+            "fer2013new.csv together with fer2013.csv, icml_face_data.csv",
+            "FER2013Train, FER2013Valid and FER2013Test with label.csv and images (by generate_training_data.py)",
+        ),
+    ),
+    "folder": Layouts(
+        "folder of images", "your own pictures", ("{train,val,test}/CLASS/*.jpg or *.png", "CLASS/*.jpg or *.png")
+    ),
+    "rafdb": Layouts(
+        "RAF-DB",
+        "its owners at BUPT (http://www.whdeng.cn/RAF/model1.html, on request)",
+        (
+            "basic/EmoLabel/list_patition_label.txt with basic/Image/aligned",
+            "the Kaggle re-pack DATASET/{train,test}/{1..7} with train_labels.csv and test_labels.csv",
+        ),
+    ),
+}
+
+
+def not_found(dataset: str, root: str | None) -> UserError:
+    """The sentence for data whose layout is not recognised.
+
+    Args:
+        dataset: A key of `LAYOUTS`.
+        root: The place that was searched.
+    """
+    title, owner, layouts = LAYOUTS[dataset]
+    return UserError(
+        f"No {title} was found at data.root={root}: looked there and one folder below for {'; or '.join(layouts)}; "
+        f"get it from {owner} and point data.root, or {_variable(dataset)}, at what you downloaded."
+    )
+
+
+def require_root(dataset: str, root: str) -> None:
+    """Refuses a place where nothing lies before anything that needs time is imported.
+
+    Args:
+        dataset: Name of the data set; one without a layout is not checked.
+        root: Where it should lie.
+
+    Raises:
+        UserError: Nothing lies there; lists the layouts, and the option and the variable that name another place.
+    """
+    place = Path(root).expanduser()
+    if dataset not in LAYOUTS or place.is_file() or (place.is_dir() and any(os.scandir(place))):
+        return
+    title, owner, layouts = LAYOUTS[dataset]
+    raise UserError(
+        f"No {title} was found at data.root={root}: {'the folder is empty' if place.is_dir() else 'nothing is there'}.",
+        "It is read in any of these layouts, at that place or one folder below:",
+        *(f"  - {layout}" for layout in layouts),
+        f"Point to your copy with data.root=/path/to/{dataset}, or once and for all with",
+        f"  export {_variable(dataset)}=/path/to/{dataset}",
+        f"Where to get it: {owner}.",
+    )
+
+
+def _variable(dataset: str) -> str:
+    return f"FER_{dataset.upper()}_ROOT"

@@ -1,0 +1,222 @@
+"""Whether the options of a composed config are of the kind that their commands and constructors take."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+import typing
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from fer_lightning.cli import conf_dir
+from fer_lightning.errors import UserError
+from fer_lightning.explained_errors import did_you_mean
+from fer_lightning.overrides import is_path
+
+# What options take whose default is null; of those with another default, that one tells.
+_NULL = {"trial": int, "threads": int, "workers": int, "align_workers": int, "images": int, "models": list[str]}
+_ONE_OR_SEVERAL = {"corruptions", "format"}
+# Smallest and largest value of an option by the end of its name, where what it configures does not check it.
+_RANGES = {
+    "seed": (0, 2**32 - 1),  # of NumPy's and Lightning's generators
+    "lr": (0, math.inf),
+    "weight_decay": (0, math.inf),
+    "dropout": (0, 1),
+    "mixup_alpha": (0, math.inf),
+    "cutmix_alpha": (0, math.inf),
+    "probability": (0, 1),
+    "rounds": (1, math.inf),
+    "count": (1, math.inf),
+    "batches": (1, math.inf),
+    "examples": (0, math.inf),
+    "num_classes": (2, math.inf),
+    "port": (0, 65535),
+    "max_file_size": (1, math.inf),
+    "max_megapixels": (1, math.inf),
+    "workers": (0, math.inf),
+}
+_OF_HYDRA = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path", Any: "anything"}
+_LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
+
+
+def check_options(cfg: DictConfig, config: str) -> None:
+    """Refuses values of a wrong kind, and arguments that a constructor does not have.
+
+    Args:
+        cfg: Composed for one run.
+        config: Name of the command's config, whose defaults tell the kinds of its plain options.
+
+    Raises:
+        UserError: Names the first such option, what it takes and what it was given.
+    """
+    defaults: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / f"{config}.yaml"))
+    probabilities = {name: 1.0 for name in cfg.get("augment", {}) or {} if str(name).startswith("p_")}
+    options: Any = OmegaConf.to_container(cfg, resolve=True)
+    _check_plain(options, {**defaults, "augment": probabilities}, "")
+
+
+def check_node(node: DictConfig, name: str) -> None:
+    """Refuses what `check_options` refuses in one node that has a `_target_`.
+
+    Args:
+        node: The node.
+        name: Its dotted name.
+
+    Raises:
+        UserError: See `check_options`.
+    """
+    values: Any = OmegaConf.to_container(node, resolve=True)
+    _check_target(values, name)
+
+
+def _check_plain(options: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str) -> None:
+    # First what is checked without importing what is configured.
+    for key, value in options.items():
+        name, default = f"{prefix}{key}", defaults.get(key)
+        if key in defaults and "_target_" not in options and not isinstance(value, dict):
+            _check(name, value, _kind_of_default(name, default))
+    for key, value in options.items():
+        if isinstance(value, dict) and "_target_" in value:
+            _check_target(value, f"{prefix}{key}")
+        elif isinstance(value, dict) and key != "report":
+            inner = defaults.get(key)
+            _check_plain(value, inner if isinstance(inner, dict) else {}, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            _check_members(value, f"{prefix}{key}")
+
+
+def _check_members(values: Iterable[Any], name: str) -> None:
+    for place, value in enumerate(values):
+        if isinstance(value, dict) and "_target_" in value:
+            _check_target(value, f"{name}[{place}]")
+
+
+def _kind_of_default(name: str, default: Any) -> Any:
+    if name in _ONE_OR_SEVERAL:
+        return str | list[str]
+    if default is None:
+        kind = str if is_path(name) else _NULL.get(name.rpartition(".")[2], Any)
+        return kind | None if kind is not Any else Any
+    if isinstance(default, list):
+        return list[type(default[0])] if default and not isinstance(default[0], (list, dict)) else list[Any]  # type: ignore[misc]
+    return Any if str(default).startswith("${") else type(default)
+
+
+def _check_target(values: Mapping[str, Any], name: str) -> None:
+    target = get_object(values["_target_"])
+    parameters = inspect.signature(target).parameters
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    kinds = _kinds_of(target)
+    for key, value in values.items():
+        if key in _OF_HYDRA or key == "checkpoints":  # of a vote, which become its members
+            continue
+        option = f"{name}.{key}"
+        if key in parameters:
+            _check(option, value, kinds.get(key, Any))
+        elif not open_ended:
+            close = did_you_mean(option, [f"{name}.{parameter}" for parameter in parameters])
+            hint = f": did you mean {close[0]}?" if close else "."
+            raise UserError(f"{option} is unknown to {target.__name__}{hint}")
+        if isinstance(value, dict) and "_target_" in value:
+            _check_target(value, option)
+        elif isinstance(value, list):
+            _check_members(value, option)
+
+
+@cache
+def _kinds_of(target: Any) -> dict[str, Any]:
+    """The annotations of a constructor's or function's arguments, none where they cannot be evaluated."""
+    constructor = target.__init__ if inspect.isclass(target) else target
+    try:
+        of_fields = typing.get_type_hints(target) if hasattr(target, "__dataclass_fields__") else {}
+        return of_fields or typing.get_type_hints(constructor)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+def _check(name: str, value: Any, kind: Any) -> None:
+    word = name.rpartition(".")[2]
+    if name == "trainer.precision" and value == "auto":  # which becomes what the device does best
+        return
+    if is_path(name) and value == "":
+        raise UserError(f"{name} is empty: was the variable set? Give a path.")
+    if is_path(name) and value is not None and not isinstance(value, str):
+        raise UserError(f"{name} must be a path; got {_shown(value)}.")
+    if not _fits(value, kind):
+        raise UserError(f"{name} must be {_describe(kind)}; got {_shown(value)}.")
+    for end, (low, high) in _RANGES.items():
+        exact = word == end or (word.startswith("p_") and end == "probability")
+        if exact or (end in ("seed", "dropout", "workers") and word.endswith(f"_{end}")):
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, (int, float)) and not low <= number <= high:
+                    limit = f"from {low} to {high}" if high < math.inf else f"at least {low}"
+                    raise UserError(f"{name} must be {limit}; got {_shown(number)}.")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any or isinstance(kind, typing.TypeVar):
+        return True
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, each) for each in inner)
+    if origin is Literal:
+        return any(value == each and type(value) is type(each) for each in inner)
+    if origin is typing.Annotated:
+        return _fits(value, inner[0])
+    if kind in (None, type(None)) or value is None:
+        return value is None and kind in (None, type(None), object)
+    if kind in (bool, str):
+        return isinstance(value, kind)
+    if kind in (int, float):
+        return (
+            isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool) and _finite(value)
+        )
+    if (origin or kind) is tuple and inner and inner[-1] is not Ellipsis:
+        return isinstance(value, list) and len(value) == len(inner) and all(map(_fits, value, inner))
+    if (origin or kind) in _LISTS:
+        return isinstance(value, list) and all(_fits(each, inner[0] if inner else Any) for each in value)
+    if (origin or kind) in (Path, Mapping, dict):
+        return isinstance(value, str if kind is Path else dict)
+    return isinstance(value, (dict, list))  # an object, which a config describes by its _target_
+
+
+def _finite(value: float) -> bool:
+    return isinstance(value, int) or math.isfinite(value)
+
+
+def _describe(kind: Any) -> str:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        words = [_describe(each) for each in inner if _is_plain(each)]
+        return " or ".join(dict.fromkeys(words)) or "what its constructor takes"
+    if origin is Literal:
+        return f"one of {', '.join(map(_shown, inner))}"
+    if origin is typing.Annotated:
+        return _describe(inner[0])
+    if kind is type(None):
+        return "null"
+    if (origin or kind) in _LISTS:
+        of = [_describe(each).removeprefix("a ") for each in inner if each not in (Any, Ellipsis)]
+        plural = f" of {of[0]}s" if of and not of[0].startswith(("text", "one", "true")) else ""
+        return f"a list{plural}" if len(of) < 2 else f"a list of {len(of)} values"
+    return _WORDS.get(kind, "a group of options")
+
+
+def _is_plain(kind: Any) -> bool:
+    return kind in (*_WORDS, type(None)) or get_origin(kind) is Literal or (get_origin(kind) or kind) in _LISTS
+
+
+def _shown(value: Any) -> str:
+    """A value as it is typed."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (list, dict)):
+        return f"the {'list' if isinstance(value, list) else 'group'} {value}"
+    return repr(value) if isinstance(value, str) else str(value)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "data=rafdb"], "export FER_RAFDB_ROOT="),
+        (["train", "seed=null"], "seed must be a whole number"),
+        (["train", "hydra.job.chdir=true"], "hydra.job.chdir=true"),
+        (["train", "optimizer=sgd", "optimizer.momentum=-1"], "optimizer: Invalid momentum"),
+        (["predict"], "source=... is missing"),
+        (["train", "-m", "seed=0,1", "data=rafdb"], "export FER_RAFDB_ROOT="),
+    ],
+)
+def test_a_failed_start_leaves_nothing(arguments, said, fer, capsys):
+    assert fer(*arguments) == 2
+    assert said in capsys.readouterr().err
+    assert not list(Path.cwd().iterdir())
+
+
+def test_folders_that_were_there_stay(fer):
+    (Path("mine") / "empty").mkdir(parents=True)
+    (Path("mine") / "notes.txt").write_text("keep")
+    (Path("mine") / "train.log").write_text("keep")
+    assert fer("train", "data=rafdb", "hydra.run.dir=mine/empty") == 2
+    assert fer("train", "data=rafdb", "hydra.run.dir=mine/empty/a/b") == 2
+    assert fer("train", "data=rafdb", "hydra.run.dir=mine") == 2
+    assert not list(Path("mine/empty").iterdir())
+    assert Path("mine/notes.txt").read_text() == "keep" and Path("mine/train.log").is_file()
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "models", "evaluate"])
+def test_an_output_folder_that_cannot_be_made_is_a_sentence(command, fer, capsys):
+    Path("outputs").touch()
+    assert fer(command) == 2
+    error = capsys.readouterr().err
+    assert re.search(
+        rf"fer {command}: .*outputs.* cannot be written: a part of its path is a file.*hydra\.run\.dir", error
+    )
+    assert Path("outputs").is_file()

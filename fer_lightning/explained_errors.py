@@ -62,7 +62,7 @@ def _unwritable(error: OSError) -> str | None:
 
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
     path = Path(os.fsdecode(error.filename or "a file")).absolute()
-    folder = FolderBefore.used
+    folder = FolderBefore.folder
     # A file that is missing is a mistake of the program, unless its folder was the user's choice.
     own = folder is not None and (path.is_relative_to(folder) or folder.is_relative_to(path))
     denied = error.errno in (errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR) or (

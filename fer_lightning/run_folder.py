@@ -17,6 +17,7 @@ _BEFORE_A_RUN = {".hydra", "config.yaml", "multirun.yaml"}
 class FolderBefore(Callback):
     """Remembers, before Hydra makes the folder of a run or of a sweep, what of it was there already."""
 
+    folder: Path | None = None
     used: Path | None = None  # the folder; None where it held something before
     made: Path | None = None  # the topmost folder that was made for it
 
@@ -34,6 +35,7 @@ class FolderBefore(Callback):
         finally:
             HydraConfig.instance().cfg = before
         holds_something = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
+        FolderBefore.folder = folder
         FolderBefore.used = None if holds_something else folder
         missing = [place for place in (folder, *folder.parents) if not place.exists()]
         FolderBefore.made = missing[-1] if missing else None
@@ -41,7 +43,7 @@ class FolderBefore(Callback):
 
 def remove_failed_start() -> None:
     """Removes the folder of this process's run or sweep, unless something was written there by the run itself."""
-    folder = FolderBefore.used
+    folder, FolderBefore.used = FolderBefore.used, None
     if folder is None or not folder.is_dir():
         return
     # A run of a sweep has a folder of its own.

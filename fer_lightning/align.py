@@ -23,6 +23,7 @@ from fer_lightning.data.store import conform
 from fer_lightning.errors import UserError
 from fer_lightning.report.alignment import draw_alignment
 from fer_lightning.report.figures import save_figures
+from fer_lightning.report.terminal import escape
 from fer_lightning.report.whole_file import write_whole
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ def _rate_table(counts: pd.DataFrame, datamodule: ExpressionDataModule) -> Table
     rates = (counts["found"] / counts["images"]).map(lambda rate: "-" if np.isnan(rate) else f"{rate:.1%}")
     by_class = counts.assign(rate=rates).pivot(index="class", columns="split")
     for name in datamodule.label_set.classes:
-        table.add_row(name, *by_class["rate"].loc[name, [*SPLITS, "all"]])
+        table.add_row(escape(name), *by_class["rate"].loc[name, [*SPLITS, "all"]])
     table.add_section()
     table.add_row("all", *by_class["rate"].loc["all", [*SPLITS, "all"]], style="bold")
     for column in ("images", "found"):

@@ -19,6 +19,7 @@ from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.report.audit import draw_copies
 from fer_lightning.report.contact_sheet import draw_contact_sheet
 from fer_lightning.report.figures import save_figures
+from fer_lightning.report.terminal import escape
 from fer_lightning.report.whole_file import write_whole
 
 
@@ -124,5 +125,6 @@ def _other_table(findings: Findings) -> Table:
 
 
 def _listed(found: list[str] | tuple[str, ...]) -> str:
+    found = [escape(name) for name in found]
     more = ", ..." if len(found) > 4 else ""
     return f"{len(found)}: {', '.join(found[:4])}{more}" if found else "none"

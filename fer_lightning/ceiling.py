@@ -23,6 +23,7 @@ from fer_lightning.evaluation.label_ceiling import (
 )
 from fer_lightning.report.ceiling import draw_agreement
 from fer_lightning.report.figures import save_figures
+from fer_lightning.report.terminal import escape
 from fer_lightning.report.whole_file import write_whole
 
 CONSENSUS = "consensus = FER2013 label"
@@ -96,5 +97,5 @@ def _class_table(table: pd.DataFrame) -> Table:
     printed = Table("class", *shown, title="By class, all splits", title_justify="left")
     for name in EMOTIONS:
         keys = [(measure, name) for measure in shown]
-        printed.add_row(name, *(_told(together.loc[key]) if key in together.index else "-" for key in keys))
+        printed.add_row(escape(name), *(_told(together.loc[key]) if key in together.index else "-" for key in keys))
     return printed

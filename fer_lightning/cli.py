@@ -225,6 +225,10 @@ class _Task:
 
         sys.argv = self.typed
         try:
+            if "plugins" in cfg:
+                from fer_lightning.training.registry import trust
+
+                trust(cfg.plugins or ())
             self._check(cfg)
             return import_module(self.__module__).run(cfg)
         except UserError as error:

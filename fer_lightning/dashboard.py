@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -19,7 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fer_lightning.errors import UserError
+from fer_lightning.evaluation.metrics_file import NAME, read_metrics
 from fer_lightning.folder_table import folder_table
+from fer_lightning.report.terminal import print_line
 from fer_lightning.search_dashboard import find_searches, search_table, searches_served, serve_search
 
 _NOT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
@@ -32,7 +33,8 @@ class LoggedRun:
     Attributes:
         folder: Where it is.
         changed: When something was last written there, in seconds since 1970.
-        metrics: Content of `metrics.json`; None while the run is not finished.
+        metrics: Content of `metrics.json`; None while the run is not finished, or where that is damaged.
+        problem: What is wrong with `metrics.json`, in a sentence; else empty.
         wandb: Folders of its W&B runs.
         tensorboard: Folder of its TensorBoard events, or None.
     """
@@ -42,6 +44,7 @@ class LoggedRun:
     metrics: dict[str, Any] | None
     wandb: tuple[Path, ...]
     tensorboard: Path | None
+    problem: str = ""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -101,10 +104,17 @@ def find_runs(root: Path) -> Iterator[LoggedRun]:
         record = [folder / name for name in ("config.yaml", "metrics.json") if name in files]
         written = [*record, *wandb_logs, *events]
         if written:
+            metrics, problem = None, ""
+            if NAME in files:
+                try:
+                    metrics = read_metrics(folder / NAME)
+                except UserError as error:
+                    problem = str(error)
             yield LoggedRun(
                 folder=folder,
-                changed=max(path.stat().st_mtime for path in written),
-                metrics=json.loads((folder / "metrics.json").read_text()) if "metrics.json" in files else None,
+                changed=max(path.lstat().st_mtime for path in written),
+                metrics=metrics,
+                problem=problem,
                 wandb=tuple(path.parent for path in wandb_logs),
                 tensorboard=folder / "tensorboard" if events else None,
             )
@@ -126,7 +136,7 @@ def run_table(runs: Sequence[LoggedRun], root: Path) -> Table:
             metrics["protocol"]["dataset"],
             metrics["model"],
             ", ".join(name for name, found in (("W&B", run.wandb), ("TensorBoard", run.tensorboard)) if found) or "-",
-            accuracy if run.metrics else "not finished",
+            accuracy if run.metrics else "damaged" if run.problem else "not finished",
         ]
         rows.append((run.folder, cells, run.changed))
     return folder_table("Runs", ["run", "dataset", "model", "logged to"], ["test accuracy"], rows, root)
@@ -140,6 +150,9 @@ def _print_tables(runs: Sequence[LoggedRun], root: Path) -> None:
         Console().print(search_table(searches, root))
     if shown := [run for run in runs if run.folder not in folders and not folders - {root} & set(run.folder.parents)]:
         Console().print(run_table(shown, root))
+    for problem in [found.problem for found in searches] + [run.problem for run in runs]:
+        if problem:
+            print_line(Console(), f"Damaged: {problem}")
 
 
 def _has_search(folder: Path) -> bool:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 # Control characters (newlines, ANSI sequences), marks that turn the direction of what follows, and the surrogates by
 # which Python keeps the bytes of a file name that is not UTF-8: they would act on a terminal, or cannot be encoded.
@@ -42,3 +46,15 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(self.args)
+
+
+def problem_of(error: ValidationError) -> str:
+    """The first problem that pydantic found, on one line: where, what must hold and what was found."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    told = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    if first["type"] == "missing":
+        return f"{place[:200]} is missing."
+    found = repr(first["input"])
+    shown = found if len(found) <= 60 else f"{found[:57]}..."
+    return " ".join(f"{place[:200]} {told[:300]}; got {shown}.".split())

@@ -12,17 +12,21 @@ import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from fer_lightning.cli import conf_dir
 from fer_lightning.closing import ending, show_record
 from fer_lightning.composition import build, build_each, build_trainer, check_devices, limit_threads, plain
 from fer_lightning.data.corruptions import select_corruptions
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
+from fer_lightning.deploy.portable import PLACES
 from fer_lightning.elsewhere import score_elsewhere
 from fer_lightning.errors import UserError
-from fer_lightning.training.checkpoint import TrainedNet, load_net, named_class
+from fer_lightning.stored_config import default_cache, places_of
+from fer_lightning.training.checkpoint import TrainedNet, load_net
 from fer_lightning.training.inference import Inference
 from fer_lightning.training.other_data import predict_shared
 from fer_lightning.training.record import RunRecord, describe_commit, describe_hardware, describe_software
+from fer_lightning.training.registry import check_arguments, look_up
 from fer_lightning.training.robustness import score_corruptions, summarise_robustness
 from fer_lightning.training.scoring import score, score_splits
 
@@ -93,15 +97,19 @@ def data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
         datamodule: ExpressionDataModule = build(cfg.data, **preprocessing)
     else:
         moved = {name: value for name, value in plain(cfg.data).items() if value is not None}
-        here = {"landmark_model": None, "align_workers": None}  # not those of the machine that trained
-        arguments = {**_usual_places(trained), **trained.description["data"], **here, **moved}
-        dataset = named_class(arguments.pop("_target_"), ExpressionDataModule)
+        # A file never chooses where something is read or written.
+        stored = {name: value for name, value in trained.description["data"].items() if name not in PLACES}
+        here: dict[str, Any] = {"landmark_model": None, "align_workers": None, "transforms": []}
+        arguments = {**_places(cfg, trained), **stored, **here, **moved}
+        where = f"checkpoint={cfg.checkpoint}"
+        dataset = look_up(arguments.pop("_target_", None), "data", ExpressionDataModule, where)
         try:
+            check_arguments(dataset, arguments, where)
             datamodule = dataset(**arguments)
-        except TypeError:
+        except (TypeError, ValueError, UserError) as error:
             raise UserError(
-                f"checkpoint={cfg.checkpoint} was written by another version, whose data had other options: name the "
-                "data, for example data=fer2013."
+                f"{where} was written by another version, whose data had other options: name the data, for example "
+                f"data=fer2013. ({error})"
             ) from None
     datamodule.setup()
     own = trained.description["protocol"]
@@ -113,12 +121,13 @@ def data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
     return datamodule
 
 
-def _usual_places(trained: TrainedNet) -> dict[str, Any]:
-    """Where the config looks for the data of a network that came without the folders of its training."""
-    if "root" in trained.description["data"]:
-        return {}
-    data = hydra.compose("train", [f"data={trained.description['protocol']['dataset']}"]).data
-    return {"root": data.root, "cache_dir": data.cache_dir}
+def _places(cfg: DictConfig, trained: TrainedNet) -> dict[str, Any]:
+    """Where the data of a network lies: where its run folder says, else where the config looks for it."""
+    name = trained.description["protocol"]["dataset"]
+    known = (conf_dir() / "data" / f"{name}.yaml").is_file() if name.isidentifier() else False
+    data = hydra.compose("train", [f"data={name}"]).data if known else {}
+    usual = {"root": data.get("root"), "cache_dir": default_cache()}
+    return usual | (places_of(Path(str(cfg.checkpoint)).expanduser()) if cfg.data.root is None else {})
 
 
 def _typed(option: str) -> bool:

@@ -31,6 +31,7 @@ from fer_lightning.explain.explanation import Explanation
 from fer_lightning.explain.faces import Faces, blurred_background, faces_of_split, training_background
 from fer_lightning.explain.shap_maps import METHODS
 from fer_lightning.report.figures import save_figures
+from fer_lightning.report.terminal import escape, print_line
 from fer_lightning.report.whole_file import write_whole
 from fer_lightning.training.checkpoint import TrainedNet, load_net
 from fer_lightning.training.inference import Inference
@@ -64,8 +65,8 @@ def run(cfg: DictConfig) -> None:
         _log(loggers, pictures, explanation.sentences)
     console = Console()
     for sentence in explanation.sentences:
-        console.print(sentence, highlight=False)
-    console.print(f"In {folder}: {', '.join(path.name for path in pictures)} and their numbers.", highlight=False)
+        console.print(escape(sentence), highlight=False)
+    print_line(console, f"In {folder}: {', '.join(path.name for path in pictures)} and their numbers.")
 
 
 def _write_numbers(folder: Path, explanation: Explanation, checkpoint: str) -> None:

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
+
+from fer_lightning.report.terminal import escape
+
+_LATEST = 4e9  # seconds since 1970, in 2096: clocks and archives may say more than a date can
 
 
 def folder_table(
@@ -34,6 +37,6 @@ def folder_table(
         table.add_column(heading, justify="right")
     table.add_column("when", no_wrap=True)
     for folder, cells, changed in rows:
-        when = f"{datetime.fromtimestamp(changed):%Y-%m-%d %H:%M}"
+        when = f"{datetime.fromtimestamp(min(max(changed, 0), _LATEST)):%Y-%m-%d %H:%M}"
         table.add_row(*map(escape, [folder.relative_to(root).as_posix(), *cells, when]))
     return table

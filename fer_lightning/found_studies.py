@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer_lightning.errors import UserError
+from fer_lightning.evaluation.collect import read_runs
 
-_NOT_TYPED = ("seed", "study", "budget", "logger", "callbacks", "threads", "output_dir", "data.cache_dir")
+_NOT_TYPED = ("seed", "study", "budget", "logger", "callbacks", "threads", "plugins", "output_dir", "data.cache_dir")
 
 
 @dataclass(frozen=True)
@@ -79,24 +79,15 @@ def find_studies(folder: Path) -> list[FoundStudy]:
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: name one that fer train wrote, for example outputs.")
     runs: dict[tuple[Path, str | None], list[tuple[str, ...]]] = {}
-    for path in sorted(folder.rglob("metrics.json")):
-        place = path.parent if path.parent == folder else path.parent.parent
-        overrides = _overrides(path)
-        if overrides is not None:
-            runs.setdefault((place, _options(overrides).get("study")), []).append(overrides)
+    for run, metrics in read_runs(folder)[0].items():
+        place = run if run == folder else run.parent
+        overrides = tuple(metrics["overrides"])
+        name = _options(overrides).get("study")
+        runs.setdefault((place, name), []).append(overrides)
     return [
         FoundStudy(name, place, tuple(overrides), (place / "study.db").exists() or (place / "best.json").exists())
         for (place, name), overrides in runs.items()
     ]
-
-
-def _overrides(path: Path) -> tuple[str, ...] | None:
-    """What was typed for a run; nothing where the record cannot be read, which `collect_runs` then tells."""
-    try:
-        metrics = json.loads(path.read_text())
-        return tuple(metrics["overrides"]) if "seed" in metrics else None
-    except (ValueError, KeyError, TypeError):
-        return ()
 
 
 def _options(overrides: tuple[str, ...]) -> dict[str, str]:

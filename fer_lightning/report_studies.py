@@ -11,6 +11,7 @@ from rich.console import Console
 from fer_lightning.errors import UserError
 from fer_lightning.found_studies import FoundStudy, find_studies
 from fer_lightning.report.shown_path import shown_path
+from fer_lightning.report.terminal import print_line
 
 _EXAMPLES = """examples:
   fer train study=psysfa_table6 budget=smoke           a study of a paper's table, in minutes
@@ -75,6 +76,8 @@ def main(argv: Sequence[str]) -> None:
         report_comparison(options.folder, options.to, options.wandb, console)
     elif len(named) < len(found):
         left_out = ", ".join(str(shown_path(study.folder)) for study in found if study not in named)
-        console.print(f"Runs without a study are left out: fer report shows them when it is given {left_out} alone.")
+        print_line(
+            console, f"Runs without a study are left out: fer report shows them when it is given {left_out} alone."
+        )
     if failed:
         raise UserError(*failed.values())

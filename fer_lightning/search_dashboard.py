@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import sys
@@ -19,6 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from rich.table import Table
 
 from fer_lightning.errors import UserError
+from fer_lightning.evaluation.metrics_file import read_best
 from fer_lightning.folder_table import folder_table
 
 if TYPE_CHECKING:
@@ -35,12 +35,14 @@ class LoggedSearch:
     Attributes:
         folder: Where it is.
         changed: When a trial last ended there, in seconds since 1970.
-        report: Content of `best.json`; None while the search is not finished.
+        report: Content of `best.json`; None while the search is not finished, or where that is damaged.
+        problem: What is wrong with `best.json`, in a sentence; else empty.
     """
 
     folder: Path
     changed: float
     report: dict[str, Any] | None
+    problem: str = ""
 
 
 def find_searches(root: Path) -> Iterator[LoggedSearch]:
@@ -49,8 +51,13 @@ def find_searches(root: Path) -> Iterator[LoggedSearch]:
         marks = [Path(place) / name for name in ("study.db", "best.json") if name in files]
         if marks:
             folders.clear()  # what lies below are its trials
-            report = json.loads(marks[-1].read_text()) if marks[-1].name == "best.json" else None
-            yield LoggedSearch(Path(place), max(mark.stat().st_mtime for mark in marks), report)
+            report, problem = None, ""
+            if marks[-1].name == "best.json":
+                try:
+                    report = read_best(marks[-1])
+                except UserError as error:
+                    problem = str(error)
+            yield LoggedSearch(Path(place), max(mark.lstat().st_mtime for mark in marks), report, problem)
 
 
 def search_table(searches: Sequence[LoggedSearch], root: Path) -> Table:
@@ -62,7 +69,7 @@ def search_table(searches: Sequence[LoggedSearch], root: Path) -> Table:
     """
     rows = []
     for search in searches:
-        cells = ["-", "-", "not finished", "-"]
+        cells = ["-", "-", "damaged" if search.problem else "not finished", "-"]
         if search.report:
             best = search.report["best"]
             found = [f"{best['value']:.5g}", str(best["trial"])] if best else ["none complete", "-"]

@@ -15,6 +15,7 @@ from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.report.contact_sheet import draw_contact_sheet
 from fer_lightning.report.figures import save_figures
+from fer_lightning.report.terminal import escape
 
 
 def run(cfg: DictConfig) -> None:
@@ -39,11 +40,11 @@ def run(cfg: DictConfig) -> None:
 def _protocol_table(datamodule: ExpressionDataModule) -> Table:
     table = Table("protocol", "", title=f"Dataset {datamodule.dataset_name}")
     for name, value in datamodule.protocol.to_dict().items():
-        table.add_row(name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+        table.add_row(name, escape(", ".join(map(str, value)) if isinstance(value, list) else value))
     for note in datamodule.samples.notes:
-        table.add_row("note", note)
+        table.add_row("note", escape(note))
     if datamodule.bad:
-        table.add_row("bad samples", f"{len(datamodule.bad)} left out, the first: {datamodule.bad[0]}")
+        table.add_row("bad samples", escape(f"{len(datamodule.bad)} left out, the first: {datamodule.bad[0]}"))
     return table
 
 
@@ -53,7 +54,7 @@ def _count_table(datamodule: ExpressionDataModule) -> Table:
     total = sum(counts["train"])
     for index, name in enumerate(datamodule.label_set.classes):
         numbers = [counts[split][index] for split in SPLITS]
-        table.add_row(name, *(f"{number:,}" for number in numbers), f"{numbers[0] / total:.1%}")
+        table.add_row(escape(name), *(f"{number:,}" for number in numbers), f"{numbers[0] / total:.1%}")
     table.add_section()
     table.add_row("all", *(f"{sum(counts[split]):,}" for split in SPLITS), "100.0%")
     return table

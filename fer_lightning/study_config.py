@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from fer_lightning.cli import conf_dir
+from fer_lightning.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def compose_study(name: str, budget: str | None, config_dir: Path | None, data: 
     overrides = [f"{key}={value}" for key, value in typed.items() if value]
     if config_dir is not None:
         overrides.append(f"hydra.searchpath=['file://{config_dir.absolute()}']")
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"), _refusing(name):
         cfg = compose("train", overrides, return_hydra_config=True)
         report = OmegaConf.to_container(cfg.report, resolve=True) if "report" in cfg else None
         is_grid = cfg.hydra.runtime.choices["hydra/sweeper"] == "basic"
@@ -56,6 +60,16 @@ def compose_study(name: str, budget: str | None, config_dir: Path | None, data: 
         assert report is None or isinstance(report, dict)
         shown = {str(key): value for key, value in report.items()} if report else None
         return StudyConfig(cfg.budget, shown, tuple(params), _grid(params), Path(cfg.hydra.sweep.dir).name)
+
+
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    """A study that is not in `conf/`, or whose config cannot be composed, is a sentence."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        told = " ".join(str(error).split())[:300]
+        raise UserError(f"study={name} cannot be composed, give --config-dir where it is your own: {told}") from error
 
 
 def _params(cfg: DictConfig) -> Mapping[str, str]:

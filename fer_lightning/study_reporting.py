@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from rich.console import Console
@@ -57,7 +58,8 @@ def report_found_study(found: FoundStudy, to: Path, config_dir: Path | None, wan
     )
     datasets = report.runs["dataset"].unique()
     parts = [found.name, found.experiment, *(datasets if len(datasets) == 1 else []), config.budget]
-    name = "_".join(part for part in parts if part)
+    # Names of records, which must not lead out of the folder.
+    name = re.sub(r"[^\w.+-]+", "_", "_".join(part for part in parts if part)).lstrip(".")
     _write(report, found.folder, to / (definition.paper or "") / name, wandb, console)
 
 

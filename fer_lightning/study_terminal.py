@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from fer_lightning.report.number_text import as_printed, p_value, percent, points
 from fer_lightning.report.shown_path import shown_path
 from fer_lightning.report.study import StudyReport
+from fer_lightning.report.terminal import escape, print_line
 
 _NEXT = 3
 
@@ -42,7 +42,7 @@ def show_study(report: StudyReport, files: Sequence[Path], console: Console) -> 
     if report.unfinished:
         more = "; ..." if len(report.unfinished) > _NEXT else ""
         told = f"{len(report.unfinished)} runs have no record yet: {'; '.join(report.unfinished[:_NEXT])}{more}"
-        console.print(told, markup=False, highlight=False)
+        print_line(console, told)
     show_files(report.name, files, console)
 
 
@@ -55,5 +55,5 @@ def show_files(name: str, files: Sequence[Path], console: Console) -> None:
         console: Where it is printed.
     """
     others = ", ".join(path.name for path in files[1:])
-    told = f"{name}: {shown_path(files[0])}, beside it {others}\n"
-    console.print(told, soft_wrap=True, markup=False, highlight=False)
+    print_line(console, f"{name}: {shown_path(files[0])}, beside it {others}")
+    console.print()

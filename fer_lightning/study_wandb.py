@@ -8,7 +8,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from fer_lightning.cli import conf_dir
+from fer_lightning.errors import UserError
 from fer_lightning.report.study import StudyReport
+from fer_lightning.stored_config import read_yaml
 from fer_lightning.wandb_group import sweep_group, wandb_nodes
 
 
@@ -46,9 +48,14 @@ def _settings(folder: Path) -> DictConfig | None:
     """What the first run of the study that logged to W&B did it with."""
     for record in sorted(folder.rglob("metrics.json")):
         config = record.with_name("config.yaml")
-        cfg = OmegaConf.load(config) if config.is_file() else None
+        try:
+            cfg = OmegaConf.create(read_yaml(config)) if config.is_file() else None
+        except UserError:  # a run like that was not logged by us
+            continue
         for node in wandb_nodes(cfg) if isinstance(cfg, DictConfig) else []:
-            return node
+            chosen = OmegaConf.load(conf_dir() / "logger" / "wandb.yaml").wandb
+            chosen.update({name: value for name, value in node.items() if name in chosen})
+            return chosen
     return None
 
 

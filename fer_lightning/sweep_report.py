@@ -13,13 +13,14 @@ from optuna import Study
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from fer_lightning.composition import build
+from fer_lightning.report.csv_text import csv_text
 from fer_lightning.report.figures import save_figures
 from fer_lightning.report.search import draw_search
 from fer_lightning.report.shown_path import shown_path
+from fer_lightning.report.terminal import escape, print_line
 from fer_lightning.report.whole_file import write_whole
 from fer_lightning.training.wandb_logger import WandbRunLogger
 from fer_lightning.training.wandb_sweep import log_sweep
@@ -39,7 +40,7 @@ def report_sweep(study: Study, folder: Path, cfg: DictConfig) -> None:
     """
     objective = cfg.selection.monitor
     trials = trial_table(study)
-    text = trials.to_csv(index=False)
+    text = csv_text(trials, index=False)
     told = (folder / "trials.csv").is_file() and (folder / "trials.csv").read_text() == text
     write_whole(folder / "trials.csv", lambda path: path.write_text(text))
     best = describe_best(study, folder, cfg)
@@ -156,7 +157,7 @@ def _print(
         lines.append(f"Train best: fer train --config-dir {shown_path(folder / 'conf')} experiment=best")
     lines.append(f"Look at it: fer dashboard --search {shown_path(folder)}")
     for line in lines:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        print_line(console, line)
 
 
 def _best_table(study: Study, objective: str) -> Table:

@@ -34,7 +34,8 @@ from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import parameters
 from fer_lightning.evaluation.temperature import calibrate
 from fer_lightning.report.whole_file import write_whole
-from fer_lightning.training.checkpoint import load_net
+from fer_lightning.stored_config import read_config, read_overrides
+from fer_lightning.training.checkpoint import add_record, check_last, load_net
 from fer_lightning.training.divergence import StopAfterDivergence
 from fer_lightning.training.history import History
 from fer_lightning.training.inference import Inference
@@ -65,9 +66,16 @@ def run(cfg: DictConfig) -> float:
     Raises:
         TrialPruned: The run is a trial of a search, which gave it up.
     """
+    if cfg.resume is None:
+        return _run(cfg, resumed=False)
+    try:
+        return _run(_config_of(Path(cfg.output_dir)), resumed=True)
+    except UserError as error:
+        raise UserError(f"resume={cfg.resume}: {error}") from error
+
+
+def _run(cfg: DictConfig, resumed: bool) -> float:
     folder = Path(cfg.output_dir)
-    if resumed := cfg.resume is not None:
-        cfg = _config_of(folder)
     cfg = group_wandb_runs(_of_one_run(cfg))
     check_trial(cfg, resumed)
     check_selection(cfg)
@@ -109,13 +117,10 @@ def _of_one_run(cfg: DictConfig) -> DictConfig:
 def _config_of(folder: Path) -> DictConfig:
     """The config that the run in `folder` was started with, to be continued there."""
     hydra = HydraConfig.get()
-    if len(hydra.overrides.task) > 1 or hydra.mode == RunMode.MULTIRUN:
+    typed = [option for option in hydra.overrides.task if option.partition("=")[0] not in ("resume", "plugins")]
+    if typed or hydra.mode == RunMode.MULTIRUN:
         raise UserError("resume=... continues one run exactly as it was configured: leave all other options away.")
-    text = (folder / "config.yaml").read_text()
-    was = str(OmegaConf.create(text).output_dir)
-    cfg = OmegaConf.create(text.replace(was, str(folder)))
-    assert isinstance(cfg, DictConfig)
-    return cfg
+    return read_config(folder)
 
 
 def _claim(folder: Path, cfg: DictConfig) -> None:
@@ -128,7 +133,7 @@ def _claim(folder: Path, cfg: DictConfig) -> None:
     """
     path = folder / "config.yaml"
     text = OmegaConf.to_yaml(cfg, resolve=True)
-    if (folder / "checkpoints").is_dir() and path.is_file() and path.read_text() != text:
+    if (folder / "checkpoints").is_dir() and path.is_file() and path.read_bytes() != text.encode():
         raise UserError(
             f"{folder} holds a run with another config: choose another hydra.run.dir, or continue that run with "
             f"fer train resume={folder}."
@@ -169,12 +174,25 @@ def _train(
     best = BestCheckpoint(folder / "checkpoints", cfg.selection.monitor, cfg.selection.mode)
     last = LastCheckpoint(folder / "checkpoints")
     always = [SeedEveryBatch(cfg.seed), history, StopAfterDivergence(), *([report] if report else [])]
-    callbacks = [*always, *build_each(cfg.get("callbacks")), best, last]
+    started = _Started()
+    callbacks = [started, *always, *build_each(cfg.get("callbacks")), best, last]
     trainer = build_trainer(cfg, callbacks, loggers)
     for logger in loggers:
         logger.log_hyperparams(plain(cfg))
     stopped_at = folder / "checkpoints" / "last.ckpt"
-    trainer.fit(classifier, datamodule=datamodule, ckpt_path=stopped_at if stopped_at.is_file() else None)
+    going_on = stopped_at.exists()
+    if going_on:
+        check_last(folder / "checkpoints", classifier)
+    try:
+        trainer.fit(classifier, datamodule=datamodule, ckpt_path=stopped_at if going_on else None, weights_only=True)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if not going_on or started.value:
+            raise
+        told = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{stopped_at} is damaged ({type(error).__name__}: {told}), so the run cannot go on from there: remove "
+            f"{stopped_at.parent} to start this run again from its beginning."
+        ) from error
     if report and report.pruned:
         return None
     if not best.best_model_path:
@@ -183,6 +201,15 @@ def _train(
     if trainer.is_global_zero:
         show_record(record, _splits(cfg)[-1], datamodule, folder, loggers)
     return record
+
+
+class _Started(pl.Callback):
+    """Whether training has begun: what fails before does so over the checkpoint it goes on from."""
+
+    value = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.value = True
 
 
 def _score_once(
@@ -229,14 +256,15 @@ def _score_once(
         metrics["robustness"] = summarise_robustness(robustness)
     record = RunRecord(metrics, predictions, rows, robustness)
     if trainer.is_global_zero:
+        add_record(folder / "checkpoints" / "best.ckpt", metrics)
         record.write(folder)
     return record
 
 
 def _overrides(folder: Path) -> list[str]:
     """What was typed when the run was started, not when it was continued."""
-    path = folder / ".hydra" / "overrides.yaml"
-    return list(OmegaConf.load(path) if path.is_file() else HydraConfig.get().overrides.task)
+    typed = read_overrides(folder)
+    return list(HydraConfig.get().overrides.task) if typed is None else typed
 
 
 def _selected_value(record: RunRecord, monitor: str) -> float:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # Before torch is imported anywhere: one thread, so that runs here and in subprocesses compute the same sums.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["FER_CACHE_DIR"] = tempfile.mkdtemp(prefix="fer_cache_")  # not that of the user
 
 import cv2
 import numpy as np
@@ -22,6 +26,8 @@ from matplotlib.figure import Figure
 from fer_lightning import cli
 from fer_lightning.report.ledger import COLUMNS
 from fer_lightning.report.study import StudyReport
+
+atexit.register(shutil.rmtree, os.environ["FER_CACHE_DIR"], ignore_errors=True)
 
 WAVES = {"happy": (0.5, 0.0), "sad": (0.0, 0.5), "surprise": (0.35, 0.35)}
 COUNTS = {"train": 14, "val": 6, "test": 5}

@@ -30,7 +30,9 @@ def make_run(folder: Path, when: float, accuracy: float | None = None, logged: s
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     if accuracy is not None:
-        metrics = {"protocol": {"dataset": "fer2013"}, "model": "ResNet", "splits": {"test": {"accuracy": accuracy}}}
+        told = dict.fromkeys(("release", "label_rule", "split", "selection", "test", "fingerprint"), "-")
+        protocol = {"dataset": "fer2013", "classes": ["happy", "sad"], "counts": {}, **told}
+        metrics = {"protocol": protocol, "model": "ResNet", "splits": {"test": {"accuracy": accuracy}}}
         files.append(folder / "metrics.json")
         files[-1].write_text(json.dumps(metrics))
     for file in files:

@@ -104,7 +104,7 @@ def test_a_checkpoint_cannot_name_any_class_as_its_data(fer, trained_run, tmp_pa
     checkpoint["description"]["data"] = {"_target_": "subprocess.Popen", "args": ["true"]}
     torch.save(checkpoint, tmp_path / "odd.ckpt")
     assert fer("evaluate", f"checkpoint={tmp_path / 'odd.ckpt'}", *COMMON, f"hydra.run.dir={tmp_path}") == 2
-    assert "subprocess.Popen, which is no ExpressionDataModule" in capsys.readouterr().err
+    assert "odd.ckpt names 'subprocess.Popen' as its data, which is not part" in capsys.readouterr().err
 
 
 def test_a_checkpoint_from_before_an_option_existed(fer, trained_run, tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fer_lightning.errors import UserError
@@ -23,6 +23,24 @@ _ALIASES = {
 }
 
 
+_LONGEST_NAME = 100  # characters
+
+
+def check_class_names(names: Sequence[str]) -> None:
+    """Refuses what cannot be the classes of a task: names go into tables, terminals and web pages.
+
+    Raises:
+        UserError: There are none, two are equal, or one is empty, too long or not printable.
+    """
+    for name in names:
+        if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise UserError(
+                f"a class name must be 1 to {_LONGEST_NAME} printable characters; got {ascii(name)[:_LONGEST_NAME]}."
+            )
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"class names must be all different; got {', '.join(names)[:300] or 'none'}.")
+
+
 def canonical_name(name: str) -> str:
     """The project's name of an expression (`"Happiness"` -> `"happy"`); an unknown name comes back in lower case."""
     plain = name.strip().lower()
@@ -41,10 +59,16 @@ class LabelSet:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> LabelSet:
-        """Builds the label set that holds `names` (any order, any known alias)."""
+        """Builds the label set that holds `names` (any order, any known alias).
+
+        Raises:
+            UserError: See `check_class_names`.
+        """
         unique = {canonical_name(name) for name in names}
         known = [name for name in CANONICAL_ORDER if name in unique]
-        return cls(tuple(known + sorted(unique - set(known))))
+        classes = tuple(known + sorted(unique - set(known)))
+        check_class_names(classes)
+        return cls(classes)
 
     def __len__(self) -> int:
         return len(self.classes)

@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Annotated
 
-from fer_lightning.errors import UserError
+from pydantic import Field, TypeAdapter, ValidationError
+
+from fer_lightning.data.labels import check_class_names
+from fer_lightning.errors import UserError, problem_of
+
+Text = Annotated[str, Field(max_length=2000)]
 
 
 @dataclass(frozen=True)
@@ -25,15 +31,15 @@ class Protocol:
         fingerprint: Hash over image content keys, labels and the split of every row.
     """
 
-    dataset: str
-    release: str
-    classes: tuple[str, ...]
-    label_rule: str
-    split: str
-    selection: str
-    test: str
-    counts: Mapping[str, int]
-    fingerprint: str
+    dataset: Text
+    release: Text
+    classes: Annotated[tuple[str, ...], Field(strict=False, max_length=1000)]
+    label_rule: Text
+    split: Text
+    selection: Text
+    test: Text
+    counts: Annotated[Mapping[str, Annotated[int, Field(strict=True, ge=0)]], Field(max_length=100)]
+    fingerprint: Text
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON-ready values."""
@@ -41,10 +47,17 @@ class Protocol:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Protocol:
-        """Inverse of `to_dict`."""
-        known = {key.name: values[key.name] for key in fields(cls)}
-        known["classes"] = tuple(known["classes"])  # type: ignore[arg-type]
-        return cls(**known)  # type: ignore[arg-type]
+        """Inverse of `to_dict`.
+
+        Raises:
+            UserError: A value is missing, or of another type.
+        """
+        try:
+            protocol = _STORED.validate_python(values)
+        except ValidationError as error:
+            raise UserError(f"protocol: {problem_of(error)}") from None
+        check_class_names(protocol.classes)
+        return protocol
 
     def over_folds(self) -> Protocol:
         """The protocol of which this one is a fold, without what changes from fold to fold; itself where it is none."""
@@ -67,3 +80,6 @@ class Protocol:
         if names := self.differences(other):
             told = "; ".join(f"{name}: {getattr(self, name)!r} and {getattr(other, name)!r}" for name in names)
             raise UserError(f"These results follow different protocols and cannot be compared ({told}).")
+
+
+_STORED = TypeAdapter(Protocol)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from fer_lightning.deploy.portable import training_command
 from fer_lightning.training.checkpoint import TrainedNet
 
+log = logging.getLogger(__name__)
 _MEASURED = ("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1")
 
 
@@ -23,6 +25,8 @@ def card_of(trained: TrainedNet, source: str) -> dict[str, Any]:
         `measured` (`split`, `test` as the protocol calls it, and the scores; empty without a record), `command` (that
         trains it again; None where unknown) and `source`.
     """
+    if source and "calibration" not in trained.record:
+        log.warning("%s holds no temperature: its confidences are those of the net, not calibrated.", source)
     return {
         "model": type(trained.net).__name__,
         "protocol": trained.description["protocol"],

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import softmax
 
 from fer_lightning.deploy.normalisation import normalise
-from fer_lightning.deploy.onnx_session import open_session, read_metadata
+from fer_lightning.deploy.onnx_session import check_logits, open_session, read_metadata
 
 
 class OnnxClassifier:
@@ -27,6 +27,8 @@ class OnnxClassifier:
     def __init__(self, path: Path, threads: int | None) -> None:
         self.session = open_session(path, threads)
         metadata = read_metadata(self.session, path)
+        if metadata["preprocessing"]["side"] == "none":
+            check_logits(self.session, metadata, path)
         self.classes = tuple(metadata["classes"])
         self.preprocessing = metadata["preprocessing"]
         self.card = {**metadata["card"], "source": str(path)}

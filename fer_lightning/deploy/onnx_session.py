@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
+import onnx.numpy_helper
 import onnxruntime
 
 from fer_lightning.errors import UserError
+from fer_lightning.training.description import check_metadata
 
 # Written as JSON into the model's metadata_props.
 METADATA = ("classes", "preprocessing", "protocol", "card", "precision")
@@ -22,17 +27,22 @@ def open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessio
         threads: With which one call computes; None for all cores.
 
     Raises:
-        UserError: There is no such file, or it is no ONNX model.
+        UserError: There is no such file, it is no ONNX model, or one that reaches outside of the file.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist: make it with fer export checkpoint=... format=onnx.")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    if threads is not None:
-        options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has a class of its own for each way in which a file can be broken
+        content = path.read_bytes()
+        _check_graph(onnx.load_model_from_string(content), path)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # fatal ones; others come as exceptions
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        # From memory: no path inside of the file is followed.
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except UserError:
+        raise
+    except Exception as error:  # either library has classes of its own for each way in which a file can be broken
         raise UserError(f"{path} is broken, or no ONNX model: make it again with fer export.") from error
 
 
@@ -42,8 +52,55 @@ def read_metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[str
     Raises:
         UserError: It was not written by this project.
     """
-    given = session.get_modelmeta().custom_metadata_map
     try:
-        return {name: json.loads(given[name]) for name in METADATA}
-    except (KeyError, ValueError) as error:
+        given = session.get_modelmeta().custom_metadata_map
+        values = {name: json.loads(given[name]) for name in METADATA}
+    except (KeyError, ValueError, RecursionError) as error:
         raise UserError(f"{path} holds no classes and preprocessing: it was not made by fer export.") from error
+    return check_metadata(values, str(path))
+
+
+def check_logits(session: onnxruntime.InferenceSession, metadata: Mapping[str, Any], path: Path) -> None:
+    """Lets a network that takes images alone compute a black one.
+
+    Raises:
+        UserError: It does not return a number for each class.
+    """
+    seen = metadata["preprocessing"]
+    image = np.zeros((1, seen["channels"], seen["image_size"], seen["image_size"]), np.float32)
+    try:
+        (logits,) = session.run(["logits"], {"image": image})
+    except Exception as error:  # a class of ONNX Runtime for each reason
+        raise UserError(
+            f"{path} cannot compute the images that it describes, {image.shape[1:]}: make it again with fer export."
+        ) from error
+    if logits.shape != (1, len(metadata["classes"])) or not np.isfinite(logits).all():
+        raise UserError(
+            f"{path} must return a finite number for each of its {len(metadata['classes'])} classes: make it again "
+            "with fer export."
+        )
+
+
+def _check_graph(model: onnx.ModelProto, path: Path) -> None:
+    """Refuses what `fer export` never writes: other files, operators of other libraries, loops, weights of NaN.
+
+    Raises:
+        UserError: It says which.
+    """
+    if strange := {node.domain for node in model.graph.node} - {"", "ai.onnx", "com.microsoft"}:
+        raise UserError(f"{path} needs operators of another library ({', '.join(sorted(strange))[:80]!r}).")
+    if loops := {node.op_type for node in model.graph.node} & {"If", "Loop", "Scan", "SequenceMap"}:
+        raise UserError(f"{path} holds the operator {min(loops)}, which fer export never writes.")
+    for weight in [*model.graph.initializer, *_constants(model)]:
+        if weight.data_location == onnx.TensorProto.EXTERNAL:
+            raise UserError(f"{path} keeps weights in other files, which fer export never does.")
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype.kind == "f" and not np.isfinite(values).all() and weight.name and values.ndim > 1:
+            raise UserError(f"{path}: weights must be finite numbers, and {weight.name[:80]!r} holds NaN or infinity.")
+
+
+def _constants(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                yield attribute.t

@@ -10,7 +10,7 @@ from typing import Any
 
 from fer_lightning.training.checkpoint import TrainedNet
 
-_PLACES = ("root", "cache_dir", "landmark_model", "align_workers", "output_dir", "resume")  # last part of an option
+PLACES = ("root", "cache_dir", "landmark_model", "align_workers", "output_dir", "resume")  # last part of an option
 
 
 def portable(trained: TrainedNet, record: Mapping[str, Any]) -> TrainedNet:
@@ -20,7 +20,7 @@ def portable(trained: TrainedNet, record: Mapping[str, Any]) -> TrainedNet:
         trained: The network.
         record: Content of the `metrics.json` of its run; it becomes the record of the result.
     """
-    data = {name: value for name, value in trained.description["data"].items() if name not in _PLACES}
+    data = {name: value for name, value in trained.description["data"].items() if name not in PLACES}
     told = dict(record)
     if "overrides" in told:
         told["overrides"] = [_without_folders(option) for option in told["overrides"] if not _names_a_place(option)]
@@ -37,7 +37,7 @@ def training_command(record: Mapping[str, Any]) -> str | None:
 
 def _names_a_place(option: str) -> bool:
     name = option.partition("=")[0].lstrip("+~")
-    return name.startswith("hydra.") or name.rpartition(".")[2] in _PLACES
+    return name.startswith("hydra.") or name.rpartition(".")[2] in PLACES
 
 
 def _without_folders(option: str) -> str:

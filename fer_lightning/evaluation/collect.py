@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fer_lightning.data.protocol import Protocol
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, printable
+from fer_lightning.evaluation.metrics_file import NAME, read_metrics
+from fer_lightning.evaluation.predictions import PROBABILITY_PREFIX
 from fer_lightning.evaluation.variants import name_variants
+
+_CHOICE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
+log = logging.getLogger(__name__)
 
 
 def collect_runs(folder: Path) -> pd.DataFrame:
@@ -27,17 +35,22 @@ def collect_runs(folder: Path) -> pd.DataFrame:
         `folder`, `model`, `parameters`, `commit`, then its scores in 0..1: `accuracy`, `macro_f1` and so on, and those
         of a class as `recall/happy`, NaN where no image has that class. Sorted by variant, data set, seed and split.
 
+    Damaged records are logged and left out.
+
     Raises:
-        UserError: No run is there; a record cannot be read; a variant was run twice under one seed and protocol, which
+        UserError: No run is there that can be read; a variant was run twice under one seed and protocol, which
             would count as two seeds; or runs with the same options hold different networks.
     """
-    records = {path.parent: _read(path) for path in sorted(folder.rglob("metrics.json"))}
-    runs = {path: metrics for path, metrics in records.items() if "seed" in metrics}
+    runs, damaged = read_runs(folder)
+    for problem in damaged:
+        log.warning("Left out: %s", problem)
+    if not runs and damaged:
+        raise UserError(f"{folder} holds no run whose record can be read: {damaged[0]}")
     if not runs:
         raise UserError(
             f"{folder} holds no finished runs, which are folders with metrics.json: make them with fer train."
         )
-    names = name_variants([metrics["overrides"] for metrics in runs.values()])
+    names = map(printable, name_variants([metrics["overrides"] for metrics in runs.values()]))
     rows = [
         _row(path, metrics, name, split)
         for (path, metrics), name in zip(runs.items(), names)
@@ -46,6 +59,28 @@ def collect_runs(folder: Path) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     _refuse_repetitions(table)
     return table.sort_values(["variant", "dataset", "seed", "split"], kind="stable", ignore_index=True)
+
+
+def read_runs(folder: Path) -> tuple[dict[Path, dict[str, Any]], list[str]]:
+    """Reads the records of all finished runs below a folder; one that is damaged does not hide the others.
+
+    Args:
+        folder: Holds folders of runs, at any depth, or is one.
+
+    Returns:
+        The content of `metrics.json` by folder of the run, and for each damaged record a sentence that names its file.
+    """
+    runs, damaged = {}, []
+    for path in sorted(folder.rglob(NAME)):
+        try:
+            metrics = read_metrics(path)
+            if "seed" in metrics:
+                _check_choices(metrics["overrides"], path)
+                _check_tables(path.parent, metrics["protocol"]["classes"])
+                runs[path.parent] = metrics
+        except UserError as error:
+            damaged.append(str(error))
+    return runs, damaged
 
 
 def require_one_protocol(runs: pd.DataFrame) -> None:
@@ -77,15 +112,79 @@ def read_predictions(folder: str | Path) -> pd.DataFrame:
     path = Path(folder) / "predictions.parquet"
     if not path.is_file():
         raise UserError(f"{path} is missing: tests on single images need the predictions that fer train writes there.")
-    return pd.read_parquet(path)
+    return read_table(path)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_table(path: Path) -> pd.DataFrame:
+    """A table that a run wrote, `.csv` or `.parquet`.
+
+    Raises:
+        UserError: It cannot be read.
+    """
     try:
-        metrics = json.loads(path.read_text())
-        return {**metrics, "protocol": metrics["protocol"], "splits": metrics["splits"]}
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is no record of a run: remove it, or train that run again.") from None
+        if path.is_file():
+            return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        problem = "it is not a file"
+    except Exception as error:  # pandas and pyarrow have many; whatever they meet, the file is damaged
+        problem = str(error) or type(error).__name__
+    raise UserError(f"{path} is damaged: {' '.join(problem.split())[:200]}")
+
+
+def _check_choices(overrides: Sequence[str], path: Path) -> None:
+    """Refuses names that are looked up in `conf/` and cannot be one there, such as paths that leave it.
+
+    Raises:
+        UserError: It names the file.
+    """
+    for option in overrides:
+        key, _, value = option.lstrip("+").partition("=")
+        if key in ("study", "budget", "data") and not _CHOICE.fullmatch(value):
+            raise UserError(f"{path} is not a record of a run: {key}={value[:60]} cannot have been typed. Remove it.")
+
+
+def _check_tables(folder: Path, classes: Sequence[str]) -> None:
+    """Reads the tables of a run where they are there, and refuses what they cannot hold.
+
+    Raises:
+        UserError: It names the file.
+    """
+    predictions, history, robustness = (
+        read_table(path) if path.exists() or path.is_symlink() else None
+        for path in (folder / name for name in ("predictions.parquet", "history.csv", "robustness.csv"))
+    )
+    if predictions is not None:
+        wanted = {"id", "split", "target", *(PROBABILITY_PREFIX + name for name in classes)}
+        if missing := wanted - set(predictions):
+            raise UserError(f"{folder / 'predictions.parquet'} is damaged: it has no column {min(missing)!r}.")
+        try:
+            targets = predictions["target"].to_numpy(np.int64)
+            probabilities = predictions[[PROBABILITY_PREFIX + name for name in classes]].to_numpy(np.float64)
+        except (TypeError, ValueError):
+            targets = probabilities = np.array([np.nan])
+        inside = len(targets) == 0 or (targets.min() >= 0 and targets.max() < len(classes))
+        if not inside or not ((probabilities >= 0) & (probabilities <= 1.001)).all():
+            raise UserError(
+                f"{folder / 'predictions.parquet'} is damaged: it must hold a class and probabilities for each image."
+            )
+    if history is not None and not history.empty:
+        numbers = history.drop(columns="epoch", errors="ignore").select_dtypes("number")
+        odd = set(history) - {"epoch"} - set(numbers) - set(history.columns[history.isna().all()])
+        if "epoch" not in history or odd or not pd.api.types.is_numeric_dtype(history["epoch"]):
+            raise UserError(f"{folder / 'history.csv'} is damaged: it must hold numbers, and a column epoch.")
+        if history["epoch"].duplicated().any() or not np.isfinite(history["epoch"]).all():
+            raise UserError(f"{folder / 'history.csv'} is damaged: it must hold each epoch once.")
+        if (numbers.abs() > 1e12).any(axis=None):
+            raise UserError(f"{folder / 'history.csv'} is damaged: its numbers must be finite.")
+    if robustness is not None:
+        wanted = {"corruption", "severity", "accuracy"}
+        numeric = wanted <= set(robustness) and all(
+            pd.api.types.is_numeric_dtype(robustness[name]) and robustness[name].between(0, 5).all()
+            for name in ("severity", "accuracy")
+        )
+        if not numeric:
+            raise UserError(
+                f"{folder / 'robustness.csv'} is damaged: it must hold an accuracy for each corruption and severity."
+            )
 
 
 def _row(folder: Path, metrics: Mapping[str, Any], variant: str, split: str) -> dict[str, object]:
@@ -95,12 +194,12 @@ def _row(folder: Path, metrics: Mapping[str, Any], variant: str, split: str) -> 
         "variant": variant,
         "seed": metrics["seed"],
         "split": split,
-        "dataset": metrics["protocol"]["dataset"],
+        "dataset": printable(metrics["protocol"]["dataset"]),
         "protocol": json.dumps(metrics["protocol"], sort_keys=True),
         "folder": str(folder),
-        "model": metrics["model"],
+        "model": printable(metrics["model"]),
         "parameters": metrics["parameters"],
-        "commit": metrics["commit"],
+        "commit": printable(metrics["commit"]),
         **scores,
         **{f"{score}/{name}": _of_class(own, score) for name, own in classes for score in own},
     }

@@ -14,6 +14,7 @@ from fer_lightning.evaluation.calibration import BINS, reliability
 from fer_lightning.evaluation.predictions import predicted_arrays
 
 LEAST, MOST = 0.05, 20.0  # temperatures
+_NEAR = 1e-3  # in the logarithm: minimize_scalar stops just before a bound
 _FLOOR = 1e-12  # probabilities below count as this, as in the recorded loss
 
 
@@ -45,6 +46,16 @@ def fit_temperature(targets: np.ndarray, probabilities: np.ndarray) -> float:
     # Convex in 1 / T, so that there is one minimum.
     found = minimize_scalar(negative_log_likelihood, bounds=(np.log(LEAST), np.log(MOST)), method="bounded")
     return float(np.exp(found.x))
+
+
+def bound_note(temperature: float) -> str:
+    """What to add to a temperature that is a bound of the search and no optimum; nothing for any other."""
+    for bound in (LEAST, MOST):
+        if abs(np.log(temperature / bound)) < _NEAR:
+            return (
+                f" (the {'lower' if bound == LEAST else 'upper'} bound of the fit: no temperature calibrates this net)"
+            )
+    return ""
 
 
 def scale_probabilities(probabilities: np.ndarray, temperature: float) -> np.ndarray:

@@ -12,6 +12,7 @@ _LEFT_ASIDE = {
     "study",
     "threads",
     "resume",
+    "plugins",
     "output_dir",
     "corruptions",
     "logger",

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.collect import require_one_protocol
 from fer_lightning.evaluation.statistics import mean_over_seeds
-from fer_lightning.report.markdown import markdown_line
+from fer_lightning.report.markdown import markdown_line, markdown_text
 from fer_lightning.report.number_text import NOTHING, percent
 from fer_lightning.report.study_records import read_metrics
 from fer_lightning.report.style import ACCENT, FAINT, INK, MUTED, SHADES, house_style
@@ -129,12 +129,13 @@ def cross_dataset_markdown(runs: pd.DataFrame) -> str:
     blocks = []
     for variant, part in parts.items():
         if len(parts) > 1:
-            blocks.append(f"**{variant}**")
+            blocks.append(f"**{markdown_text(variant)}**")
         found = _scores(part)
         matrix = _matrix(found)
         blocks += [_matrix_table(matrix), _score_table(found)]
         if lacking := [name for name in matrix.columns if matrix[name].isna().all()]:
-            blocks.append(f"Not at hand or not comparable (`metrics.json` of each run says why): {', '.join(lacking)}.")
+            told = markdown_text(", ".join(lacking))
+            blocks.append(f"Not at hand or not comparable (`metrics.json` of each run says why): {told}.")
         blocks += _told_of_same_pictures(found)
     return "\n\n".join([*blocks, *_NOTES]) + "\n"
 
@@ -228,4 +229,4 @@ def _told_of_same_pictures(found: pd.DataFrame) -> list[str]:
     shared = found[found["same_pictures"].astype(float) > _MOST_DIFFERENT]
     cells = shared.drop_duplicates(["trained", "tested"])
     told = [f"{cell.same_pictures:.0%} of {cell.tested} lies in {cell.trained}" for cell in cells.itertuples()]
-    return [f"Not independent: {', '.join(told)}, pixel for pixel."] if told else []
+    return [f"Not independent: {markdown_text(', '.join(told))}, pixel for pixel."] if told else []

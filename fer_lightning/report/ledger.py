@@ -147,7 +147,8 @@ def _measure(part: pd.DataFrame, score: str) -> dict[str, object]:
         line["interval"] = ""
         if score == "accuracy":
             only = part.iloc[0]
-            line |= {"low": only["accuracy_low"], "high": only["accuracy_high"], "interval": "test images"}
+            low, high = (only.get(f"accuracy_{end}", np.nan) for end in ("low", "high"))
+            line |= {"low": low, "high": high, "interval": "test images"}
     told = {name: part[name].iloc[0] for name in ("variant", "dataset")}
     return line | told | {"seeds": " ".join(map(str, part["seed"]))}
 

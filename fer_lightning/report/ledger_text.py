@@ -6,7 +6,8 @@ import math
 
 import pandas as pd
 
-from fer_lightning.report.markdown import markdown_line
+from fer_lightning.report.csv_text import csv_text
+from fer_lightning.report.markdown import markdown_line, markdown_text
 from fer_lightning.report.number_text import NOTHING, as_printed, p_value, percent, points, range_of_percents
 
 _HEADINGS = (
@@ -30,7 +31,7 @@ def ledger_csv(ledger: pd.DataFrame) -> str:
         ledger: As `build_ledger` returns it.
     """
     told = ledger.assign(mean=ledger["mean"].astype(object).mask(ledger["n_seeds"] == 0, "not run"))
-    return told.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return csv_text(told, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def ledger_markdown(ledger: pd.DataFrame, reference: str | None) -> str:
@@ -49,7 +50,7 @@ def _cells(row: pd.Series, reference: str | None) -> list[str]:
     run = row["n_seeds"] > 0
     tested = "reference" if row["row"] == reference else _p(row)
     return [
-        str(row["row"]).replace("|", "\\|"),
+        str(row["row"]),
         as_printed(row["published"]),
         points(row["published_difference"]),
         _measured(row) if run else "not run",
@@ -91,8 +92,8 @@ def _notes(ledger: pd.DataFrame, reference: str | None) -> list[str]:
     if reference is not None:
         told = "; ".join(tests) or "none was possible"
         notes.append(
-            f"Differences are to the row *{reference}*, in points; p is Holm's over this table ({told}), their "
-            "intervals are not corrected."
+            f"Differences are to the row *{markdown_text(reference)}*, in points; p is Holm's over this table "
+            f"({told}), their intervals are not corrected."
         )
     if (ledger["interval"] == "test images").any() or any(test.startswith("McNemar") for test in tests):
         notes.append(
@@ -105,5 +106,6 @@ def _notes(ledger: pd.DataFrame, reference: str | None) -> list[str]:
             "them are too narrow."
         )
     if protocols := list(ledger["credible_protocol"].dropna().unique()):
-        notes.append(f"Credible are the best results of others that can be believed: {'; '.join(protocols)}.")
+        told = markdown_text("; ".join(protocols))
+        notes.append(f"Credible are the best results of others that can be believed: {told}.")
     return notes

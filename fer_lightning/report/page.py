@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from fer_lightning.errors import printable
 from fer_lightning.report.embedded_figure import embed_figure
 from fer_lightning.report.number_text import NOTHING
 from fer_lightning.report.page_ledger import Cell, lay_out_ledger
@@ -31,6 +32,7 @@ def study_page(report: StudyReport) -> str:
         loader=PackageLoader("fer_lightning.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

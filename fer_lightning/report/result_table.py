@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from fer_lightning.evaluation.temperature import bound_note
 from fer_lightning.report.shown_path import shown_path
+from fer_lightning.report.terminal import escape, print_line
 
 
 def split_table(metrics: Mapping[str, Any]) -> Table:
@@ -72,7 +73,7 @@ def calibration_line(calibration: Mapping[str, Any]) -> str:
     test = calibration["test"]
     return (
         f"Calibration error on test: {test['ece']:.3f} -> {test['ece_scaled']:.3f} with temperature "
-        f"{calibration['temperature']:.2f}, fitted on validation"
+        f"{calibration['temperature']:.2f}, fitted on validation{bound_note(calibration['temperature'])}"
     )
 
 
@@ -121,10 +122,10 @@ def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pic
     if "test" in metrics.get("calibration", {}):
         console.print(calibration_line(metrics["calibration"]), soft_wrap=True, highlight=False)
     # Paths stay on one line each, so that they can be copied.
-    console.print(f"Run record: {shown_path(folder)}", soft_wrap=True, markup=False, highlight=False)
+    print_line(console, f"Run record: {shown_path(folder)}")
     for number, path in enumerate(pictures):
         label = "Pictures:  " if number == 0 else "           "
-        console.print(f"{label} {shown_path(path)}", soft_wrap=True, markup=False, highlight=False)
+        print_line(console, f"{label} {shown_path(path)}")
 
 
 def _percent(ratio: float) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
 from fer_lightning.errors import UserError
+from fer_lightning.evaluation.metrics_file import read_best
+from fer_lightning.report.markdown import markdown_text
 from fer_lightning.report.number_text import NOTHING
 from fer_lightning.report.study_files import facts_markdown, table_markdown, write_text
 
@@ -67,11 +69,14 @@ def write_search(
     """
     if not (search / "best.json").is_file() or not (search / "trials.csv").is_file():
         raise UserError(f"the search in {search} is not finished: repeat its command to go on.")
-    best = json.loads((search / "best.json").read_text())
+    best = read_best(search / "best.json")
     if best["best"] is None:
         raise UserError(f"no trial of the search in {search} is complete: there is no best one to report.")
     folder.mkdir(parents=True, exist_ok=True)
-    figures = sorted((search / "figures").glob("*.png"), key=lambda path: (path.name != "fitness.png", path.name))
+    figures = sorted(
+        (path for path in (search / "figures").glob("*.png") if path.is_file() and not path.is_symlink()),
+        key=lambda path: (path.name != "fitness.png", path.name),
+    )
     copied = [Path(shutil.copy(path, folder / path.name)) for path in (search / "trials.csv", *figures)]
     table = table_markdown(found_table(best["best"]["parameters"], definition, published))
     heading = definition.title if definition.table is None else f"{definition.table}: {definition.title}"
@@ -83,8 +88,8 @@ def write_search(
         "Sampler": sampler,
         "Best": f"trial {best['best']['trial']}, {best['objective']} {best['best']['value']:.5g}",
     }
-    pictures = [f"![{path.stem.replace('_', ' ')}]({path.name})" for path in figures]
-    text = "\n\n".join([f"## {heading}", facts_markdown(facts), table, *pictures]) + "\n"
+    pictures = [f"![{markdown_text(path.stem.replace('_', ' '))}]({quote(path.name)})" for path in figures]
+    text = "\n\n".join([f"## {markdown_text(heading)}", facts_markdown(facts), table, *pictures]) + "\n"
     return [write_text(folder / "table.md", text), *copied]
 
 

@@ -69,7 +69,7 @@ def _images(folds: list[dict[str, Any]], split: str) -> str:
 
 def _clean(records: Iterable[dict[str, Any]], dataset: str) -> str:
     counts = {
-        each["splits"]["test_clean"]["n"]
+        each["splits"]["test_clean"].get("n", 0)
         for each in records
         if each["protocol"]["dataset"] == dataset and "test_clean" in each["splits"]
     }
@@ -109,7 +109,7 @@ def _picture(record: dict[str, Any]) -> str:
     if "image_size" not in seen:
         return ""
     aligned = ", aligned" if seen.get("align") else ""
-    return f"{seen['image_size']} x {seen['image_size']}, {'grey' if seen['channels'] == 1 else 'colour'}{aligned}"
+    return f"{seen['image_size']} x {seen['image_size']}, {'grey' if seen.get('channels') == 1 else 'colour'}{aligned}"
 
 
 def _parameters(runs: pd.DataFrame) -> str:
@@ -134,7 +134,7 @@ def _hardware(found: dict[str, Any]) -> str:
 
 
 def _hours(records: Iterable[dict[str, Any]]) -> str:
-    seconds = [each["timing"]["fit_seconds"] for each in records if "timing" in each]
+    seconds = [each["timing"]["fit_seconds"] for each in records if "fit_seconds" in each.get("timing", {})]
     return f"{sum(seconds) / 3600:.1f} of training" if seconds else ""
 
 

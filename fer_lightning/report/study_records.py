@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_lightning.evaluation.collect import read_predictions
+from fer_lightning.errors import printable
+from fer_lightning.evaluation import metrics_file
+from fer_lightning.evaluation.collect import read_predictions, read_table
 from fer_lightning.evaluation.predictions import predicted_arrays
 
 _NO_SCORES = ("split", "protocol", "folder", "model")
@@ -17,8 +19,7 @@ _NO_SCORES = ("split", "protocol", "folder", "model")
 
 def read_metrics(folder: str) -> dict[str, Any]:
     """The record of a run, as `collect_runs` has accepted it."""
-    metrics: dict[str, Any] = json.loads((Path(folder) / "metrics.json").read_text())
-    return metrics
+    return metrics_file.read_metrics(Path(folder) / metrics_file.NAME)
 
 
 def run_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -36,7 +37,10 @@ def run_table(runs: pd.DataFrame) -> pd.DataFrame:
         scored = splits.set_index("split")
         test = scored.loc["test"]
         metrics = read_metrics(str(folder))
-        row = {"run": Path(str(folder)).name, **{name: test[name] for name in ("variant", "dataset", "seed")}}
+        row = {
+            "run": printable(Path(str(folder)).name),
+            **{name: test[name] for name in ("variant", "dataset", "seed")},
+        }
         row |= {name: value for name, value in test.items() if name not in (*row, *_NO_SCORES, "parameters", "commit")}
         row |= {f"{split}/accuracy": scored["accuracy"].get(split, np.nan) for split in ("val", "test_clean")}
         row |= {name: metrics.get(name) for name in ("best_epoch", "epochs")}
@@ -48,7 +52,7 @@ def run_table(runs: pd.DataFrame) -> pd.DataFrame:
 def read_history(folder: str) -> pd.DataFrame | None:
     """The epochs of a run, or None where it has none."""
     path = Path(folder) / "history.csv"
-    return pd.read_csv(path) if path.is_file() else None
+    return read_table(path) if path.is_file() else None
 
 
 def pooled_predictions(runs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -22,6 +22,7 @@ CLASS_COLOURS = ("#882255", "#999933", "#332288", "#e0b020", "#88ccee", "#cc6677
 CLASS_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)))
 
 _SETTINGS = {
+    "text.parse_math": False,  # a name may hold $
     "font.size": 10,
     "font.family": "DejaVu Sans",
     "text.color": INK,

@@ -16,6 +16,8 @@ import pandas as pd
 import torch
 
 from fer_lightning.errors import UserError
+from fer_lightning.evaluation.collect import read_table
+from fer_lightning.evaluation.metrics_file import read_metrics
 from fer_lightning.report.whole_file import write_whole
 
 _PACKAGES = ("fer_lightning", "torch", "pytorch-lightning", "torchmetrics", "timm", "albumentations", "numpy")
@@ -52,16 +54,16 @@ class RunRecord:
         """Reads the record of a finished run.
 
         Raises:
-            UserError: The folder holds no finished run.
+            UserError: The folder holds no finished run, or a file of its record is damaged.
         """
         if not (folder / "metrics.json").is_file():
             raise UserError(f"{folder} holds no finished run: metrics.json is missing.")
-        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics = read_metrics(folder / "metrics.json")
         return cls(
             metrics=metrics,
-            predictions=pd.read_parquet(folder / "predictions.parquet"),
-            history=pd.read_csv(folder / "history.csv"),
-            robustness=pd.read_csv(folder / "robustness.csv") if "robustness" in metrics else None,
+            predictions=read_table(folder / "predictions.parquet"),
+            history=read_table(folder / "history.csv"),
+            robustness=read_table(folder / "robustness.csv") if "robustness" in metrics else None,
         )
 
 

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from fer_lightning.errors import UserError
 
-DESCRIBED = {"model", "classes", "protocol", "preprocessing", "data"}  # what every description has
 _PARTS = ("description", "epoch", "record")
 
 
@@ -70,20 +69,13 @@ def read_safetensors(path: Path) -> StoredNet:
     """Reads a file that `write_safetensors` wrote.
 
     Raises:
-        UserError: It is broken, or another program's.
+        UserError: It is broken, or another program's. What it describes is not checked here.
     """
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             stored = {part: json.loads(header[part]) for part in _PARTS}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        whole = DESCRIBED <= stored["description"].keys()
-    except (SafetensorError, KeyError, ValueError, AttributeError, OSError) as error:
-        raise _not_ours(path) from error
-    if not whole:
-        raise _not_ours(path)
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, OSError, RuntimeError) as error:
+        raise UserError(f"checkpoint={path} is broken, or was not written by fer export.") from error
     return StoredNet(weights, **stored)
-
-
-def _not_ours(path: Path) -> UserError:
-    return UserError(f"checkpoint={path} is broken, or was not written by fer export.")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -87,6 +88,113 @@ class Campaign:
         self.tried += 1
         if not right:
             self.fail(case, problem)
+
+
+HOSTILE: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    7,
+    0.5,
+    10**9,
+    2**70,
+    -1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "happy",
+    "x" * 5000,
+    "\x1b[2J\x07",
+    "a\nb|c<script>alert(1)</script>",
+    "=1+1",
+    "/etc/passwd",
+    "../../outside",
+    "~/outside",
+    "${oc.env:HOME}",
+    "${hydra:runtime.cwd}",
+    "antigravity.X",
+    "os.system",
+    "fer_lightning.cli.main",
+    "fer_lightning.models.resnet.ResNet.__init__",
+    [],
+    {},
+    [1, "two", None],
+    [0.5] * 100,
+    {"_target_": "pandas.read_pickle", "filepath_or_buffer": "bomb.pkl"},
+    {"_target_": "torch.load", "f": "bomb.pkl", "weights_only": False},
+    {"_args_": ["bomb.pkl"], "_target_": "pickle.load"},
+)
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Every container with each of its keys."""
+    found: list[tuple[Any, Any]] = []
+    left = [value]
+    while left:
+        container = left.pop()
+        keys = list(container) if isinstance(container, dict) else range(len(container))
+        for key in keys:
+            found.append((container, key))
+            if isinstance(container[key], (dict, list)):
+                left.append(container[key])
+    return found
+
+
+def _mutate(value: Any, rng: np.random.Generator) -> str:
+    """Changes plain values in one to three places; returns what was done."""
+    done = []
+    for _ in range(rng.integers(1, 4)):
+        places = _places(value)
+        if not places:
+            break
+        container, key = places[rng.integers(len(places))]
+        kind = rng.integers(4)
+        hostile = copy.deepcopy(HOSTILE[rng.integers(len(HOSTILE))])
+        if kind == 0:
+            del container[key]
+        elif kind == 1 and isinstance(container, dict):
+            container[str(HOSTILE[rng.integers(len(HOSTILE))])[:50]] = hostile
+        elif kind == 1:
+            container.insert(key, container[key])
+        else:
+            if rng.integers(20) == 0:
+                for _ in range(300):
+                    hostile = [hostile]
+            container[key] = hostile
+        done.append(f"{('removed', 'added at', 'set', 'set')[kind]} {key}: {str(hostile)[:40]!r}")
+    return "; ".join(done)
+
+
+def _damage(content: bytes, rng: np.random.Generator) -> bytes:
+    """Bytes that were cut off, changed, repeated or replaced."""
+    place = int(rng.integers(len(content)))
+    kind = rng.integers(5)
+    if kind == 0:
+        return content[:place]
+    if kind == 1:
+        changed = bytearray(content)
+        for spot in rng.integers(0, len(content), rng.integers(1, 30)):
+            changed[spot] = rng.integers(256)
+        return bytes(changed)
+    if kind == 2:
+        return content[:place] + content[place // 2 :]
+    if kind == 3:
+        return content[:place] + bytes(min(64, len(content) - place)) + content[place + 64 :]
+    return rng.bytes(int(rng.integers(0, 200)))
+
+
+@pytest.fixture(scope="session")
+def mutate() -> Callable[[Any, np.random.Generator], str]:
+    """`mutate(values, rng)` changes plain values in one to three places and returns what it did."""
+    return _mutate
+
+
+@pytest.fixture(scope="session")
+def damage() -> Callable[[bytes, np.random.Generator], bytes]:
+    """`damage(content, rng)` returns the content of a damaged file."""
+    return _damage
 
 
 @pytest.fixture

@@ -107,8 +107,11 @@ class Tiny(nn.Module):
 
 @pytest.fixture(scope="module")
 def tiny():
-    description = {"model": {}, "protocol": {"dataset": "fer2013"}, "data": {}}
-    description["preprocessing"] = {"image_size": 8, "channels": 1, "mean": [0.5], "std": [0.25], "side": "none"}
+    protocol = dict.fromkeys(("release", "label_rule", "split", "selection", "test", "fingerprint"), "x")
+    protocol |= {"dataset": "fer2013", "classes": ["a", "b", "c", "d"], "counts": {}}
+    description = {"model": {}, "protocol": protocol, "data": {}}
+    seen = {"image_size": 16, "channels": 1, "mean": [0.5], "std": [0.25], "align": False, "side": "none"}
+    description["preprocessing"] = seen
     record = {"calibration": {"temperature": 1.5}, "splits": {}, "overrides": ["data=fer2013"], "seed": 4}
     return TrainedNet(Tiny().eval(), ("a", "b", "c", "d"), 1, description, record)
 
@@ -126,7 +129,7 @@ def test_metadata_comes_back(tiny, tiny_file):
     assert told == onnx_metadata(tiny, "runs/tiny")
     assert told["classes"] == ["a", "b", "c", "d"] and told["precision"] == "float32"
     assert told["card"]["temperature"] == 1.5 and told["card"]["command"] == "fer train data=fer2013 seed=4"
-    assert [(part.name, part.shape[1:]) for part in session.get_inputs()] == [("image", [1, 8, 8])]
+    assert [(part.name, part.shape[1:]) for part in session.get_inputs()] == [("image", [1, 16, 16])]
     assert [(part.name, part.shape[1:]) for part in session.get_outputs()] == [("logits", [4])]
 
 

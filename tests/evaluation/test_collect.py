@@ -87,10 +87,10 @@ def test_nothing_there(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"seed": 1}'])
-def test_a_broken_record_is_named(study, text):
+def test_a_broken_record_is_named_and_hides_no_other(study, text, caplog):
     (study / "0" / "metrics.json").write_text(text)
-    with pytest.raises(UserError, match=r"0/metrics\.json is no record of a run"):
-        collect_runs(study)
+    assert sorted(Path(folder).name for folder in collect_runs(study)["folder"].unique()) == ["1", "2", "3"]
+    assert f"Left out: {study / '0' / 'metrics.json'}" in caplog.text
 
 
 def test_missing_predictions_are_named(tmp_path):

@@ -1,0 +1,23 @@
+"""Names of files, classes and runs in the terminal, where they are text and nothing else."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape as without_markup
+
+from fer_lightning.errors import printable
+
+
+def escape(name: object) -> str:
+    """A name as a cell or a title of Rich: without markup, control characters and line breaks of its own."""
+    return without_markup(printable(name))
+
+
+def print_line(console: Console, line: object) -> None:
+    """Prints a line as it is, so that paths and commands in it can be copied.
+
+    Args:
+        console: Where to print.
+        line: Text; names in it need no escaping.
+    """
+    console.print(printable(line), soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,137 @@
+"""What a stored network says of itself, checked before anything of it is used.
+
+Checkpoints, safetensors and ONNX files come from strangers. Each of them passes through here, so that what follows may
+rely on types and bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from fer_lightning.data.labels import check_class_names
+from fer_lightning.data.protocol import Protocol, Text
+from fer_lightning.errors import UserError, problem_of
+from fer_lightning.evaluation.metrics_file import check_plain
+
+LARGEST_IMAGE = 1024  # pixels
+_MOST_CLASSES = 1000
+_LARGEST_OPTION = 8192  # channels, units, pixels
+_DEEPEST_NET = 200  # layers of a stage
+_LAYERS = ("depth", "depths", "num_layers")
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Preprocessing(BaseModel):
+    """What images go through before a network sees them; without `align` and `side` in files of old versions."""
+
+    model_config = ConfigDict(strict=True)
+    image_size: Annotated[int, Field(ge=16, le=LARGEST_IMAGE)]
+    channels: Literal[1, 3]
+    mean: Annotated[list[_Finite], Field(min_length=1, max_length=3)]
+    std: Annotated[list[Annotated[_Finite, Field(gt=0)]], Field(min_length=1, max_length=3)]
+    align: bool = False
+    side: Literal["none", "landmarks", "blendshapes"] = "none"
+
+    @model_validator(mode="after")
+    def _one_value_a_channel(self) -> Self:
+        if {len(self.mean), len(self.std)} - {1, self.channels}:
+            raise ValueError(f"mean and std must have one value, or one for each of {self.channels} channels")
+        return self
+
+
+class _Description(BaseModel):
+    model_config = ConfigDict(strict=True)
+    model: dict[str, Any]
+    classes: Annotated[list[str], Field(max_length=_MOST_CLASSES)]
+    protocol: dict[str, Any]
+    preprocessing: Preprocessing
+    data: dict[str, Any]
+
+
+class _Card(BaseModel):
+    model_config = ConfigDict(strict=True)
+    model: Text
+    temperature: Annotated[float, Field(ge=0.01, le=100)]
+    measured: dict[str, Any] = {}
+    command: Annotated[str, Field(max_length=10_000)] | None = None
+    protocol: dict[str, Any]
+
+
+class _Metadata(BaseModel):
+    model_config = ConfigDict(strict=True)
+    classes: Annotated[list[str], Field(max_length=_MOST_CLASSES)]
+    preprocessing: Preprocessing
+    protocol: dict[str, Any]
+    card: _Card
+    precision: Literal["float32", "int8"]
+
+
+def check_description(values: Any, where: str) -> dict[str, Any]:
+    """Checks the description in a checkpoint or a safetensors file.
+
+    Args:
+        values: What the file holds.
+        where: The file, for messages.
+
+    Returns:
+        The description, its preprocessing complete.
+
+    Raises:
+        UserError: A part is missing, of another type, or out of bounds.
+    """
+    found = _validated(_Description, values, where)
+    try:
+        check_sizes(values["model"], "model")
+    except ValueError as error:
+        raise _not_usable(where, str(error)) from None
+    return {**values, "preprocessing": {**values["preprocessing"], **found.preprocessing.model_dump()}}
+
+
+def check_metadata(values: Any, where: str) -> dict[str, Any]:
+    """Checks what an ONNX file says of itself; otherwise as `check_description`."""
+    found = _validated(_Metadata, values, where)
+    return {**values, "preprocessing": {**values["preprocessing"], **found.preprocessing.model_dump()}}
+
+
+def _validated(schema: type[BaseModel], values: Any, where: str) -> Any:
+    try:
+        check_plain(values)
+        found: Any = schema.model_validate(values)
+        check_class_names(found.classes)
+        if list(Protocol.from_dict(found.protocol).classes) != found.classes:
+            raise ValueError("its protocol must have the classes of the net.")
+    except ValidationError as error:
+        raise _not_usable(where, problem_of(error)) from None
+    except (UserError, ValueError) as error:
+        raise _not_usable(where, str(error)) from None
+    return found
+
+
+def check_sizes(options: Mapping[str, Any], place: str) -> None:
+    """Refuses options of networks that would take up a machine's memory or time.
+
+    Args:
+        options: Of a network, or what holds some.
+        place: Where they stand, for messages.
+
+    Raises:
+        ValueError: It says which one.
+    """
+    for name, value in options.items():
+        values = value if isinstance(value, list) else [value]
+        if len(values) > 64:
+            raise ValueError(f"{place}.{name[:40]} must have at most 64 values; got {len(values)}.")
+        most = _DEEPEST_NET if name in _LAYERS else _LARGEST_OPTION
+        for each in values:
+            if isinstance(each, Mapping):
+                check_sizes(each, f"{place}.{name[:40]}")
+            elif isinstance(each, (int, float)) and not abs(each) <= most:  # NaN too
+                raise ValueError(f"{place}.{name[:40]} must be at most {most}; got {str(each)[:40]}.")
+
+
+def _not_usable(where: str, problem: str) -> UserError:
+    return UserError(f"{where} does not describe a net that can be used: {problem}")

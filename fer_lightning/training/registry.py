@@ -1,0 +1,228 @@
+"""The classes that a stored file may name: those of this package's configs, and those that the user trusts.
+
+A checkpoint, an exported network and the config of a run name classes. They are looked up here before anything is
+imported, so that a file never decides which code runs. What is typed on the command line is not looked up: that is the
+user's own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
+from importlib import import_module
+from typing import Any, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from fer_lightning.errors import UserError, problem_of
+
+_TRANSFORMS = tuple(
+    f"albumentations.{name}"
+    for name in (
+        "Affine",
+        "CLAHE",
+        "CoarseDropout",
+        "GaussNoise",
+        "GaussianBlur",
+        "HorizontalFlip",
+        "Illumination",
+        "ImageCompression",
+        "MotionBlur",
+        "OneOf",
+        "Perspective",
+        "RandomBrightnessContrast",
+        "RandomGamma",
+        "RandomShadow",
+        "Sequential",
+        "ShotNoise",
+    )
+)
+# By part of a config: what it may be, and what may be named inside of it.
+KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "model": (
+        (
+            "fer_lightning.models.attention_cnn.AttentionCNN",
+            "fer_lightning.models.attention_transformer.AttentionTransformer",
+            "fer_lightning.models.dan.DAN",
+            "fer_lightning.models.hafem.HAFEM",
+            "fer_lightning.models.multimodal_fusion.MultimodalFusion",
+            "fer_lightning.models.psysfa_net.PsySFANet",
+            "fer_lightning.models.resnet.ResNet",
+            "fer_lightning.models.timm_net.TimmNet",
+            "fer_lightning.models.two_stage.TwoStage",
+            "fer_lightning.models.vit.ViT",
+            "fer_lightning.models.weighted_voting.WeightedVoting",
+        ),
+        (),
+    ),
+    "data": (
+        (
+            "fer_lightning.data.affectnet.AffectNet",
+            "fer_lightning.data.ckplus.CKPlus",
+            "fer_lightning.data.fer2013.FER2013",
+            "fer_lightning.data.ferplus.FERPlus",
+            "fer_lightning.data.folder.Folder",
+            "fer_lightning.data.rafdb.RAFDB",
+            "fer_lightning.data.synthetic.Synthetic",
+        ),
+        _TRANSFORMS,
+    ),
+    "loss": (
+        (
+            "fer_lightning.losses.compound.CompoundLoss",
+            "fer_lightning.losses.cross_entropy.CrossEntropy",
+            "fer_lightning.losses.label_smoothing.DistributionAwareCrossEntropy",
+        ),
+        (),
+    ),
+    "procedure": (
+        (
+            "fer_lightning.training.adversarial.AdversarialAugmentation",
+            "fer_lightning.training.classifier.ExpressionClassifier",
+            "fer_lightning.training.voting.VoteFitting",
+        ),
+        (
+            "fer_lightning.models.conditional_gan.Discriminator",
+            "fer_lightning.models.conditional_gan.Generator",
+            "torch.optim.Adam",
+        ),
+    ),
+    "optimizer": (("torch.optim.Adam", "torch.optim.AdamW", "torch.optim.SGD"), ()),
+    "scheduler": (
+        (
+            "fer_lightning.training.schedules.one_cycle",
+            "fer_lightning.training.schedules.plateau",
+            "fer_lightning.training.schedules.warmup_cosine",
+        ),
+        (),
+    ),
+    "trainer": (
+        ("pytorch_lightning.Trainer",),
+        (
+            "fer_lightning.training.saving.AtomicCheckpoints",
+            "pytorch_lightning.plugins.environments.SLURMEnvironment",
+        ),
+    ),
+    "logger": (
+        (
+            "fer_lightning.training.wandb_logger.WandbRunLogger",
+            "pytorch_lightning.loggers.CSVLogger",
+            "pytorch_lightning.loggers.TensorBoardLogger",
+        ),
+        (),
+    ),
+    "callbacks": (
+        (
+            "fer_lightning.explain.training_panels.GradCAMPanels",
+            "fer_lightning.training.early_stopping.EarlyStopping",
+            "fer_lightning.training.generated_faces.GeneratedFaces",
+            "pytorch_lightning.callbacks.EMAWeightAveraging",
+            "pytorch_lightning.callbacks.RichProgressBar",
+        ),
+        (),
+    ),
+}
+_trusted: tuple[str, ...] = ()
+
+
+def trust(packages: Iterable[str]) -> None:
+    """Lets stored files name what lies in some packages as well, in place of those that were trusted before.
+
+    Args:
+        packages: Dotted names of packages, modules or classes; `plugins=[...]` on the command line.
+
+    Raises:
+        UserError: A name is not dotted words.
+    """
+    global _trusted
+    names = tuple(packages)
+    for name in names:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise UserError(f"plugins must be names of Python packages, as in plugins=[mypackage]; got {name!r}.")
+    _trusted = names
+
+
+def known(name: object, part: str, nested: bool = False) -> bool:
+    """Whether a stored file may name a class; nothing is imported.
+
+    Args:
+        name: What the file says.
+        part: A key of `KNOWN`.
+        nested: Whether it is named inside of the part, and is not the part itself.
+    """
+    if not isinstance(name, str):
+        return False
+    return name in KNOWN[part][nested] or any(name == own or name.startswith(f"{own}.") for own in _trusted)
+
+
+def look_up(name: object, part: str, kind: type, where: str) -> Any:
+    """The class that a stored file names.
+
+    Args:
+        name: What the file says.
+        part: A key of `KNOWN`.
+        kind: What the class must be derived from; `object` for functions too.
+        where: The file, for messages.
+
+    Raises:
+        UserError: The class is not known, not installed, or not of this kind.
+    """
+    refuse_unknown(name, part, where)
+    found = _import(str(name))
+    fits = issubclass(found, kind) if isinstance(found, type) else kind is object
+    if found is None or not fits:
+        raise UserError(f"{where} names {name}, which is not a {kind.__name__} that is installed here.")
+    return found
+
+
+def refuse_unknown(name: object, part: str, where: str, nested: bool = False) -> None:
+    """Refuses what `known` does not know.
+
+    Raises:
+        UserError: The class is not known.
+    """
+    if not known(name, part, nested):
+        shown = repr(name)[:120]
+        package = name.partition(".")[0] if isinstance(name, str) and name.isprintable() else "mypackage"
+        hint = "" if package == "fer_lightning" else f" If you trust it and its code, add plugins=[{package[:40]}]."
+        raise UserError(f"{where} names {shown} as its {part}, which is not part of fer_lightning.{hint}")
+
+
+def check_arguments(target: Any, arguments: Mapping[str, Any], where: str) -> None:
+    """Refuses arguments that a class or function does not take, or of another type than it is annotated with.
+
+    Args:
+        target: The class or function.
+        arguments: What it shall be called with.
+        where: The file and the part of it, for messages.
+
+    Raises:
+        UserError: A name is unknown or a value of the wrong type.
+    """
+    parameters = inspect.signature(target).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    annotated = target if is_dataclass(target) or not isinstance(target, type) else vars(target).get("__init__", target)
+    hints = get_type_hints(annotated)
+    for name, value in arguments.items():
+        if name not in parameters and not takes_any:
+            raise UserError(f"{where}: {target.__name__} has no option {name!r}; it has {', '.join(parameters)}.")
+        if name not in hints:
+            continue
+        try:
+            adapter = TypeAdapter(hints[name], config=ConfigDict(arbitrary_types_allowed=True, strict=True))
+        except PydanticUserError:  # pydantic cannot check this type
+            continue
+        try:
+            adapter.validate_python(value)
+        except ValidationError as error:
+            raise UserError(f"{where}: {name}: {problem_of(error)}") from None
+
+
+def _import(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(import_module(module), attribute, None)
+    except (ImportError, ValueError):
+        return None

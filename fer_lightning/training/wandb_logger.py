@@ -11,9 +11,11 @@ import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from wandb.errors import AuthenticationError, CommError
+from wandb.sdk.lib.runid import generate_id
 from wandb.sdk.wandb_run import Run
 
 from fer_lightning.errors import UserError
+from fer_lightning.report.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,9 @@ class WandbRunLogger(WandbLogger):
     ) -> None:
         if mode not in MODES:
             raise UserError(f"logger.wandb.mode={mode} is unknown: use one of {', '.join(MODES)}.")
+        wanted = os.environ.get("WANDB_MODE", "")
+        if wanted not in (*_OBEYED, "online", "run", "shared", ""):
+            raise UserError(f"WANDB_MODE={wanted} is unknown: use online, offline or disabled, or unset it.")
         super().__init__(
             save_dir=save_dir,
             project=project,
@@ -77,12 +82,20 @@ class WandbRunLogger(WandbLogger):
             Path(str(self.save_dir)).mkdir(parents=True, exist_ok=True)
             # Passed on as an argument: WandbLogger(offline=True) would set WANDB_MODE for every later run as well.
             self._wandb_init["mode"] = choose_mode(self._mode)
+            self._wandb_init["id"] = self._kept_id()
         try:
             return super().experiment
         except CommError as error:
             _tell_offline(error)
             self._wandb_init["mode"] = "offline"
             return super().experiment
+
+    def _kept_id(self) -> str:
+        """The id of the W&B run of this folder, so that a training that is resumed goes on in the same one."""
+        path = Path(str(self.save_dir)) / "wandb" / "run_id.txt"
+        if not path.is_file():
+            write_whole(path, lambda temporary: temporary.write_text(generate_id()))
+        return path.read_text().strip()
 
     def close(self, failed: bool) -> None:
         """Ends the run, if one was started.

@@ -203,3 +203,18 @@ def test_every_choice_of_loggers_composes_and_is_built(choice, names, tmp_path):
             assert logger.save_dir == str(tmp_path)
         else:
             assert Path(logger.log_dir) == tmp_path / name
+
+
+def test_a_resumed_run_is_the_same_run(tmp_path):
+    ids = []
+    for _ in range(2):
+        logger = WandbRunLogger(str(tmp_path), "disabled", "p", None, None, None, [], 30, False)
+        with_id = logger._kept_id()
+        ids.append(with_id)
+    assert ids[0] == ids[1] == (tmp_path / "wandb" / "run_id.txt").read_text()
+
+
+def test_an_unknown_mode_of_the_environment_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "nonsense")
+    with pytest.raises(UserError, match="WANDB_MODE=nonsense is unknown"):
+        WandbRunLogger(str(tmp_path), "auto", "p", None, None, None, [], 30, False)

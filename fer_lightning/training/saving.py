@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
+
+from fer_lightning.report.whole_file import writing
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -71,7 +74,13 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}")  # the next save takes over what a kill left here
-        torch.save(checkpoint, temporary)
-        temporary.replace(path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # PyTorch does not pass on what the system said
+                with suppress(OSError):
+                    temporary.unlink()
+                raise OSError(str(error).partition("\n")[0]) from error
+            temporary.replace(path)

@@ -27,6 +27,7 @@ from fer_lightning.training.checkpoint import load_net
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.metrics import BETTER
 from fer_lightning.training.mixing import Mixing
+from fer_lightning.training.trainer_options import StopAfterSteps
 from fer_lightning.training.voting import load_members
 
 log = logging.getLogger(__name__)
@@ -190,8 +191,11 @@ def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], loggers: list[L
     Raises:
         UserError: The devices asked for are not there.
     """
+    if (max_steps := cfg.trainer.get("max_steps", -1)) != -1:
+        callbacks = [StopAfterSteps(max_steps), *callbacks]
     return build(
         cfg.trainer,
+        max_steps=-1,
         precision=resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),
         callbacks=callbacks,
         logger=loggers or False,

@@ -36,7 +36,7 @@ from fer_lightning.evaluation.temperature import calibrate
 from fer_lightning.report.whole_file import write_whole
 from fer_lightning.stored_config import read_config, read_overrides
 from fer_lightning.training.checkpoint import add_record, check_last, load_net
-from fer_lightning.training.divergence import StopAfterDivergence
+from fer_lightning.training.divergence import StopAfterDivergence, nothing_selected
 from fer_lightning.training.history import History
 from fer_lightning.training.inference import Inference
 from fer_lightning.training.record import RunRecord, describe_commit, describe_hardware, describe_software
@@ -45,6 +45,7 @@ from fer_lightning.training.saving import BestCheckpoint, LastCheckpoint
 from fer_lightning.training.scoring import predict_split, score_splits
 from fer_lightning.training.seeding import SeedEveryBatch
 from fer_lightning.training.starting_weights import start_from
+from fer_lightning.training.trainer_options import check_trainer
 from fer_lightning.trial import check_trial, give_up, part_of_search
 from fer_lightning.wandb_group import group_wandb_runs
 
@@ -82,6 +83,7 @@ def _run(cfg: DictConfig, resumed: bool) -> float:
     check_optimizer(cfg)
     _corruptions(cfg)
     check_devices(cfg)
+    check_trainer(cfg.trainer)
     limit_threads(cfg)
     if not resumed:
         _claim(folder, cfg)
@@ -120,7 +122,33 @@ def _config_of(folder: Path) -> DictConfig:
     typed = [option for option in hydra.overrides.task if option.partition("=")[0] not in ("resume", "plugins")]
     if typed or hydra.mode == RunMode.MULTIRUN:
         raise UserError("resume=... continues one run exactly as it was configured: leave all other options away.")
-    return read_config(folder)
+    return _with_paths_from_here(read_config(folder), folder)
+
+
+def _with_paths_from_here(cfg: DictConfig, folder: Path) -> DictConfig:
+    """A config whose relative paths are found where the run was started, if they are not found here.
+
+    Raises:
+        UserError: Data of the run is gone.
+    """
+    hydra = folder / ".hydra" / "hydra.yaml"
+    started_in = str(OmegaConf.select(OmegaConf.load(hydra), "hydra.runtime.cwd")) if hydra.is_file() else ""
+    options = ["data.root", "data.cache_dir", "data.landmark_model"]
+    options += [f"elsewhere.{name}.root" for name in cfg.get("elsewhere") or {}]
+    options += [f"model.checkpoints.{place}" for place in range(len(cfg.model.get("checkpoints") or []))]
+    for option in options:
+        value = OmegaConf.select(cfg, option)
+        if value is None or Path(str(value)).expanduser().exists():
+            continue
+        from_there = Path(started_in) / str(value)
+        if from_there.exists():
+            OmegaConf.update(cfg, option, str(from_there))
+        elif option.endswith("root"):
+            raise UserError(
+                f"{option}={value} of this run does not exist any more: put the data back there, or change the path in "
+                f"{folder / 'config.yaml'}."
+            )
+    return cfg
 
 
 def _claim(folder: Path, cfg: DictConfig) -> None:
@@ -167,7 +195,9 @@ def _train(
     """Trains and scores; None where a search gave the run up."""
     software = {"versions": describe_software(), "commit": describe_commit()}
     net = build_net(cfg, len(datamodule.label_set))
-    if cfg.get("init") is not None:  # runs that an earlier version started have none
+    stopped_at = folder / "checkpoints" / "last.ckpt"
+    # Runs that an earlier version started have no init; one that is continued no longer needs those weights.
+    if cfg.get("init") is not None and not stopped_at.is_file():
         start_from(net, Path(cfg.init), len(datamodule.label_set))
     classifier = build_classifier(cfg, net, datamodule)
     history = History()
@@ -179,7 +209,6 @@ def _train(
     trainer = build_trainer(cfg, callbacks, loggers)
     for logger in loggers:
         logger.log_hyperparams(plain(cfg))
-    stopped_at = folder / "checkpoints" / "last.ckpt"
     going_on = stopped_at.exists()
     if going_on:
         check_last(folder / "checkpoints", classifier)
@@ -196,7 +225,7 @@ def _train(
     if report and report.pruned:
         return None
     if not best.best_model_path:
-        raise UserError("No epoch was trained and validated: trainer.max_epochs and trainer.limit_... leave no batch.")
+        raise nothing_selected(history.rows, cfg.selection.monitor)
     record = _score_once(cfg, folder, trainer, datamodule, history, software)
     if trainer.is_global_zero:
         show_record(record, _splits(cfg)[-1], datamodule, folder, loggers)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported anywhere: one thread, so that runs here and in subprocesses compute the same sums.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -21,11 +22,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from fer_lightning import cli
 from fer_lightning.report.ledger import COLUMNS
 from fer_lightning.report.study import StudyReport
+from fer_lightning.training.record import RunRecord
 
 atexit.register(shutil.rmtree, os.environ["FER_CACHE_DIR"], ignore_errors=True)
 
@@ -135,6 +138,29 @@ def trained_run(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("runs") / "trained"
     assert _call("train", *tiny, f"hydra.run.dir={folder}") == 0
     return folder
+
+
+def _weights(folder: Path, name: str) -> dict[str, Any]:
+    return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def _assert_same_run(one: Path, other: Path) -> None:
+    for name in ("best", "last"):
+        first, second = _weights(one, name), _weights(other, name)
+        assert first.keys() == second.keys() and first
+        assert all(torch.equal(first[key], second[key]) for key in first)
+    left, right = RunRecord.read(one), RunRecord.read(other)
+    timing = [column for column in left.history if "seconds" in column]
+    pd.testing.assert_frame_equal(left.history.drop(columns=timing), right.history.drop(columns=timing))
+    pd.testing.assert_frame_equal(left.predictions, right.predictions)
+    varying = {"timing": None, "commit": None, "overrides": None}
+    assert {**left.metrics, **varying} == {**right.metrics, **varying}
+
+
+@pytest.fixture(scope="session")
+def assert_same_run() -> Callable[[Path, Path], None]:
+    """`assert_same_run(one, other)`: equal weights to the last bit, an equal history and record but for their times."""
+    return _assert_same_run
 
 
 RECORD_CLASSES = ("happy", "sad")

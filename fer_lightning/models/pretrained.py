@@ -123,8 +123,7 @@ def hub_answers() -> bool:
 
     def ask() -> None:
         try:
-            request = urllib.request.Request(address, method="HEAD")
-            with urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER):  # nosec B310 # the user's own address
+            with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=SECONDS_TO_ANSWER):
                 answered.set()
         except urllib.error.HTTPError:
             answered.set()

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from fer_lightning.errors import UserError
 from fer_lightning.training.classifier import ExpressionClassifier, OptimizerFactory, hard
 from fer_lightning.training.mixing import Mixing
+from fer_lightning.training.trainer_options import StopAfterSteps
 
 
 class AdversarialAugmentation(ExpressionClassifier):
@@ -128,12 +129,15 @@ class AdversarialAugmentation(ExpressionClassifier):
             raise UserError("procedure=gan trains in one process: set trainer.devices=1.")
         if self.trainer.accumulate_grad_batches != 1:
             raise UserError("procedure=gan takes a step every batch: set trainer.accumulate_grad_batches=1.")
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        if self.trainer.min_steps or any(isinstance(callback, StopAfterSteps) for callback in callbacks):
+            raise UserError("procedure=gan has three optimizers: use trainer.max_epochs instead of steps.")
         if (self.trainer.max_epochs or 0) <= self.gan_epochs:
             raise UserError(
                 f"trainer.max_epochs={self.trainer.max_epochs} leaves the classifier no epoch after "
                 f"procedure.gan_epochs={self.gan_epochs}: raise the one or lower the other."
             )
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+        for callback in callbacks:
             if isinstance(callback, EarlyStopping) and callback.patience < self.gan_epochs:
                 raise UserError(
                     f"callbacks.early_stopping.patience={callback.patience} would stop the run before the classifier "
@@ -165,13 +169,11 @@ class AdversarialAugmentation(ExpressionClassifier):
         return {"lr_scheduler": {"scheduler": scheduler}}
 
     def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
         self.generator.train(self.trains_gan)
         self.discriminator.train(self.trains_gan)
         self.net.train(not self.trains_gan)
         self.loss.train(not self.trains_gan)
-        if not self.trains_gan:
-            for name in ("gan/d_loss", "gan/g_loss"):  # Lightning would tell their last values for ever
-                self.trainer.callback_metrics.pop(name, None)
 
     def training_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
         if len(batch) != 2:
@@ -221,13 +223,8 @@ class AdversarialAugmentation(ExpressionClassifier):
         """
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         fused = getattr(self._optimizers()[0].optimizer, "_step_supports_amp_scaling", False)
-        if scaler is not None and self.trainer.gradient_clip_val and not fused:
+        if scaler is not None and (self.trainer.gradient_clip_val or 0) > 0 and not fused:
             raise UserError("procedure=gan clips fp16 gradients of fused optimizers only: set optimizer.fused=true.")
-
-    def on_train_epoch_end(self) -> None:
-        scheduler = self.lr_schedulers()
-        if isinstance(scheduler, ReduceLROnPlateau) and not self.trains_gan:
-            scheduler.step(self.trainer.callback_metrics["val/loss"])
 
     def _optimizers(self) -> list[Any]:
         """Those of the classifier, the generator and the discriminator."""

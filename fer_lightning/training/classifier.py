@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fer_lightning.errors import UserError
 from fer_lightning.training.metrics import build_metrics
 from fer_lightning.training.mixing import Mixing
+from fer_lightning.training.trainer_options import planned_steps
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 
@@ -66,10 +68,22 @@ class ExpressionClassifier(pl.LightningModule):
         """Logits `(B, K)` of images `(B, C, H, W)` and, for networks that take one, their side vectors `(B, S)`."""
         return self.net(image.contiguous(memory_format=self._memory_format), *side)
 
+    def on_train_epoch_start(self) -> None:
+        # Lightning would repeat the values of an earlier epoch where this one has none, such as those of validation.
+        self.trainer.callback_metrics.clear()
+
     def training_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
         image, *side, target = batch
         mixed_image, mixed_target = self.mixing(image, target)
-        logits, loss = self._judge(mixed_image, side, mixed_target)
+        try:
+            logits, loss = self._judge(mixed_image, side, mixed_target)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                f"{type(self.net).__name__} normalises over the images of a batch and cannot train on a batch of "
+                f"{len(image)}: use data.batch_size=2 or more, and at least two training images."
+            ) from error
         accuracy = (logits.detach().argmax(dim=1) == hard(mixed_target)).float().mean()
         values = {"train/loss": loss, "train/accuracy": accuracy}
         self.log_dict(values, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(image))
@@ -98,6 +112,12 @@ class ExpressionClassifier(pl.LightningModule):
         self.log_dict({name: value for name, value in values.items() if name != "val/accuracy"})
         self.log("val/accuracy", values["val/accuracy"], prog_bar=True)
 
+    def on_validation_end(self) -> None:
+        """Steps a schedule that follows the validation loss."""
+        scheduler = None if self.trainer.sanity_checking or not self.selectable else self.lr_schedulers()
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(self.trainer.callback_metrics["val/loss"])
+
     def configure_optimizers(self) -> Any:
         if not any(parameter.requires_grad for parameter in self.parameters()):
             raise UserError("This network has nothing left to train: a vote of finished runs wants procedure=vote.")
@@ -110,13 +130,14 @@ class ExpressionClassifier(pl.LightningModule):
     def _schedule(self, optimizer: Optimizer) -> dict[str, Any]:
         if self._scheduler is None:
             return {}
-        steps = self.trainer.estimated_stepping_batches
+        steps = planned_steps(self.trainer)
         if math.isinf(steps):
             raise UserError("trainer.max_epochs=-1 has no end, and a schedule needs one: use scheduler=constant.")
         steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         scheduler = self._scheduler(optimizer, int(steps), steps_per_epoch)
-        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            return {"lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            # Lightning would step it after the epoch was saved, and a continued run would lack that step.
+            return {"lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss", "frequency": sys.maxsize}}
         return {"lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _parameter_groups(self) -> Iterator[dict[str, Any]]:
@@ -129,8 +150,11 @@ class ExpressionClassifier(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clips the gradient by its norm, or by value where `gradient_clip_algorithm` is `"value"`."""
-        if not gradient_clip_val:
+        """Clips the gradient by its norm, or by value where `gradient_clip_algorithm` is `"value"`.
+
+        As in Lightning, 0 and negative values turn clipping off.
+        """
+        if gradient_clip_val is None or gradient_clip_val <= 0:
             return
         # Lightning refuses to clip for fused optimizers, which unscale fp16 gradients inside their step. Unscaled
         # before, as torch allows, they are clipped like any others.
@@ -142,6 +166,20 @@ class ExpressionClassifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["description"] = dict(self.description)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses to continue a run on other data.
+
+        Raises:
+            UserError: The images, labels or splits are not those that the run was started on.
+        """
+        before, now = (whose.get("protocol", {}) for whose in (checkpoint["description"], self.description))
+        if before.get("fingerprint") != now.get("fingerprint"):
+            raise UserError(
+                f"The data has changed since this run was started (fingerprint {before.get('fingerprint')}, now "
+                f"{now.get('fingerprint')}), so that it cannot be continued: put the former data back, or start a new "
+                "run."
+            )
 
 
 def hard(target: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ class History(pl.Callback):
     """Collects one row of scalars per epoch; the rows travel in the checkpoint, so that a continued run has them all.
 
     Attributes:
-        rows: One dict per finished epoch with `epoch` (from 1), `lr`, `train_seconds` (without validation), `images`
-            (training images of the epoch, all processes together), `seconds` (with validation) and every metric logged
-            in it.
+        rows: One dict per finished epoch with `epoch` (from 1), `lr` (after its last batch), `train_seconds` (without
+            validation), `images` (training images of the epoch, all processes together), `seconds` (with validation)
+            and every metric logged in it.
     """
 
     def __init__(self) -> None:
@@ -25,10 +25,19 @@ class History(pl.Callback):
         self._began = 0.0
         self._seconds = 0.0
         self._since = 0.0
+        self._images = 0
+        self._lr = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._images = 0
         self._seconds = 0.0
         self._began = self._since = perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._images += len(batch[-1])
+        self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._seconds += perf_counter() - self._since
@@ -38,14 +47,12 @@ class History(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._seconds += perf_counter() - self._since  # all of it where nothing was validated
-        loader: Any = trainer.train_dataloader
-        images = min(len(loader.batch_sampler.indices), trainer.num_training_batches * loader.batch_sampler.batch_size)
         row = {
             "epoch": float(trainer.current_epoch + 1),
-            "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "lr": self._lr,
             "train_seconds": self._seconds,
             "seconds": perf_counter() - self._began,
-            "images": float(images * trainer.world_size),
+            "images": float(self._images * trainer.world_size),
         }
         row.update({name: float(value) for name, value in sorted(trainer.callback_metrics.items())})
         self.rows.append(row)

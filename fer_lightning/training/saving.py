@@ -17,6 +17,9 @@ from fer_lightning.report.whole_file import writing
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the weights of the best epoch in `best.ckpt`, of those that the module calls `selectable`.
 
+    An epoch is passed over where it was not validated, or where its score, its validation loss or one of its weights is
+    not a finite number: Lightning would keep it until a better one comes.
+
     Args:
         folder: Where it lies.
         monitor: Metric that tells which epoch is best; the earliest one where several are.
@@ -34,8 +37,14 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if getattr(pl_module, "selectable", True):
+        if getattr(pl_module, "selectable", True) and self._is_usable(trainer, pl_module):
             super().on_train_epoch_end(trainer, pl_module)
+
+    def _is_usable(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+        metrics = trainer.callback_metrics
+        scores = [metrics.get(str(self.monitor), torch.tensor(torch.nan)), metrics.get("val/loss", torch.tensor(0.0))]
+        finite = all(bool(value.isfinite().all()) for value in [*scores, *pl_module.state_dict().values()])
+        return trainer.strategy.reduce_boolean_decision(finite)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["best_model_score"] is None:  # no epoch was selectable so far
@@ -55,7 +64,8 @@ class LastCheckpoint(ModelCheckpoint):
     """Keeps the state of training after every epoch in `last.ckpt`, to continue from.
 
     Lightning's own `save_last` keeps only epochs that were better than all before. It comes after `BestCheckpoint` in
-    the list of callbacks, so that it knows what that one chose.
+    the list of callbacks, so that it knows what that one chose. What Lightning leaves out is whether training was to
+    stop; a run that was killed between its last epoch and its record would train one more.
 
     Args:
         folder: Where it lies.
@@ -63,6 +73,21 @@ class LastCheckpoint(ModelCheckpoint):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(dirpath=folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+        self._stopped = False
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["should_stop"] = trainer.should_stop
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._stopped = checkpoint.get("should_stop", False)  # those of an earlier version do not have it
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        trainer.should_stop = trainer.should_stop or self._stopped
 
 
 class AtomicCheckpoints(TorchCheckpointIO):

@@ -14,9 +14,7 @@ def make_trainer(epoch: int, world_size: int = 1) -> SimpleNamespace:
         max_epochs=3,
         world_size=world_size,
         is_global_zero=True,
-        num_training_batches=2,
-        train_dataloader=SimpleNamespace(batch_sampler=SimpleNamespace(indices=range(21), batch_size=8)),
-        optimizers=[SimpleNamespace(param_groups=[{"lr": 0.5}])],
+        optimizers=[SimpleNamespace(param_groups=[{"lr": 0.7}])],
         callback_metrics={"val/accuracy": 0.25, "train/loss": 2.0},
     )
 
@@ -30,11 +28,15 @@ def clock(monkeypatch):
 
 
 def run_epoch(history: History, trainer: SimpleNamespace, clock: SimpleNamespace) -> None:
-    """Three seconds of training and five of validation."""
+    """Two batches of 8 images within three seconds, and five seconds of validation after which the rate falls."""
     history.on_train_epoch_start(trainer, None)
     clock.value += 3
+    for place, rate in enumerate((0.6, 0.5)):
+        trainer.optimizers[0].param_groups[0]["lr"] = rate
+        history.on_train_batch_end(trainer, None, None, (range(8), range(8)), place)
     history.on_validation_start(trainer, None)
     clock.value += 5
+    trainer.optimizers[0].param_groups[0]["lr"] = 0.05
     history.on_validation_end(trainer, None)
     history.on_train_epoch_end(trainer, None)
 

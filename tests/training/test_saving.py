@@ -105,3 +105,32 @@ def test_epochs_that_may_not_be_selected_are_not_kept_even_where_training_stoppe
         trainer.fit(Waiting([0.9, 0.8, 0.3, 0.5, 0.4]), loader, loader, ckpt_path=last if last.is_file() else None)
         saved = {path.name: torch.load(path, weights_only=True)["epoch"] for path in tmp_path.iterdir()}
         assert saved == kept
+
+
+class Diverging(Net):
+    """Its weights and its scores are numbers only in the epochs that are named."""
+
+    def __init__(self, finite_weights: set[int], finite_scores: set[int]) -> None:
+        super().__init__([0.1, 0.2, 0.3, 0.4])
+        self.finite_weights, self.finite_scores = finite_weights, finite_scores
+
+    def validation_step(self, batch, batch_index):
+        with torch.no_grad():
+            self.layer.weight.fill_(1.0 if self.current_epoch in self.finite_weights else torch.inf)
+        self.log("val/loss", 1.0 if self.current_epoch in self.finite_scores else torch.nan)
+        self.log("val/accuracy", self.scores[self.current_epoch])
+
+
+@pytest.mark.parametrize(
+    ("finite_weights", "finite_scores", "kept"),
+    [({0, 1, 2, 3}, {0, 1, 2, 3}, 3), ({0, 1}, {0, 1, 2, 3}, 1), ({0, 1, 2, 3}, {0}, 0), ({1}, {2}, None)],
+)
+def test_epochs_that_diverged_are_passed_over(finite_weights, finite_scores, kept, tmp_path):
+    loader = DataLoader(TensorDataset(torch.ones(2, 1)))
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=4, callbacks=[BestCheckpoint(tmp_path, "val/accuracy", "max")], **quiet
+    )
+    trainer.fit(Diverging(finite_weights, finite_scores), loader, loader)
+    saved = [torch.load(path, weights_only=True)["epoch"] for path in tmp_path.glob("best.ckpt")]
+    assert saved == ([] if kept is None else [kept])

@@ -1,0 +1,117 @@
+"""Which options of Lightning's trainer `fer train` supports, and with which values.
+
+Each of them leaves a history, a record and a `best.ckpt` that agree, and a run that is continued exactly. Options of
+which that cannot be said are refused before anything is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+
+from fer_lightning.errors import UserError
+
+
+def _whole(least: int, also: tuple[object, ...] = ()) -> Callable[[Any], bool]:
+    """Tells whether a value is an integer of at least `least`, or one of `also`."""
+    return lambda value: value in also or (type(value) is int and value >= least)
+
+
+def _only(*values: object) -> Callable[[Any], bool]:
+    """Tells whether a value is one of `values`, of the same type: 1 is one batch, and 1.0 are all of them."""
+    return lambda value: any(type(value) is type(allowed) and value == allowed for allowed in values)
+
+
+def _share_or_number(value: object) -> bool:
+    return (type(value) is int and value >= 1) or (isinstance(value, float) and 0 < value <= 1)
+
+
+def _finite_or_none(value: object) -> bool:
+    return value is None or (type(value) in (int, float) and math.isfinite(float(value)))  # type: ignore[arg-type]
+
+
+_ALL_IMAGES = "scores in the record are those of all images of a split: use 1.0"
+# Option: whether a value of it is supported, and what to say where it is not. Options that are not listed change
+# neither what is trained nor what is recorded, or are checked by Lightning.
+SUPPORTED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_epochs": (_whole(1, also=(-1,)), "No epoch was trained: use a positive integer, or -1 for no limit"),
+    "min_epochs": (_whole(0, also=(None,)), "use an integer of at least 0"),
+    "max_steps": (_whole(1, also=(-1,)), "use a positive integer, or -1 for no limit"),
+    "min_steps": (_whole(0, also=(None,)), "use an integer of at least 0"),
+    "limit_train_batches": (_share_or_number, "use a positive number of batches, or a share of them in 0.0..1.0"),
+    "limit_val_batches": (
+        _only(None, 1.0),
+        "No epoch was trained and validated in a way that the record could repeat, because the best epoch is chosen on "
+        "the whole validation split: use 1.0; data.val_fraction changes its size",
+    ),
+    "limit_test_batches": (_only(None, 1.0), _ALL_IMAGES),
+    "limit_predict_batches": (_only(None, 1.0), _ALL_IMAGES),
+    "overfit_batches": (_only(0, 0.0), "it would validate on part of the split: use trainer.limit_train_batches"),
+    "fast_dev_run": (
+        _only(False, 0, None),
+        "it keeps no checkpoint, and a run record needs one: use trainer.max_epochs=1 trainer.limit_train_batches=1",
+    ),
+    "val_check_interval": (
+        _only(None, 1.0),
+        "the best epoch is chosen by the weights at its end, so validation comes then: use 1.0",
+    ),
+    "check_val_every_n_epoch": (_whole(1), "use an integer of at least 1"),
+    "num_sanity_val_steps": (_whole(-1), "use an integer of at least 0, or -1 for all batches"),
+    "accumulate_grad_batches": (_whole(1), "use an integer of at least 1"),
+    "gradient_clip_val": (_finite_or_none, "use a number; 0, a negative one and null turn clipping off"),
+    "gradient_clip_algorithm": (_only(None, "norm", "value"), "use norm or value"),
+    "reload_dataloaders_every_n_epochs": (_only(1), "each epoch has its own order and augmentation: use 1"),
+    "use_distributed_sampler": (_only(False), "the data module shares out the images by itself: use false"),
+    "enable_checkpointing": (_only(True), "a run record needs its checkpoints: use true"),
+    "barebones": (_only(False), "it keeps neither checkpoints nor scores: use false"),
+    "logger": (lambda value: False, "use logger=..., such as logger=csv"),
+    "callbacks": (lambda value: False, "use callbacks=..., such as callbacks=early_stopping"),
+}
+
+
+def check_trainer(options: Mapping[str, Any]) -> None:
+    """Refuses options of the trainer under which a run would not be what its record says.
+
+    Args:
+        options: Those of `cfg.trainer`.
+
+    Raises:
+        UserError: An option has a value that is not supported.
+    """
+    for name, (is_supported, instead) in SUPPORTED.items():
+        if name in options and not is_supported(options[name]):
+            raise UserError(f"trainer.{name}={options[name]} is not supported. {instead[0].upper()}{instead[1:]}.")
+
+
+class StopAfterSteps(pl.Callback):
+    """Ends training after a number of optimizer steps, with an epoch that is cut short, validated and saved.
+
+    Lightning's own limit does not validate the epoch that it cuts, and repeats it when the run is continued.
+
+    Args:
+        max_steps: Optimizer steps of the whole run.
+    """
+
+    def __init__(self, max_steps: int) -> None:
+        self.max_steps = max_steps
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop_at_limit(trainer)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
+        self._stop_at_limit(trainer)
+
+    def _stop_at_limit(self, trainer: pl.Trainer) -> None:
+        if trainer.global_step >= self.max_steps:
+            # Lightning would go on until these minima are reached.
+            trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, 0
+            trainer.should_stop = True
+
+
+def planned_steps(trainer: pl.Trainer) -> float:
+    """Optimizer steps until `max_epochs` or `max_steps` ends training, whichever comes first; infinite without both."""
+    limits = [callback.max_steps for callback in trainer.callbacks if isinstance(callback, StopAfterSteps)]  # type: ignore[attr-defined]
+    return min([trainer.estimated_stepping_batches, *limits])

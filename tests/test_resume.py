@@ -1,0 +1,143 @@
+"""Runs that are killed and continued: whatever the options, the same history, weights and predictions."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from fer_lightning.errors import UserError
+from fer_lightning.stored_config import _moved
+from fer_lightning.train import _with_paths_from_here
+from fer_lightning.training.seeding import SeedEveryBatch
+
+# Options that keep a state between epochs, or change what an epoch is.
+QUICK = {
+    "plateau": "optimizer=sgd scheduler=plateau scheduler.patience=0 +trainer.check_val_every_n_epoch=2",
+    "hafem": "loss=hafem loss.variation_weight=0.01 callbacks=ema mixing.mixup_alpha=0.4 mixing.cutmix_alpha=1 "
+    "trainer.accumulate_grad_batches=2 +trainer.max_steps=11",
+    "gan": "procedure=gan procedure.gan_epochs=2 scheduler=plateau scheduler.patience=0 "
+    "procedure.generator.width=4 procedure.discriminator.width=4",
+}
+SLOW = {
+    **{f"{name} schedule": f"scheduler={name}" for name in ("one_cycle", "warmup_cosine", "constant")},
+    **{f"{name} optimizer": f"optimizer={name}" for name in ("adam", "adamw", "sgd")},
+    **{f"{name} loss": f"loss={name}" for name in ("cross_entropy", "distribution_aware", "hafem")},
+    "every plateau": "scheduler=plateau scheduler.patience=0 scheduler.factor=0.3",
+    "gan and schedule": "procedure=gan procedure.gan_epochs=1 scheduler=one_cycle callbacks=generated_faces",
+    "ema": "callbacks=ema callbacks.ema.decay=0.9",
+    "ema and plateau": "callbacks=ema scheduler=plateau scheduler.patience=0",
+    "early stopping": "callbacks=early_stopping callbacks.early_stopping.patience=1 selection.monitor=val/ece "
+    "selection.mode=min",
+    "stopped before its minimum": "callbacks=early_stopping callbacks.early_stopping.patience=1 optimizer.lr=0.1 "
+    "+trainer.min_epochs=4",
+    "gradcam": "callbacks=gradcam callbacks.gradcam.every_n_epochs=1 callbacks.gradcam.faces=2",
+    "balanced": "data.sampler=balanced augment=strong loss.class_weights=inverse",
+    "mixing": "mixing.mixup_alpha=0.4 mixing.cutmix_alpha=0.4 mixing.probability=0.7",
+    "max_steps": "+trainer.max_steps=13",
+    "max_steps without epochs": "+trainer.max_steps=13 trainer.max_epochs=-1",
+    "min_steps": "+trainer.min_steps=18 callbacks=early_stopping callbacks.early_stopping.patience=1 optimizer.lr=0.1",
+    "max_time": "+trainer.max_time=00:01:00:00",
+    "part of the batches": "trainer.limit_train_batches=3",
+    "share of the batches": "trainer.limit_train_batches=0.5",
+    "accumulated": "trainer.accumulate_grad_batches=3 scheduler=warmup_cosine",
+    "sanity": "trainer.num_sanity_val_steps=2 scheduler=plateau scheduler.patience=0",
+    "seldom validated": "+trainer.check_val_every_n_epoch=3 scheduler=plateau scheduler.patience=0",
+    "clipped values": "trainer.gradient_clip_val=0.01 +trainer.gradient_clip_algorithm=value",
+    "not clipped": "trainer.gradient_clip_val=-1",
+    "half precision": "trainer.precision=bf16-mixed",
+    "workers": "data.num_workers=2 augment=strong",
+}
+
+
+class Killed(BaseException):
+    """As little of the process runs on as after a SIGKILL."""
+
+
+@pytest.fixture
+def train(tiny, fer, monkeypatch):
+    """`train(folder, options, killed_at=None)`: `fer train` without its figures, killed before (epoch, batch)."""
+    monkeypatch.setattr("fer_lightning.train.show_record", lambda *_: None)
+    seed = SeedEveryBatch.on_train_batch_start
+
+    def run(folder: Path, options: list[str], killed_at: tuple[int, int] | None = None) -> None:
+        def kill(callback, trainer, module, batch, batch_index):
+            if (trainer.current_epoch, batch_index) == killed_at:
+                raise Killed
+            seed(callback, trainer, module, batch, batch_index)
+
+        monkeypatch.setattr(SeedEveryBatch, "on_train_batch_start", kill)
+        arguments = [f"resume={folder}"] if folder.is_dir() else [*tiny, *options, f"hydra.run.dir={folder}"]
+        if killed_at is None:
+            assert fer("train", *arguments) == 0
+        else:
+            with pytest.raises(Killed):
+                fer("train", *arguments)
+            assert not (folder / "metrics.json").exists()
+
+    return run
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_run_that_was_killed_ends_as_one_that_was_not(name, train, tmp_path, assert_same_run):
+    options = QUICK[name].split()
+    train(tmp_path / "whole", options)
+    train(tmp_path / "killed", options, killed_at=(2, 2))
+    train(tmp_path / "killed", options)
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*QUICK, *SLOW])
+def test_a_run_that_was_killed_thrice_ends_as_one_that_was_not(name, train, tmp_path, assert_same_run):
+    options = {**QUICK, **SLOW}[name].split()
+    train(tmp_path / "whole", options)
+    for place in ((0, 1), (1, 0), (2, 1)):  # before anything was saved, between two epochs, and amid one
+        train(tmp_path / "killed", options, killed_at=place)
+    train(tmp_path / "killed", options)
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+# What its config names
+
+
+def test_only_the_folder_and_what_lies_in_it_moves():
+    stored = {"output_dir": "/runs/fer", "data": {"root": "/runs/fer2013", "cache_dir": "/runs/fer/cache"}}
+    stored |= {"note": "see /runs/fer", "checkpoints": ["/runs/fer/checkpoints/best.ckpt", "runs/fer", 3, None]}
+    moved = _moved(stored, "/runs/fer", "/moved/fer")
+    assert moved == {
+        "output_dir": "/moved/fer",
+        "data": {"root": "/runs/fer2013", "cache_dir": "/moved/fer/cache"},
+        "note": "see /runs/fer",
+        "checkpoints": ["/moved/fer/checkpoints/best.ckpt", "runs/fer", 3, None],
+    }
+
+
+def test_relative_paths_are_found_where_the_run_was_started(tmp_path, monkeypatch):
+    there, run = tmp_path / "there", tmp_path / "run"
+    for folder in (there / "faces", there / "old" / "one", run / ".hydra"):
+        folder.mkdir(parents=True)
+    OmegaConf.save({"hydra": {"runtime": {"cwd": str(there)}}}, run / ".hydra" / "hydra.yaml")
+    monkeypatch.chdir(tmp_path)
+    options = {"data": {"root": "faces", "cache_dir": "none"}, "model": {"checkpoints": ["old/one", "ferplus"]}}
+    cfg = _with_paths_from_here(OmegaConf.create(options), run)
+    assert cfg.data == {"root": str(there / "faces"), "cache_dir": "none"}
+    assert cfg.model.checkpoints == [str(there / "old" / "one"), "ferplus"]
+
+
+def test_data_that_is_gone_is_a_sentence(tmp_path):
+    cfg = OmegaConf.create({"data": {"root": "/gone/faces"}, "model": {}})
+    with pytest.raises(
+        UserError, match=r"data\.root=/gone/faces of this run does not exist any more: put the data back"
+    ):
+        _with_paths_from_here(cfg, tmp_path)
+
+
+def test_other_data_is_refused(train, tiny_folder, tmp_path, capsys, fer):
+    shutil.copytree(tiny_folder, tmp_path / "faces")
+    train(tmp_path / "run", [f"data.root={tmp_path / 'faces'}"], killed_at=(1, 1))
+    next((tmp_path / "faces" / "train" / "sad").iterdir()).unlink()
+    assert fer("train", f"resume={tmp_path / 'run'}") == 2
+    assert "The data has changed since this run was started" in capsys.readouterr().err

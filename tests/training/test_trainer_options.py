@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import math
+
+import hydra
+import pytest
+
+from fer_lightning.cli import conf_dir
+from fer_lightning.errors import UserError
+from fer_lightning.training.trainer_options import SUPPORTED, check_trainer
+
+REFUSED = {
+    "max_epochs": (0, -2, 1.5, None, True),
+    "min_epochs": (-1, 0.5),
+    "max_steps": (0, -2, 2.5, None),
+    "min_steps": (-1, 0.5),
+    "limit_train_batches": (0, 0.0, -1, 1.5, None, math.nan),
+    "limit_val_batches": (0, 0.0, 1, 0.5, 3),
+    "limit_test_batches": (0, 1, 0.5),
+    "limit_predict_batches": (0, 1, 0.5),
+    "overfit_batches": (1, 0.5),
+    "fast_dev_run": (True, 1, 3),
+    "val_check_interval": (0.5, 1, 10, "00:00:01:00"),
+    "check_val_every_n_epoch": (0, -1, 0.5, None),
+    "num_sanity_val_steps": (-2, 0.5, None),
+    "accumulate_grad_batches": (0, -1, 1.5, None),
+    "gradient_clip_val": (math.nan, math.inf, "much", True),
+    "gradient_clip_algorithm": ("both", 1),
+    "reload_dataloaders_every_n_epochs": (0, 2),
+    "use_distributed_sampler": (True, None),
+    "enable_checkpointing": (False, None),
+    "barebones": (True,),
+    "logger": (True,),
+    "callbacks": ([],),
+}
+ACCEPTED = {
+    "max_epochs": (1, 100, -1),
+    "max_steps": (1, -1),
+    "limit_train_batches": (1, 5, 1.0, 0.25),
+    "limit_val_batches": (1.0, None),
+    "fast_dev_run": (False, 0, None),
+    "num_sanity_val_steps": (0, -1, 2),
+    "gradient_clip_val": (1, 0.5, 0, -1, None),
+}
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_every_listed_option_refuses_what_would_not_be_exact(name):
+    for value in REFUSED[name]:
+        with pytest.raises(UserError) as refused:
+            check_trainer({name: value})
+        assert str(refused.value).startswith(f"trainer.{name}={value} is not supported. ")
+    for value in ACCEPTED.get(name, ()):
+        check_trainer({name: value})
+
+
+def test_the_trainers_of_conf_are_supported():
+    for path in sorted((conf_dir() / "trainer").glob("*.yaml")):
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = hydra.compose("train", [f"trainer={path.stem}"])
+        check_trainer({name: cfg.trainer[name] for name in SUPPORTED if name in cfg.trainer})

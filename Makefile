@@ -11,7 +11,7 @@ STUDY ?= psysfa_table6
 BUDGET ?= smoke
 ARGS ?=
 
-.PHONY: help setup train sweep study test test-full attack lint dashboard bench demo clean
+.PHONY: help setup lock train sweep study test test-full attack lint dashboard bench demo clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -19,12 +19,29 @@ help:  ## list the targets
 
 setup: $(VENV)/.installed  ## make .venv and install everything into it
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# Where this Python and system have a lock, every file that pip downloads must have a hash that is written in it. Elsewhere
+# constraints.txt pins what decides results. Both end on one OpenCV, the one without a display (see pyproject.toml).
+LOCK := $(wildcard $(shell $(PYTHON) -c 'import platform as p; print(f"lock-{p.system()}-{p.machine()}-py{p.python_version()[:4]}.txt".lower())'))
+
+$(VENV)/.installed: pyproject.toml constraints.txt $(LOCK)
 	$(PYTHON) -m venv $(VENV)
+ifdef LOCK
+	$(BIN)/python -m pip install --quiet --progress-bar on --require-hashes --requirement $(LOCK)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	sed -n '/^opencv-python-headless==/,/[^\\]$$/p' $(LOCK) > $(VENV)/opencv.txt
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps --require-hashes --requirement $(VENV)/opencv.txt
+else
+	@echo "There is no lock for this Python and system: packages are installed by constraints.txt, without hashes."
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --progress-bar on --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps --constraint constraints.txt 'opencv-python-headless<5'
+endif
 	touch $@
+
+lock:  ## write the lock again after a change of dependencies: make lock UPGRADE=--upgrade
+	uv pip compile pyproject.toml --extra dev --constraint constraints.txt --generate-hashes --no-annotate --no-header \
+		--no-emit-index-url --no-emit-find-links --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		$(UPGRADE) --output-file lock-linux-x86_64-py3.11.txt
 
 train: setup  ## train: make train DATASET=rafdb MODEL=resnet ARGS="trainer.max_epochs=5"
 	$(BIN)/fer train data=$(DATASET) model=$(MODEL) $(ARGS)
@@ -50,10 +67,12 @@ attack: setup  ## hostile inputs by the thousand, against every reader; prints w
 	FER_ATTACK=full FER_ATTACK_RECORD=outputs/attacks.jsonl OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m '' tests/attacks
 	$(BIN)/python -c "import pandas; table = pandas.read_json('outputs/attacks.jsonl', lines=True).sort_values('campaign'); print(table.to_string(index=False)); print(table[['tried', 'held']].sum().to_string())"
 
-lint: setup  ## style and types
+lint: setup  ## style, types, and what is known of unsafe code and packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml fer_lightning hydra_plugins
+	$(BIN)/python .ci/audit.py
 
 dashboard: setup  ## browse what was logged and searched, offline too
 	$(BIN)/fer dashboard
@@ -61,8 +80,8 @@ dashboard: setup  ## browse what was logged and searched, offline too
 demo: setup  ## a page on this machine to try a net: drop a picture, or the camera
 	$(BIN)/fer demo $(ARGS)
 
-bench: setup  ## speed against plain PyTorch, HAFEM's latency, and samplers against each other
-	$(BIN)/fer bench
+bench: setup  ## measure speed or samplers: make bench ARGS=part=training; without a part, lists the parts
+	$(BIN)/fer bench $(ARGS)
 
 clean:  ## remove the environment and caches; outputs/ stays
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache

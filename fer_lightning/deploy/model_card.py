@@ -64,7 +64,7 @@ def model_card(
     Returns:
         Markdown with the front matter that the hub reads.
     """
-    environment = Environment(
+    environment = Environment(  # nosec B701 # it writes Markdown
         loader=PackageLoader("fer_lightning.deploy", "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -66,7 +66,7 @@ def _is_model(content: bytes) -> bool:
 
 def _download(cache_dir: Path) -> bytes:
     try:
-        with urlopen(MODEL_ADDRESS, timeout=_TIMEOUT) as answer:
+        with urlopen(MODEL_ADDRESS, timeout=_TIMEOUT) as answer:  # nosec B310 # a constant https address
             content = answer.read()
     # A connection that ends early is an HTTPException, all else an OSError.
     except (OSError, HTTPException) as error:

@@ -51,8 +51,8 @@ def test_counts_by_hand(root, fer, tmp_path, capsys, data):
     assert cv2.imread(str(tmp_path / "run" / "label_noise.png")) is not None
 
 
-def test_other_datasets_have_no_votes(fer, tmp_path, capsys):
-    assert fer("label_noise", "data=rafdb", f"hydra.run.dir={tmp_path}") == 2
+def test_other_datasets_have_no_votes(root, fer, tmp_path, capsys):
+    assert fer("label_noise", "data=rafdb", f"data.root={root}", f"hydra.run.dir={tmp_path / 'run'}") == 2
     assert "use data=ferplus" in capsys.readouterr().err
 
 

@@ -45,7 +45,7 @@ from fer_lightning.training.saving import BestCheckpoint, LastCheckpoint
 from fer_lightning.training.scoring import predict_split, score_splits
 from fer_lightning.training.seeding import SeedEveryBatch
 from fer_lightning.training.starting_weights import start_from
-from fer_lightning.training.trainer_options import check_trainer
+from fer_lightning.training.trainer_options import SUPPORTED, check_trainer
 from fer_lightning.trial import check_trial, give_up, part_of_search
 from fer_lightning.wandb_group import group_wandb_runs
 
@@ -202,7 +202,7 @@ def _train(
     classifier = build_classifier(cfg, net, datamodule)
     history = History()
     best = BestCheckpoint(folder / "checkpoints", cfg.selection.monitor, cfg.selection.mode)
-    last = LastCheckpoint(folder / "checkpoints")
+    last = LastCheckpoint(folder / "checkpoints", _decisive_options(cfg))
     always = [SeedEveryBatch(cfg.seed), history, StopAfterDivergence(), *([report] if report else [])]
     started = _Started()
     callbacks = [started, *always, *build_each(cfg.get("callbacks")), best, last]
@@ -230,6 +230,19 @@ def _train(
     if trainer.is_global_zero:
         show_record(record, _splits(cfg)[-1], datamodule, folder, loggers)
     return record
+
+
+# Options that say where and how fast a run is computed, and may change while it is stopped.
+_PLACES = {"checkpoints", "root", "cache_dir", "landmark_model", "num_workers", "align_workers", "store"}
+
+
+def _decisive_options(cfg: DictConfig) -> dict[str, Any]:
+    """The options that decide what is trained, by the names under which they are typed."""
+    parts = ("model", "data", "loss", "procedure", "optimizer", "scheduler", "mixing", "selection")
+    options = {f"{part}.{name}": value for part in parts for name, value in (plain(cfg)[part] or {}).items()}
+    options |= {f"trainer.{name}": cfg.trainer[name] for name in (*SUPPORTED, "precision") if name in cfg.trainer}
+    options["seed"] = cfg.seed
+    return {name: value for name, value in options.items() if name.partition(".")[2] not in _PLACES}
 
 
 class _Started(pl.Callback):

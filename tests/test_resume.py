@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import shutil
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
 from fer_lightning.errors import UserError
 from fer_lightning.stored_config import _moved
 from fer_lightning.train import _with_paths_from_here
+from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.seeding import SeedEveryBatch
 
 # Options that keep a state between epochs, or change what an epoch is.
-QUICK = {
+OPTIONS = {
     "plateau": "optimizer=sgd scheduler=plateau scheduler.patience=0 +trainer.check_val_every_n_epoch=2",
     "hafem": "loss=hafem loss.variation_weight=0.01 callbacks=ema mixing.mixup_alpha=0.4 mixing.cutmix_alpha=1 "
     "trainer.accumulate_grad_batches=2 +trainer.max_steps=11",
     "gan": "procedure=gan procedure.gan_epochs=2 scheduler=plateau scheduler.patience=0 "
     "procedure.generator.width=4 procedure.discriminator.width=4",
-}
-SLOW = {
     **{f"{name} schedule": f"scheduler={name}" for name in ("one_cycle", "warmup_cosine", "constant")},
     **{f"{name} optimizer": f"optimizer={name}" for name in ("adam", "adamw", "sgd")},
     **{f"{name} loss": f"loss={name}" for name in ("cross_entropy", "distribution_aware", "hafem")},
@@ -50,6 +54,8 @@ SLOW = {
     "half precision": "trainer.precision=bf16-mixed",
     "workers": "data.num_workers=2 augment=strong",
 }
+# Several states at once, within a few seconds.
+QUICK = "loss=hafem callbacks=ema mixing.cutmix_alpha=1 scheduler=plateau scheduler.patience=0 trainer.max_epochs=3"
 
 
 class Killed(BaseException):
@@ -80,9 +86,8 @@ def train(tiny, fer, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_a_run_that_was_killed_ends_as_one_that_was_not(name, train, tmp_path, assert_same_run):
-    options = QUICK[name].split()
+def test_a_run_that_was_killed_ends_as_one_that_was_not(train, tmp_path, assert_same_run):
+    options = QUICK.split()
     train(tmp_path / "whole", options)
     train(tmp_path / "killed", options, killed_at=(2, 2))
     train(tmp_path / "killed", options)
@@ -90,14 +95,74 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(name, train, tmp_path, a
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*QUICK, *SLOW])
+@pytest.mark.parametrize("name", OPTIONS)
 def test_a_run_that_was_killed_thrice_ends_as_one_that_was_not(name, train, tmp_path, assert_same_run):
-    options = {**QUICK, **SLOW}[name].split()
+    options = OPTIONS[name].split()
     train(tmp_path / "whole", options)
     for place in ((0, 1), (1, 0), (2, 1)):  # before anything was saved, between two epochs, and amid one
         train(tmp_path / "killed", options, killed_at=place)
     train(tmp_path / "killed", options)
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_a_vote_that_was_killed_ends_as_one_that_was_not(trained_run, train, tmp_path, assert_same_run):
+    options = ["model=weighted_voting", "procedure=vote", f"model.checkpoints=[{trained_run},{trained_run}]"]
+    train(tmp_path / "whole", options)
+    train(tmp_path / "killed", options, killed_at=(0, 0))
+    train(tmp_path / "killed", options)
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_a_study_that_is_killed_ten_times_ends_as_one_that_was_not(tiny, fer, tmp_path, assert_same_run):
+    study = {"defaults": ["shared/grid", "_self_"], "hydra": {"sweeper": {"params": {"optimizer.lr": "1e-2,1e-3"}}}}
+    (tmp_path / "conf" / "study").mkdir(parents=True)
+    text = "# @package _global_\n" + OmegaConf.to_yaml(OmegaConf.create(study))
+    (tmp_path / "conf" / "study" / "tiny.yaml").write_text(text)
+
+    def start(folder: str) -> multiprocessing.Process:
+        places = [f"hydra.sweep.dir={tmp_path / folder}", "hydra.sweep.subdir=${hydra.job.num}"]
+        command = ["train", "--config-dir", tmp_path / "conf", "study=tiny", *tiny, *places]
+        process = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(fer(*command)))
+        process.start()
+        return process
+
+    began = time.monotonic()
+    whole = start("whole")
+    whole.join()
+    seconds = time.monotonic() - began
+    assert whole.exitcode == 0
+    kills, moments = 0, np.random.default_rng(0)
+    while kills < 10:
+        process = start("killed")
+        process.join(moments.uniform(0, seconds / 3))
+        if not process.is_alive():  # done before the tenth kill: from the beginning
+            assert process.exitcode == 0
+            shutil.rmtree(tmp_path / "killed")
+            continue
+        process.kill()
+        process.join()
+        kills += 1
+    process = start("killed")
+    process.join()
+    assert process.exitcode == 0
+    for number in range(4):
+        assert_same_run(tmp_path / "whole" / str(number), tmp_path / "killed" / str(number))
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_epochs(train, tmp_path, monkeypatch):
+    resident = []  # MB
+
+    def measure(module: ExpressionClassifier) -> None:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        resident.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+
+    monkeypatch.setattr(ExpressionClassifier, "on_train_epoch_end", measure, raising=False)
+    train(tmp_path / "run", ["trainer.max_epochs=200", "data.image_size=16", "model.widths=[4,4,4,4]"])
+    print(f"resident MB after epochs 1, 20, 100, 200: {[round(resident[epoch]) for epoch in (0, 19, 99, 199)]}")
+    assert len(resident) == 200 and resident[-1] - resident[19] < 30
 
 
 # What its config names
@@ -135,9 +200,54 @@ def test_data_that_is_gone_is_a_sentence(tmp_path):
         _with_paths_from_here(cfg, tmp_path)
 
 
-def test_other_data_is_refused(train, tiny_folder, tmp_path, capsys, fer):
+@pytest.fixture
+def edit(trained_run, tmp_path):
+    """`edit(name, value)`: a run that lacks its record alone, with one option of its config edited."""
+
+    def run(name: str, value: object) -> Path:
+        shutil.copytree(trained_run, tmp_path / "run")
+        (tmp_path / "run" / "metrics.json").unlink()
+        cfg = OmegaConf.load(tmp_path / "run" / "config.yaml")
+        OmegaConf.update(cfg, name, value)
+        OmegaConf.save(cfg, tmp_path / "run" / "config.yaml")
+        return tmp_path / "run"
+
+    return run
+
+
+def test_other_data_is_refused(edit, tiny_folder, tmp_path, capsys, fer):
     shutil.copytree(tiny_folder, tmp_path / "faces")
-    train(tmp_path / "run", [f"data.root={tmp_path / 'faces'}"], killed_at=(1, 1))
     next((tmp_path / "faces" / "train" / "sad").iterdir()).unlink()
-    assert fer("train", f"resume={tmp_path / 'run'}") == 2
+    assert fer("train", f"resume={edit('data.root', str(tmp_path / 'faces'))}") == 2
     assert "The data has changed since this run was started" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "value"),
+    [
+        ("trainer.max_epochs", 4, 6),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("trainer.max_epochs", 4, 2),
+                ("optimizer.lr", 0.001, 0.1),
+                ("data.batch_size", 8, 4),
+                ("seed", 0, 1),
+                ("scheduler.rise_share", 0.25, 0.5),
+                ("mixing.mixup_alpha", 0.0, 0.5),
+                ("selection.monitor", "val/accuracy", "val/macro_f1"),
+            )
+        ),
+    ],
+)
+def test_options_that_were_edited_are_refused(name, before, value, edit, capsys, fer):
+    assert fer("train", f"resume={edit(name, value)}") == 2
+    message = f"{name} must be what the run was started with, {before}, and config.yaml now says {value}: put"
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_where_and_how_fast_a_run_is_computed_may_change(edit, trained_run, fer, assert_same_run):
+    run = edit("data.num_workers", 1)
+    assert fer("train", f"resume={run}") == 0
+    assert_same_run(trained_run, run)

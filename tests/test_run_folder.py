@@ -15,11 +15,11 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "said"),
     [
         (["train", "data=rafdb"], "export FER_RAFDB_ROOT="),
-        (["train", "seed=null"], "seed must be a whole number"),
-        (["train", "hydra.job.chdir=true"], "hydra.job.chdir=true"),
         (["train", "optimizer=sgd", "optimizer.momentum=-1"], "optimizer: Invalid momentum"),
-        (["predict"], "source=... is missing"),
-        (["train", "-m", "seed=0,1", "data=rafdb"], "export FER_RAFDB_ROOT="),
+        pytest.param(["train", "seed=null"], "seed must be a whole number", marks=pytest.mark.slow),
+        pytest.param(["train", "hydra.job.chdir=true"], "hydra.job.chdir=true", marks=pytest.mark.slow),
+        pytest.param(["predict"], "source=... is missing", marks=pytest.mark.slow),
+        pytest.param(["train", "-m", "seed=0,1", "data=rafdb"], "export FER_RAFDB_ROOT=", marks=pytest.mark.slow),
     ],
 )
 def test_a_failed_start_leaves_nothing(arguments, said, fer, capsys):
@@ -28,6 +28,7 @@ def test_a_failed_start_leaves_nothing(arguments, said, fer, capsys):
     assert not list(Path.cwd().iterdir())
 
 
+@pytest.mark.slow
 def test_folders_that_were_there_stay(fer):
     (Path("mine") / "empty").mkdir(parents=True)
     (Path("mine") / "notes.txt").write_text("keep")
@@ -39,7 +40,9 @@ def test_folders_that_were_there_stay(fer):
     assert Path("mine/notes.txt").read_text() == "keep" and Path("mine/train.log").is_file()
 
 
-@pytest.mark.parametrize("command", ["train", "predict", "models", "evaluate"])
+@pytest.mark.parametrize(
+    "command", ["models", *(pytest.param(name, marks=pytest.mark.slow) for name in ("train", "predict", "evaluate"))]
+)
 def test_an_output_folder_that_cannot_be_made_is_a_sentence(command, fer, capsys):
     Path("outputs").touch()
     assert fer(command) == 2

@@ -125,25 +125,6 @@ def test_goes_on_after_a_kill(trained_run, tiny, fer, tmp_path, assert_same_run)
     assert (folder / "train.log").read_text().count("epoch 1/4") == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["callbacks=ema"],
-        ["callbacks=[]", "data.num_workers=2", "mixing.mixup_alpha=0.4"],
-        ["callbacks=[]", "scheduler=warmup_cosine", "augment=strong"],
-    ],
-    ids=["ema", "workers", "warmup"],
-)
-def test_goes_on_after_a_kill_whatever_the_options(options, tiny, fer, tmp_path, assert_same_run):
-    arguments = [*[option for option in tiny if not option.startswith("callbacks")], *options]
-    whole, folder = tmp_path / "whole", tmp_path / "killed"
-    assert fer("train", *arguments, f"hydra.run.dir={whole}") == 0
-    kill_when_told(arguments, folder, "epoch 3/4")
-    assert fer("train", f"resume={folder}") == 0
-    assert_same_run(whole, folder)
-
-
 def stop_before_the_record(monkeypatch, fer, arguments: list[str], folder: Path) -> None:
     """As if killed after the last epoch and before the record was written."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from fer_lightning.errors import UserError
 from fer_lightning.report.whole_file import writing
 
 
@@ -69,21 +71,32 @@ class LastCheckpoint(ModelCheckpoint):
 
     Args:
         folder: Where it lies.
+        options: Options that decide what is trained, which a continued run must not change.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(dirpath=folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+        self._options = dict(options or {})
         self._stopped = False
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["should_stop"] = trainer.should_stop
+        checkpoint["options"] = self._options
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._stopped = checkpoint.get("should_stop", False)  # those of an earlier version do not have it
+        # Checkpoints of an earlier version have neither.
+        self._stopped = checkpoint.get("should_stop", False)
+        before = checkpoint.get("options", self._options)
+        for name, value in self._options.items():
+            if before.get(name) != value:
+                raise UserError(
+                    f"{name} must be what the run was started with, {str(before.get(name))[:100]}, and config.yaml now "
+                    f"says {str(value)[:100]}: put the former value back, or start a new run."
+                )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)

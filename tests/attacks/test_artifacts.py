@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_checkpoints(campaign, checkpoint, tmp_path, mutate, damage):
     path = tmp_path / "net.ckpt"
     torch.save(checkpoint, path)
     content = path.read_bytes()
-    for case, rng in campaign.cases(quick=20, full=1500):
+    for case, rng in campaign.cases(quick=10, full=1500):
         kind = rng.integers(10)
         if kind < 2:
             path.write_bytes(damage(content, rng))
@@ -91,7 +92,7 @@ def test_safetensors(campaign, trained_run, tmp_path, mutate, damage):
     path = tmp_path / "net.safetensors"
     save_net(trained, path, half=False)
     content = path.read_bytes()
-    for case, rng in campaign.cases(quick=15, full=1200):
+    for case, rng in campaign.cases(quick=8, full=1200):
         kind = rng.integers(10)
         if kind < 2:
             path.write_bytes(damage(content, rng))
@@ -166,7 +167,7 @@ def test_onnx(campaign, trained_run, tmp_path, mutate, damage):
         return read.shape == (2, len(set(classifier.classes))) == (2, 3) and np.allclose(read.sum(axis=1), 1, atol=1e-4)
 
     assert right(OnnxClassifier(path, 1))
-    for case, rng in campaign.cases(quick=30, full=600):
+    for case, rng in campaign.cases(quick=12, full=600):
         kind = rng.integers(10)
         changed = copy.deepcopy(metadata)
         if kind < 3:
@@ -195,7 +196,7 @@ def test_where_training_goes_on(campaign, trained_run, tmp_path, mutate, damage)
             return last["state_dict"]
 
     (tmp_path / "best.ckpt").write_bytes((folder / "best.ckpt").read_bytes())
-    for case, rng in campaign.cases(quick=10, full=200):
+    for case, rng in campaign.cases(quick=5, full=200):
         changed = copy.deepcopy(last)
         if rng.integers(2):
             (tmp_path / "last.ckpt").write_bytes(damage(content, rng))
@@ -207,15 +208,13 @@ def test_where_training_goes_on(campaign, trained_run, tmp_path, mutate, damage)
         )
 
 
-def test_a_run_whose_best_epoch_is_lost_is_not_trained_to_its_end(trained_run, fer, tmp_path, capsys):
-    import shutil
-
-    for name, damaged in {"lost": None, "half": b"half"}.items():
-        run = tmp_path / name
-        shutil.copytree(trained_run, run)
-        (run / "metrics.json").unlink()
-        best = run / "checkpoints" / "best.ckpt"
-        best.unlink() if damaged is None else best.write_bytes(damaged)
-        assert fer("train", f"resume={run}") == 2
-        told = capsys.readouterr().err
-        assert str(best) in told and "without which the run cannot be finished" in told
+@pytest.mark.parametrize("content", [b"half", pytest.param(None, marks=pytest.mark.slow)], ids=["damaged", "lost"])
+def test_a_run_whose_best_epoch_is_lost_is_not_trained_to_its_end(content, trained_run, fer, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    (run / "metrics.json").unlink()
+    best = run / "checkpoints" / "best.ckpt"
+    best.unlink() if content is None else best.write_bytes(content)
+    assert fer("train", f"resume={run}") == 2
+    message = capsys.readouterr().err
+    assert str(best) in message and "without which the run cannot be finished" in message

@@ -136,7 +136,7 @@ def agrees(result: Fit, options: dict[str, Any]) -> bool:
 
 
 def test_trainer_options(campaign, tmp_path):
-    for case, rng in campaign.cases(quick=25, full=400):
+    for case, rng in campaign.cases(quick=12, full=400):
         names = rng.choice(list(VALUES), size=int(rng.integers(1, 4)), replace=False)
         options = {str(name): VALUES[name][rng.integers(len(VALUES[name]))] for name in names}
         schedule = [

@@ -36,7 +36,7 @@ def pairs_within(hashes: np.ndarray, radius: int, crowd: int | None = None) -> t
             one picture cost thousands of pairs and not millions; None lists all.
 
     Returns:
-        First and second positions, the first the smaller one, and the distances, `(P,)` int64 each, sorted by position.
+        First and second positions, `(P,)` int32 each, the first the smaller one, and the distances, `(P,)` int64, sorted by position.
 
     Source: Manku, Jain and Das Sarma, "Detecting near-duplicates for web crawling", WWW 2007, section 3.
 
@@ -58,10 +58,11 @@ def pairs_within(hashes: np.ndarray, radius: int, crowd: int | None = None) -> t
                 few = (degrees[pairs] < crowd).all(axis=1)
                 pairs = pairs[few | (groups[pairs[:, 0]] != groups[pairs[:, 1]])]
                 degrees += np.bincount(pairs.reshape(-1), minlength=len(hashes))
-            found.append(pairs)
+            found.append(pairs.astype(np.int32))  # millions of them: half the memory
         if crowd is not None and (degrees >= crowd).any():
-            groups = join(groups, np.concatenate(found[joined:] or [np.zeros((0, 2), np.int64)]))
-    pairs = np.concatenate(found) if found else np.zeros((0, 2), np.int64)
+            groups = join(groups, np.concatenate(found[joined:] or [np.zeros((0, 2), np.int32)]))
+    pairs = np.concatenate(found) if found else np.zeros((0, 2), np.int32)
+    found.clear()
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     return pairs[:, 0], pairs[:, 1], distances(hashes[pairs[:, 0]], hashes[pairs[:, 1]])
 

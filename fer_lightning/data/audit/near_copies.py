@@ -13,7 +13,7 @@ from fer_lightning.data.store import Images, conform
 
 RADIUS = 6
 LEAST_CORRELATION = 0.9
-CROWD = 32  # copies of one picture from which on not all their pairs are listed
+CROWD = 16  # copies of one picture from which on not all their pairs are listed
 _BLOCK = 2048
 
 
@@ -47,17 +47,19 @@ def near_pairs(images: Images, rows: np.ndarray) -> pd.DataFrame:
     one, other = first % len(rows), second % len(rows)
     # Two mirror images resemble each other as their originals do, and a symmetric face resembles its own mirror image.
     kept = (first < len(rows)) & (one != other)
-    mirrored = second[kept] >= len(rows)
+    one, other, mirrored, distance = one[kept], other[kept], second[kept] >= len(rows), distance[kept]
+    correlation = _correlations(thumbnails, one, other, mirrored)
+    similar = correlation >= LEAST_CORRELATION
     table = pd.DataFrame(
         {
-            "first": rows[np.minimum(one, other)[kept]],
-            "second": rows[np.maximum(one, other)[kept]],
-            "kind": np.where(mirrored, "mirrored", "near"),
-            "distance": distance[kept],
+            "first": rows[np.minimum(one, other)[similar]],
+            "second": rows[np.maximum(one, other)[similar]],
+            # Of millions of pairs, words would need more memory than everything else.
+            "kind": pd.Categorical.from_codes(mirrored[similar].astype(np.int8), ["near", "mirrored"]),
+            "distance": distance[similar],
+            "correlation": correlation[similar],
         }
     )
-    table["correlation"] = _correlations(thumbnails, one[kept], other[kept], mirrored)
-    table = table[table["correlation"] >= LEAST_CORRELATION]
     best = table.sort_values("correlation", ascending=False, kind="stable").drop_duplicates(["first", "second"])
     return best.sort_values(["first", "second"]).reset_index(drop=True)
 

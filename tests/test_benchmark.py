@@ -82,8 +82,8 @@ def test_no_face_in_the_frames_is_one_sentence(stand_ins, benchmark, tmp_path, c
     ("option", "told"),
     [
         ("device=tpu", "device=tpu is unknown: use one of cpu, cuda"),
-        ("rounds=0", "rounds=0 is too small"),
-        ("threads=1", "threads=1 is no list: use threads=[1]"),
+        ("rounds=0", "rounds must be at least 1; got 0"),
+        ("threads=1", "threads must be a list of whole numbers; got 1"),
         ("threads=[999]", "threads has 999, which is out of range"),
         ("threads=[]", "need one entry at least"),
         ("peers=[deepface]", "peers has deepface, which is unknown: use any of fer, face_api"),

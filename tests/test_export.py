@@ -124,7 +124,7 @@ def test_a_file_that_computes_something_else_is_not_written(fer, trained_run, tm
     options = [f"checkpoint={trained_run}", f"path={out}", f"hydra.run.dir={tmp_path / 'run'}"]
     assert fer("export", *options) == 2
     assert re.search(r"ONNX, float32 differs from PyTorch by \S+ in a logit on 18 faces", capsys.readouterr().err)
-    assert not out.exists() and {path.name for path in (tmp_path / "run").iterdir()} == {"export.log"}
+    assert not out.exists() and not (tmp_path / "run").exists()
 
 
 def _of_another_net(write):

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fer_lightning.errors import UserError
@@ -11,41 +12,42 @@ from fer_lightning.found_studies import FoundStudy, find_studies
 COMMON = ("budget=pilot", "data=fer2013", "data.root=/some/where", "logger=none", "trainer.max_epochs=2")
 
 
-def write(folder: Path, *overrides: str) -> None:
-    folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text(json.dumps({"seed": 0, "overrides": overrides}))
+@pytest.fixture
+def write(write_record) -> Callable[..., None]:
+    """Writes the record of a run with seed 0 and these overrides."""
+    return lambda folder, *overrides: write_record(folder, overrides, 0, np.ones(200, bool))
 
 
 def found(*runs: tuple[str, ...], name: str | None = "table6") -> FoundStudy:
     return FoundStudy(name, Path("here"), runs, searched=False)
 
 
-def test_several_studies_share_a_folder(tmp_path):
-    write(tmp_path / "shared" / "a_seed0", "seed=0", "study=table6", "ablation=a")
-    write(tmp_path / "shared" / "b_seed0", "seed=0", "study=table7", "ablation=b")
-    write(tmp_path / "other" / "c", "seed=0", "study=table6", "ablation=c")
+def test_several_studies_share_a_folder(tmp_path, write):
+    write(tmp_path / "shared" / "a_seed0", "study=table6", "ablation=a")
+    write(tmp_path / "shared" / "b_seed0", "study=table7", "ablation=b")
+    write(tmp_path / "other" / "c", "study=table6", "ablation=c")
     write(tmp_path / "plain" / "d", "model=resnet")
     studies = {(study.folder.name, study.name): study for study in find_studies(tmp_path)}
     assert set(studies) == {("shared", "table6"), ("shared", "table7"), ("other", "table6"), ("plain", None)}
-    assert studies["shared", "table6"].overrides == (("seed=0", "study=table6", "ablation=a"),)
+    assert studies["shared", "table6"].overrides == (("study=table6", "ablation=a", "seed=0"),)
     assert not any(study.searched for study in studies.values())
 
 
-def test_a_search_is_known_by_its_files(tmp_path):
+def test_a_search_is_known_by_its_files(tmp_path, write):
     write(tmp_path / "search" / "0", "study=mboa", "optimizer.lr=0.1")
     (tmp_path / "search" / "best.json").touch()
     (study,) = find_studies(tmp_path)
     assert study.searched and study.folder == tmp_path / "search"
 
 
-def test_evaluations_are_no_runs_and_broken_records_are_told_later(tmp_path):
+def test_evaluations_are_no_runs_and_broken_records_are_reported_later(tmp_path):
     for name, text in (("evaluated", "{}"), ("broken", "{")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.json").write_text(text)
-    assert [study.overrides for study in find_studies(tmp_path)] == [((),)]
+    assert find_studies(tmp_path) == []
 
 
-def test_one_run_is_a_folder_of_runs(tmp_path):
+def test_one_run_is_a_folder_of_runs(tmp_path, write):
     write(tmp_path / "run", "study=table6")
     (study,) = find_studies(tmp_path / "run")
     assert study.folder == tmp_path / "run"

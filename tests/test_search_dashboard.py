@@ -284,7 +284,8 @@ class TestList:
             (tmp_path / run / "config.yaml").touch()
         (tmp_path / "running" / "study.db").touch()
         (tmp_path / "nothing").mkdir()
-        found = {"objective": "val/loss", "trials": {"complete": 2, "fail": 1}, "best": {"trial": 1, "value": 0.123456}}
+        best = {"trial": 1, "value": 0.123456, "parameters": {"optimizer.lr": 0.1}}
+        found = {"objective": "val/loss", "direction": "minimize", "trials": {"complete": 2, "fail": 1}, "best": best}
         (tmp_path / "found" / "best.json").write_text(json.dumps(found))
         (tmp_path / "nothing" / "best.json").write_text(json.dumps({**found, "trials": {"fail": 3}, "best": None}))
         return tmp_path

@@ -36,7 +36,9 @@ def finished_run(folder: Path, *loggers: str, **settings: object) -> None:
     chosen = OmegaConf.merge(*(OmegaConf.load(conf_dir() / "logger" / f"{name}.yaml") for name in loggers))
     if settings:
         chosen.wandb.update(settings)
-    OmegaConf.save(OmegaConf.create({"output_dir": str(folder), "logger": chosen}), folder / "config.yaml")
+    OmegaConf.save(
+        OmegaConf.create({"output_dir": str(folder), "logger": chosen}), folder / "config.yaml", resolve=True
+    )
 
 
 @pytest.fixture

@@ -330,13 +330,13 @@ def test_two_processes_evaluate_together(ddp_run, fer_process, tmp_path):
     [
         (["threads=0"], "threads=0 is out of range"),
         (["threads=100000"], "threads=100000 is out of range"),
-        (["threads=two"], "threads=two is out of range"),
-        (["seed=-1"], "seed=-1"),
-        (["mixing.mixup_alpha=-1"], "mixing.mixup_alpha=-1"),
-        (["mixing.probability=2"], "mixing.probability=2"),
+        (["threads=two"], "threads must be a whole number or null; got 'two'"),
+        (["seed=-1"], "seed must be from 0 to 4294967295; got -1"),
+        (["mixing.mixup_alpha=-1"], "mixing.mixup_alpha must be at least 0; got -1"),
+        (["mixing.probability=2"], "mixing.probability must be from 0 to 1; got 2"),
         (["loss.class_weights=some"], "loss.class_weights=some is unknown"),
         (["loss.label_smoothing=1.5"], "loss.label_smoothing=1.5 is out of range"),
-        (["optimizer.lr=-1"], "Invalid learning rate"),
+        (["optimizer.lr=-1"], "optimizer.lr must be at least 0; got -1"),
         (["scheduler.rise_share=1"], "scheduler.rise_share=1 is out of range"),
         (["selection.monitor=val/acc"], "selection.monitor=val/acc is unknown: use one of val/accuracy, "),
         (["selection.monitor=test/accuracy"], "selection.monitor=test/accuracy is unknown"),
@@ -346,7 +346,6 @@ def test_two_processes_evaluate_together(ddp_run, fer_process, tmp_path):
         (["trainer.limit_val_batches=0"], "No epoch was trained and validated"),
         (["trainer.strategy=ddp_spawn"], "trainer.strategy=ddp_spawn leaves no trained state"),
         (["data.batch_size=0"], "data.batch_size"),
-        (["data.root=/nowhere"], "/nowhere"),
         (["data.split=half"], "data.split=half"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -359,9 +358,16 @@ def test_mistakes_are_told_in_a_sentence(options, told, tiny, fer, tmp_path, cap
     assert not (tmp_path / "metrics.json").exists()
 
 
+def test_missing_data_is_answered_with_the_layouts(tiny, fer, tmp_path, capsys):
+    assert fer("train", *tiny, "data.root=/nowhere", f"hydra.run.dir={tmp_path / 'run'}") == 2
+    error = capsys.readouterr().err
+    assert "data.root=/nowhere" in error and "FER_FOLDER_ROOT" in error and "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_base_of_all_datasets_is_none(fer, tmp_path, capsys):
     assert fer("train", "data=base", "logger=none", f"hydra.run.dir={tmp_path}") == 2
-    assert "choose one of them" in capsys.readouterr().err
+    assert "Unknown choice data=base: choose one of affectnet, ckplus" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

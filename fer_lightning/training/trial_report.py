@@ -36,5 +36,5 @@ class TrialReport(pl.Callback):
         return bool(self._trial.storage.get_trial(self._trial._trial_id).intermediate_values)
 
     def _ask(self, trainer: pl.Trainer) -> None:
-        self.pruned = self._trial.should_prune()
+        self.pruned = bool(self._trial.should_prune())  # NumPy's, which no checkpoint may hold
         trainer.should_stop = trainer.should_stop or self.pruned

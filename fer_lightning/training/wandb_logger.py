@@ -82,7 +82,8 @@ class WandbRunLogger(WandbLogger):
             Path(str(self.save_dir)).mkdir(parents=True, exist_ok=True)
             # Passed on as an argument: WandbLogger(offline=True) would set WANDB_MODE for every later run as well.
             self._wandb_init["mode"] = choose_mode(self._mode)
-            self._wandb_init["id"] = self._kept_id()
+            if self._wandb_init["mode"] != "disabled":
+                self._wandb_init["id"] = self._kept_id()
         try:
             return super().experiment
         except CommError as error:

@@ -13,10 +13,30 @@ from fer_lightning.report.whole_file import write_whole
 from fer_lightning.training import record as record_module
 from fer_lightning.training.record import RunRecord, describe_commit, describe_hardware, describe_software
 
+PROTOCOL = {
+    "dataset": "fer2013",
+    "release": "csv",
+    "classes": ["happy", "sad"],
+    "label_rule": "single label",
+    "split": "official",
+    "selection": "carved",
+    "test": "PublicTest",
+    "counts": {"train": 50, "val": 20, "test": 1},
+    "fingerprint": "abc",
+}
+
 
 def make_record() -> RunRecord:
     return RunRecord(
-        metrics={"seed": 3, "splits": {"test": {"accuracy": 0.5}}},
+        metrics={
+            "seed": 3,
+            "overrides": [],
+            "model": "ResNet",
+            "parameters": 10,
+            "commit": "abc",
+            "protocol": PROTOCOL,
+            "splits": {"test": {"accuracy": 0.5}},
+        },
         predictions=pd.DataFrame(
             {"id": ["a"], "split": ["test"], "target": [1], "prob_happy": [0.25], "prob_sad": [0.75]}
         ),

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from fer_lightning.data.protocol import Protocol
 from fer_lightning.errors import UserError
 from fer_lightning.models.weighted_voting import WeightedVoting
+from fer_lightning.training import voting
 from fer_lightning.training.checkpoint import load_net
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.mixing import Mixing
@@ -169,7 +170,7 @@ def test_a_description_cannot_smuggle_in_anything_but_networks(vote, tmp_path):
     checkpoint = torch.load(vote / "checkpoints" / "best.ckpt", weights_only=True)
     checkpoint["description"]["model"]["members"][1] = {"_target_": "os.system", "command": "true"}
     torch.save(checkpoint, tmp_path / "odd.ckpt")
-    with pytest.raises(UserError, match=r"wants os\.system, which is no Module"):
+    with pytest.raises(UserError, match=r"names 'os\.system' as its model, which is not part of fer_lightning"):
         load_net(tmp_path / "odd.ckpt")
 
 
@@ -200,12 +201,13 @@ def test_members_of_another_preprocessing(trained_run, own):
         load_members([str(trained_run)], own[0], {**own[1], "image_size": 48, "std": [0.5]})
 
 
-def test_members_that_want_more_than_images(trained_run, own, tmp_path):
-    checkpoint = torch.load(trained_run / "checkpoints" / "best.ckpt", weights_only=True)
-    checkpoint["description"]["preprocessing"]["side"] = "landmarks"
-    torch.save(checkpoint, tmp_path / "two_inputs.ckpt")
+def test_members_that_want_more_than_images(trained_run, own, monkeypatch):
+    trained = load_net(trained_run)
+    preprocessing = {**trained.description["preprocessing"], "side": "landmarks"}
+    two_inputs = replace(trained, description={**trained.description, "preprocessing": preprocessing})
+    monkeypatch.setattr(voting, "load_net", lambda path: two_inputs)
     with pytest.raises(UserError, match="needs landmarks besides the image"):
-        load_members([str(tmp_path / "two_inputs.ckpt")], *own)
+        load_members([str(trained_run)], *own)
 
 
 def make(procedure, net):

@@ -36,7 +36,8 @@ def pairs_within(hashes: np.ndarray, radius: int, crowd: int | None = None) -> t
             one picture cost thousands of pairs and not millions; None lists all.
 
     Returns:
-        First and second positions, `(P,)` int32 each, the first the smaller one, and the distances, `(P,)` int64, sorted by position.
+        First and second positions, the first the smaller one, `(P,)` int32 each, and the distances, `(P,)` int64,
+        sorted by position.
 
     Source: Manku, Jain and Das Sarma, "Detecting near-duplicates for web crawling", WWW 2007, section 3.
 

@@ -172,6 +172,12 @@ def align_rows(votes: VoteTable, pixels: PixelTable, votes_path: Path, pixels_pa
         UserError: The two files cannot be aligned.
     """
     _check_order(votes, votes_path)
+    unknown = np.flatnonzero(~votes.frame["usage"].isin(USAGES))
+    if len(unknown):
+        raise UserError(
+            f"{votes_path} row {unknown[0] + 1}: Usage {shown(votes.frame['usage'][unknown[0]])} is not one of "
+            f"{', '.join(USAGES)}, and rows have their images by their place: use the file as its owner publishes it."
+        )
     usage = pixels.frame["usage"].replace("", "Training")
     of_these_parts = np.flatnonzero(votes.frame["usage"].isin(set(usage)))
     count = len(pixels.frame) + len(pixels.bad)

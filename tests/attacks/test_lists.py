@@ -129,9 +129,11 @@ def content_lines(content: bytes) -> list[str]:
     return [line for line in text.split("\n") if line.strip()]
 
 
-def fields(line: str) -> list[str]:
-    mark = next((mark for mark in ",;\t" if mark in line), ",")
-    return [field.strip().strip('"').strip() for field in line.split(mark)]
+def table_of(content: bytes) -> list[list[str]]:
+    """The fields of every line, separated by what separates those of the first."""
+    lines = content_lines(content)
+    mark = next((mark for mark in ",;\t" if mark in lines[0]), ",")
+    return [[field.strip().strip('"').strip() for field in line.split(mark)] for line in lines]
 
 
 def pairs_of(samples: Samples) -> Counter[tuple[str, int, str]]:
@@ -164,7 +166,7 @@ def test_fer2013_csv(campaign, open_data, tmp_path):
             path.write_bytes(content)
 
         def right(samples: Samples, content: bytes = content) -> bool:
-            lines = [fields(line) for line in content_lines(content)]
+            lines = table_of(content)
             names = [" ".join(name.lower().split()) for name in lines[0]]
             expected: Counter[tuple[str, int, str]] = Counter()
             uses = dict(zip(USAGES, ("train", "val", "test")))
@@ -226,7 +228,7 @@ def test_fer2013new_csv(campaign, open_data, tmp_path):
                 path.write_bytes(content)
 
             def accepts(samples: Samples, content: bytes = content) -> bool:
-                lines = [fields(line) for line in content_lines(content)]
+                lines = table_of(content)
                 expected = set()
                 for level, line in zip(levels, lines[1:]):
                     counts = [
@@ -301,7 +303,7 @@ def test_affectnet_csv(campaign, open_data, tmp_path):
         def right(samples: Samples, contents: dict[str, bytes] = contents) -> bool:
             expected = set()
             for part, split in (("training", "train"), ("validation", "test")):
-                for line in map(fields, content_lines(contents[part])):
+                for line in table_of(contents[part]):
                     image = line[0].removeprefix("./")
                     if len(line) == 9 and image in levels and line[6] in tuple("0123456"):
                         expected.add((SEVEN_CODES["affectnet"][int(line[6])], levels[image], split))

@@ -162,6 +162,14 @@ def test_files_that_contradict_each_other_are_refused(csvs, write_pixel_csv, mak
         make_data(FERPlus, csvs, labels="majority").scan()
 
 
+def test_a_row_of_an_unknown_part_is_refused(csvs, make_data):
+    """Such as a second header: where it lies decides which images the rows after it have."""
+    header, *rows = (csvs / "fer2013new.csv").read_text().splitlines(keepends=True)
+    (csvs / "fer2013new.csv").write_text("".join([header, *rows[:3], header, *rows[3:]]))
+    with pytest.raises(UserError, match=r"fer2013new\.csv row 4: Usage 'Usage' is not one of Training, "):
+        make_data(FERPlus, csvs, labels="majority", on_bad_sample="skip").scan()
+
+
 def test_a_missing_image_is_named(folders, make_data):
     (folders / "data" / "FER2013Valid" / "fer0000020.png").unlink()
     message = r"FER2013Valid/label\.csv row 3: there is no image fer0000020\.png"

@@ -22,7 +22,9 @@ def distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return _ONES[(first ^ second).view(np.uint16).reshape(-1, 4)].sum(axis=1, dtype=np.int64)
 
 
-def pairs_within(hashes: np.ndarray, radius: int, crowd: int | None = None) -> tuple[np.ndarray, ...]:
+def pairs_within(
+    hashes: np.ndarray, radius: int, crowd: int | None = None, own: int | None = None
+) -> tuple[np.ndarray, ...]:
     """Finds every pair of hashes at most `radius` bits apart, or of crowds enough pairs to tell who belongs together.
 
     The bits are cut into `radius + 3` bands. Two hashes that differ in at most `radius` bits agree in three bands or
@@ -34,6 +36,7 @@ def pairs_within(hashes: np.ndarray, radius: int, crowd: int | None = None) -> t
         radius: Most bits that differ, 0 to 32.
         crowd: A hash with this many pairs gets more only where they join two groups, so that thousands of copies of
             one picture cost thousands of pairs and not millions; None lists all.
+        own: Pairs of two positions from this one on are left out; None keeps them.
 
     Returns:
         First and second positions, the first the smaller one, `(P,)` int32 each, and the distances, `(P,)` int64,
@@ -55,6 +58,7 @@ def pairs_within(hashes: np.ndarray, radius: int, crowd: int | None = None) -> t
         for pairs in _pairs_of_choice(
             hashes, radius, masks, chosen, None if crowd is None else 2 * crowd * len(hashes)
         ):
+            pairs = pairs if own is None else pairs[pairs[:, 0] < own]
             if crowd is not None:
                 few = (degrees[pairs] < crowd).all(axis=1)
                 pairs = pairs[few | (groups[pairs[:, 0]] != groups[pairs[:, 1]])]

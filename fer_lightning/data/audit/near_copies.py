@@ -43,10 +43,10 @@ def near_pairs(images: Images, rows: np.ndarray) -> pd.DataFrame:
     for place, block in pixel_blocks(images, rows, "Hashing looks"):
         small = thumbnails[place] = _thumbnails(block)
         hashes[0, place], hashes[1, place] = perceptual_hashes(small), perceptual_hashes(small[:, :, ::-1])
-    first, second, distance = pairs_within(hashes.reshape(-1), RADIUS, CROWD)
+    # Two mirror images resemble each other as their originals do.
+    first, second, distance = pairs_within(hashes.reshape(-1), RADIUS, CROWD, own=len(rows))
     one, other = first % len(rows), second % len(rows)
-    # Two mirror images resemble each other as their originals do, and a symmetric face resembles its own mirror image.
-    kept = (first < len(rows)) & (one != other)
+    kept = one != other  # a symmetric face resembles its own mirror image
     one, other, mirrored, distance = one[kept], other[kept], second[kept] >= len(rows), distance[kept]
     correlation = _correlations(thumbnails, one, other, mirrored)
     similar = correlation >= LEAST_CORRELATION

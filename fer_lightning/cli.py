@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import signal
@@ -97,6 +98,7 @@ def _shipped(folder: str) -> Path:
 
 def main() -> None:
     """Entry point of the console script and of `python -m fer_lightning`."""
+    logging.raiseExceptions = False  # a log line that finds no room on the disk is no reason for a traceback
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         _list_commands()
@@ -112,16 +114,10 @@ def main() -> None:
     try:
         with _signals_like_ctrl_c():
             _run(name, rest)
-    except UserError as error:
-        _fail(str(error), name)
     except KeyboardInterrupt as stop:
         _fail(COMMANDS[name].stopped, name, status=128 + (stop.number if isinstance(stop, _Stop) else signal.SIGINT))
     except Exception as error:
-        from fer_lightning.explained_errors import explain
-
-        if (sentence := explain(error, COMMANDS[name].config, rest)) is None:
-            raise
-        _fail(sentence, name)
+        _fail_for(error, name, rest)
 
 
 class _Stop(KeyboardInterrupt):
@@ -182,7 +178,7 @@ def _run(name: str, arguments: list[str]) -> None:
     prepared = in_folder_of_resumed_run(prepare(arguments))
     check_choices(prepared, conf_dir())
     typed = sys.argv
-    task = _Task(name, typed)
+    task = _Task(name, typed, arguments)
     run = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command.config)(task)
     sys.argv = [typed[0], *prepared]
     listing = {"-h", "--help", "-sc", "--shell-completion"} & set(arguments)
@@ -213,11 +209,12 @@ class _Task:
     Restores the command line as it was typed, which distributed training repeats in its child processes.
     """
 
-    def __init__(self, name: str, typed: list[str]) -> None:
+    def __init__(self, name: str, typed: list[str], arguments: list[str]) -> None:
         self.__module__ = COMMANDS[name].module
         self.__name__ = "run"
         self.name = name
         self.typed = typed
+        self.arguments = arguments
 
     def __call__(self, cfg: DictConfig) -> object:
         from hydra.core.hydra_config import HydraConfig
@@ -231,10 +228,10 @@ class _Task:
                 trust(cfg.plugins or ())
             self._check(cfg)
             return import_module(self.__module__).run(cfg)
-        except UserError as error:
+        except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # Hydra tells which of the runs it was
-            _fail(str(error), self.name)
+            _fail_for(error, self.name, self.arguments)
 
     def _check(self, cfg: DictConfig) -> None:
         """Refuses what cannot be run, beginning with what is checked at once."""
@@ -259,6 +256,17 @@ def _strip_command_from_completion(name: str) -> None:
     words = os.environ.get("COMP_LINE", "").split(maxsplit=2)
     if words[1:2] == [name]:
         os.environ["COMP_LINE"] = f"fer {''.join(words[2:])}"
+
+
+def _fail_for(error: Exception, name: str, arguments: list[str]) -> NoReturn:
+    """Ends with the sentence of an error of the user; raises one of the program again, whose traceback is needed."""
+    if isinstance(error, UserError):
+        _fail(str(error), name)
+    from fer_lightning.explained_errors import explain
+
+    if (sentence := explain(error, COMMANDS[name].config, arguments)) is None:
+        raise error
+    _fail(sentence, name)
 
 
 def _fail(message: str, name: str = "", status: int = 2) -> NoReturn:

@@ -23,6 +23,7 @@ from torch import nn
 
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
+from fer_lightning.overrides import literal
 from fer_lightning.training.checkpoint import load_net
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.metrics import BETTER
@@ -58,8 +59,10 @@ def build(node: Any, **extra: Any) -> Any:
     Raises:
         UserError: The node's values were refused.
     """
+    # Hydra resolves a node and then resolves its values once more: what stands for itself must do so twice.
+    values = literal(literal(OmegaConf.to_container(node, resolve=True)))
     try:
-        return instantiate(node, _convert_="all", **extra)
+        return instantiate(values, _convert_="all", **extra)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):

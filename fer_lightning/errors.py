@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,13 @@ def _escaped(found: re.Match[str]) -> str:
     code = ord(found[0])
     # A byte of a file name, see PEP 383.
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else found[0].encode("unicode_escape").decode()
+
+
+class PrintableFormatter(logging.Formatter):
+    """Log lines of one line each, whatever the names in them hold; a traceback keeps its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # the name is logging's
+        return printable(super().formatMessage(record))
 
 
 class UserError(Exception):

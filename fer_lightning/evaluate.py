@@ -20,7 +20,7 @@ from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.deploy.portable import PLACES
 from fer_lightning.elsewhere import score_elsewhere
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, printable
 from fer_lightning.stored_config import default_cache, places_of
 from fer_lightning.training.checkpoint import TrainedNet, load_net
 from fer_lightning.training.inference import Inference
@@ -63,7 +63,7 @@ def run(cfg: DictConfig) -> float:
     metrics = {
         "protocol": replace(datamodule.protocol, classes=shared.classes).to_dict(),
         "trained_under": trained.description["protocol"],
-        "checkpoint": str(cfg.checkpoint),
+        "checkpoint": printable(cfg.checkpoint),
         "model": type(trained.net).__name__,
         "preprocessing": trained.description["preprocessing"],
         "flip": cfg.flip,

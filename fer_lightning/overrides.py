@@ -101,6 +101,15 @@ def path_override(name: str, path: str) -> str:
     return f"{name}={path if _parsed(path) == path and '${' not in path else _quoted(path)}"
 
 
+def literal(values: Any) -> Any:
+    """Plain values for a config, which returns them as they are: `${` in their text is no interpolation."""
+    if isinstance(values, dict):
+        return {name: literal(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [literal(value) for value in values]
+    return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", values) if isinstance(values, str) else values
+
+
 def last_run(option: str, finished: bool) -> str:
     """The folder of the newest run of `fer train` below `outputs`.
 
@@ -242,7 +251,7 @@ def _parser() -> OverridesParser:
 
 def _quoted(text: str) -> str:
     """Text in Hydra's quotes, in which OmegaConf replaces nothing."""
-    return _hydra_quotes(re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", text))
+    return _hydra_quotes(literal(text))
 
 
 def _hydra_quotes(text: str) -> str:

@@ -13,11 +13,12 @@ from typing import Annotated, Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf._utils import get_yaml_loader
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fer_lightning.errors import UserError, problem_of
 from fer_lightning.evaluation.metrics_file import check_plain
+from fer_lightning.overrides import literal
 from fer_lightning.training.description import Preprocessing, check_sizes
 from fer_lightning.training.registry import check_arguments, look_up, refuse_unknown
 
@@ -111,9 +112,7 @@ def read_config(folder: Path) -> DictConfig:
     for node in (values["data"], *values.get("elsewhere", {}).values()):
         if not _holds_packed_data(Path(node["cache_dir"])):
             node["cache_dir"] = default_cache()
-    cfg = OmegaConf.create(values)
-    cfg.output_dir = str(folder)
-    return cfg
+    return OmegaConf.create(literal({**values, "output_dir": str(folder)}))
 
 
 def places_of(checkpoint: Path) -> dict[str, Any]:
@@ -132,10 +131,10 @@ def default_cache() -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file that a run wrote: plain values, already resolved.
+    """The content of a YAML file that a run wrote: plain values, in whose text `${` has no meaning.
 
     Raises:
-        UserError: It is missing or damaged, or holds anchors, tags or interpolations, which no run writes.
+        UserError: It is missing or damaged, or holds anchors or tags, which no run writes.
     """
     try:
         if path.stat().st_size > _LARGEST:
@@ -144,13 +143,11 @@ def read_yaml(path: Path) -> Any:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
                 raise UserError(f"{path} must hold plain values: it has an anchor or a tag, which no run writes.")
-        if "${" in text:
-            raise UserError(f"{path} must hold plain values: it has an interpolation (${{...}}), which no run writes.")
-        values = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        values = yaml.load(text, Loader=get_yaml_loader())  # reads numbers as OmegaConf does; makes no objects
         check_plain(values)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError, AttributeError, TypeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, AttributeError, TypeError) as error:
         raise UserError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from None
     return values
 
@@ -168,6 +165,19 @@ def read_overrides(folder: Path) -> list[str] | None:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise UserError(f"{path} is damaged: it must be a list of options.")
     return values
+
+
+def started_in(folder: Path) -> Path:
+    """The working folder in which a run was started; the present one where its folder does not say.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    path = folder / ".hydra" / "hydra.yaml"
+    values = read_yaml(path) if path.is_file() else {}
+    for name in ("hydra", "runtime", "cwd"):
+        values = values.get(name) if isinstance(values, dict) else None
+    return Path(values if isinstance(values, str) else "")
 
 
 def _moved(values: Any, was: str, now: str) -> Any:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fer_lightning.cli import conf_dir
 from fer_lightning.errors import UserError
+from fer_lightning.overrides import literal
 from fer_lightning.report.study import StudyReport
 from fer_lightning.stored_config import read_yaml
 from fer_lightning.wandb_group import sweep_group, wandb_nodes
@@ -49,7 +50,7 @@ def _settings(folder: Path) -> DictConfig | None:
     for record in sorted(folder.rglob("metrics.json")):
         config = record.with_name("config.yaml")
         try:
-            cfg = OmegaConf.create(read_yaml(config)) if config.is_file() else None
+            cfg = OmegaConf.create(literal(read_yaml(config))) if config.is_file() else None
         except UserError:  # a run like that was not logged by us
             continue
         for node in wandb_nodes(cfg) if isinstance(cfg, DictConfig) else []:

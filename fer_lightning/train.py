@@ -30,11 +30,12 @@ from fer_lightning.composition import (
 from fer_lightning.data.corruptions import select_corruptions
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.elsewhere import score_elsewhere
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, printable
 from fer_lightning.evaluation.efficiency import parameters
 from fer_lightning.evaluation.temperature import calibrate
+from fer_lightning.overrides import literal
 from fer_lightning.report.whole_file import write_whole
-from fer_lightning.stored_config import read_config, read_overrides
+from fer_lightning.stored_config import read_config, read_overrides, started_in
 from fer_lightning.training.checkpoint import add_record, check_last, load_net
 from fer_lightning.training.divergence import StopAfterDivergence, nothing_selected
 from fer_lightning.training.history import History
@@ -131,8 +132,7 @@ def _with_paths_from_here(cfg: DictConfig, folder: Path) -> DictConfig:
     Raises:
         UserError: Data of the run is gone.
     """
-    hydra = folder / ".hydra" / "hydra.yaml"
-    started_in = str(OmegaConf.select(OmegaConf.load(hydra), "hydra.runtime.cwd")) if hydra.is_file() else ""
+    start = started_in(folder)
     options = ["data.root", "data.cache_dir", "data.landmark_model"]
     options += [f"elsewhere.{name}.root" for name in cfg.get("elsewhere") or {}]
     options += [f"model.checkpoints.{place}" for place in range(len(cfg.model.get("checkpoints") or []))]
@@ -140,9 +140,9 @@ def _with_paths_from_here(cfg: DictConfig, folder: Path) -> DictConfig:
         value = OmegaConf.select(cfg, option)
         if value is None or Path(str(value)).expanduser().exists():
             continue
-        from_there = Path(started_in) / str(value)
+        from_there = start / str(value)
         if from_there.exists():
-            OmegaConf.update(cfg, option, str(from_there))
+            OmegaConf.update(cfg, option, literal(str(from_there)))
         elif option.endswith("root"):
             raise UserError(
                 f"{option}={value} of this run does not exist any more: put the data back there, or change the path in "
@@ -160,13 +160,13 @@ def _claim(folder: Path, cfg: DictConfig) -> None:
         UserError: Another run lives in the folder.
     """
     path = folder / "config.yaml"
-    text = OmegaConf.to_yaml(cfg, resolve=True)
-    if (folder / "checkpoints").is_dir() and path.is_file() and path.read_bytes() != text.encode():
+    text = OmegaConf.to_yaml(cfg, resolve=True).encode()
+    if (folder / "checkpoints").is_dir() and path.is_file() and path.read_bytes() != text:
         raise UserError(
             f"{folder} holds a run with another config: choose another hydra.run.dir, or continue that run with "
             f"fer train resume={folder}."
         )
-    write_whole(path, lambda temporary: temporary.write_text(text))
+    write_whole(path, lambda temporary: temporary.write_bytes(text))
 
 
 def _splits(cfg: DictConfig) -> tuple[str, ...]:
@@ -306,7 +306,7 @@ def _score_once(
 def _overrides(folder: Path) -> list[str]:
     """What was typed when the run was started, not when it was continued."""
     typed = read_overrides(folder)
-    return list(HydraConfig.get().overrides.task) if typed is None else typed
+    return list(map(printable, HydraConfig.get().overrides.task if typed is None else typed))
 
 
 def _selected_value(record: RunRecord, monitor: str) -> float:

@@ -127,6 +127,13 @@ def test_an_unknown_value_lists_the_known_ones(fer, capsys):
     assert "psysfa_net" in error and "resnet" in error
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_log_that_finds_no_room_is_no_traceback(fer, tiny_folder, tmp_path, capsys):
+    data = ["data=folder", f"data.root={tiny_folder}", "data.image_size=32", f"hydra.run.dir={tmp_path}"]
+    assert fer("data", *data, "hydra.job_logging.handlers.file.filename=/dev/full") == 0
+    assert "Logging error" not in capsys.readouterr().err
+
+
 # Completion
 
 BASH = subprocess.run(["bash", "--version"], capture_output=True).returncode == 0 if os.name == "posix" else False

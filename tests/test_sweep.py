@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -53,6 +54,16 @@ def finished(quick, fer, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sweeps") / "whole"
     assert fer("train", *search(quick, folder, "hydra.sweeper.n_trials=5")) == 0
     return folder
+
+
+def test_a_storage_that_finds_no_room_is_a_sentence(quick, fer, tmp_path, monkeypatch, capsys):
+    def fail(*_: object) -> None:
+        raise optuna.exceptions.StorageInternalError from sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(optuna.Study, "ask", lambda *_, **__: fail())
+    assert fer("train", *search(quick, tmp_path / "s", "hydra.sweeper.n_trials=2")) == 2
+    error = capsys.readouterr().err
+    assert "database or disk is full. Make room" in error and "Traceback" not in error
 
 
 def test_every_trial_is_a_run_that_was_told_to_the_study(finished):

@@ -397,3 +397,21 @@ def test_a_run_that_was_told_to_stop_is_no_success(stop, tiny, fer, tmp_path, mo
 def test_a_job_that_was_queued_again_ends_as_its_launcher_says(tiny, fer, tmp_path, monkeypatch):
     monkeypatch.setattr("fer_lightning.train._train", lambda *arguments: sys.exit(144))
     assert fer("train", *tiny, f"hydra.run.dir={tmp_path}") == 144
+
+
+@pytest.mark.slow
+def test_data_of_an_odd_name_is_found_again(tiny, tiny_folder, fer, tmp_path, monkeypatch):
+    """A name that looks like an interpolation and is no UTF-8, in everything that is done with a run afterwards."""
+    monkeypatch.chdir(tmp_path)
+    root = Path(os.fsdecode(b"a${b}\\\xff\n"))
+    shutil.copytree(tiny_folder, root)
+    options = [option for option in tiny if not option.startswith("data.root")]
+    assert fer("train", *options, f"data.root={root}", "hydra.run.dir=run") == 0
+    assert fer("evaluate", "checkpoint=run", "trainer=cpu", "logger=none", "hydra.run.dir=evaluation") == 0
+    accuracies = [metrics_of(Path(name))["splits"]["test"]["accuracy"] for name in ("run", "evaluation")]
+    assert accuracies[0] == accuracies[1]
+    Path("run/metrics.json").unlink()
+    assert fer("train", "resume=run") == 0
+    typed = RunRecord.read(Path("run")).metrics["overrides"]
+    assert any(option.startswith("data.root=") and r"\xff\n" in option for option in typed)
+    assert fer("report", ".", "--to", "report", "--wandb", "disabled") == 0

@@ -170,7 +170,9 @@ class ExpressionDataModule(LightningDataModule):
         if self.bad:
             log.warning("%s: %d bad rows left out, the first: %s", self.dataset_name, len(self.bad), self.bad[0])
         if not (table := self.unexpected_counts()).empty:
-            log.warning("%s differs from its official release:\n%s", self.dataset_name, table.to_string(index=False))
+            log.warning("%s differs from its official release:", self.dataset_name)
+            for line in table.to_string(index=False).splitlines():
+                log.warning("%s", line)
         self._ready = True
 
     def _with_landmarks(self, reader: ImageReader, ids: pd.Series, content_key: str) -> ImageReader:

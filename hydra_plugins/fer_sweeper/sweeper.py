@@ -99,8 +99,21 @@ class SearchSweeper(Sweeper):
             arguments: The overrides of the command line.
 
         Raises:
-            UserError: There is nothing to search, the folder holds another search, or too many trials failed.
+            UserError: There is nothing to search, the folder holds another search, too many trials failed, or the
+                storage of the trials cannot be written.
         """
+        from optuna.exceptions import StorageInternalError
+
+        try:
+            self._search(arguments)
+        except StorageInternalError as error:
+            cause = getattr(error.__cause__, "orig", None) or error.__cause__ or error
+            raise UserError(
+                f"the storage of the search cannot be read or written: {cause}. Make room or mend its permissions, "
+                f"then repeat the command with hydra.sweep.dir={self.config.hydra.sweep.dir} to go on."
+            ) from error
+
+    def _search(self, arguments: list[str]) -> None:
         from fer_lightning.composition import check_selection
         from fer_lightning.search.lease import Lease
 

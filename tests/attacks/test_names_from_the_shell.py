@@ -16,9 +16,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from fer_lightning.cli import COMMANDS, conf_dir
+from fer_lightning.composition import build
 from fer_lightning.errors import UserError
 from fer_lightning.explained_errors import explain
-from fer_lightning.overrides import prepare
+from fer_lightning.overrides import literal, prepare
+from fer_lightning.stored_config import read_yaml
 
 PIECES = [*"aé日=',\"[]{}()$#~ \t\n\\:;%*?!|&<>@.+-_0157eExX", "${", "}", "\\\\", "true", "null", "\\'", '\\"', "\\${"]
 PIECES += ["\udcff", "2024_01_05", "1e5", "0x10", "007", "inf", "nan", "choice(", "glob(*)", "${oc.env:HOME}", "last"]
@@ -82,6 +84,21 @@ def test_composed_configs_hold_the_names_that_were_typed(campaign, tmp_path, mon
         for option, name in names.items():
             received = partial(OmegaConf.select, cfg, option)
             campaign.judge(f"{option}={name}", received, accepts=partial(operator.eq, expected(name)))
+
+
+def test_names_are_stored_and_built_as_they_are(campaign, tmp_path):
+    """In config.yaml, read back from there, and as arguments of what Hydra instantiates."""
+    path = tmp_path / "config.yaml"
+    for case, random in campaign.cases(quick=15, full=1000):
+        name = odd_name(random)
+        cfg = OmegaConf.create(literal({"root": name, "names": [name]}))
+        path.write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+        stored = read_yaml(path)
+        campaign.held((case, name), stored == {"root": name, "names": [name]}, f"stored as {stored}")
+
+        node = {"_target_": "builtins.dict", "inner": {"_target_": "builtins.dict", **stored}, **stored}
+        built = partial(build, OmegaConf.create(literal(node)))
+        campaign.judge(name, built, accepts=partial(operator.eq, {"inner": stored, **stored}))
 
 
 def test_any_value_is_read_or_refused_in_a_sentence(campaign, tmp_path, monkeypatch):

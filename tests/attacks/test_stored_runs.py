@@ -35,6 +35,7 @@ def test_configs_that_are_resumed(campaign, trained_run, tmp_path, monkeypatch, 
     from omegaconf import OmegaConf
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/secret")
     Path("bomb.pkl").write_bytes(pickle.dumps(Bomb()))
     run = tmp_path / "run"
     run.mkdir()
@@ -51,7 +52,7 @@ def test_configs_that_are_resumed(campaign, trained_run, tmp_path, monkeypatch, 
     parts = ("model", "data", "loss", "procedure", "optimizer", "scheduler", "trainer", "logger", "augment", "mixing")
 
     def safe(cfg) -> bool:
-        plain = OmegaConf.to_container(cfg)
+        plain = OmegaConf.to_container(cfg, resolve=True)
         named = [name for part in parts if part != "augment" for name in targets(plain.get(part))]
         cached = plain["data"]["cache_dir"] in (default_cache(), stored["data"]["cache_dir"])
         inside = plain.get("logger") is None or all(
@@ -59,7 +60,7 @@ def test_configs_that_are_resumed(campaign, trained_run, tmp_path, monkeypatch, 
             for node in plain["logger"].values()
         )
         trusted = all(any(known(name, part, nested) for part in KNOWN for nested in (False, True)) for name in named)
-        return trusted and cached and inside and plain["output_dir"] == str(run) and "${" not in str(plain)
+        return trusted and cached and inside and plain["output_dir"] == str(run) and "/home/secret" not in str(plain)
 
     (run / "config.yaml").write_text(yaml.safe_dump(stored))
     assert safe(read_config(run))

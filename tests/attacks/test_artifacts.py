@@ -117,7 +117,7 @@ def onnx_file(onnx, path, metadata: dict, weights: np.ndarray, change: int = 0) 
     """The mean of an image, as logits."""
     helper = onnx.helper
     size = metadata["preprocessing"].get("image_size") if isinstance(metadata.get("preprocessing"), dict) else 32
-    size = size if isinstance(size, int) and 0 < size < 100 else 32
+    size = size if type(size) is int and 0 < size < 100 else 32
     matrix = onnx.numpy_helper.from_array(weights, "weights")
     if change == 1:
         matrix.ClearField("raw_data")

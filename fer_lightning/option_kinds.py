@@ -62,20 +62,6 @@ def check_options(cfg: DictConfig, config: str) -> None:
     _check_plain(options, {**defaults, "augment": probabilities}, "")
 
 
-def check_node(node: DictConfig, name: str) -> None:
-    """Refuses what `check_options` refuses in one node that has a `_target_`.
-
-    Args:
-        node: The node.
-        name: Its dotted name.
-
-    Raises:
-        UserError: See `check_options`.
-    """
-    values: Any = OmegaConf.to_container(node, resolve=True)
-    _check_target(values, name)
-
-
 def _check_plain(options: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str) -> None:
     # First what is checked without importing what is configured.
     for key, value in options.items():

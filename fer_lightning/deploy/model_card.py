@@ -15,6 +15,7 @@ from fer_lightning.deploy.dataset_names import DATASET_NAMES
 from fer_lightning.deploy.export_table import measured_cells, ratio_line
 from fer_lightning.deploy.measurement import Measured
 from fer_lightning.evaluation.efficiency import parameters
+from fer_lightning.report.markdown import markdown_text
 from fer_lightning.report.number_text import percent
 from fer_lightning.training.checkpoint import TrainedNet
 
@@ -70,6 +71,8 @@ def model_card(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        # Names of a record may be a stranger's: they are text, and neither HTML nor links.
+        finalize=lambda value: markdown_text(value) if type(value) is str else value,
     )
     record, protocol = trained.record, trained.description["protocol"]
     splits = record.get("splits", {})

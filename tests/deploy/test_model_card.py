@@ -64,6 +64,15 @@ def test_every_data_set_has_its_limits(shipped, dataset):
     assert limits and len(re.findall(r"^- ", limits[1], re.MULTILINE)) >= 4
 
 
+def test_names_of_a_record_are_text(shipped):
+    description = json.loads(json.dumps(shipped.description))
+    description["protocol"] |= {"dataset": 'x"\n- <b>: y', "release": "<script>alert(1)</script>", "test": "a: b"}
+    text = write(TrainedNet(shipped.net, shipped.classes, 1, description, shipped.record))
+    assert "<script" not in text and "<b>" not in text.split("---\n", 2)[2]
+    dataset = yaml.safe_load(text.split("---\n")[1])["model-index"][0]["results"][0]["dataset"]
+    assert dataset["type"] == 'x"\n- <b>: y' and dataset["split"] == "a: b"
+
+
 def test_headings_stand_alone(shipped):
     lines = write(shipped).split("---\n", 2)[2].splitlines()
     for number, line in enumerate(lines):

@@ -16,6 +16,7 @@ from torch import nn
 from fer_lightning.cli import conf_dir
 from fer_lightning.composition import build_classifier, build_datamodule, build_net, build_trainer
 from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.errors import UserError
 
 # A vote of finished runs has nothing to train.
 NOT_TRAINED = {"weighted_voting"}
@@ -184,3 +185,24 @@ def test_a_training_step(model, data, channels, compose, datamodule_of, net_of):
     assert [name for name, weight in before.items() if torch.equal(weight, net.get_parameter(name))] == []
     # Validation comes after the step.
     assert trainer.callback_metrics["train/loss"].isfinite() and trainer.callback_metrics["val/loss"].isfinite()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [1, 5], ids=["alone", "last"])  # of six images
+@pytest.mark.parametrize("model", sorted(set(MODELS) - SLOW))
+def test_a_batch_of_one_image_is_trained_on_or_refused_in_a_sentence(model, batch_size, compose):
+    cfg = compose(model, "folder", 1)
+    if cfg.data.side != "none":
+        pytest.importorskip("mediapipe")
+    cfg.data.batch_size = batch_size
+    cfg.trainer.limit_train_batches = 2
+    datamodule = build_datamodule(cfg)
+    trainer = build_trainer(cfg, [], [])
+    classifier = build_classifier(cfg, build_net(cfg, len(datamodule.label_set)), datamodule)
+    try:
+        trainer.fit(classifier, datamodule=datamodule)
+    except UserError as error:
+        assert "cannot train on a batch of 1: use data.batch_size=2 or more" in str(error)
+    else:
+        assert trainer.global_step == (2 if batch_size == 1 else 1)  # the last, incomplete batch is left out
+        assert trainer.callback_metrics["train/loss"].isfinite() and trainer.callback_metrics["val/loss"].isfinite()

@@ -66,7 +66,8 @@ def _check_plain(options: Mapping[str, Any], defaults: Mapping[str, Any], prefix
     # First what is checked without importing what is configured.
     for key, value in options.items():
         name, default = f"{prefix}{key}", defaults.get(key)
-        if key in defaults and "_target_" not in options and not isinstance(value, dict):
+        group = isinstance(value, dict) and (default is None or isinstance(default, dict))
+        if key in defaults and "_target_" not in options and not group:
             _check(name, value, _kind_of_default(name, default))
     for key, value in options.items():
         if isinstance(value, dict) and "_target_" in value:
@@ -170,7 +171,8 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, list) and all(_fits(each, inner[0] if inner else Any) for each in value)
     if (origin or kind) in (Path, Mapping, dict):
         return isinstance(value, str if kind is Path else dict)
-    return isinstance(value, (dict, list))  # an object, which a config describes by its _target_
+    # An object, which a config describes by its _target_.
+    return isinstance(value, list) or (isinstance(value, dict) and "_target_" in value)
 
 
 def _finite(value: float) -> bool:

@@ -143,7 +143,8 @@ def read_yaml(path: Path) -> Any:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
                 raise UserError(f"{path} must hold plain values: it has an anchor or a tag, which no run writes.")
-        values = yaml.load(text, Loader=get_yaml_loader())  # reads numbers as OmegaConf does; makes no objects
+        # A safe loader, which reads numbers as OmegaConf does; tags are refused above.
+        values = yaml.load(text, Loader=get_yaml_loader())  # nosec B506 # a safe loader
         check_plain(values)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None

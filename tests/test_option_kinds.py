@@ -35,7 +35,8 @@ CHOICES = [f"{path.parent.name}={path.stem}" for path in sorted(Path(conf_dir())
 )
 def test_every_choice_fits(choice, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    check_options(compose("train", choice), "train")
+    of_its_net = ["experiment=hafem_lite"] if choice.startswith("ablation=hafem") else []
+    check_options(compose("train", *of_its_net, choice), "train")
 
 
 @pytest.mark.parametrize(

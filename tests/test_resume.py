@@ -149,7 +149,7 @@ def test_a_study_that_is_killed_ten_times_ends_as_one_that_was_not(tiny, fer, tm
     process = start("killed")
     process.join()
     assert process.exitcode == 0
-    for number in range(4):
+    for number in range(6):  # three seeds of two rates
         assert_same_run(tmp_path / "whole" / str(number), tmp_path / "killed" / str(number))
 
 

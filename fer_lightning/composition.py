@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
@@ -59,8 +59,12 @@ def build(node: Any, **extra: Any) -> Any:
     Raises:
         UserError: The node's values were refused.
     """
+    given = node.copy()
+    with open_dict(given):
+        for name in extra.keys() & set(given):  # what they refer to may not be there
+            del given[name]
     # Hydra resolves a node and then resolves its values once more: what stands for itself must do so twice.
-    values = literal(literal(OmegaConf.to_container(node, resolve=True)))
+    values = literal(literal(OmegaConf.to_container(given, resolve=True)))
     try:
         return instantiate(values, _convert_="all", **extra)
     except InstantiationException as error:

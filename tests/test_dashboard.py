@@ -151,6 +151,7 @@ for number in range(2):
 """
 
 
+@pytest.mark.slow
 def test_the_viewer_opens_in_a_real_terminal(tmp_path):
     for number in range(2):
         (tmp_path / f"run{number}").mkdir()

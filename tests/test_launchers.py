@@ -82,6 +82,7 @@ def test_ray_cluster_leaves_the_object_store_to_the_cluster():
     assert "object_store_memory" in init and init.object_store_memory is None
 
 
+@pytest.mark.slow
 def test_what_slurm_is_asked_for(tiny, tmp_path):
     """An `sbatch` of ours keeps the script that it is given, and fails."""
     pytest.importorskip("submitit")

@@ -62,6 +62,7 @@ def asked(monkeypatch) -> list[tuple[str, str]]:
     return asked
 
 
+@pytest.mark.slow
 def test_a_study_is_logged_once_in_the_group_of_its_runs(tmp_path):
     folder = tmp_path / "components_fer2013_pilot"
     finished_run(folder / "full_seed0", "csv", "wandb", project="faces")

@@ -124,6 +124,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_killed_in_mid_generation_and_resumed_is_the_same_search(finished, quick, fer, tmp_path):
     folder = tmp_path / "whole"
     process = start(quick, folder, "hydra.sweeper.n_trials=5")
@@ -191,6 +192,7 @@ def test_a_search_without_any_result_is_no_success(quick, fer, tmp_path, capsys)
     assert "no trial of none was completed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_choice_that_fits_no_other_choice_fails_alone(quick, fer, tmp_path):
     folder = tmp_path / "unfitting"
     # optimizer.momentum exists with sgd alone.
@@ -203,7 +205,7 @@ def test_a_choice_that_fits_no_other_choice_fails_alone(quick, fer, tmp_path):
 @pytest.mark.parametrize(
     ("pruner", "sampler"),
     [
-        ("median", "random"),
+        pytest.param("median", "random", marks=pytest.mark.slow),
         pytest.param("hyperband", "random", marks=pytest.mark.slow),
         pytest.param("hyperband", "mboa", marks=pytest.mark.slow),
     ],

@@ -117,6 +117,7 @@ for _ in range(2):  # the second time as a sweep that is finished already
 """
 
 
+@pytest.mark.slow
 def test_a_single_wandb_run_in_the_group_of_the_trials_shows_the_sweep(folder):
     command = [sys.executable, "-c", REPORT, str(Path(__file__).parent), str(folder)]
     environment = {"HOME": str(folder.parent), "PATH": "", "OMP_NUM_THREADS": "1"}

@@ -237,17 +237,14 @@ class _Task:
         """Refuses what cannot be run, beginning with what is checked at once."""
         from hydra.core.hydra_config import HydraConfig
 
-        from fer_lightning.data.layouts import require_root
+        from fer_lightning.inputs import require_inputs
+        from fer_lightning.option_kinds import check_options
 
         if HydraConfig.get().job.chdir:
             raise UserError("hydra.job.chdir=true would look for relative paths in the output folder: leave it out.")
         if cfg.get("resume") is not None:
             return
-        data = cfg.get("data") or {}
-        if isinstance(data.get("root"), str) and data.get("_target_"):
-            require_root(data["_target_"].split(".")[-2], data["root"])
-        from fer_lightning.option_kinds import check_options
-
+        require_inputs(cfg, self.name)
         check_options(cfg, str(COMMANDS[self.name].config))
 
 

@@ -7,12 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fer_lightning.cli import conf_dir
 from fer_lightning.closing import ending, show_record
 from fer_lightning.composition import build, build_each, build_trainer, check_devices, limit_threads, plain
 from fer_lightning.data.corruptions import select_corruptions
@@ -21,7 +19,7 @@ from fer_lightning.data.samples import SPLITS
 from fer_lightning.deploy.portable import PLACES
 from fer_lightning.elsewhere import score_elsewhere
 from fer_lightning.errors import UserError, printable
-from fer_lightning.stored_config import default_cache, places_of
+from fer_lightning.stored_config import default_cache, places_of, usual_root
 from fer_lightning.training.checkpoint import TrainedNet, load_net
 from fer_lightning.training.inference import Inference
 from fer_lightning.training.other_data import predict_shared
@@ -42,8 +40,6 @@ def run(cfg: DictConfig) -> float:
     Returns:
         The accuracy.
     """
-    if cfg.checkpoint is None:
-        raise UserError("checkpoint=... is missing: give a .ckpt file or the folder of a finished run.")
     if cfg.split not in SPLITS:
         raise UserError(f"split={cfg.split} is unknown: use one of {', '.join(SPLITS)}.")
     check_devices(cfg)
@@ -124,9 +120,7 @@ def data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
 def _places(cfg: DictConfig, trained: TrainedNet) -> dict[str, Any]:
     """Where the data of a network lies: where its run folder says, else where the config looks for it."""
     name = trained.description["protocol"]["dataset"]
-    known = (conf_dir() / "data" / f"{name}.yaml").is_file() if name.isidentifier() else False
-    data = hydra.compose("train", [f"data={name}"]).data if known else {}
-    usual = {"root": data.get("root"), "cache_dir": default_cache()}
+    usual = {"root": usual_root(name), "cache_dir": default_cache()}
     return usual | (places_of(Path(str(cfg.checkpoint)).expanduser()) if cfg.data.root is None else {})
 
 

@@ -93,8 +93,6 @@ def _log(loggers: Sequence[Logger], pictures: Sequence[Path], sentences: Sequenc
 
 
 def _check(cfg: DictConfig) -> None:
-    if cfg.checkpoint is None:
-        raise UserError("checkpoint=... is missing: give the folder of a finished run, a file, or a net that ships.")
     if cfg.split not in SPLITS:
         raise UserError(f"split={cfg.split} is unknown: use one of {', '.join(SPLITS)}.")
     if cfg.shap not in (*METHODS, "none"):

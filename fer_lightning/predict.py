@@ -59,8 +59,6 @@ def run(cfg: DictConfig) -> None:
 
 
 def _check(cfg: DictConfig) -> None:
-    if cfg.source is None or not str(cfg.source):
-        raise UserError(f"source=... is missing: {ACCEPTED}.")
     if cfg.search not in _SEARCHES:
         raise UserError(f"search={cfg.search} is unknown: use one of {', '.join(_SEARCHES)}.")
     if not 0 <= cfg.threshold <= 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_yaml_loader
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fer_lightning.cli import conf_dir
 from fer_lightning.errors import UserError, problem_of
 from fer_lightning.evaluation.metrics_file import check_plain
 from fer_lightning.overrides import literal
 from fer_lightning.training.description import Preprocessing, check_sizes
 from fer_lightning.training.registry import check_arguments, look_up, refuse_unknown
+from fer_lightning.training.safetensors_file import read_header
 
 NAME = "config.yaml"
 _LARGEST = 1_000_000  # bytes
@@ -94,17 +97,7 @@ def read_config(folder: Path) -> DictConfig:
         UserError: The file is damaged, names a class that is not known, or a place outside of the folder to write to.
     """
     path = folder / NAME
-    values = read_yaml(path)
-    try:
-        found = _Config.model_validate(values)
-        Preprocessing.model_validate({name: values["data"].get(name) for name in Preprocessing.model_fields})
-        for part in ("model", "procedure", "loss"):
-            check_sizes(values[part], part)
-    except ValidationError as error:
-        raise UserError(f"{path}: {problem_of(error)}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
-    values = _moved(values, found.output_dir, str(folder))
+    values = _checked(folder)
     for part, place, node in _parts(values):
         _check_part(part, place, node, path)
     for part in _WRITERS:
@@ -115,14 +108,65 @@ def read_config(folder: Path) -> DictConfig:
     return OmegaConf.create(literal({**values, "output_dir": str(folder)}))
 
 
+def _checked(folder: Path) -> dict[str, Any]:
+    """The values of a config, of the right types; what they name is not looked up yet."""
+    path = folder / NAME
+    values = read_yaml(path)
+    try:
+        found = _Config.model_validate(values)
+        Preprocessing.model_validate({name: values["data"].get(name) for name in Preprocessing.model_fields})
+        for part in ("model", "procedure", "loss"):
+            check_sizes(values[part], part)
+    except ValidationError as error:
+        raise UserError(f"{path}: {problem_of(error)}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    moved: dict[str, Any] = _moved(values, found.output_dir, str(folder))
+    return moved
+
+
 def places_of(checkpoint: Path) -> dict[str, Any]:
     """Where the data of a run lies: of a run folder, or a checkpoint in it; nothing for any other file."""
-    above = checkpoint.absolute().parents
-    folder = checkpoint if checkpoint.is_dir() or len(above) < 2 else above[1]
-    if not (checkpoint.is_dir() or checkpoint.suffix == ".ckpt") or not (folder / NAME).is_file():
+    if (folder := _run_of(checkpoint)) is None:
         return {}
     data = read_config(folder).data
     return {name: data[name] for name in ("root", "cache_dir") if name in data}
+
+
+def data_of(checkpoint: Path) -> tuple[str, str | None]:
+    """Which data a network was trained on and where that lies, read without torch.
+
+    Args:
+        checkpoint: A file that exists.
+
+    Returns:
+        The name of its class and its root; `""` and None where the file does not say it, or is damaged.
+    """
+    with suppress(UserError, LookupError, TypeError, AttributeError):
+        if folder := _run_of(checkpoint):
+            data = _checked(folder)["data"]
+            return str(data["_target_"]), data.get("root")
+        if checkpoint.suffix == ".safetensors":
+            description = read_header(checkpoint)["description"]
+            return str(description["data"]["_target_"]), usual_root(description["protocol"]["dataset"])
+    return "", None
+
+
+def _run_of(checkpoint: Path) -> Path | None:
+    """The run folder that is, or holds, a checkpoint; None where there is none."""
+    above = checkpoint.absolute().parents
+    folder = checkpoint if checkpoint.is_dir() or len(above) < 2 else above[1]
+    is_run = (checkpoint.is_dir() or checkpoint.suffix == ".ckpt") and (folder / NAME).is_file()
+    return folder if is_run else None
+
+
+def usual_root(dataset: str) -> str | None:
+    """Where the configs look for a data set; None for one that they do not know, or that lies nowhere."""
+    path = conf_dir() / "data" / f"{dataset}.yaml"
+    if not dataset.isidentifier() or not path.is_file():
+        return None
+    root: str | None = OmegaConf.select(OmegaConf.load(path), "root")
+    return root
 
 
 def default_cache() -> str:

@@ -120,10 +120,11 @@ def test_a_checkpoint_from_before_an_option_existed(fer, trained_run, tmp_path, 
     [
         ([], "checkpoint=... is missing"),
         (["checkpoint=/nowhere/best.ckpt"], "checkpoint=/nowhere/best.ckpt does not exist"),
-        (["checkpoint=x.ckpt", "split=validation"], "split=validation is unknown: use one of train, val, test"),
+        (["checkpoint={run}", "split=validation"], "split=validation is unknown: use one of train, val, test"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(fer, tmp_path, capsys, options, told):
+def test_mistakes_are_told_in_a_sentence(fer, trained_run, tmp_path, capsys, options, told):
+    options = [option.format(run=trained_run) for option in options]
     assert fer("evaluate", *options, f"hydra.run.dir={tmp_path}") == 2
     error = capsys.readouterr().err
     assert told in error and error.startswith("fer evaluate: ") and "Traceback" not in error

@@ -120,10 +120,10 @@ def test_ctrl_c_is_how_a_camera_ends(predict, portrait, tmp_path, monkeypatch):
         (["source={folder}"], "is a folder without pictures"),
         (["source={folder}/text.jpg"], r"text\.jpg is not a picture, or a broken one\."),
         (["source=97"], "source=97: there is no camera"),
-        (["source=x.jpg", "threshold=1.5"], "threshold=1.5 is no probability"),
-        (["source=x.jpg", "search=deep"], "search=deep is unknown: use one of auto, quick, thorough"),
-        (["source=x.jpg", "smoothing=-1"], "smoothing=-1 is no time"),
-        (["source=x.jpg", "max_faces=0"], "max_faces=0 leaves nothing"),
+        (["source={folder}", "threshold=1.5"], "threshold=1.5 is no probability"),
+        (["source={folder}", "search=deep"], "search=deep is unknown: use one of auto, quick, thorough"),
+        (["source={folder}", "smoothing=-1"], "smoothing=-1 is no time"),
+        (["source={folder}", "max_faces=0"], "max_faces=0 leaves nothing"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(predict, tmp_path, capsys, options, told):

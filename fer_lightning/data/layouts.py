@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from fer_lightning.data.locate import is_file, is_folder
 from fer_lightning.errors import UserError
 
 
@@ -97,12 +98,13 @@ def require_root(dataset: str, root: str) -> None:
     Raises:
         UserError: Nothing lies there; lists the layouts, and the option and the variable that name another place.
     """
-    place = Path(root).expanduser()
-    if dataset not in LAYOUTS or place.is_file() or (place.is_dir() and any(os.scandir(place))):
+    place = Path(os.path.expanduser(root))  # noqa: PTH111 (a name such as ~x is no mistake)
+    if dataset not in LAYOUTS or is_file(place) or (is_folder(place) and any(os.scandir(place))):
         return
     title, owner, layouts = LAYOUTS[dataset]
+    state = "the folder is empty" if is_folder(place) else "nothing is there"
     raise UserError(
-        f"No {title} was found at data.root={root}: {'the folder is empty' if place.is_dir() else 'nothing is there'}.",
+        f"No {title} was found at data.root={root}: {state}.",
         "It is read in any of these layouts, at that place or one folder below:",
         *(f"  - {layout}" for layout in layouts),
         f"Point to your copy with data.root=/path/to/{dataset}, or once and for all with",

@@ -37,7 +37,7 @@ def is_file(path: Path) -> bool:
     """Whether a file lies there; a path that the file system does not take is none."""
     try:
         return path.is_file()
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
@@ -45,7 +45,7 @@ def is_folder(path: Path) -> bool:
     """Whether a folder lies there; a path that the file system does not take is none."""
     try:
         return path.is_dir()
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

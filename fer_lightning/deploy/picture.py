@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from fer_lightning.data.image_decoding import NO_IMAGE, UnreadableImage, on_white, pillow_pixels, read_image
+from fer_lightning.data.locate import is_file, is_folder
 from fer_lightning.errors import UserError
 
 
@@ -23,13 +24,22 @@ def read_picture(path: Path) -> np.ndarray:
     Raises:
         UserError: There is no such file, or it is no picture, or a broken one.
     """
-    if not path.is_file():
-        raise UserError(f"{path} does not exist." if not path.exists() else f"{path} is not a file.")
+    require_file(path)
     try:
         return to_rgb(read_image(path))
     except UnreadableImage as error:
         reason = "" if str(error) == NO_IMAGE else f": {error}"
         raise UserError(f"{path} is not a picture, or a broken one{reason}.") from None
+
+
+def require_file(path: Path) -> None:
+    """Refuses a picture that is not there.
+
+    Raises:
+        UserError: Nothing, or something else than a file, lies there.
+    """
+    if not is_file(path):
+        raise UserError(f"{path} does not exist." if not is_folder(path) else f"{path} is not a file.")
 
 
 def to_rgb(image: np.ndarray | Image.Image) -> np.ndarray:

@@ -16,13 +16,13 @@ from fer_lightning.data.side import SIDE_SIZES
 from fer_lightning.errors import UserError, printable
 from fer_lightning.evaluation.metrics_file import NAME, check_metrics, read_metrics
 from fer_lightning.report.whole_file import write_whole
+from fer_lightning.training.checkpoint_files import find_checkpoint
 from fer_lightning.training.description import check_description
 from fer_lightning.training.registry import check_arguments, look_up
 from fer_lightning.training.safetensors_file import StoredNet, read_safetensors, write_safetensors
 
 _STATE = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "epoch", "global_step"}
 RECORD = "record"  # key of the run record in best.ckpt
-WEIGHTS = Path(__file__).parents[1] / "weights"  # of the networks that ship with the package
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def load_net(path: Path) -> TrainedNet:
     Raises:
         UserError: There is no such file, or it is not a checkpoint of this project.
     """
-    path = _located(path.expanduser())
+    path = find_checkpoint(path)
     where = printable(f"checkpoint={path}")
     stored = read_safetensors(path) if path.suffix == ".safetensors" else _read(path)
     description = check_description(stored.description, where)
@@ -139,24 +139,6 @@ def save_net(trained: TrainedNet, path: Path, half: bool) -> None:
     """
     stored = StoredNet(trained.net.state_dict(), trained.description, trained.epoch, trained.record)
     write_safetensors(stored, path, half)
-
-
-def shipped_nets() -> tuple[str, ...]:
-    """Names of the trained networks that the package carries."""
-    return tuple(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
-
-
-def _located(path: Path) -> Path:
-    """The file that a user means; a run folder that bears the name of a shipped network comes before it."""
-    file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
-    if not file.is_file() and str(path) in shipped_nets():
-        return WEIGHTS / f"{path}.safetensors"
-    if not file.is_file():
-        raise UserError(
-            f"checkpoint={file} does not exist: give the folder of a finished run, a .ckpt or .safetensors file, or "
-            f"one of the networks that ship: {', '.join(shipped_nets())}."
-        )
-    return file
 
 
 def _rebuild(model: Any, num_classes: int, where: str) -> nn.Module:

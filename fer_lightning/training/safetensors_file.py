@@ -9,13 +9,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from fer_lightning.errors import UserError
+
+if TYPE_CHECKING:  # which takes seconds to import, and headers are read without it
+    from torch import Tensor
 
 _PARTS = ("description", "epoch", "record")
 
@@ -49,6 +50,8 @@ def write_safetensors(stored: StoredNet, path: Path, half: bool) -> None:
     Raises:
         UserError: A value is too large for float16.
     """
+    from safetensors.torch import save
+
     weights = {name: _halved(name, value) if half else value for name, value in stored.weights.items()}
     header = {part: json.dumps(getattr(stored, part)) for part in _PARTS}
     # Tensors that share memory or are strided are refused by the format.
@@ -73,9 +76,25 @@ def read_safetensors(path: Path) -> StoredNet:
     """
     try:
         with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            stored = {part: json.loads(header[part]) for part in _PARTS}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, ValueError, TypeError, OSError, RuntimeError) as error:
+        raise _broken(path) from error
+    return StoredNet(weights, **read_header(path))
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """What such a file says beside its weights: `description`, `epoch` and `record`, none of them checked.
+
+    Raises:
+        UserError: It is broken, or another program's.
+    """
+    try:
+        with safe_open(path, "np") as file:  # NumPy's reader imports no torch
+            header = file.metadata() or {}
+        return {part: json.loads(header[part]) for part in _PARTS}
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, OSError, RuntimeError) as error:
-        raise UserError(f"checkpoint={path} is broken, or was not written by fer export.") from error
-    return StoredNet(weights, **stored)
+        raise _broken(path) from error
+
+
+def _broken(path: Path) -> UserError:
+    return UserError(f"checkpoint={path} is broken, or was not written by fer export.")

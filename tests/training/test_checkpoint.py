@@ -13,7 +13,8 @@ from fer_lightning.cli import conf_dir
 from fer_lightning.composition import build_net, plain
 from fer_lightning.errors import UserError
 from fer_lightning.models.resnet import ResNet
-from fer_lightning.training.checkpoint import WEIGHTS, load_net, save_net, shipped_nets
+from fer_lightning.training.checkpoint import load_net, save_net
+from fer_lightning.training.checkpoint_files import WEIGHTS, shipped_nets
 
 CLASSES = ("happy", "sad", "surprise")
 

@@ -15,6 +15,8 @@ from fer_lightning.data.audit.near_copies import CROWD, near_pairs
 from fer_lightning.data.cache_folder import make_once
 from fer_lightning.data.store import Images
 
+KINDS = ("exact", "near", "mirrored")
+_PAIRS = 500_000  # that are counted at a time
 VERSION = 1  # part of the name of what is kept; raise it when a rule of what is a copy changes
 
 
@@ -54,10 +56,10 @@ class Copies:
         """Whether each row of the store is of a single colour, bool."""
         return self._of_pixels[1]
 
-    @cached_property
+    @property
     def near(self) -> pd.DataFrame:
         """Pairs of near and mirrored copies, without exact ones: `different` over all rows but those of crowds."""
-        return self._of_all_rows(self.different)
+        return self._of_all_rows(self.different.copy())
 
     @cached_property
     def different(self) -> pd.DataFrame:
@@ -71,26 +73,34 @@ class Copies:
 
         folder = self._folder.with_name(f"{self._folder.name}-near{VERSION}")
         make_once(folder, make)
-        return pd.read_parquet(folder / "near.parquet")
+        kept = pd.read_parquet(folder / "near.parquet")
+        small = {"first": np.int32, "second": np.int32, "distance": np.int8, "kind": pd.CategoricalDtype(KINDS)}
+        return kept.astype(small, copy=False)
 
     def _of_all_rows(self, pairs: pd.DataFrame) -> pd.DataFrame:
         """What resembles an image resembles its exact copies; of a crowd of these the first stands for all."""
-        members = pd.DataFrame({"digest": self.digests[self._rows], "row": self._rows})
-        places = members.groupby("digest").cumcount()
-        members = members[(places == 0) | (members.groupby("digest")["row"].transform("size") <= CROWD)]
+        keys, group, sizes = np.unique(self.digests[self._rows], return_inverse=True, return_counts=True)
+        members = self._rows[np.argsort(group, kind="stable")].astype(np.int32)
+        starts = (np.cumsum(sizes) - sizes).astype(np.int32)
+        counted = np.where(sizes > CROWD, 1, sizes).astype(np.int32)
         for side in ("first", "second"):
-            pairs = pairs.assign(digest=self.digests[pairs[side]]).merge(members, on="digest")
-            pairs = pairs.assign(**{side: pairs["row"]}).drop(columns=["digest", "row"])
-        ordered = np.sort(pairs[["first", "second"]].to_numpy(np.int64), axis=1)
-        pairs = pairs.assign(first=ordered[:, 0], second=ordered[:, 1])
-        return pairs.sort_values(["first", "second"]).reset_index(drop=True)
+            own = np.searchsorted(keys, self.digests[pairs[side]]).astype(np.int32)
+            times = counted[own]
+            pairs = pairs.loc[pairs.index.repeat(times)].reset_index(drop=True) if times.max(initial=1) > 1 else pairs
+            first_of_own = np.cumsum(times, dtype=np.int32) - times
+            place = np.arange(times.sum(), dtype=np.int32) - first_of_own.repeat(times)
+            pairs[side] = members[starts[own].repeat(times) + place]
+        pairs["first"], pairs["second"] = np.sort(pairs[["first", "second"]].to_numpy(), axis=1).T
+        return pairs.sort_values(["first", "second"], ignore_index=True)
 
     def exact(self) -> pd.DataFrame:
         """Pairs of exact copies that are not blank: the columns of `near_pairs`; of crowds each with the next one."""
         rows = self._rows[~self.blank[self._rows]]
         pairs = rows[exact_pairs(self.digests[rows], CROWD)]
-        return pd.DataFrame(
-            {"first": pairs[:, 0], "second": pairs[:, 1], "kind": "exact", "distance": 0, "correlation": 1.0}
+        kinds = pd.Categorical.from_codes(np.full(len(pairs), KINDS.index("exact"), np.int8), KINDS)
+        first, second = pairs.astype(np.int32).T
+        return pd.DataFrame({"first": first, "second": second, "kind": kinds}).assign(
+            distance=np.int8(0), correlation=1.0
         )
 
     def present(self, rows: np.ndarray, others: np.ndarray, *, near: bool) -> np.ndarray:
@@ -106,10 +116,11 @@ class Copies:
         """
         found = np.isin(self.digests[rows], self.digests[others])
         if near:
-            first, second = (self.digests[self.different[side]] for side in ("first", "second"))
-            there = np.unique(self.digests[others])
-            copied = np.concatenate([first[np.isin(second, there)], second[np.isin(first, there)]])
-            found |= np.isin(self.digests[rows], copied)
+            first, second = (self.different[side].to_numpy() for side in ("first", "second"))
+            there = np.isin(self.digests, self.digests[others])
+            copied = np.zeros(len(self.digests), bool)
+            copied[first[there[second]]] = copied[second[there[first]]] = True
+            found |= np.isin(self.digests[rows], self.digests[copied])
             # Of a crowd not all pairs are known, but who belongs to it.
             groups, crowded = self._groups
             found |= crowded[groups[rows]] & np.isin(groups[rows], groups[others])
@@ -119,10 +130,9 @@ class Copies:
     def _groups(self) -> tuple[np.ndarray, np.ndarray]:
         """Group of each row of the store by exact and other copies, and whether each group has a crowd of pairs."""
         _, groups = np.unique(self.digests, return_inverse=True)
-        groups = np.r_[groups]
-        pairs = self.different[["first", "second"]].to_numpy(np.int64)
-        ends = groups[pairs]
-        degrees = np.bincount(ends.reshape(-1), minlength=len(groups))
+        groups = groups.astype(np.int32)
+        ends = groups[self.different[["first", "second"]].to_numpy()]
+        degrees = sum(np.bincount(ends[:, side], minlength=len(groups)) for side in (0, 1))
         # Positions here are pictures: the first positions stand for the numbers of the groups.
         joined = join(np.arange(len(groups)), ends)
         crowded = np.zeros(len(groups), bool)
@@ -153,11 +163,14 @@ class Copies:
         exact = (held.T @ held).toarray()
         itself = np.asarray(held.sum(axis=0)).reshape(-1)
         counted = {"exact": exact - np.diag(np.diag(exact)) + np.diag((np.diag(exact) - itself) // 2)}
-        first, second = (self.digests[self.different[side]] for side in ("first", "second"))
-        known = np.isin(first, digests) & np.isin(second, digests)
-        for kind in ("near", "mirrored"):
-            chosen = known & (self.different["kind"] == kind).to_numpy()
-            one, other = (held[np.searchsorted(digests, side[chosen])] for side in (first, second))
-            pairs = (one.T @ other).toarray()
-            counted[kind] = pairs + pairs.T - np.diag(np.diag(pairs))
+        counted |= {kind: np.zeros((number, number), np.int64) for kind in ("near", "mirrored")}
+        of_row = np.searchsorted(digests, self.digests).clip(max=max(len(digests) - 1, 0)).astype(np.int32)
+        here = np.isin(self.digests, digests)
+        for start in range(0, len(self.different), _PAIRS):
+            some = self.different.iloc[start : start + _PAIRS]
+            some = some[here[some["first"]] & here[some["second"]]]
+            for kind, same in some.groupby("kind", observed=True):
+                one, other = (held[of_row[same[side]]] for side in ("first", "second"))
+                pairs = (one.T @ other).toarray()
+                counted[str(kind)] += pairs + pairs.T - np.diag(np.diag(pairs))
         return counted

@@ -8,10 +8,10 @@ from itertools import combinations_with_replacement
 import numpy as np
 import pandas as pd
 
+from fer_lightning.data.audit.copies import KINDS
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
 
-KINDS = ("exact", "near", "mirrored")
 EVALUATED = ("val", "test")
 
 
@@ -57,7 +57,6 @@ def audit(datamodule: ExpressionDataModule) -> Findings:
         datamodule: After its `setup`. What it has dropped is not looked at.
     """
     frame, copies = datamodule.frame, datamodule.copies
-    pairs = _described(pd.concat([copies.exact(), copies.near], ignore_index=True), datamodule)
     rows = {split: frame.loc[frame["split"] == split, "row"].to_numpy() for split in SPLITS}
     exposed = [
         {
@@ -70,6 +69,7 @@ def audit(datamodule: ExpressionDataModule) -> Findings:
     ]
     kinds = _kinds_of_pairs(datamodule)
     contradictory = kinds[kinds["first_label"] != kinds["second_label"]].groupby("kind")["count"].sum()
+    pairs = _described(pd.concat([copies.exact(), copies.near], ignore_index=True), datamodule)
     divided = frame["group"].duplicated().any()
     return Findings(
         pairs=pairs,
@@ -87,13 +87,25 @@ def audit(datamodule: ExpressionDataModule) -> Findings:
 
 
 def _described(pairs: pd.DataFrame, datamodule: ExpressionDataModule) -> pd.DataFrame:
-    told = datamodule.frame.set_index("row")[["id", "split", "label"]]
-    told["label"] = np.array(datamodule.label_set.classes)[told["label"]]
-    kept = pairs[pairs["first"].isin(told.index) & pairs["second"].isin(told.index)]
-    kept = kept.rename(columns={"first": "first_row", "second": "second_row"})
-    for side in ("first", "second"):
-        kept = kept.join(told.add_prefix(f"{side}_"), on=f"{side}_row")
-    return kept.reset_index(drop=True)
+    """Adds who each image is. Names are categories: of millions of pairs, words would need gigabytes."""
+    frame, classes = datamodule.frame, datamodule.label_set.classes
+    described = {
+        "id": pd.Categorical(frame["id"]),
+        "split": pd.Categorical(frame["split"], SPLITS),
+        "label": pd.Categorical.from_codes(frame["label"].to_numpy(), list(classes)),
+    }
+    place = np.full(frame["row"].max() + 1, -1, np.int32)
+    place[frame["row"]] = np.arange(len(frame))
+    ends = {side: pairs[side].to_numpy() for side in ("first", "second")}
+    kept = np.all(
+        [(rows < len(place)) & (place[np.minimum(rows, len(place) - 1)] >= 0) for rows in ends.values()], axis=0
+    )
+    columns = {name: pairs.loc[kept, name].array for name in ("kind", "distance", "correlation")}
+    for side, rows in ends.items():
+        columns[f"{side}_row"] = rows[kept]
+    for side, rows in ends.items():
+        columns |= {f"{side}_{name}": values[place[rows[kept]]] for name, values in described.items()}
+    return pd.DataFrame(columns)
 
 
 def _kinds_of_pairs(datamodule: ExpressionDataModule) -> pd.DataFrame:

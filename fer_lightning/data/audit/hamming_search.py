@@ -14,6 +14,7 @@ from fer_lightning.data.audit.equal_keys import equal_pairs
 
 HASH_BITS = 64
 _SPARE_BANDS = 3
+_LINKS = 500_000  # that are joined at a time, so that memory stays flat
 _ONES = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
 
 
@@ -84,9 +85,12 @@ def join(groups: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         groups: Group of each position `(N,)`, a number from 0 to N - 1.
         pairs: `(P, 2)` positions.
     """
-    ends = groups[pairs]
-    links = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(groups),) * 2)
-    return connected_components(links, directed=False)[1][groups]
+    for start in range(0, len(pairs), _LINKS):
+        ends = groups[pairs[start : start + _LINKS]]
+        ends = ends[ends[:, 0] != ends[:, 1]]
+        links = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(groups),) * 2)
+        groups = connected_components(links, directed=False)[1][groups]
+    return groups
 
 
 def _pairs_of_choice(

@@ -45,23 +45,26 @@ def near_pairs(images: Images, rows: np.ndarray) -> pd.DataFrame:
         hashes[0, place], hashes[1, place] = perceptual_hashes(small), perceptual_hashes(small[:, :, ::-1])
     # Two mirror images resemble each other as their originals do.
     first, second, distance = pairs_within(hashes.reshape(-1), RADIUS, CROWD, own=len(rows))
-    one, other = first % len(rows), second % len(rows)
-    kept = one != other  # a symmetric face resembles its own mirror image
-    one, other, mirrored, distance = one[kept], other[kept], second[kept] >= len(rows), distance[kept]
-    correlation = _correlations(thumbnails, one, other, mirrored)
-    similar = correlation >= LEAST_CORRELATION
-    table = pd.DataFrame(
+    mirrored = second >= len(rows)
+    first, second = np.minimum(first % len(rows), second % len(rows)), np.maximum(first % len(rows), second % len(rows))
+    kept = first != second  # a symmetric face resembles its own mirror image
+    first, second, mirrored, distance = first[kept], second[kept], mirrored[kept], distance[kept].astype(np.int8)
+    correlation = _correlations(thumbnails, first, second, mirrored)
+    del thumbnails, hashes
+    kept = np.flatnonzero(correlation >= LEAST_CORRELATION)
+    kept = kept[np.lexsort((-correlation[kept], second[kept], first[kept]))]
+    again = (first[kept[1:]] == first[kept[:-1]]) & (second[kept[1:]] == second[kept[:-1]])
+    kept = kept[np.r_[True, ~again][: len(kept)]]  # of both kinds the one that fits better
+    # Of a data set full of copies there are millions of pairs: small numbers, and no words.
+    return pd.DataFrame(
         {
-            "first": rows[np.minimum(one, other)[similar]],
-            "second": rows[np.maximum(one, other)[similar]],
-            # Of millions of pairs, words would need more memory than everything else.
-            "kind": pd.Categorical.from_codes(mirrored[similar].astype(np.int8), ["near", "mirrored"]),
-            "distance": distance[similar],
-            "correlation": correlation[similar],
+            "first": rows.astype(np.int32)[first[kept]],
+            "second": rows.astype(np.int32)[second[kept]],
+            "kind": pd.Categorical.from_codes(mirrored[kept].astype(np.int8), ["near", "mirrored"]),
+            "distance": distance[kept],
+            "correlation": correlation[kept],
         }
     )
-    best = table.sort_values("correlation", ascending=False, kind="stable").drop_duplicates(["first", "second"])
-    return best.sort_values(["first", "second"]).reset_index(drop=True)
 
 
 def _thumbnails(block: np.ndarray) -> np.ndarray:

@@ -117,7 +117,7 @@ def _unknown_choice(group: str, choice: str, options: Sequence[str]) -> str:
 
 def _unknown_option(name: str, config: str | None, arguments: Sequence[str]) -> str:
     composed = _composed(config, arguments) if config else None
-    known = [*_names(composed), *composed.hydra.runtime.choices] if composed is not None else []
+    known = [*option_names(composed), *composed.hydra.runtime.choices] if composed is not None else []
     close = did_you_mean(name, known)
     # Only the trainer has so many arguments that one which is not configured resembles another; torch takes its time.
     if composed is not None and (not close or name.startswith("trainer.")) and _constructor_takes(composed, name):
@@ -162,7 +162,7 @@ def _composed(config: str, arguments: Sequence[str]) -> DictConfig | None:
     return None
 
 
-def _names(node: Any, prefix: str = "") -> Iterator[str]:
+def option_names(node: Any, prefix: str = "") -> Iterator[str]:
     """The dotted names of all options of a config but Hydra's inner ones."""
     from omegaconf import DictConfig
 
@@ -175,4 +175,4 @@ def _names(node: Any, prefix: str = "") -> Iterator[str]:
         yield name
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
-            yield from _names(child, f"{name}.")
+            yield from option_names(child, f"{name}.")

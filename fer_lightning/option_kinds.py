@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from fer_lightning.cli import conf_dir
 from fer_lightning.errors import UserError
-from fer_lightning.explained_errors import did_you_mean
+from fer_lightning.explained_errors import did_you_mean, option_names
 from fer_lightning.overrides import is_path
 
 # What options take whose default is null; of those with another default, that one tells.
@@ -40,14 +42,20 @@ _RANGES = {
     "max_file_size": (1, math.inf),
     "max_megapixels": (1, math.inf),
     "workers": (0, math.inf),
+    "n_trials": (1, math.inf),
+    "population": (2, math.inf),
+    "max_failures": (1, math.inf),
+    "lease": (1, math.inf),
 }
+_OF_STUDIES = {"report", "budgets"}
+_NAMED_BY_USERS = {"latency.nets", "search.most"}
 _OF_HYDRA = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path", Any: "anything"}
 _LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
 
 
 def check_options(cfg: DictConfig, config: str) -> None:
-    """Refuses values of a wrong kind, and arguments that a constructor does not have.
+    """Refuses options that nothing reads, values of a wrong kind, and arguments that a constructor does not have.
 
     Args:
         cfg: Composed for one run.
@@ -56,10 +64,82 @@ def check_options(cfg: DictConfig, config: str) -> None:
     Raises:
         UserError: Names the first such option, what it takes and what it was given.
     """
-    defaults: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / f"{config}.yaml"))
+    check_names(cfg, config)
+    defaults = _defaults_of(config)
     probabilities = {name: 1.0 for name in cfg.get("augment", {}) or {} if str(name).startswith("p_")}
     options: Any = OmegaConf.to_container(cfg, resolve=True)
     _check_plain(options, {**defaults, "augment": probabilities}, "")
+
+
+@cache
+def _defaults_of(config: str) -> dict[str, Any]:
+    values: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / f"{config}.yaml"))
+    return values
+
+
+def check_names(cfg: DictConfig, config: str) -> None:
+    """Refuses options that neither the command nor a constructor nor another option reads.
+
+    Args:
+        cfg: Composed for one run; nothing of it is resolved.
+        config: Name of the command's config, which says what the command reads.
+
+    Raises:
+        UserError: Names the first such option, and the one that was probably meant.
+    """
+    defaults = _defaults_of(config)
+    options: Any = OmegaConf.to_container(cfg)
+    unread = [name for name in _unread(options, defaults) if not any(_covers(name, word) for word in _referred_to(cfg))]
+    if not unread:
+        return
+    name, known = unread[0], [each for each in option_names(cfg) if not any(_covers(none, each) for none in unread)]
+    close = did_you_mean(name, [*known, *_groups_of(defaults)])
+    hint = f"did you mean {' or '.join(close)}?" if close else "nothing reads it; --cfg job lists what is read."
+    raise UserError(f"Unknown option {name!r}: {hint}")
+
+
+def _unread(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
+    """The options, or groups of them, that only another option could read."""
+    groups = _groups_of(defaults)
+    for key, value in options.items():
+        own = defaults.get(key)
+        group = isinstance(value, dict) and "_target_" not in value
+        if key not in groups and key not in defaults and key not in _OF_STUDIES | {"hydra"}:
+            yield key
+        elif key in ("logger", "callbacks", "elsewhere") and group:  # their names are free, what they name is built
+            for name, node in value.items():
+                if node is not None and not (isinstance(node, dict) and "_target_" in node):
+                    yield f"{key}.{name}"
+        elif group and key in groups and own is None:
+            yield from (f"{key}.{name}" for name in value if name != "transforms")
+        # Where that of a network is, any argument of its class may be given.
+        elif group and isinstance(own, dict) and not (key == "data" and "root" in own):
+            yield from _unread_in(value, own, key)
+
+
+def _unread_in(options: Mapping[str, Any], own: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for key, value in options.items():
+        name = f"{prefix}.{key}"
+        if key not in own:
+            yield name
+        elif isinstance(value, dict) and isinstance(own[key], dict) and name not in _NAMED_BY_USERS:
+            yield from _unread_in(value, own[key], name)
+
+
+def _groups_of(defaults: Mapping[str, Any]) -> list[str]:
+    return [name for entry in defaults["defaults"] if isinstance(entry, dict) for name in entry if " " not in name]
+
+
+def _referred_to(cfg: DictConfig) -> set[str]:
+    """Names in the interpolations of a config, and of Hydra's own."""
+    hydra = HydraConfig.instance().cfg
+    text = OmegaConf.to_yaml(cfg) + (OmegaConf.to_yaml(hydra) if hydra is not None else "")
+    return {word.strip(".") for place in re.findall(r"\$\{([^}]*)", text) for word in re.findall(r"[\w.]+", place)}
+
+
+def _covers(name: str, other: str) -> bool:
+    """Whether one of two dotted names is the other, or holds it."""
+    return f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.")
 
 
 def _check_plain(options: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str) -> None:
@@ -71,7 +151,7 @@ def _check_plain(options: Mapping[str, Any], defaults: Mapping[str, Any], prefix
             _check(name, value, _kind_of_default(name, default))
     for key, value in options.items():
         if isinstance(value, dict) and "_target_" in value:
-            _check_target(value, f"{prefix}{key}")
+            check_target(value, f"{prefix}{key}")
         elif isinstance(value, dict) and key != "report":
             inner = defaults.get(key)
             _check_plain(value, inner if isinstance(inner, dict) else {}, f"{prefix}{key}.")
@@ -82,7 +162,7 @@ def _check_plain(options: Mapping[str, Any], defaults: Mapping[str, Any], prefix
 def _check_members(values: Iterable[Any], name: str) -> None:
     for place, value in enumerate(values):
         if isinstance(value, dict) and "_target_" in value:
-            _check_target(value, f"{name}[{place}]")
+            check_target(value, f"{name}[{place}]")
 
 
 def _kind_of_default(name: str, default: Any) -> Any:
@@ -96,7 +176,16 @@ def _kind_of_default(name: str, default: Any) -> Any:
     return Any if str(default).startswith("${") else type(default)
 
 
-def _check_target(values: Mapping[str, Any], name: str) -> None:
+def check_target(values: Mapping[str, Any], name: str) -> None:
+    """Refuses what a constructor does not take.
+
+    Args:
+        values: Its `_target_` and its arguments.
+        name: Of the option that holds them.
+
+    Raises:
+        UserError: Names the first such argument, what it takes and what it was given.
+    """
     target = get_object(values["_target_"])
     parameters = inspect.signature(target).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -111,8 +200,10 @@ def _check_target(values: Mapping[str, Any], name: str) -> None:
             close = did_you_mean(option, [f"{name}.{parameter}" for parameter in parameters])
             hint = f": did you mean {close[0]}?" if close else "."
             raise UserError(f"{option} is unknown to {target.__name__}{hint}")
+    for key, value in values.items():
+        option = f"{name}.{key}"
         if isinstance(value, dict) and "_target_" in value:
-            _check_target(value, option)
+            check_target(value, option)
         elif isinstance(value, list):
             _check_members(value, option)
 
@@ -198,7 +289,11 @@ def _describe(kind: Any) -> str:
 
 
 def _is_plain(kind: Any) -> bool:
-    return kind in (*_WORDS, type(None)) or get_origin(kind) is Literal or (get_origin(kind) or kind) in _LISTS
+    return (
+        kind in (*_WORDS, type(None))
+        or get_origin(kind) is Literal
+        or (get_origin(kind) or kind) in (*_LISTS, dict, Mapping)
+    )
 
 
 def _shown(value: Any) -> str:

@@ -63,9 +63,9 @@ class SearchSweeper(Sweeper):
         sampler: DictConfig,
         pruner: DictConfig,
         n_trials: int,
-        population: int | str,
+        population: int | Literal["auto"],
         seed: int,
-        direction: str,
+        direction: Literal["min", "max"],
         storage: str | None,
         study_name: str | None,
         lease: float,
@@ -139,18 +139,10 @@ class SearchSweeper(Sweeper):
 
     def _check_options(self) -> None:
         """Not in the constructor, whose errors Hydra wraps."""
-        for name, value, least in (
-            ("n_trials", self._n_trials, 1),
-            ("seed", self._seed, 0),
-            ("max_failures", self._max_failures, 1),
-            *([] if self._population == "auto" else [("population", self._population, 2)]),
-        ):
-            if not isinstance(value, int) or value < least:
-                raise UserError(f"hydra.sweeper.{name}={value} is no whole number of at least {least}.")
-        if not isinstance(self._lease_seconds, (int, float)) or not self._lease_seconds >= 1:
-            raise UserError(f"hydra.sweeper.lease={self._lease_seconds} is no number of seconds of at least 1.")
-        if self._mode not in DIRECTIONS:
-            raise UserError(f"hydra.sweeper.direction={self._mode} is unknown: use {' or '.join(DIRECTIONS)}.")
+        from fer_lightning.option_kinds import check_target
+
+        options: Any = OmegaConf.to_container(self.config.hydra.sweeper, resolve=True)
+        check_target(options, "hydra.sweeper")
 
     def _parse(self, arguments: list[str]) -> SearchSpace:
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -167,18 +159,20 @@ class SearchSweeper(Sweeper):
         """Composes every choice once: one that does not exist is told now instead of in the middle of the night."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+        from fer_lightning.option_kinds import check_names
+
         first: dict[str, Any] = {}
         for key, found in space.searched.items():
             assert isinstance(found, (CategoricalDistribution, FloatDistribution, IntDistribution))
             first[key] = found.choices[0] if isinstance(found, CategoricalDistribution) else found.low
-        self._compose([*space.fixed, *space.overrides(first)])
+        check_names(self._compose([*space.fixed, *space.overrides(first)]), self.config.hydra.job.config_name)
         for key, found in space.searched.items():
             for choice in found.choices[1:] if isinstance(found, CategoricalDistribution) else ():
                 # Alone: an option of the first choice may not exist in this one, which a trial can fail with.
                 self._compose([*space.fixed, f"{key}={choice}"])
 
-    def _compose(self, overrides: Sequence[str]) -> None:
-        self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+    def _compose(self, overrides: Sequence[str]) -> DictConfig:
+        return self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
 
     def _open(self, folder: Path, space: SearchSpace) -> Study:
         import optuna

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -28,16 +29,9 @@ def study_page(report: StudyReport) -> str:
     Returns:
         A whole HTML document: verdict, facts, ledgers, figures, all runs and the command, readable without JavaScript.
     """
-    environment = Environment(
-        loader=PackageLoader("fer_lightning.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     headline, ledger = next(iter(report.ledgers.items()))
-    return environment.get_template("study_page.html").render(
+    template = _environment().get_template("study_page.html")
+    return template.render(
         report=report,
         verdict=[_unbroken(told) for told in verdict(ledger, report.tested_against(headline))],
         ledgers={name: lay_out_ledger(each, report.tested_against(name)) for name, each in report.ledgers.items()},
@@ -58,6 +52,18 @@ def write_page(report: StudyReport, folder: Path) -> Path:
         The file.
     """
     return write_text(folder / NAME, study_page(report))
+
+
+@cache  # it keeps compiled templates, and compiling them takes longer than a page
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("fer_lightning.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _unbroken(text: str) -> str:

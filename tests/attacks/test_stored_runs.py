@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 from fer_lightning import dashboard, report_studies
 from fer_lightning.errors import UserError
@@ -100,6 +103,21 @@ def spoil(run: Path, rng: np.random.Generator, mutate, damage, whole: dict[str, 
     return f"damaged {name}"
 
 
+@pytest.fixture
+def drawn_once(monkeypatch) -> None:
+    """Each figure is drawn for the page, coarsely, and not a second time for its own file, whose content is empty."""
+    savefig = Figure.savefig
+
+    def draw(figure: Figure, file: Path | BytesIO, **options: Any) -> None:
+        if isinstance(file, Path):
+            file.touch()
+        else:
+            savefig(figure, file, **{**options, "dpi": 20})
+
+    monkeypatch.setattr(Figure, "savefig", draw)
+
+
+@pytest.mark.usefixtures("drawn_once")
 def test_records_that_are_reported(campaign, study, tmp_path, mutate, damage, capsys):
     whole = {path.name: path.read_bytes() for path in (study / "1").iterdir()}
     for case, rng in campaign.cases(quick=1, full=200):

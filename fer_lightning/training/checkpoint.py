@@ -168,10 +168,15 @@ def _check_weights(weights: Mapping[str, Any], net: nn.Module, path: Path) -> No
     for name, value in weights.items():
         if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
             raise ValueError(f"{name} is not a tensor")
-        if value.shape != own[name].shape or value.is_floating_point() != own[name].is_floating_point():
+        if value.shape != own[name].shape or _kind(value) != _kind(own[name]):
             raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}")
     if sum(value.numel() * value.element_size() for value in weights.values()) > path.stat().st_size:
         raise ValueError("tensors overlap")
+
+
+def _kind(value: Tensor) -> tuple[bool, bool]:
+    """Whether numbers are floating-point and whether they are complex: another kind would lose a part when copied."""
+    return value.is_floating_point(), value.is_complex()
 
 
 def _check_logits(net: nn.Module, preprocessing: Mapping[str, Any], num_classes: int) -> None:

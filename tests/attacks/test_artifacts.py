@@ -61,6 +61,7 @@ def change_weights(state: dict, rng: np.random.Generator) -> str:
     return f"{name}: {kind}"
 
 
+@pytest.mark.filterwarnings("error:Casting complex values")  # part of a number would be lost in silence
 def test_checkpoints(campaign, checkpoint, tmp_path, mutate, damage):
     path = tmp_path / "net.ckpt"
     torch.save(checkpoint, path)

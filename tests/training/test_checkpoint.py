@@ -94,6 +94,15 @@ def test_weights_that_do_not_fit(tmp_path, checkpoint, change, told):
         load_net(tmp_path / "old.ckpt")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_weights_of_another_kind_of_number(tmp_path, checkpoint, dtype):
+    counter = next(name for name in checkpoint["state_dict"] if name.endswith("num_batches_tracked"))
+    checkpoint["state_dict"][counter] = checkpoint["state_dict"][counter].to(dtype)
+    torch.save(checkpoint, tmp_path / "odd.ckpt")
+    with pytest.raises(UserError, match=r"odd\.ckpt.*do not fit"):
+        load_net(tmp_path / "odd.ckpt")
+
+
 def test_pretrained_weights_are_not_fetched_again(tmp_path, checkpoint, monkeypatch):
     asked = set()
     monkeypatch.setattr(ResNet, "__init__", _noting(ResNet.__init__, asked))

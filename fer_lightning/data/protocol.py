@@ -71,15 +71,19 @@ class Protocol:
         """Names of the fields in which two protocols differ."""
         return [key.name for key in fields(self) if getattr(self, key.name) != getattr(other, key.name)]
 
-    def require_same(self, other: Protocol) -> None:
+    def require_same(self, other: Protocol, results: str = "These results") -> None:
         """Refuses a comparison of results that were not obtained in the same way.
+
+        Args:
+            other: The protocol of the second result.
+            results: Both of them, as the message names them.
 
         Raises:
             UserError: The protocols differ.
         """
         if names := self.differences(other):
             told = "; ".join(f"{name}: {getattr(self, name)!r} and {getattr(other, name)!r}" for name in names)
-            raise UserError(f"These results follow different protocols and cannot be compared ({told}).")
+            raise UserError(f"{results} follow different protocols and cannot be compared ({told}).")
 
 
 _STORED = TypeAdapter(Protocol)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import re
@@ -87,14 +88,15 @@ def require_one_protocol(runs: pd.DataFrame) -> None:
     """Refuses runs whose scores were not obtained in the same way; the folds of one cross-validation were.
 
     Args:
-        runs: Column `protocol`, as `collect_runs` returns it.
+        runs: Columns `protocol` and `folder`, as `collect_runs` returns them.
 
     Raises:
-        UserError: Protocols differ; it names in what.
+        UserError: Protocols differ; it names two of the runs, and in what.
     """
-    first, *others = (Protocol.from_dict(json.loads(text)).over_folds() for text in runs["protocol"].unique())
-    for other in others:
-        first.require_same(other)
+    distinct = runs.drop_duplicates("protocol")
+    first, *others = (Protocol.from_dict(json.loads(text)).over_folds() for text in distinct["protocol"])
+    for other, folder in zip(others, distinct["folder"].iloc[1:]):
+        first.require_same(other, f"{distinct['folder'].iloc[0]} and {folder}")
 
 
 def read_predictions(folder: str | Path) -> pd.DataFrame:
@@ -122,12 +124,27 @@ def read_table(path: Path) -> pd.DataFrame:
         UserError: It cannot be read.
     """
     try:
+        if path.is_file() and path.suffix == ".parquet":
+            return pd.read_parquet(path)
         if path.is_file():
-            return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+            _check_lines(path)
+            return pd.read_csv(path)
         problem = "it is not a file"
     except Exception as error:  # pandas and pyarrow have many; whatever they meet, the file is damaged
         problem = str(error) or type(error).__name__
     raise UserError(f"{path} is damaged: {' '.join(problem.split())[:200]}")
+
+
+def _check_lines(path: Path) -> None:
+    """Refuses lines of other lengths, whose values pandas would shift into other columns.
+
+    Raises:
+        ValueError: It says what must hold.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = [*filter(None, csv.reader(file))]
+    if not lines or len(set(lines[0])) < len(lines[0]) or any(len(line) != len(lines[0]) for line in lines):
+        raise ValueError("its first line must name each column once, and the others must have a value for each.")
 
 
 def _check_choices(overrides: Sequence[str], path: Path) -> None:

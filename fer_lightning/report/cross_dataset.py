@@ -146,16 +146,17 @@ def _scores(runs: pd.DataFrame) -> pd.DataFrame:
     for run in runs[runs["split"] == "test"].itertuples():
         metrics = read_metrics(str(run.folder))
         own = {"protocol": metrics["protocol"], **metrics["splits"]["test"]}
-        rows.append(_row(run.dataset, run.seed, run.dataset, own))
+        rows.append(_row(run, run.dataset, own))
         for name, scores in metrics.get("elsewhere", {}).items():
-            rows.append(_row(run.dataset, run.seed, name, scores))
+            rows.append(_row(run, name, scores))
     return pd.DataFrame(rows)
 
 
-def _row(trained: str, seed: int, tested: str, scores: dict[str, Any]) -> dict[str, Any]:
+def _row(run: Any, tested: str, scores: dict[str, Any]) -> dict[str, Any]:
     return {
-        "trained": trained,
-        "seed": seed,
+        "folder": run.folder,
+        "trained": run.dataset,
+        "seed": run.seed,
         "tested": tested,
         "protocol": json.dumps(scores["protocol"], sort_keys=True) if "protocol" in scores else None,
         **{name: scores.get(name, np.nan) for name in _SCORES},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from statistics import mode
 from typing import Any
@@ -95,8 +96,9 @@ def _images_an_epoch(records: dict[str, dict[str, Any]]) -> list[int]:
     shares = []
     for folder, record in records.items():
         history = read_history(folder)
-        if history is not None and "images" in history and record["protocol"]["counts"].get("train"):
-            shares.append(round(100 * float(history["images"].max()) / record["protocol"]["counts"]["train"]))
+        images = history["images"].max() if history is not None and "images" in history else math.nan
+        if not math.isnan(images) and record["protocol"]["counts"].get("train"):
+            shares.append(round(100 * float(images) / record["protocol"]["counts"]["train"]))
     return shares
 
 

@@ -77,7 +77,8 @@ def test_other_networks_under_the_same_options_are_refused(study, write_record):
 
 def test_other_protocols_are_refused_by_name(study, write_record):
     write_record(study / "other", ["ablation=a"], 1, RIGHT, dataset="rafdb")
-    with pytest.raises(UserError, match=r"different protocols .*dataset: 'fer2013' and 'rafdb'; fingerprint"):
+    told = r"study/2 and .*study/other follow different protocols .*dataset: 'fer2013' and 'rafdb'; fingerprint"
+    with pytest.raises(UserError, match=told):
         require_one_protocol(collect_runs(study))
 
 
@@ -91,6 +92,24 @@ def test_a_broken_record_is_named_and_hides_no_other(study, text, caplog):
     (study / "0" / "metrics.json").write_text(text)
     assert sorted(Path(folder).name for folder in collect_runs(study)["folder"].unique()) == ["1", "2", "3"]
     assert f"Left out: {study / '0' / 'metrics.json'}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "",
+        "epoch,train/loss,val/loss\n1,0.5\n",
+        "epoch,val/loss\n1,0.5,0.6\n2,0.4,0.5\n",
+        "epoch,val/loss,val/loss\n1,0.5,0.6\n",
+        "epoch,val/loss\n1,0.5\n2,0.4,7\n",
+    ],
+    ids=["empty", "a value is missing", "a name is missing", "a name twice", "a value too many"],
+)
+def test_a_table_whose_values_are_shifted_is_named(study, table, caplog):
+    """Pandas would read them into other columns, or as row names."""
+    (study / "0" / "history.csv").write_text(table)
+    assert sorted(Path(folder).name for folder in collect_runs(study)["folder"].unique()) == ["1", "2", "3"]
+    assert f"Left out: {study / '0' / 'history.csv'} is damaged: its first line must name each column" in caplog.text
 
 
 def test_missing_predictions_are_named(tmp_path):

@@ -123,5 +123,5 @@ def test_refuses_seeds_under_different_protocols(add, tmp_path):
     other = there("ferplus", 0.6)
     other["protocol"]["classes"] = ["happy"]
     add("fer2013", 1, 140, {"ferplus": other})
-    with pytest.raises(UserError, match="different protocols"):
+    with pytest.raises(UserError, match=r"fer2013_0_ and .*fer2013_1_ follow different protocols"):
         cross_dataset_matrix(collect_runs(tmp_path))

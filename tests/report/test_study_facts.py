@@ -89,3 +89,9 @@ def test_records_that_know_little(tmp_path, write_record, budget):
     write_record(tmp_path / "a0", ["ablation=a"], 0, RIGHT)
     told = facts(tmp_path, budget)
     assert told.get("Budget") == budget and "Hardware" not in told and "Hours" not in told
+
+
+def test_epochs_whose_images_were_not_counted_have_no_share(tmp_path, write_record):
+    write(tmp_path, write_record, "a", 0)
+    (tmp_path / "a0" / "history.csv").write_text("epoch,images\n1,\n2,\n")
+    assert facts(tmp_path)["Budget"] == "pilot: 4 epochs"

@@ -23,7 +23,7 @@ from fer_lightning.data.store import conform
 from fer_lightning.errors import UserError
 from fer_lightning.report.alignment import draw_alignment
 from fer_lightning.report.figures import save_figures
-from fer_lightning.report.terminal import escape
+from fer_lightning.report.terminal import escape, print_line
 from fer_lightning.report.whole_file import write_whole
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def run(cfg: DictConfig) -> None:
         f"Numbers:     {folder}/alignment.csv",
         f"Train on it: {_training_command()}",
     ):
-        console.print(words, soft_wrap=True, markup=False, highlight=False)
+        print_line(console, words)
 
 
 def _count(faces: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
@@ -120,7 +120,8 @@ def _aligned_points(reader: AlignedReader, row: int) -> np.ndarray:
 
 
 def _rate_table(counts: pd.DataFrame, datamodule: ExpressionDataModule) -> Table:
-    table = Table("class", title=f"Faces found in {datamodule.dataset_name}", title_justify="left", title_style="bold")
+    title = escape(f"Faces found in {datamodule.dataset_name}")
+    table = Table("class", title=title, title_justify="left", title_style="bold")
     for split in (*SPLITS, "all"):
         table.add_column(split, justify="right")
     rates = (counts["found"] / counts["images"]).map(lambda rate: "-" if np.isnan(rate) else f"{rate:.1%}")

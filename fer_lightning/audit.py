@@ -19,7 +19,7 @@ from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.report.audit import draw_copies
 from fer_lightning.report.contact_sheet import draw_contact_sheet
 from fer_lightning.report.figures import save_figures
-from fer_lightning.report.terminal import escape
+from fer_lightning.report.terminal import escape, print_line
 from fer_lightning.report.whole_file import write_whole
 
 
@@ -48,7 +48,7 @@ def run(cfg: DictConfig) -> None:
     console.print(_exposure_table(findings))
     console.print(_other_table(findings))
     told = ", ".join(str(path) for path in (folder / "audit.json", folder / "duplicates.csv", *pictures))
-    console.print(f"Report: {told}", soft_wrap=True, markup=False, highlight=False)
+    print_line(console, f"Report: {told}")
 
 
 def _conflicting(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -86,7 +86,8 @@ def _summary(datamodule: ExpressionDataModule, findings: Findings) -> dict[str, 
 
 
 def _copy_table(findings: Findings, datamodule: ExpressionDataModule) -> Table:
-    table = Table("splits", title=f"{datamodule.dataset_name}: pairs that show the same picture", title_justify="left")
+    title = escape(f"{datamodule.dataset_name}: pairs that show the same picture")
+    table = Table("splits", title=title, title_justify="left")
     for heading in (*KINDS, "labels differ"):
         table.add_column(heading, justify="right")
     for row in findings.by_splits.itertuples(index=False):

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fer_lightning.composed_nets import compose_net
 from fer_lightning.evaluation.efficiency import latency
+from fer_lightning.report.terminal import escape
 from fer_lightning.report.whole_file import write_whole
 
 NUM_CLASSES = 7
@@ -40,9 +41,9 @@ def _bare(name: str) -> str:
 def _table(times: pd.DataFrame, names: list[str]) -> Table:
     table = Table("net", "ms", title=f"One picture, median of {len(times)} rounds, 1 thread, float32")
     for column in times:
-        table.add_row(str(column), f"{times[column].median():.1f}")
+        table.add_row(escape(column), f"{times[column].median():.1f}")
     table.add_section()
     for name in names:
         ratio = (times[name] / times[_bare(name)]).median()
-        table.add_row(f"{name} : without attention", f"{ratio:.3f} x")
+        table.add_row(escape(f"{name} : without attention"), f"{ratio:.3f} x")
     return table

@@ -19,6 +19,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.report.figures import save_figures
 from fer_lightning.report.search_bench import draw_search_ranks
 from fer_lightning.report.search_ranks import median_regrets, rank_samplers
+from fer_lightning.report.terminal import escape
 from fer_lightning.report.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -128,6 +129,6 @@ def _table(ranks: pd.DataFrame, problems: int, seeds: int) -> Table:
     for budget, rows in ranks.groupby("budget"):
         for row in rows.itertuples():
             interval = f"{row.low:.1f} to {row.high:.1f}"
-            table.add_row(str(budget), row.sampler, f"{row.mean_rank:.1f}", interval, f"{row.ask_ms:.2f}")
+            table.add_row(str(budget), escape(row.sampler), f"{row.mean_rank:.1f}", interval, f"{row.ask_ms:.2f}")
         table.add_section()
     return table

@@ -23,6 +23,7 @@ from fer_lightning.deploy.benchmark.peers import PEERS
 from fer_lightning.errors import UserError
 from fer_lightning.report.pipeline_benchmark import draw_pipeline_benchmark
 from fer_lightning.report.pipeline_table import parts_table, whole_table
+from fer_lightning.report.terminal import print_line
 from fer_lightning.training.record import describe_hardware
 
 DEVICES = ("cpu", "cuda")
@@ -71,7 +72,7 @@ def benchmark_pipeline(cfg: DictConfig) -> None:
             console.print(whole_table(tables[-1], _title(len(frames), cfg.rounds, threads)))
             console.print(parts_table(tables[-1]))
     for line in [_told(net), *(f"Left out: {who}: {reason}" for who, reason in left_out.items())]:
-        console.print(line, markup=False, soft_wrap=True)
+        print_line(console, line)
     figures = {
         "benchmark" if table is tables[0] else f"benchmark_{threads}_threads": draw_pipeline_benchmark(
             table, _title(len(frames), cfg.rounds, threads)

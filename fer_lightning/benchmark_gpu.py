@@ -22,6 +22,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import multiply_adds, parameters
 from fer_lightning.evaluation.speed import summarise_times
 from fer_lightning.report.published import read_published
+from fer_lightning.report.terminal import escape
 from fer_lightning.training.checkpoint import load_net
 from fer_lightning.training.record import describe_hardware
 
@@ -89,7 +90,7 @@ def speed_table(table: pd.DataFrame, title: str) -> Table:
         table: `precision`, `median_ms`, `p95_ms`, `fps` and `peak_memory_mb`.
         title: Of the table.
     """
-    drawn = Table("precision", title=title)
+    drawn = Table("precision", title=escape(title))
     for heading in ("ms", "p95", "frames/s", "MB"):
         drawn.add_column(heading, justify="right")
     for _, row in table.iterrows():

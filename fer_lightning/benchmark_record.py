@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fer_lightning.report.figures import save_figures
+from fer_lightning.report.terminal import print_line
 from fer_lightning.report.whole_file import write_whole
 from fer_lightning.training.record import describe_commit, describe_hardware, describe_software
 
@@ -51,4 +52,4 @@ def write_benchmark(
     write_whole(folder / "benchmark.json", lambda path: path.write_text(json.dumps(record, indent=2) + "\n"))
     pictures = save_figures(folder, figures)
     written = [folder / "benchmark.csv", folder / "benchmark.json", *pictures]
-    Console().print(f"Written: {', '.join(map(str, written))}", markup=False, soft_wrap=True)
+    print_line(Console(), f"Written: {', '.join(map(str, written))}")

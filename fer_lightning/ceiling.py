@@ -23,7 +23,7 @@ from fer_lightning.evaluation.label_ceiling import (
 )
 from fer_lightning.report.ceiling import draw_agreement
 from fer_lightning.report.figures import save_figures
-from fer_lightning.report.terminal import escape
+from fer_lightning.report.terminal import escape, print_line
 from fer_lightning.report.whole_file import write_whole
 
 CONSENSUS = "consensus = FER2013 label"
@@ -53,7 +53,7 @@ def run(cfg: DictConfig) -> None:
     if found.left_out:
         console.print(f"{found.left_out} rows are left out: no vote, or unreadable.")
     told = ", ".join(str(path) for path in (folder / "label_noise.csv", *pictures))
-    console.print(f"Report: {told}", soft_wrap=True, markup=False, highlight=False)
+    print_line(console, f"Report: {told}")
 
 
 def agreement_table(found: VoteLabels) -> pd.DataFrame:

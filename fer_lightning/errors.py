@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # Control characters (newlines, ANSI sequences), marks that turn the direction of what follows, and the surrogates by
 # which Python keeps the bytes of a file name that is not UTF-8: they would act on a terminal, or cannot be encoded.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: object) -> str:

@@ -27,6 +27,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.evaluate import data_for
 from fer_lightning.evaluation.temperature import calibrate
 from fer_lightning.report.shown_path import shown_path
+from fer_lightning.report.terminal import print_line
 from fer_lightning.report.whole_file import write_whole, writing
 from fer_lightning.training.checkpoint import TrainedNet, load_net
 from fer_lightning.training.record import RunRecord, describe_hardware, describe_software
@@ -83,9 +84,9 @@ def run(cfg: DictConfig) -> None:
     if told := ratio_line(rows):
         console.print(told, highlight=False)
     for path in written:
-        console.print(f"Written: {shown_path(path.resolve())}", soft_wrap=True, markup=False, highlight=False)
+        print_line(console, f"Written: {shown_path(path.resolve())}")
     if cfg.push is not None:
-        console.print(f"Uploaded: {push(folder, [path.name for path in written], cfg.push)}", soft_wrap=True)
+        print_line(console, f"Uploaded: {push(folder, [path.name for path in written], cfg.push)}")
 
 
 def _formats(cfg: DictConfig) -> list[str]:

@@ -17,7 +17,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from rich.table import Table
 
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, printable
 from fer_lightning.evaluation.metrics_file import read_best
 from fer_lightning.folder_table import folder_table
 
@@ -99,7 +99,7 @@ def searches_served(place: str | None, port: int, browser: bool) -> Iterator[Non
     except (OSError, OverflowError) as error:
         raise UserError(f"--port {port} cannot be used ({error}): leave it away for any free one.") from error
     address = f"http://{HOST}:{server.server_port}/dashboard/"
-    print(f"Optuna Dashboard of {shown}: {address}", flush=True)
+    print(printable(f"Optuna Dashboard of {shown}: {address}"), flush=True)
     with server:
         Thread(target=server.serve_forever, daemon=True).start()
         if browser and _has_screen():

@@ -15,7 +15,7 @@ from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.report.contact_sheet import draw_contact_sheet
 from fer_lightning.report.figures import save_figures
-from fer_lightning.report.terminal import escape
+from fer_lightning.report.terminal import escape, print_line
 
 
 def run(cfg: DictConfig) -> None:
@@ -34,11 +34,11 @@ def run(cfg: DictConfig) -> None:
         "augmented": _sheet(datamodule, cfg.examples, 0, "images as the net sees them"),
     }
     save_figures(folder, sheets)
-    console.print(f"Pictures: {folder}/images.png, {folder}/augmented.png")
+    print_line(console, f"Pictures: {folder}/images.png, {folder}/augmented.png")
 
 
 def _protocol_table(datamodule: ExpressionDataModule) -> Table:
-    table = Table("protocol", "", title=f"Dataset {datamodule.dataset_name}")
+    table = Table("protocol", "", title=escape(f"Dataset {datamodule.dataset_name}"))
     for name, value in datamodule.protocol.to_dict().items():
         table.add_row(name, escape(", ".join(map(str, value)) if isinstance(value, list) else value))
     for note in datamodule.samples.notes:

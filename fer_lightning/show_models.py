@@ -20,6 +20,7 @@ from fer_lightning.composed_nets import compose_net
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import latency, multiply_adds, parameters
 from fer_lightning.report.markdown import markdown_line
+from fer_lightning.report.terminal import escape, print_line
 from fer_lightning.report.whole_file import write_whole
 from fer_lightning.training.record import describe_hardware
 
@@ -55,8 +56,8 @@ def run(cfg: DictConfig) -> None:
     console = Console()
     console.print(_rich_table(table, title))
     for name, reason in left_out.items():
-        console.print(f"Left out: {name}, {reason}", markup=False)
-    console.print(f"Table: {folder}/models.csv, {folder}/models.md", soft_wrap=True)
+        print_line(console, f"Left out: {name}, {reason}")
+    print_line(console, f"Table: {folder}/models.csv, {folder}/models.md")
 
 
 def _build_all(cfg: DictConfig) -> tuple[dict[str, nn.Module], dict[str, tuple[Tensor, ...]], dict[str, str]]:
@@ -110,13 +111,13 @@ def _cells(table: pd.DataFrame) -> list[list[str]]:
 
 
 def _rich_table(table: pd.DataFrame, title: str) -> Table:
-    drawn = Table(title=title)
+    drawn = Table(title=escape(title))
     for heading in HEADINGS:
         drawn.add_column(
             heading, justify="left" if heading in ("model", "source") else "right", no_wrap=heading != "source"
         )
     for cells in _cells(table):
-        drawn.add_row(*cells)
+        drawn.add_row(*map(escape, cells))
     return drawn
 
 

@@ -19,6 +19,7 @@ from fer_lightning.report.study import StudyReport
 from fer_lightning.report.study_building import build_study
 from fer_lightning.report.study_definition import StudyDefinition
 from fer_lightning.report.study_files import write_study
+from fer_lightning.report.terminal import print_line
 from fer_lightning.study_config import StudyConfig, compose_study
 from fer_lightning.study_terminal import show_files, show_study
 from fer_lightning.study_wandb import log_study_run
@@ -92,7 +93,8 @@ def _write(report: StudyReport, runs: Path, to: Path, wandb: str, console: Conso
     page = write_page(report, to)
     show_study(report, [page, *write_study(report, to)], console)
     if logged := log_study_run(report, page, runs, wandb):
-        console.print(f"Logged to W&B: {shown_path(logged)}\n", soft_wrap=True, markup=False, highlight=False)
+        print_line(console, f"Logged to W&B: {shown_path(logged)}")
+        console.print()
 
 
 def report_found_search(found: FoundStudy, to: Path, config_dir: Path | None, console: Console) -> None:

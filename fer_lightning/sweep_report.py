@@ -149,7 +149,7 @@ def _print(
     console.print()
     console.print(_best_table(study, objective) if _ranked(study) else NONE_COMPLETE)
     for line in missing:
-        console.print(line, markup=False, highlight=False)
+        print_line(console, line)
     # Paths and commands stay on one line each, so that they can be copied.
     lines = [f"Trials:     {shown_path(folder / 'trials.csv')}"]
     lines += [f"{'' if number else 'Pictures:':<12}{shown_path(path)}" for number, path in enumerate(pictures)]

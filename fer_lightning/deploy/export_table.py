@@ -8,6 +8,7 @@ from rich.table import Table
 
 from fer_lightning.deploy.measurement import Measured
 from fer_lightning.report.number_text import NOTHING, percent
+from fer_lightning.report.terminal import escape
 
 
 def export_table(rows: Sequence[Measured], told: str) -> Table:
@@ -17,11 +18,13 @@ def export_table(rows: Sequence[Measured], told: str) -> Table:
         rows: What was measured.
         told: On which faces.
     """
-    table = Table("form", title=f"On {told}; time: one face, one thread", title_justify="left", title_style="bold")
+    table = Table(
+        "form", title=escape(f"On {told}; time: one face, one thread"), title_justify="left", title_style="bold"
+    )
     for heading in ("MB", "accuracy", "95% interval", "same label", "max |Δ logit|", "ms"):
         table.add_column(heading, justify="right")
     for cells in measured_cells(rows):
-        table.add_row(*cells)
+        table.add_row(*map(escape, cells))
     return table
 
 

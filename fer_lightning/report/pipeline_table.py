@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from fer_lightning.report.pipeline_benchmark import PARTS
+from fer_lightning.report.terminal import escape
 
 
 def whole_table(table: pd.DataFrame, title: str) -> Table:
@@ -19,13 +20,13 @@ def whole_table(table: pd.DataFrame, title: str) -> Table:
             `label` and `found`.
         title: Of the table.
     """
-    drawn = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    drawn = Table(title=escape(title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("who", "ms", "p95", "fps", "CPU", "times", "95 %", "MB", "label"):
         drawn.add_column(heading, justify="left" if heading in ("who", "label") else "right", no_wrap=True)
     processor = table[table["stage"] == "cpu"].set_index("who")["median_ms"]
     for _, row in table[table["stage"] == "whole"].iterrows():
         drawn.add_row(
-            row["who"],
+            escape(row["who"]),
             f"{row['median_ms']:.1f}",
             f"{row['p95_ms']:.1f}",
             f"{row['fps']:.0f}",
@@ -33,7 +34,7 @@ def whole_table(table: pd.DataFrame, title: str) -> Table:
             f"{row['ratio']:.2f}",
             "" if math.isnan(row["ratio_low"]) else f"{row['ratio_low']:.2f}-{row['ratio_high']:.2f}",
             "-" if pd.isna(row["peak_memory_mb"]) else f"{row['peak_memory_mb']:.0f}",
-            _label(row),
+            escape(_label(row)),
         )
     drawn.caption = (
         "ms: elapsed, frame to label; CPU: ms of processor time; times: as long as the first, round by round; "
@@ -50,7 +51,7 @@ def parts_table(table: pd.DataFrame) -> Table:
     parts = table[table["stage"].isin(PARTS)]
     for who, rows in parts.groupby("who", sort=False):
         cells = rows.set_index("stage").loc[list(PARTS)]
-        drawn.add_row(str(who), *(f"{row['median_ms']:.2f} ({row['p95_ms']:.2f})" for _, row in cells.iterrows()))
+        drawn.add_row(escape(who), *(f"{row['median_ms']:.2f} ({row['p95_ms']:.2f})" for _, row in cells.iterrows()))
     return drawn
 
 

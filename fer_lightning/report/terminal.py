@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.console import Console
 from rich.markup import escape as without_markup
 
@@ -9,8 +11,9 @@ from fer_lightning.errors import printable
 
 
 def escape(name: object) -> str:
-    """A name as a cell or a title of Rich: without markup, control characters and line breaks of its own."""
-    return without_markup(printable(name))
+    """A name as a cell or a title of Rich: no markup, emoji code, control character or line break of its own acts."""
+    # Between tags, Rich looks for codes such as :smile: in each piece of text alone.
+    return re.sub(r":(?=\S+:)", ":[none][/none]", without_markup(printable(name)))
 
 
 def print_line(console: Console, line: object) -> None:
@@ -20,4 +23,4 @@ def print_line(console: Console, line: object) -> None:
         console: Where to print.
         line: Text; names in it need no escaping.
     """
-    console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+    console.print(printable(line), soft_wrap=True, markup=False, emoji=False, highlight=False)

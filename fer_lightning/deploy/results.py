@@ -19,6 +19,7 @@ from rich.text import Text
 
 from fer_lightning.deploy.prediction import Prediction
 from fer_lightning.errors import printable
+from fer_lightning.report.csv_text import csv_cell
 from fer_lightning.report.whole_file import write_whole, writing
 
 FILES = ("predictions.csv", "predictions.json")
@@ -168,13 +169,9 @@ class _GrowingFile:
 def _csv_row(values: Sequence[object]) -> str:
     """A line; no cell of it is a formula to a spreadsheet."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow([_cell(v) if isinstance(v, str) else v for v in values])
+    cells = [csv_cell(printable(value)) if isinstance(value, str) else value for value in values]
+    csv.writer(line, lineterminator="\n").writerow(cells)
     return line.getvalue()
-
-
-def _cell(text: str) -> str:
-    text = printable(text)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _json(value: object) -> str:

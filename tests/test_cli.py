@@ -97,6 +97,7 @@ def test_configs_are_found_beside_a_checkout():
         (["train", "data=base"], "Unknown choice data=base: choose one of affectnet"),
         (["train", "model.widht=3"], "Unknown option 'model.widht': did you mean model.widths?"),
         (["train", "optimiser.lr=1"], "Unknown option 'optimiser.lr': did you mean optimizer.lr?"),
+        (["train", "+newgroup.x=1"], "Unknown option 'newgroup': nothing reads it"),
         (["train", "trainer.max_steps=5"], "write +trainer.max_steps=... to pass it on"),
         (["train", "seed=1,2"], "seed=1,2 gives several values: write seed=[1,2] for a list, or add -m"),
         (["train", "photo.jpg"], "'photo.jpg' is not an option: write name=value"),

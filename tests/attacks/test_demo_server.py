@@ -199,7 +199,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
     with running(tmp_path_factory.mktemp("demo"), "max_uploads_per_minute=100000") as server:
         yield server
         assert reads_a_picture(server.port, "after")
-        assert "Traceback" not in server.console() and server.console().count("\n") == 1, server.console()
+        # libpng says in fixed words what it passes over in a picture, and takes no setting that keeps it from it.
+        printed = [line for line in server.console().splitlines() if not line.startswith("libpng warning: ")]
+        assert len(printed) == 1, server.console()
         assert not any(path.is_file() for path in server.temporary.rglob("*"))
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(timeout=SECONDS) == 0

@@ -243,7 +243,9 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind is Any or isinstance(kind, typing.TypeVar):
         return True
     if origin in (Union, types.UnionType):
-        return any(_fits(value, each) for each in inner)
+        plain = [each for each in inner if _is_plain(each) and each is not type(None)]
+        # A list could describe an object, but not beside plain kinds: a learning rate is a number or a tensor.
+        return any(_fits(value, each) for each in (plain if plain and isinstance(value, list) else inner))
     if origin is Literal:
         return any(value == each and type(value) is type(each) for each in inner)
     if origin is typing.Annotated:

@@ -48,6 +48,7 @@ def test_every_choice_fits(choice, monkeypatch):
         ("data.batch_size=16.5", "data.batch_size must be a whole number; got 16.5."),
         ("optimizer.lr=abc", "optimizer.lr must be a number; got 'abc'."),
         ("optimizer.lr=nan", "optimizer.lr must be a number; got nan."),
+        ("optimizer.lr=[0.5]", "optimizer.lr must be a number; got the list [0.5]."),
         ("optimizer.lr=-1", "optimizer.lr must be at least 0; got -1."),
         ("data.val_fraction=10%", "data.val_fraction must be a number; got '10%'."),
         ("data.mean=0.5", "data.mean must be a list of numbers; got 0.5."),

@@ -21,7 +21,9 @@ class ResNet(nn.Module):
     Args:
         num_classes: Number K of classes.
         in_channels: Channels C of the image.
-        widths: Channels of the four residual stages.
+        widths: Channels of the four residual stages, of which the first three must be 8 or more where a network is
+            trained on a processor with AVX2 but not AVX-512: for fewer, oneDNN writes past its memory in the gradient
+            of a strided 1x1 convolution, https://github.com/uxlfoundation/oneDNN/issues/6035
         depths: Basic blocks of the four stages.
         stem_stride: Stride s of the first convolution: 1 or 2 for 48 pixels, 2 or 4 from 112 pixels on.
         dropout: Dropout rate before the classifier.

@@ -217,7 +217,7 @@ def test_trials_that_fall_behind_are_pruned(pruner, sampler, quick, fer, tmp_pat
         f"hydra/sweeper/sampler={sampler}",
         "hydra.sweeper.n_trials=7",
         "trainer.max_epochs=4",
-        "optimizer.lr=tag(log,interval(1e-6,1e-1))",
+        "optimizer.lr=choice(1e-5,0.3)",  # whatever the seed and the processor, the latter's loss is many times as high
         *(["hydra.sweeper.pruner.n_startup_trials=2"] if pruner == "median" else []),
         *(["hydra.sweeper.pruner.reduction_factor=2"] if pruner == "hyperband" else []),
     ]

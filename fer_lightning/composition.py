@@ -89,7 +89,7 @@ def build_datamodule(cfg: DictConfig) -> ExpressionDataModule:
         UserError: The config names no dataset, or its files or options are refused.
     """
     if "_target_" not in cfg.data:
-        raise UserError("data=base is what all datasets share: choose one of them.")
+        raise UserError("data must be a data set, and has no _target_: choose one with data=...")
     wanted = cfg.model.get("side", "none") if "model" in cfg else cfg.data.side
     if cfg.data.side != wanted:
         raise UserError(f"data.side={cfg.data.side} does not fit the net, which takes {wanted}: leave data.side away.")

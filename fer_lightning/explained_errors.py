@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 # Configs that others include, and no choices by themselves.
-PARTS = re.compile(r"(^|/)(base|shared(/.*)?)$")
+PARTS = re.compile(r"(^|/)shared(/.*)?$")
 
 
 def explain(error: Exception, config: str | None, arguments: Sequence[str]) -> str | None:

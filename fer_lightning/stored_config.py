@@ -170,7 +170,7 @@ def usual_root(dataset: str) -> str | None:
 
 
 def default_cache() -> str:
-    """The cache of this user, as in conf/data/base.yaml."""
+    """The cache of this user, as in conf/data/folder.yaml."""
     return os.environ.get("FER_CACHE_DIR", "~/.cache/fer_lightning")
 
 

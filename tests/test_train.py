@@ -365,9 +365,9 @@ def test_missing_data_is_answered_with_the_layouts(tiny, fer, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_base_of_all_datasets_is_none(fer, tmp_path, capsys):
-    assert fer("train", "data=base", "logger=none", f"hydra.run.dir={tmp_path}") == 2
-    assert "Unknown choice data=base: choose one of affectnet, ckplus" in capsys.readouterr().err
+def test_data_must_be_a_data_set(fer, tmp_path, capsys):
+    assert fer("train", "data=null", "+data.side=none", "logger=none", f"hydra.run.dir={tmp_path}") == 2
+    assert "data must be a data set, and has no _target_: choose one with data=" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

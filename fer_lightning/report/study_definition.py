@@ -87,7 +87,8 @@ class StudyDefinition:
         try:
             if "per_class" in values:
                 values["per_class"] = ClassTable(**values["per_class"])
-            values["also"] = tuple(FurtherTable(**table) for table in values.get("also", ()))
+            also = (_with_rows(name, table, values.get("rows", {})) for table in values.get("also", ()))
+            values["also"] = tuple(FurtherTable(**table) for table in also)
             definition = cls(name, **values)
             definition._check()
         except TypeError as error:
@@ -157,3 +158,17 @@ class StudyDefinition:
             raise UserError(f"study={self.name}: per_dataset shows one row, without own_rows and a reference.")
         if self.per_class is not None and (len(self.rows) != 1 or self.own_rows):
             raise UserError(f"study={self.name}: per_class shows the classes of one row, so rows must hold one.")
+
+
+def _with_rows(study: str, table: Mapping[str, Any], rows: Mapping[str, str | None]) -> dict[str, Any]:
+    """A further table that names no rows with those of its study, under the titles that they have there.
+
+    Raises:
+        UserError: It gives a title to what is no row.
+    """
+    titles = table.get("titles", {})
+    if strange := set(titles) - set(rows):
+        raise UserError(f"study={study}: {table.get('table')} has titles of {', '.join(sorted(strange))}: no such rows.")
+    shown = {titles.get(row, row): variant for row, variant in {**rows}.items()}
+    own = {key: value for key, value in table.items() if key != "titles"}
+    return {"rows": {title: variant for title, variant in shown.items() if title is not None}, **own}

@@ -15,7 +15,7 @@ def test_the_sentence_says_what_where_and_from_whom():
 
 def test_every_data_set_that_is_downloaded_has_layouts_and_a_variable():
     configs = {path.stem for path in (conf_dir() / "data").glob("*.yaml")}
-    assert configs - {"base", "synthetic"} == set(LAYOUTS)
+    assert configs - {"synthetic"} == set(LAYOUTS)
     for name in LAYOUTS:
         text = (conf_dir() / "data" / f"{name}.yaml").read_text()
         assert f"root: ${{oc.env:FER_{name.upper()}_ROOT,data/{name}}}" in text

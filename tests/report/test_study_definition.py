@@ -92,6 +92,13 @@ def test_further_tables_are_read():
     assert definition(also=[table]).also == (FurtherTable("Table 11", {"accuracy": "mean"}, {"Full": "full"}),)
 
 
+def test_a_further_table_has_the_rows_of_the_study_under_its_own_titles():
+    table = {"table": "Table 12", "columns": {"p-value": "p_holm"}, "titles": {"- fusion": "no fusion", "Full": None}}
+    assert definition(also=[table]).also == (FurtherTable("Table 12", {"p-value": "p_holm"}, {"no fusion": "no_fusion"}),)
+    without = {key: value for key, value in table.items() if key != "titles"}
+    assert definition(also=[without]).also[0].rows == {"Full": "full", "- fusion": "no_fusion"}
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -103,6 +110,7 @@ def test_further_tables_are_read():
         ({"per_dataset": "HAFEM"}, "per_dataset shows one row"),
         ({"per_class": {"metrics": {}, "rows": {}}}, "per_class shows the classes of one row"),
         ({"per_class": {"scores": {}}}, "does not know 'scores'"),
+        ({"also": [{"table": "Table 12", "titles": {"Ful": "F"}}]}, "Table 12 has titles of Ful: no such rows"),
     ],
 )
 def test_what_is_wrong_is_told(changes, told):

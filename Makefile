@@ -47,7 +47,7 @@ train: setup  ## train: make train DATASET=rafdb MODEL=resnet ARGS="trainer.max_
 	$(BIN)/fer train data=$(DATASET) model=$(MODEL) $(ARGS)
 
 sweep: setup  ## search hyperparameters: make sweep DATASET=rafdb TRIALS=60 SAMPLER=tpe; again: it goes on
-	$(BIN)/fer train -m data=$(DATASET) model=$(MODEL) hydra/sweeper=mboa hydra/sweeper/sampler=$(SAMPLER) \
+	$(BIN)/fer train -m data=$(DATASET) model=$(MODEL) hydra/sweeper=optuna hydra/sweeper/sampler=$(SAMPLER) \
 		hydra.sweeper.n_trials=$(TRIALS) hydra.sweep.dir=outputs/sweeps/$(MODEL)_$(DATASET)_$(SAMPLER) \
 		selection.monitor=val/loss selection.mode=min 'optimizer.lr=tag(log,interval(1e-5,1e-2))' \
 		'optimizer.weight_decay=tag(log,interval(1e-4,0.3))' 'data.batch_size=int(interval(8,64))' $(ARGS)

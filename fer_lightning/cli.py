@@ -171,10 +171,15 @@ def _run(name: str, arguments: list[str]) -> None:
     _strip_command_from_completion(name)
     import hydra
 
+    from fer_lightning.evaluation.variants import by_current_name
     from fer_lightning.explained_errors import check_choices
     from fer_lightning.overrides import in_folder_of_resumed_run, prepare
     from fer_lightning.run_folder import remove_failed_start
 
+    for place, former in enumerate(arguments):
+        if (current := by_current_name(former)) != former:
+            print(f"{former} is called {current} now.", file=sys.stderr)
+            arguments = [*arguments[:place], current, *arguments[place + 1 :]]
     prepared = in_folder_of_resumed_run(prepare(arguments))
     check_choices(prepared, conf_dir())
     typed = sys.argv
@@ -200,7 +205,7 @@ def _print_choices(run: Callable[[], object]) -> None:
             run()
     finally:
         text = re.sub(r"^\w+/shared: .*\n", "", printed.getvalue(), flags=re.MULTILINE)
-        print(re.sub(r"(?<=[ =])base(, | |$)|(?<=[ =])(\w+=base|shared/\S*)( |$)", "", text), end="")
+        print(re.sub(r"(?<=[ =])shared/\S*( |$)", "", text), end="")
 
 
 class _Task:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 HOST = "127.0.0.1"  # the dashboard lets whoever reaches it delete studies
-STORAGE = "FER_SWEEP_STORAGE"  # as conf/hydra/sweeper/mboa.yaml names it
+STORAGE = "FER_SWEEP_STORAGE"  # as conf/hydra/sweeper/optuna.yaml names it
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _open(place: str | None) -> tuple[BaseStorage, str]:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{named} is neither a database nor a journal of a search: give a study.db.") from error
     if not storage.get_all_studies():
-        raise UserError(f"{named} holds no search: fer train -m hydra/sweeper=mboa ... makes one.")
+        raise UserError(f"{named} holds no search: fer train -m hydra/sweeper=optuna ... makes one.")
     return storage, f"{shown} ({STORAGE})" if option.startswith(STORAGE) else shown
 
 
@@ -165,7 +165,7 @@ def _locate(place: str, option: str) -> tuple[str, str]:
     found = [search for search in find_searches(path) if (search.folder / "study.db").is_file()]
     if not found:
         raise UserError(
-            f"{place} holds no search with a study.db: fer train -m hydra/sweeper=mboa ... makes one; for a search "
+            f"{place} holds no search with a study.db: fer train -m hydra/sweeper=optuna ... makes one; for a search "
             "in a database, give the URL of that."
         )
     folder = max(found, key=lambda search: search.changed).folder

@@ -1,4 +1,4 @@
-"""What `fer train` does beside training where it is one trial of a search (`hydra/sweeper=mboa`)."""
+"""What `fer train` does beside training where it is one trial of a search (`hydra/sweeper=optuna`)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_trial(cfg: DictConfig, resumed: bool) -> None:
         UserError: `trial` was set by hand.
     """
     if cfg.trial is not None and not resumed and "study_name" not in HydraConfig.get().sweeper:
-        raise UserError(f"trial={cfg.trial} is set by the sweeper alone: leave it away, or add hydra/sweeper=mboa.")
+        raise UserError(f"trial={cfg.trial} is set by the sweeper alone: leave it away, or add hydra/sweeper=optuna.")
 
 
 @contextmanager

@@ -94,7 +94,7 @@ def test_configs_are_found_beside_a_checkout():
             ["train", "data=fer2012"],
             "Unknown choice data=fer2012: did you mean fer2013? Otherwise choose one of affectnet,",
         ),
-        (["train", "data=base"], "Unknown choice data=base: choose one of affectnet"),
+        (["train", "study=shared/grid"], "Unknown choice study=shared/grid: choose one of cross_dataset"),
         (["train", "model.widht=3"], "Unknown option 'model.widht': did you mean model.widths?"),
         (["train", "optimiser.lr=1"], "Unknown option 'optimiser.lr': did you mean optimizer.lr?"),
         (["train", "+newgroup.x=1"], "Unknown option 'newgroup': nothing reads it"),
@@ -120,6 +120,21 @@ def test_mistakes_are_told_without_a_traceback(arguments, told, fer, tmp_path, m
     error = capsys.readouterr().err
     assert told in error and "To append" not in error
     assert "Traceback" not in error and "HYDRA_FULL_ERROR" not in error
+
+
+@pytest.mark.parametrize(
+    ("former", "current"),
+    [
+        ("rival=vit", "baseline=vit"),
+        ("study=hafem_rivals", "study=hafem_baselines"),
+        ("hydra/sweeper=mboa", "hydra/sweeper=optuna"),
+    ],
+)
+def test_options_of_earlier_versions_work_and_say_their_new_name(former, current, fer, capsys):
+    assert fer("train", former, "--cfg", "hydra", "--package", "hydra.runtime.choices") == 0
+    printed = capsys.readouterr()
+    assert f"{current.replace('=', ': ')}\n" in printed.out
+    assert printed.err == f"{former} is called {current} now.\n"
 
 
 def test_an_unknown_value_lists_the_known_ones(fer, capsys):

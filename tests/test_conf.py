@@ -38,12 +38,11 @@ GROUPS = (
     "callbacks",
     "experiment",
 )
-OVERLAYS = ("study", "ablation", "rival")
+OVERLAYS = ("study", "ablation", "baseline")
 CHOICES = [
     (group, path.stem)
     for group in (*GROUPS, *OVERLAYS)
     for path in sorted((conf_dir() / group).glob("*.yaml"))
-    if path.stem != "base"
 ]
 
 
@@ -52,10 +51,10 @@ NEED_CHECKPOINTS = {
     ("model", "weighted_voting"),
     ("experiment", "weighted_voting"),
     ("experiment", "release_vote"),
-    ("rival", "weighted_voting"),
+    ("baseline", "weighted_voting"),
 }
 # Rows of a study that take its budget.
-IN_STUDIES = {("rival", "gan_based"), ("rival", "weighted_voting")}
+IN_STUDIES = {("baseline", "gan_based"), ("baseline", "weighted_voting")}
 SEARCHES = {"psysfa_mboa", "hafem_bayes"}
 OVER_FOLDS = {"psysfa_table5"}
 
@@ -137,10 +136,10 @@ def test_ablations_change_the_full_net(name):
     assert changed <= 1 or name == "psysfa_no_mboa"  # which is about four options of three groups
 
 
-@pytest.mark.parametrize("name", names("rival"))
-def test_rivals(name):
-    if ("rival", name) not in IN_STUDIES:
-        assert isinstance(build_net(compose(f"rival={name}"), 7), nn.Module)
+@pytest.mark.parametrize("name", names("baseline"))
+def test_baselines(name):
+    if ("baseline", name) not in IN_STUDIES:
+        assert isinstance(build_net(compose(f"baseline={name}"), 7), nn.Module)
 
 
 @pytest.mark.parametrize("name", names("experiment"))
@@ -226,25 +225,25 @@ def choices_of(group: str) -> list[str]:
 
 @pytest.mark.parametrize("name", choices_of("hydra/sweeper/sampler"))
 def test_samplers(name):
-    sampler = build(compose("hydra/sweeper=mboa", f"hydra/sweeper/sampler={name}").hydra.sweeper.sampler)
+    sampler = build(compose("hydra/sweeper=optuna", f"hydra/sweeper/sampler={name}").hydra.sweeper.sampler)
     assert isinstance(sampler, optuna.samplers.BaseSampler)
 
 
 @pytest.mark.parametrize("name", choices_of("hydra/sweeper/pruner"))
 def test_pruners(name):
-    pruner = build(compose("hydra/sweeper=mboa", f"hydra/sweeper/pruner={name}").hydra.sweeper.pruner)
+    pruner = build(compose("hydra/sweeper=optuna", f"hydra/sweeper/pruner={name}").hydra.sweeper.pruner)
     assert isinstance(pruner, optuna.pruners.BasePruner)
 
 
 def test_a_search_follows_the_selection_of_the_run():
-    assert compose("hydra/sweeper=mboa").hydra.sweeper.direction == "max"
-    assert compose("hydra/sweeper=mboa", "selection.mode=min").hydra.sweeper.direction == "min"
+    assert compose("hydra/sweeper=optuna").hydra.sweeper.direction == "max"
+    assert compose("hydra/sweeper=optuna", "selection.mode=min").hydra.sweeper.direction == "min"
 
 
 def test_the_storage_comes_from_the_environment(monkeypatch):
-    assert compose("hydra/sweeper=mboa").hydra.sweeper.storage is None
+    assert compose("hydra/sweeper=optuna").hydra.sweeper.storage is None
     monkeypatch.setenv("FER_SWEEP_STORAGE", "postgresql://host/name")
-    assert compose("hydra/sweeper=mboa").hydra.sweeper.storage == "postgresql://host/name"
+    assert compose("hydra/sweeper=optuna").hydra.sweeper.storage == "postgresql://host/name"
 
 
 @pytest.mark.parametrize("budget", ["smoke", "pilot", "paper"])

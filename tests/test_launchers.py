@@ -22,7 +22,7 @@ from fer_lightning.cli import conf_dir
 
 # Two generations, the second of which depends on the results of the first.
 SEARCH = [
-    "hydra/sweeper=mboa",
+    "hydra/sweeper=optuna",
     "hydra.sweeper.n_trials=4",
     "hydra.sweeper.population=2",
     "optimizer.lr=tag(log,interval(1e-4,1e-1))",

@@ -61,7 +61,7 @@ def test_trials_are_left_out(trial, scored):
 
 @pytest.mark.slow
 def test_a_search_never_sees_the_test_split(fer, tiny, tmp_path):
-    options = ["hydra/sweeper=mboa", "hydra.sweeper.n_trials=1", "corruptions=all", f"hydra.sweep.dir={tmp_path}"]
+    options = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "corruptions=all", f"hydra.sweep.dir={tmp_path}"]
     assert fer("train", "-m", *tiny, "trainer.max_epochs=1", "optimizer.lr=interval(0.001,0.01)", *options) == 0
     assert len(list(tmp_path.rglob("metrics.json"))) == 1 and not list(tmp_path.rglob("robustness.csv"))
 

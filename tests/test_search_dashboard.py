@@ -168,7 +168,7 @@ def test_a_password_is_not_printed(opened, monkeypatch, capsys):
 
 
 def test_no_search_is_a_sentence(tmp_path):
-    with pytest.raises(UserError, match=r"holds no search with a study\.db: fer train -m hydra/sweeper=mboa"):
+    with pytest.raises(UserError, match=r"holds no search with a study\.db: fer train -m hydra/sweeper=optuna"):
         dashboard.main(["--search", str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
 
@@ -247,7 +247,7 @@ class TestStorageOfTheEnvironment:
             dashboard.main(["--search"])
 
     def test_comes_from_the_variable_of_the_sweeper(self):
-        sweeper = (conf_dir() / "hydra" / "sweeper" / "mboa.yaml").read_text()
+        sweeper = (conf_dir() / "hydra" / "sweeper" / "optuna.yaml").read_text()
         assert f"storage: ${{oc.env:{search_dashboard.STORAGE},null}}" in sweeper
 
 

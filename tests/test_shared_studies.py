@@ -22,10 +22,10 @@ def test_table_4_is_the_full_net_of_table_6():
 
 def test_data_that_was_typed_are_those_of_a_study_that_leaves_them_open():
     folder = Path("outputs/psysfa_rivals_rafdb_smoke")
-    rivals = compose_study("hafem_rivals", "smoke", None).grid
-    runs = tuple((*run, "study=hafem_rivals", "budget=smoke", "data=rafdb") for run in rivals)
-    (shared,) = find_shared_studies([FoundStudy("hafem_rivals", folder, runs, searched=False)])
-    assert shared.name == "psysfa_table10" and shared.command(("seed", "rival")).endswith("budget=smoke data=rafdb")
+    baselines = compose_study("hafem_baselines", "smoke", None).grid
+    runs = tuple((*run, "study=hafem_baselines", "budget=smoke", "data=rafdb") for run in baselines)
+    (shared,) = find_shared_studies([FoundStudy("hafem_baselines", folder, runs, searched=False)])
+    assert shared.name == "psysfa_table10" and shared.command(("seed", "baseline")).endswith("budget=smoke data=rafdb")
 
 
 def test_studies_of_other_folders_or_with_open_runs_are_not():

@@ -114,7 +114,7 @@ class Sweep:
     def __init__(self, program: list[str], folder: Path, database: str, name: str) -> None:
         self.output = folder.parent / f"{name}.txt"
         options = [
-            "hydra/sweeper=mboa",
+            "hydra/sweeper=optuna",
             f"hydra.sweep.dir={folder}",
             f"hydra.sweeper.n_trials={N_TRIALS}",
             "hydra.sweeper.population=2",

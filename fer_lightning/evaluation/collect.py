@@ -17,7 +17,7 @@ from fer_lightning.data.protocol import Protocol
 from fer_lightning.errors import UserError, printable
 from fer_lightning.evaluation.metrics_file import NAME, read_metrics
 from fer_lightning.evaluation.predictions import PROBABILITY_PREFIX
-from fer_lightning.evaluation.variants import name_variants
+from fer_lightning.evaluation.variants import by_current_name, name_variants
 
 _CHOICE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 log = logging.getLogger(__name__)
@@ -69,13 +69,15 @@ def read_runs(folder: Path) -> tuple[dict[Path, dict[str, Any]], list[str]]:
         folder: Holds folders of runs, at any depth, or is one.
 
     Returns:
-        The content of `metrics.json` by folder of the run, and for each damaged record a sentence that names its file.
+        The content of `metrics.json` by folder of the run, its `overrides` by their current names, and for each damaged
+        record a sentence that names its file.
     """
     runs, damaged = {}, []
     for path in sorted(folder.rglob(NAME)):
         try:
             metrics = read_metrics(path)
             if "seed" in metrics:
+                metrics["overrides"] = list(map(by_current_name, metrics["overrides"]))
                 _check_choices(metrics["overrides"], path)
                 _check_tables(path.parent, metrics["protocol"]["classes"])
                 runs[path.parent] = metrics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 Options = frozenset[tuple[str, str]]
@@ -31,14 +32,31 @@ _LEFT_ASIDE = {
 }
 _LEFT_ASIDE_BEGINNINGS = ("hydra.", "hydra/", "logger.", "elsewhere.", "data@elsewhere.")
 # The value alone is a good name. From the general to the special.
-_CHOICES = ("experiment", "model", "ablation", "rival")
+_CHOICES = ("experiment", "model", "ablation", "baseline")
+# What earlier versions called an option, and what it is called now. Records keep what was typed.
+_FORMER = {
+    r"rival=": "baseline=",
+    r"study=hafem_rivals$": "study=hafem_baselines",
+    r"hydra/sweeper=mboa$": "hydra/sweeper=optuna",
+}
+
+
+def by_current_name(option: str) -> str:
+    """An option as it is typed now, where an earlier version had another name for it.
+
+    Args:
+        option: For example `"rival=vit"`, which is `"baseline=vit"` now.
+    """
+    for former, current in _FORMER.items():
+        option = re.sub(rf"^(\+*){former}", rf"\g<1>{current}", option)
+    return option
 
 
 def name_variants(overrides: Sequence[Iterable[str]]) -> list[str]:
     """Names runs by what sets them apart.
 
     Runs are seeds of one variant where the same options were typed for them, seed, place and data left aside. Its name
-    is the most special choice that was typed of `rival`, `ablation`, `model` and `experiment`, after the others in
+    is the most special choice that was typed of `baseline`, `ablation`, `model` and `experiment`, after the others in
     which runs differ: `psysfa_no_fusion`, `strong, vit`. Where choices do not tell two variants apart, the other
     options in which they differ follow: `resnet, optimizer.lr=0.01`.
 

@@ -1,4 +1,4 @@
-"""Hand-made texture descriptors without parameters: the rivals of the fractal block in Table 9 of PsySFA-Net.
+"""Hand-made texture descriptors without parameters: the baselines of the fractal block in Table 9 of PsySFA-Net.
 
 Papers: T. Ojala et al., Multiresolution gray-scale and rotation invariant texture classification with local binary
 patterns (2002); J. G. Daugman, Uncertainty relation for resolution in space, spatial frequency, and orientation (1985).

@@ -94,7 +94,7 @@ class AttentionCNN(nn.Module):
         | dropout, linear                            | (B, K) logits                |
 
     Readings:
-        The rival of PsySFA-Net's Table 10 is named "Attention CNN" without a reference, and no entry of its
+        The baseline of PsySFA-Net's Table 10 is named "Attention CNN" without a reference, and no entry of its
         bibliography is this paper; other CNNs with attention are in it (Li et al. 2020; Nan et al. 2022). The paper
         above is the best known "attentional convolutional network" for expressions: our choice.
 

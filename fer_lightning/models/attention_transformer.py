@@ -1,6 +1,6 @@
 """Attention-based transformer: a convolutional stem, then attention among local and global features.
 
-Papers: the rival is a row of PsySFA-Net's Tables 10-12 (IIETA 2026), which names no source. The blocks are those of
+Papers: the baseline is a row of PsySFA-Net's Tables 10-12 (IIETA 2026), which names no source. The blocks are those of
 A. Dosovitskiy et al., An image is worth 16x16 words (2021), section 3.1, whose "hybrid architecture" has a CNN as stem,
 https://arxiv.org/abs/2010.11929.
 """
@@ -50,7 +50,7 @@ class AttentionTransformer(nn.Module):
         | dropout, linear                             | (B, K) logits                                     |
 
     Readings:
-        The rival "Attention-based Transformer" cannot be resolved to one paper. The related work of PsySFA-Net calls
+        The baseline "Attention-based Transformer" cannot be resolved to one paper. The related work of PsySFA-Net calls
         reference 20 (Guo and Xu 2026) an "attention mechanism-based transformer model"; by its title, STAR-Former, that
         one is for videos. Reference 21 it calls a "Global-Local Feature Fusion Transformer"; that title, GFFT (Xu et
         al. 2023), stands in its bibliography as reference 16. This net is neither. It is the plain form of the idea:

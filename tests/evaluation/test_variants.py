@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fer_lightning.evaluation.variants import name_variants
+from fer_lightning.evaluation.variants import by_current_name, name_variants
 
 
 def test_seeds_share_a_name():
@@ -66,6 +66,22 @@ def test_a_study_that_is_half_done_has_the_names_of_the_whole():
     runs = [["experiment=psysfa", f"ablation={name}", "seed=0"] for name in ("full", "no_fusion")]
     assert name_variants(runs) == ["full", "no_fusion"]
     assert name_variants(runs[:1]) == ["full"]
+
+
+@pytest.mark.parametrize(
+    ("former", "current"),
+    [
+        ("rival=vit", "baseline=vit"),
+        ("+rival=vit", "+baseline=vit"),
+        ("study=hafem_rivals", "study=hafem_baselines"),
+        ("hydra/sweeper=mboa", "hydra/sweeper=optuna"),
+        ("hydra/sweeper/sampler=mboa", "hydra/sweeper/sampler=mboa"),
+        ("study=hafem_rivals_of_mine", "study=hafem_rivals_of_mine"),
+        ("model.rival=1", "model.rival=1"),
+    ],
+)
+def test_options_of_earlier_versions(former, current):
+    assert by_current_name(former) == by_current_name(current) == current
 
 
 def test_nothing_typed():

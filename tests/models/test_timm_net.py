@@ -22,7 +22,7 @@ def seen_by_gradcam(net, image):
 
 
 # name, stem stride, embedding, channels and side of the last map
-RIVALS = [
+BASELINES = [
     ("vgg11_bn", None, 512, (512, 1)),
     ("mobilenetv3_small_100", 1, 1024, (576, 3)),
     ("efficientnet_b0", 1, 1280, (1280, 3)),
@@ -31,9 +31,9 @@ RIVALS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "stem_stride", "embed_dim", "last"), RIVALS)
+@pytest.mark.parametrize(("name", "stem_stride", "embed_dim", "last"), BASELINES)
 @pytest.mark.parametrize("in_channels", [1, 3])
-def test_the_rivals_run_on_small_faces(name, stem_stride, embed_dim, last, in_channels):
+def test_the_baselines_run_on_small_faces(name, stem_stride, embed_dim, last, in_channels):
     net = make(name, stem_stride=stem_stride, in_channels=in_channels).eval()
     image = torch.randn(2, in_channels, 48, 48)
     with torch.no_grad():

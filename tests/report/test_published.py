@@ -107,12 +107,12 @@ class TestWherePsySFANetContradictsItself:
         means = published_scores(psysfa, "Table 11", "accuracy")
         spreads = published_scores(psysfa, "Table 11", "standard deviation")
         claims = psysfa[psysfa["table"] == "Table 12"].set_index("row")
-        rivals = [name for name in means if name != "Proposed Model"]
+        baselines = [name for name in means if name != "Proposed Model"]
         impossible = []
-        for rival, (row, claim) in zip(rivals, claims.iterrows()):
+        for baseline, (row, claim) in zip(baselines, claims.iterrows()):
             # All granted that rounding can hide: 0.05 points of a mean, 0.005 of a deviation.
-            difference = means["Proposed Model"] - means[rival] - 0.001
-            spread = spreads["Proposed Model"] + spreads[rival] + 0.0001
+            difference = means["Proposed Model"] - means[baseline] - 0.001
+            spread = spreads["Proposed Model"] + spreads[baseline] + 0.0001
             if claim["value"] > 2 * t.sf(difference / spread * 5**0.5, 4):
                 impossible.append(row)
         assert len(impossible) == 8

@@ -39,11 +39,7 @@ GROUPS = (
     "experiment",
 )
 OVERLAYS = ("study", "ablation", "baseline")
-CHOICES = [
-    (group, path.stem)
-    for group in (*GROUPS, *OVERLAYS)
-    for path in sorted((conf_dir() / group).glob("*.yaml"))
-]
+CHOICES = [(group, path.stem) for group in (*GROUPS, *OVERLAYS) for path in sorted((conf_dir() / group).glob("*.yaml"))]
 
 
 # A vote of finished runs, which are not here.

@@ -1,7 +1,7 @@
 """Two baselines of PsySFA-Net in one net: appearance and a description of the face, fused by a gate.
 
-Papers: the baselines are rows of Tables 10-12 of PsySFA-Net (IIETA 2026), which cites no paper for them. Appearance and 68
-landmarks in two branches: J. Guo et al., Multi-modality network with visual and geometrical information for micro
+Papers: the baselines are rows of Tables 10-12 of PsySFA-Net (IIETA 2026), which cites no paper for them. Appearance and
+68 landmarks in two branches: J. Guo et al., Multi-modality network with visual and geometrical information for micro
 emotion recognition (2017). The fusion: J. Arevalo et al., Gated multimodal units for information fusion (2017),
 https://arxiv.org/abs/1702.01992.
 """
@@ -48,8 +48,8 @@ class MultimodalFusion(nn.Module):
     Readings:
         What is known, and what is done here.
 
-        - PsySFA-Net names both baselines in its tables only. Its section 2.3 describes reference 23 (Xiang et al. 2025) as
-          fusing RGB, near-infrared and depth images; its reference 26 (Tang et al. 2023) is titled "Multimodal emotion
+        - PsySFA-Net names both baselines in its tables only. Its section 2.3 describes reference 23 (Xiang et al. 2025)
+          as fusing RGB, near-infrared and depth images; its reference 26 (Tang et al. 2023) is titled "Multimodal emotion
           recognition from facial expression and speech based on feature fusion", yet the text cites it as a GAN. None
           of FER2013, RAF-DB and CK+ has depth, infrared or speech, so what else was put in is unknown. Here the second
           modality is computed from the same image: this net is neither of those two, nor the authors' own.
@@ -58,8 +58,8 @@ class MultimodalFusion(nn.Module):
         - Expression coefficients (`side=blendshapes`): the 52 of MediaPipe.
         - Fusion: gated instead of concatenated, because how much a description is worth differs from face to face: it
           may be wrong, and for some faces there is none. Only the side vector tells the two baselines apart.
-        - Appearance: the residual stages of this project's `ResNet`, so that the baseline with nothing but appearance is a
-          row of the same table.
+        - Appearance: the residual stages of this project's `ResNet`, so that the baseline with nothing but appearance is
+          a row of the same table.
         - Where no face was found, a learned vector stands for the side branch; see `SideEncoder`.
         - Both branches are trained together from the start, by one loss.
     """

@@ -1,7 +1,7 @@
 """Two-stage attention: local multi-patch attention, then global self-attention among channels.
 
-Papers: the baseline is a row of PsySFA-Net's Tables 10-12 (IIETA 2026), which says of it no more than the names of its two
-modules. The gate of a patch is that of Y. Li et al., Occlusion aware facial expression recognition using CNN with
+Papers: the baseline is a row of PsySFA-Net's Tables 10-12 (IIETA 2026), which says of it no more than the names of its
+two modules. The gate of a patch is that of Y. Li et al., Occlusion aware facial expression recognition using CNN with
 attention mechanism (2019), https://doi.org/10.1109/TIP.2018.2886767; the attention among channels is that of A.
 El-Nouby et al., XCiT: Cross-covariance image transformers (2021), https://arxiv.org/abs/2106.09681.
 """

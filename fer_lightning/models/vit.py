@@ -39,8 +39,8 @@ class ViT(nn.Module):
         | dropout, linear                           |          | (B, K) logits                              |
 
     Readings:
-        The baseline of PsySFA-Net's Table 10 is named "Vision Transformer (ViT) Model" and no more. Its related work cites
-        ViTFER (Chaudhari et al. 2022) for a ViT. This is the ViT of the paper above, not ViTFER.
+        The baseline of PsySFA-Net's Table 10 is named "Vision Transformer (ViT) Model" and no more. Its related work
+        cites ViTFER (Chaudhari et al. 2022) for a ViT. This is the ViT of the paper above, not ViTFER.
 
         - The paper's nets (86 million parameters and more, pre-trained, patches of 14 to 32 pixels of 224) do not fit
           48 pixels and a training from scratch. Size, depth, heads and patch are options; the defaults are ours.

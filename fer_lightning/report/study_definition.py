@@ -168,7 +168,9 @@ def _with_rows(study: str, table: Mapping[str, Any], rows: Mapping[str, str | No
     """
     titles = table.get("titles", {})
     if strange := set(titles) - set(rows):
-        raise UserError(f"study={study}: {table.get('table')} has titles of {', '.join(sorted(strange))}: no such rows.")
+        raise UserError(
+            f"study={study}: {table.get('table')} has titles of {', '.join(sorted(strange))}: no such rows."
+        )
     shown = {titles.get(row, row): variant for row, variant in {**rows}.items()}
     own = {key: value for key, value in table.items() if key != "titles"}
     return {"rows": {title: variant for title, variant in shown.items() if title is not None}, **own}

@@ -34,7 +34,10 @@ def test_options_with_a_former_name_are_the_same_variant(tmp_path, write_record)
     typed = ["rival=vit", "study=hafem_rivals"], ["baseline=vit", "study=hafem_baselines"], ["baseline=resnet"]
     for seed, overrides in enumerate(typed):
         write_record(tmp_path / str(seed), overrides, seed, RIGHT)
-    assert collect_runs(tmp_path).groupby("variant")["seed"].unique().map(list).to_dict() == {"resnet": [2], "vit": [0, 1]}
+    assert collect_runs(tmp_path).groupby("variant")["seed"].unique().map(list).to_dict() == {
+        "resnet": [2],
+        "vit": [0, 1],
+    }
 
 
 def test_the_real_records_agree_with_their_files():

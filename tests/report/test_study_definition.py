@@ -94,7 +94,9 @@ def test_further_tables_are_read():
 
 def test_a_further_table_has_the_rows_of_the_study_under_its_own_titles():
     table = {"table": "Table 12", "columns": {"p-value": "p_holm"}, "titles": {"- fusion": "no fusion", "Full": None}}
-    assert definition(also=[table]).also == (FurtherTable("Table 12", {"p-value": "p_holm"}, {"no fusion": "no_fusion"}),)
+    assert definition(also=[table]).also == (
+        FurtherTable("Table 12", {"p-value": "p_holm"}, {"no fusion": "no_fusion"}),
+    )
     without = {key: value for key, value in table.items() if key != "titles"}
     assert definition(also=[without]).also[0].rows == {"Full": "full", "- fusion": "no_fusion"}
 

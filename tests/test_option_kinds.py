@@ -110,7 +110,7 @@ def test_names_that_are_free_or_referred_to_are_not(config, options):
         check_names(hydra.compose(config, options, return_hydra_config=True), config)
 
 
-SEARCH = ["hydra/sweeper=mboa", "hydra.sweep.dir=none"]
+SEARCH = ["hydra/sweeper=optuna", "hydra.sweep.dir=none"]
 
 
 @pytest.mark.parametrize(

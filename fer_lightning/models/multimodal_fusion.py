@@ -49,17 +49,17 @@ class MultimodalFusion(nn.Module):
         What is known, and what is done here.
 
         - PsySFA-Net names both baselines in its tables only. Its section 2.3 describes reference 23 (Xiang et al. 2025)
-          as fusing RGB, near-infrared and depth images; its reference 26 (Tang et al. 2023) is titled "Multimodal emotion
-          recognition from facial expression and speech based on feature fusion", yet the text cites it as a GAN. None
-          of FER2013, RAF-DB and CK+ has depth, infrared or speech, so what else was put in is unknown. Here the second
-          modality is computed from the same image: this net is neither of those two, nor the authors' own.
+          as fusing RGB, near-infrared and depth images; its reference 26 (Tang et al. 2023) is titled "Multimodal
+          emotion recognition from facial expression and speech based on feature fusion", yet the text cites it as a
+          GAN. None of FER2013, RAF-DB and CK+ has depth, infrared or speech, so what else was put in is unknown. Here
+          the second modality is computed from the same image: this net is neither of those two, nor the authors' own.
         - Landmarks (`side=landmarks`): 68 points, normalised by a Procrustes fit, as the geometry of the face. That is
           the pair of modalities of Guo et al. 2017, who concatenate both embeddings.
         - Expression coefficients (`side=blendshapes`): the 52 of MediaPipe.
         - Fusion: gated instead of concatenated, because how much a description is worth differs from face to face: it
           may be wrong, and for some faces there is none. Only the side vector tells the two baselines apart.
-        - Appearance: the residual stages of this project's `ResNet`, so that the baseline with nothing but appearance is
-          a row of the same table.
+        - Appearance: the residual stages of this project's `ResNet`, so that the baseline with nothing but appearance
+          is a row of the same table.
         - Where no face was found, a learned vector stands for the side branch; see `SideEncoder`.
         - Both branches are trained together from the start, by one loss.
     """

@@ -365,11 +365,6 @@ def test_missing_data_is_answered_with_the_layouts(tiny, fer, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_data_must_be_a_data_set(fer, tmp_path, capsys):
-    assert fer("train", "data=null", "+data.side=none", "logger=none", f"hydra.run.dir={tmp_path}") == 2
-    assert "data must be a data set, and has no _target_: choose one with data=" in capsys.readouterr().err
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_missing_gpu_is_told_in_a_sentence(tiny, fer, tmp_path, capsys):
     assert fer("train", *tiny, "trainer=gpu", f"hydra.run.dir={tmp_path}") == 2

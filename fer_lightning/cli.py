@@ -138,14 +138,17 @@ def _signals_like_ctrl_c() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         elif signal.getsignal(number) is stop:
-            raise _Stop(number)
+            # Objects that are cut off while they are made complain when they are deleted, MediaPipe's for one.
+            sys.unraisablehook = lambda _: None
+            raise _Stop(number) if number != signal.SIGINT else KeyboardInterrupt
         # Otherwise Lightning called this after its own handler, which ends training with the batch.
 
     before = {}
     with suppress(ValueError):  # a thread other than the main one
-        for name in ("SIGTERM", "SIGHUP"):
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)  # Windows has no SIGHUP
-            if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores it
+            usual = (signal.SIG_DFL, signal.default_int_handler)
+            if number is not None and signal.getsignal(number) in usual:  # nohup ignores it
                 before[number] = signal.signal(number, stop)
     try:
         yield

@@ -208,6 +208,22 @@ def test_completion_needs_no_torch(tmp_path):
 # Signals
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_what_a_signal_cuts_off_does_not_complain(name):
+    """As an image of MediaPipe does that is deleted before it was made."""
+    program = (
+        "import os, signal, fer_lightning.cli as cli\n"
+        "class HalfMade:\n"
+        f"    def __init__(self): os.kill(os.getpid(), signal.{name}); self.made = True\n"
+        "    def __del__(self): self.made\n"
+        "cli._run = lambda *_: HalfMade()\n"
+        "import sys; sys.argv = ['fer', 'predict']; cli.main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 128 + getattr(signal, name)
+    assert ended.stderr == "fer predict: stopped; what was read until then is kept.\n"
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_signals_that_end_a_process_end_a_command_like_ctrl_c(name, fer, monkeypatch, capsys):
     """In this process: `fer completion` sends itself the signal, closes what is open, and says so."""

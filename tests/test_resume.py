@@ -33,7 +33,7 @@ OPTIONS = {
     "gan and schedule": "procedure=gan procedure.gan_epochs=1 scheduler=one_cycle callbacks=generated_faces",
     "ema": "callbacks=ema callbacks.ema.decay=0.9",
     "ema and plateau": "callbacks=ema scheduler=plateau scheduler.patience=0",
-    "early stopping": "callbacks=early_stopping callbacks.early_stopping.patience=1 selection.monitor=val/ece "
+    "early stopping": "callbacks=early_stopping callbacks.early_stopping.patience=2 selection.monitor=val/ece "
     "selection.mode=min",
     "stopped before its minimum": "callbacks=early_stopping callbacks.early_stopping.patience=1 optimizer.lr=0.1 "
     "+trainer.min_epochs=4",

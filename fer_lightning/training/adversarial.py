@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from fer_lightning.errors import UserError
 from fer_lightning.training.classifier import ExpressionClassifier, OptimizerFactory, hard
 from fer_lightning.training.mixing import Mixing
-from fer_lightning.training.trainer_options import StopAfterSteps
+from fer_lightning.training.trainer_options import StopAfterSteps, planned_steps
 
 
 class AdversarialAugmentation(ExpressionClassifier):
@@ -163,7 +163,7 @@ class AdversarialAugmentation(ExpressionClassifier):
     def _schedule(self, optimizer: Optimizer) -> dict[str, Any]:
         if self._scheduler is None:
             return {}
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = planned_steps(self.trainer)
         steps_per_epoch = int(self.trainer.num_training_batches)
         scheduler = self._scheduler(optimizer, steps - self.gan_epochs * steps_per_epoch, steps_per_epoch)
         return {"lr_scheduler": {"scheduler": scheduler}}

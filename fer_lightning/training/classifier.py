@@ -131,10 +131,8 @@ class ExpressionClassifier(pl.LightningModule):
         if self._scheduler is None:
             return {}
         steps = planned_steps(self.trainer)
-        if math.isinf(steps):
-            raise UserError("trainer.max_epochs=-1 has no end, and a schedule needs one: use scheduler=constant.")
         steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        scheduler = self._scheduler(optimizer, int(steps), steps_per_epoch)
+        scheduler = self._scheduler(optimizer, steps, steps_per_epoch)
         if isinstance(scheduler, ReduceLROnPlateau):
             # Lightning would step it after the epoch was saved, and a continued run would lack that step.
             return {"lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss", "frequency": sys.maxsize}}

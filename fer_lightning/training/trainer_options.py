@@ -111,7 +111,15 @@ class StopAfterSteps(pl.Callback):
             trainer.should_stop = True
 
 
-def planned_steps(trainer: pl.Trainer) -> float:
-    """Optimizer steps until `max_epochs` or `max_steps` ends training, whichever comes first; infinite without both."""
+def planned_steps(trainer: pl.Trainer) -> int:
+    """Optimizer steps until `max_epochs` or `max_steps` ends training, whichever comes first.
+
+    Raises:
+        UserError: Neither of them is set.
+    """
+    trainer.fit_loop.setup_data()  # which estimated_stepping_batches leaves out where there is no last epoch
     limits = [callback.max_steps for callback in trainer.callbacks if isinstance(callback, StopAfterSteps)]  # type: ignore[attr-defined]
-    return min([trainer.estimated_stepping_batches, *limits])
+    steps = min([trainer.estimated_stepping_batches, *limits])
+    if math.isinf(steps):
+        raise UserError("trainer.max_epochs=-1 has no end, and a schedule needs one: use scheduler=constant.")
+    return int(steps)

@@ -93,7 +93,9 @@ def test_no_face_in_the_frames_is_one_sentence(stand_ins, benchmark, tmp_path, c
         ("checkpoint=net.onnx", "net.onnx is an ONNX file: use backends=[onnxruntime]"),
     ],
 )
-def test_mistakes_are_one_sentence(benchmark, capsys, option, told):
+def test_mistakes_are_one_sentence(benchmark, capsys, tmp_path, monkeypatch, option, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.onnx").touch()
     assert benchmark(option) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and told in lines[0]

@@ -77,6 +77,7 @@ def served(sweep: Path) -> Iterator[str]:
         process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium or Chrome: apt-get install chromium")
 def test_a_browser_shows_the_search_and_its_best_value(served):
     playwright = pytest.importorskip("playwright.sync_api")

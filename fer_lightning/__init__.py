@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fer_lightning.deploy.predictor import Predictor
+    from fer_lightning.inference.predictor import Predictor
 
 __all__ = ["Predictor", "__version__"]
 
@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """Imports `Predictor`, which needs torch and MediaPipe, where it is asked for."""
     if name == "Predictor":
-        from fer_lightning.deploy.predictor import Predictor
+        from fer_lightning.inference.predictor import Predictor
 
         return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,7 @@ from rich.table import Table
 from fer_lightning.composed_nets import compose_net
 from fer_lightning.evaluation.efficiency import latency
 from fer_lightning.report.terminal import escape
-from fer_lightning.report.whole_file import write_whole
+from fer_lightning.files import write_whole
 
 NUM_CLASSES = 7
 

@@ -20,10 +20,10 @@ from fer_lightning.report.figures import save_figures
 from fer_lightning.report.search_bench import draw_search_ranks
 from fer_lightning.report.search_ranks import median_regrets, rank_samplers
 from fer_lightning.report.terminal import escape
-from fer_lightning.report.whole_file import write_whole
+from fer_lightning.files import write_whole
 
 if TYPE_CHECKING:
-    from fer_lightning.search.contest import Course
+    from fer_lightning.benchmark.samplers import Course
 
 KEYS = ["sampler", "problem", "seed", "budget"]
 
@@ -70,8 +70,8 @@ def bench_search(cfg: DictConfig) -> None:
 
 def _studies(options: DictConfig) -> Iterator[Study]:
     """Yields every study; one sampler after the other, since they differ most in what they cost."""
-    from fer_lightning.search.contest import CONTESTANTS
-    from fer_lightning.search.problems import PROBLEMS
+    from fer_lightning.benchmark.samplers import CONTESTANTS
+    from fer_lightning.benchmark.problems import PROBLEMS
 
     for option, names, known in (
         ("samplers", options.samplers, CONTESTANTS),
@@ -92,7 +92,7 @@ def _studies(options: DictConfig) -> Iterator[Study]:
 
 def _run(studies: list[Study], file: Path, workers: int) -> pd.DataFrame:
     """Runs what `file` does not have yet, a study on a core, and returns all it has then."""
-    from fer_lightning.search.contest import compete
+    from fer_lightning.benchmark.samplers import compete
 
     table = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=[*KEYS, "regret", "ask_ms"])
     done = set(table[KEYS].itertuples(index=False, name=None))

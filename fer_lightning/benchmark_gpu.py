@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from fer_lightning.benchmark_record import write_benchmark
 from fer_lightning.cli import claims_dir
 from fer_lightning.composed_nets import compose_net
-from fer_lightning.data.side import SIDE_SIZES
+from fer_lightning.data.auxiliary import SIDE_SIZES
 from fer_lightning.deploy.benchmark.net_timing import peak_memory, time_net
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import multiply_adds, parameters
-from fer_lightning.evaluation.speed import summarise_times
+from fer_lightning.benchmark.latency import summarise_times
 from fer_lightning.report.published import read_published
 from fer_lightning.report.terminal import escape
-from fer_lightning.training.checkpoint import load_net
-from fer_lightning.training.record import describe_hardware
+from fer_lightning.training.checkpoints import load_net
+from fer_lightning.results.record import describe_hardware
 
 
 def benchmark_gpu(cfg: DictConfig) -> None:

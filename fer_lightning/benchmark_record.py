@@ -16,8 +16,8 @@ from rich.console import Console
 
 from fer_lightning.report.figures import save_figures
 from fer_lightning.report.terminal import print_line
-from fer_lightning.report.whole_file import write_whole
-from fer_lightning.training.record import describe_commit, describe_hardware, describe_software
+from fer_lightning.files import write_whole
+from fer_lightning.results.record import describe_commit, describe_hardware, describe_software
 
 
 def write_benchmark(

@@ -41,40 +41,40 @@ class Command:
 
 COMMANDS = {
     "train": Command(
-        "fer_lightning.train",
+        "fer_lightning.commands.train",
         "train a classifier and leave a run record",
         "train",
         stopped="stopped; fer train resume=<folder of the run> goes on from its last finished epoch, a search goes on "
         "when its command is repeated with hydra.sweep.dir=<its folder>.",
     ),
-    "evaluate": Command("fer_lightning.evaluate", "score a checkpoint on any dataset", "evaluate"),
+    "evaluate": Command("fer_lightning.commands.evaluate", "score a checkpoint on any dataset", "evaluate"),
     "predict": Command(
-        "fer_lightning.predict",
+        "fer_lightning.commands.predict",
         "read expressions in photos, a video or a camera",
         "predict",
         stopped="stopped; what was read until then is kept.",
     ),
-    "explain": Command("fer_lightning.explain_net", "show where a net looks: Grad-CAM, SHAP, its own maps", "explain"),
-    "export": Command("fer_lightning.export", "write a net as ONNX, int8 or safetensors, with a model card", "export"),
-    "demo": Command("fer_lightning.demo", "a page on this machine to try a net: drop a picture, or the camera", "demo"),
+    "explain": Command("fer_lightning.commands.explain", "show where a net looks: Grad-CAM, SHAP, its own maps", "explain"),
+    "export": Command("fer_lightning.commands.export", "write a net as ONNX, int8 or safetensors, with a model card", "export"),
+    "demo": Command("fer_lightning.commands.demo", "a page on this machine to try a net: drop a picture, or the camera", "demo"),
     "benchmark": Command(
-        "fer_lightning.benchmark", "time prediction from frame to label, beside other packages", "benchmark"
+        "fer_lightning.commands.benchmark", "time prediction from frame to label, beside other packages", "benchmark"
     ),
-    "data": Command("fer_lightning.show_data", "show what a dataset holds: protocol, counts, pictures", "show_data"),
-    "audit": Command("fer_lightning.audit", "find copies, leaks and bad images in a dataset", "audit"),
-    "label_noise": Command("fer_lightning.ceiling", "measure how far annotators agree with the labels", "label_noise"),
+    "data": Command("fer_lightning.commands.data", "show what a dataset holds: protocol, counts, pictures", "show_data"),
+    "audit": Command("fer_lightning.commands.audit", "find copies, leaks and bad images in a dataset", "audit"),
+    "label_noise": Command("fer_lightning.commands.label_noise", "measure how far annotators agree with the labels", "label_noise"),
     "align": Command(
-        "fer_lightning.align",
+        "fer_lightning.commands.align",
         "bring the faces of a dataset onto one template",
         "align",
         stopped="stopped; the same command goes on where it was.",
     ),
-    "models": Command("fer_lightning.show_models", "show what every network costs: size, work, time", "show_models"),
+    "models": Command("fer_lightning.commands.models", "show what every network costs: size, work, time", "show_models"),
     "bench": Command(
-        "fer_lightning.bench", "measure training against plain PyTorch, and samplers against each other", "bench"
+        "fer_lightning.commands.bench", "measure training against plain PyTorch, and samplers against each other", "bench"
     ),
-    "report": Command("fer_lightning.report_studies", "tables and pictures of a study, beside the published numbers"),
-    "dashboard": Command("fer_lightning.dashboard", "browse logged runs, offline too"),
+    "report": Command("fer_lightning.commands.report", "tables and pictures of a study, beside the published numbers"),
+    "dashboard": Command("fer_lightning.commands.dashboard", "browse logged runs, offline too"),
     "completion": Command("fer_lightning.completion", 'print the shell completion: eval "$(fer completion bash)"'),
 }
 
@@ -246,7 +246,7 @@ class _Task:
         from hydra.core.hydra_config import HydraConfig
 
         from fer_lightning.inputs import require_inputs
-        from fer_lightning.option_kinds import check_options
+        from fer_lightning.commands.options import check_options
 
         if HydraConfig.get().job.chdir:
             raise UserError("hydra.job.chdir=true would look for relative paths in the output folder: leave it out.")

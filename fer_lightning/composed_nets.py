@@ -9,8 +9,8 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from fer_lightning.composition import build_net
-from fer_lightning.data.side import SIDE_SIZES
+from fer_lightning.commands.instantiate import build_net
+from fer_lightning.data.auxiliary import SIDE_SIZES
 
 
 def compose_net(config: str, overrides: Sequence[str], num_classes: int) -> tuple[nn.Module, tuple[Tensor, ...]]:

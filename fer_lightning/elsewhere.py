@@ -9,12 +9,12 @@ import pytorch_lightning as pl
 from hydra.utils import get_class
 from omegaconf import DictConfig
 
-from fer_lightning.composition import build
+from fer_lightning.commands.instantiate import build
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
-from fer_lightning.training.checkpoint import TrainedNet
+from fer_lightning.training.checkpoints import TrainedNet
 from fer_lightning.training.inference import Inference
-from fer_lightning.training.other_data import score_other_data
+from fer_lightning.evaluation.cross_dataset import score_other_data
 
 log = logging.getLogger(__name__)
 

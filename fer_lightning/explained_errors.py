@@ -57,7 +57,7 @@ def explain(error: Exception, config: str | None, arguments: Sequence[str]) -> s
 
 def _unwritable(error: OSError) -> str | None:
     """What to say where a file cannot be written, or the output folder cannot be made."""
-    from fer_lightning.report.whole_file import unwritable
+    from fer_lightning.files import unwritable
     from fer_lightning.run_folder import FolderBefore
 
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)

@@ -26,13 +26,13 @@ def require_inputs(cfg: DictConfig, command: str) -> None:
         UserError: Names the option, and what can be given.
     """
     if "source" in cfg:
-        from fer_lightning.deploy.sources import ACCEPTED, find_source
+        from fer_lightning.inference.video import ACCEPTED, find_source
 
         if cfg.source is None:
             raise UserError(f"source=... is missing: {ACCEPTED}.")
         find_source(str(cfg.source))
     if cfg.get("image") is not None:
-        from fer_lightning.deploy.picture import require_file
+        from fer_lightning.inference.images import require_file
 
         require_file(Path(os.path.expanduser(cfg.image)))  # noqa: PTH111 (a name such as ~x is no mistake)
     if "checkpoint" in cfg:
@@ -58,7 +58,7 @@ def _require_data(cfg: DictConfig, command: str) -> None:
     needed = command == "evaluate" or (command == "explain" and cfg.image is None) or int8
     if not needed and given is None:
         return
-    from fer_lightning.stored_config import data_of
+    from fer_lightning.commands.stored_config import data_of
 
     dataset, root = data_of(find_checkpoint(Path(cfg.checkpoint)))
     try:

@@ -18,7 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from rich.table import Table
 
 from fer_lightning.errors import UserError, printable
-from fer_lightning.evaluation.metrics_file import read_best
+from fer_lightning.results.metrics_file import read_best
 from fer_lightning.folder_table import folder_table
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from omegaconf import OmegaConf
 
 from fer_lightning.cli import conf_dir
-from fer_lightning.found_studies import FoundStudy
+from fer_lightning.studies.discovery import FoundStudy
 from fer_lightning.study_config import compose_study
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fer_lightning.report.number_text import as_printed, p_value, percent, points
+from fer_lightning.plots.text import as_printed, p_value, percent, points
 from fer_lightning.report.shown_path import shown_path
 from fer_lightning.report.study import StudyReport
 from fer_lightning.report.terminal import escape, print_line

@@ -11,7 +11,7 @@ from fer_lightning.cli import conf_dir
 from fer_lightning.errors import UserError
 from fer_lightning.overrides import literal
 from fer_lightning.report.study import StudyReport
-from fer_lightning.stored_config import read_yaml
+from fer_lightning.commands.stored_config import read_yaml
 from fer_lightning.wandb_group import sweep_group, wandb_nodes
 
 
@@ -63,7 +63,7 @@ def _settings(folder: Path) -> DictConfig | None:
 def _log(report: StudyReport, page: Path, folder: Path, node: DictConfig, mode: str) -> Path | None:
     # They need torch, which every other part of a report does without.
     from fer_lightning.training.wandb_logger import WandbRunLogger
-    from fer_lightning.training.wandb_study import log_study
+    from fer_lightning.studies.wandb_study import log_study
 
     logger = WandbRunLogger(
         save_dir=str(folder),

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fer_lightning.composition import build
+from fer_lightning.commands.instantiate import build
 from fer_lightning.errors import UserError
 
 if TYPE_CHECKING:

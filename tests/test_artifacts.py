@@ -16,10 +16,10 @@ import torch
 
 from fer_lightning.data.samples import ImageFiles
 from fer_lightning.data.store import PackedImages, pack
-from fer_lightning.deploy.classifier import open_classifier
-from fer_lightning.evaluation.collect import collect_runs
-from fer_lightning.training.checkpoint import load_net
-from fer_lightning.training.record import RunRecord
+from fer_lightning.inference.classifier import open_classifier
+from fer_lightning.results.collect import collect_runs
+from fer_lightning.training.checkpoints import load_net
+from fer_lightning.results.record import RunRecord
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
 VERSIONS = sorted(path.name for path in ARTIFACTS.iterdir() if path.is_dir())

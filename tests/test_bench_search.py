@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from fer_lightning.search import contest
+from fer_lightning.benchmark import samplers
 
 OPTIONS = [
     "part=search",
@@ -26,13 +26,13 @@ def bench(fer, tmp_path):
 def raced(monkeypatch) -> list[int]:
     """Lengths of the studies that were run."""
     lengths = []
-    compete = contest.compete
+    compete = samplers.compete
 
     def counted(sampler, problem, seed, trials):
         lengths.append(trials)
         return compete(sampler, problem, seed, trials)
 
-    monkeypatch.setattr(contest, "compete", counted)
+    monkeypatch.setattr(samplers, "compete", counted)
     return lengths
 
 
@@ -47,7 +47,7 @@ def test_every_sampler_problem_seed_and_budget_once(bench, tmp_path, raced, caps
     assert results.loc[results["sampler"] == "gp", "budget"].unique().tolist() == [6]
     # random is read off the longer study; MBOA, which plans for the end, runs both
     assert sorted(raced) == [6] * (4 + 4) + [12] * (4 + 4)
-    course = contest.compete("mboa paper", "tuning", 1, 6)
+    course = samplers.compete("mboa paper", "tuning", 1, 6)
     row = results.query("sampler == 'mboa paper' and problem == 'tuning' and seed == 1 and budget == 6")
     assert row["regret"].item() == pytest.approx(course.regret[-1], rel=1e-3)
     ranks = pd.read_csv(tmp_path / "ranks.csv")

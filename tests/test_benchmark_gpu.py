@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fer_lightning import benchmark_gpu
-from fer_lightning.training.checkpoint import load_net
+from fer_lightning.training.checkpoints import load_net
 
 
 def test_without_a_gpu_one_sentence_says_so(fer, tmp_path, capsys):

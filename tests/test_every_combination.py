@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from fer_lightning.cli import conf_dir
-from fer_lightning.composition import build_classifier, build_datamodule, build_net, build_trainer
+from fer_lightning.commands.instantiate import build_classifier, build_datamodule, build_net, build_trainer
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
 

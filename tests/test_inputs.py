@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from fer_lightning.errors import UserError
 from fer_lightning.inputs import require_inputs
-from fer_lightning.stored_config import data_of
+from fer_lightning.commands.stored_config import data_of
 from fer_lightning.training.checkpoint_files import WEIGHTS, find_checkpoint
 
 # Runs each command line of the first argument in one interpreter; prints what each said, and what was imported.

@@ -33,7 +33,7 @@ def test_the_wheel_carries_every_config_and_the_plugin_folder(wheel: Path) -> No
 def test_the_wheel_carries_what_fer_report_reads(wheel: Path) -> None:
     carried = set(zipfile.ZipFile(wheel).namelist())
     claims = {ROOT / "experiments" / "credible.csv", *(ROOT / "experiments").glob("*/published.csv")}
-    templates = set((ROOT / "fer_lightning" / "report" / "templates").iterdir())
+    templates = set((ROOT / "fer_lightning" / "studies" / "templates").iterdir())
     assert len(claims) == 3 and templates
     assert {f"fer_lightning/{path.relative_to(ROOT).as_posix()}" for path in claims} <= carried
     assert {path.relative_to(ROOT).as_posix() for path in templates} <= carried

@@ -14,8 +14,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from fer_lightning.errors import UserError
-from fer_lightning.stored_config import _moved
-from fer_lightning.train import _with_paths_from_here
+from fer_lightning.commands.stored_config import _moved
+from fer_lightning.commands.train import _with_paths_from_here
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.seeding import SeedEveryBatch
 
@@ -65,7 +65,7 @@ class Killed(BaseException):
 @pytest.fixture
 def train(tiny, fer, monkeypatch):
     """`train(folder, options, killed_at=None)`: `fer train` without its figures, killed before (epoch, batch)."""
-    monkeypatch.setattr("fer_lightning.train.show_record", lambda *_: None)
+    monkeypatch.setattr("fer_lightning.commands.train.show_record", lambda *_: None)
     seed = SeedEveryBatch.on_train_batch_start
     without_model = [option for option in tiny if not option.startswith("model")]
 

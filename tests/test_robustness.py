@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from fer_lightning.train import _corruptions
-from fer_lightning.training.record import RunRecord
+from fer_lightning.commands.train import _corruptions
+from fer_lightning.results.record import RunRecord
 
 LEVELS = [("clean", 0), *((name, severity) for name in ("eyes", "noise") for severity in range(1, 6))]
 

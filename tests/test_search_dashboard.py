@@ -18,7 +18,8 @@ from threading import Timer
 import optuna
 import pytest
 
-from fer_lightning import dashboard, search_dashboard
+from fer_lightning.commands import dashboard
+from fer_lightning import search_dashboard
 from fer_lightning.cli import conf_dir
 from fer_lightning.errors import UserError
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fer_lightning.found_studies import FoundStudy
+from fer_lightning.studies.discovery import FoundStudy
 from fer_lightning.shared_studies import find_shared_studies
 from fer_lightning.study_config import compose_study
 

@@ -4,8 +4,8 @@ import pytest
 
 from fer_lightning.cli import claims_dir, conf_dir
 from fer_lightning.report.published import read_published
-from fer_lightning.report.search_result import SearchDefinition, found_table
-from fer_lightning.report.study_definition import StudyDefinition
+from fer_lightning.search.report import SearchDefinition, found_table
+from fer_lightning.studies.definition import StudyDefinition
 from fer_lightning.study_config import compose_study
 
 OWN = """# @package _global_

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 from conftest import make_study_report
-from fer_lightning.report.page import write_page
+from fer_lightning.studies.page import write_page
 from fer_lightning.study_wandb import log_study_run
 
 folder = Path(sys.argv[2])
@@ -131,7 +131,7 @@ def test_the_run_is_ended_whatever_happens(study_report, page, monkeypatch):
     def fails(*arguments):
         raise OSError("disk full")
 
-    monkeypatch.setattr("fer_lightning.training.wandb_study.log_study", fails)
+    monkeypatch.setattr("fer_lightning.studies.wandb_study.log_study", fails)
     monkeypatch.setattr(WandbRunLogger, "experiment", None)
     monkeypatch.setattr(WandbRunLogger, "close", lambda self, failed: ends.append(failed))
     with pytest.raises(OSError, match="disk full"):

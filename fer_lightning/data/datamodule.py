@@ -20,16 +20,16 @@ from torch.utils.data import DataLoader
 from fer_lightning.data.alignment.aligned_reader import AlignedReader
 from fer_lightning.data.alignment.detection import detect_landmarks, landmarks_key
 from fer_lightning.data.alignment.model_file import find_model_file
-from fer_lightning.data.audit.copies import Copies
+from fer_lightning.data.duplicates.index import Copies
 from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.data.bad_samples import refuse_or_skip
 from fer_lightning.data.batches import EpochBatches, OrderedBatches, balancing_weights
 from fer_lightning.data.cores import available_cores
 from fer_lightning.data.dataset import ExpressionDataset
 from fer_lightning.data.labels import LabelSet
-from fer_lightning.data.protocol import Protocol
+from fer_lightning.results.protocol import Protocol
 from fer_lightning.data.samples import SPLITS, ImageReader, Samples
-from fer_lightning.data.side import SIDE_SIZES, SideVectors, side_vectors
+from fer_lightning.data.auxiliary import SIDE_SIZES, SideVectors, side_vectors
 from fer_lightning.data.splits import SplitPlan, plan_splits
 from fer_lightning.data.store import Images, LazyImages, cache_key, find_undecodable, pack
 from fer_lightning.errors import UserError

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fer_lightning.data.augmentation import Augmentation
-from fer_lightning.data.side import SideVectors, mirror
+from fer_lightning.data.auxiliary import SideVectors, mirror
 from fer_lightning.data.store import Images
 
 

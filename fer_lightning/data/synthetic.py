@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.data.faces.drawing import DRAWING_VERSION, draw_face
-from fer_lightning.data.faces.parameters import FaceParameters
-from fer_lightning.data.faces.sampling import SAMPLING_VERSION, sample_face
+from fer_lightning.data.synthetic_faces.render import DRAWING_VERSION, draw_face
+from fer_lightning.data.synthetic_faces.parameters import FaceParameters
+from fer_lightning.data.synthetic_faces.sampling import SAMPLING_VERSION, sample_face
 from fer_lightning.data.labels import EIGHT, SEVEN, LabelSet
 from fer_lightning.data.samples import Samples
 from fer_lightning.errors import UserError

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from fer_lightning.errors import printable
-from fer_lightning.report.whole_file import unwritable, writing
+from fer_lightning.files import unwritable, writing
 
 log = logging.getLogger(__name__)
 

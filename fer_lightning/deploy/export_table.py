@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from fer_lightning.deploy.measurement import Measured
-from fer_lightning.report.number_text import NOTHING, percent
+from fer_lightning.deploy.parity import Measured
+from fer_lightning.plots.text import NOTHING, percent
 from fer_lightning.report.terminal import escape
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fer_lightning.data.alignment.similarity import warp
-from fer_lightning.deploy.face_finder import Face
+from fer_lightning.data.alignment.warp import warp
+from fer_lightning.inference.face_detector import Face
 from fer_lightning.deploy.keypoints import crop_matrix
 
 # A net trained on whole pictures of FER2013 reads aligned faces better than those (0.69 against 0.64 of 245 faces with

@@ -13,12 +13,12 @@ from scipy.special import softmax
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.dataset import ExpressionDataset
 from fer_lightning.data.labels import SEVEN
-from fer_lightning.data.side import SIDE_SIZES, SideVectors
+from fer_lightning.data.auxiliary import SIDE_SIZES, SideVectors
 from fer_lightning.data.store import LazyImages
 from fer_lightning.data.synthetic import DrawnFaces
 from fer_lightning.evaluation.predictions import PROBABILITY_PREFIX
 from fer_lightning.training.label_sets import share_classes
-from fer_lightning.training.scoring import score
+from fer_lightning.evaluation.scoring import score
 
 Compute = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # from inputs by name to logits (B, K)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fer_lightning.data.alignment.similarity import fit_similarity
+from fer_lightning.data.alignment.warp import fit_similarity
 
 # (6, 2), in units of the side of the aligned picture: medians over 881 random pictures of FER2013's Training that their
 # 68 landmarks had brought onto `landmarks68.TEMPLATE`, symmetrised with their mirror images.

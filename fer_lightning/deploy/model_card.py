@@ -13,11 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fer_lightning.deploy.dataset_names import DATASET_NAMES
 from fer_lightning.deploy.export_table import measured_cells, ratio_line
-from fer_lightning.deploy.measurement import Measured
+from fer_lightning.deploy.parity import Measured
 from fer_lightning.evaluation.efficiency import parameters
 from fer_lightning.report.markdown import markdown_text
-from fer_lightning.report.number_text import percent
-from fer_lightning.training.checkpoint import TrainedNet
+from fer_lightning.plots.text import percent
+from fer_lightning.training.checkpoints import TrainedNet
 
 _WEB_2013 = (
     "Its training images are faces found on the web in 2013, 48 pixels wide and grey. Age, sex and skin colour were "

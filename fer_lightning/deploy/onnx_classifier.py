@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import softmax
 
 from fer_lightning.deploy.normalisation import normalise
-from fer_lightning.deploy.onnx_session import check_logits, open_session, read_metadata
+from fer_lightning.inference.onnx_classifier import check_logits, open_session, read_metadata
 
 
 class OnnxClassifier:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fer_lightning.training.checkpoint import TrainedNet
+from fer_lightning.training.checkpoints import TrainedNet
 
 PLACES = ("root", "cache_dir", "landmark_model", "align_workers", "output_dir", "resume")  # last part of an option
 

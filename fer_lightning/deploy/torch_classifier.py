@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from fer_lightning.deploy.card import card_of
+from fer_lightning.inference.card import card_of
 from fer_lightning.deploy.normalisation import normalise
-from fer_lightning.training.checkpoint import TrainedNet
+from fer_lightning.training.checkpoints import TrainedNet
 
 
 class TorchClassifier:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fer_lightning.deploy.face_finder import Face
+from fer_lightning.inference.face_detector import Face
 from fer_lightning.deploy.prediction import Prediction, predict
-from fer_lightning.deploy.predictor import Predictor
+from fer_lightning.inference.predictor import Predictor
 from fer_lightning.deploy.smoothing import Smoother
-from fer_lightning.deploy.tracks import Tracker
+from fer_lightning.inference.tracking import Tracker
 
 # Ten times a second new faces are looked for in one of seven places of a 640 x 480 picture: all have had their turn
 # after 0.7 s, and at 30 frames/s a frame takes little longer than following those that are known.

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import ttest_rel, wilcoxon
 
 from fer_lightning.evaluation.effect_size import cohens_dz
-from fer_lightning.evaluation.statistics import SeedMean, mean_over_seeds
+from fer_lightning.results.intervals import SeedMean, mean_over_seeds
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
 
-from fer_lightning.evaluation.calibration import BINS, reliability
+from fer_lightning.results.calibration import BINS, reliability
 from fer_lightning.evaluation.predictions import predicted_arrays
 
 LEAST, MOST = 0.05, 20.0  # temperatures

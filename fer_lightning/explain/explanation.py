@@ -12,22 +12,14 @@ from matplotlib.figure import Figure
 from rich.progress import track
 from torch import Tensor, nn
 
-from fer_lightning.explain.attention_maps import attention_maps, fusion_shares
+from fer_lightning.explain.attention import attention_maps, fusion_shares
 from fer_lightning.explain.captions import target_caption
-from fer_lightning.explain.drawing import (
-    Strip,
-    draw_curves,
-    draw_strips,
-    faces_strip,
-    heat_strip,
-    map_strip,
-    signed_strip,
-)
+from fer_lightning.explain.figures import Strip, draw_curves, draw_strips, faces_strip, heat_strip, map_strip, signed_strip
 from fer_lightning.explain.faces import Faces
 from fer_lightning.explain.faithfulness import Curves, moved, noise, trace
 from fer_lightning.explain.feature_maps import feature_maps
 from fer_lightning.explain.gradcam import gradcam
-from fer_lightning.explain.shap_maps import ShapMaps, shap_maps
+from fer_lightning.explain.shap_values import ShapMaps, shap_maps
 from fer_lightning.explain.verdict import area_table, compare, told
 from fer_lightning.models.psysfa_net import PsySFANet
 from fer_lightning.models.weighted_voting import WeightedVoting

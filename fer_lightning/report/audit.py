@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fer_lightning.report.style import ACCENT, MUTED, TRAIN, VALIDATION, house_style
+from fer_lightning.plots.style import ACCENT, MUTED, TRAIN, VALIDATION, house_style
 
 _COLOURS = {"exact": ACCENT, "near": VALIDATION, "mirrored": TRAIN}
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from fer_lightning.report.style import ACCENT, INK, TRAIN, VALIDATION, house_style
+from fer_lightning.plots.style import ACCENT, INK, TRAIN, VALIDATION, house_style
 
 _COLOURS = (VALIDATION, ACCENT, TRAIN)
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from fer_lightning.evaluation.one_vs_rest import ClassCurve, macro_area, precision_recall_curves, roc_curves
-from fer_lightning.report.style import INK, MUTED, class_colour, class_dash, house_style
+from fer_lightning.results.curves import ClassCurve, macro_area, precision_recall_curves, roc_curves
+from fer_lightning.plots.style import INK, MUTED, class_colour, class_dash, house_style
 
 
 @house_style

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fer_lightning.report.style import ACCENT, MUTED, TRAIN, VALIDATION, house_style
+from fer_lightning.plots.style import ACCENT, MUTED, TRAIN, VALIDATION, house_style
 
 
 @house_style

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fer_lightning.report.class_curves import draw_precision_recall, draw_roc
-from fer_lightning.report.confusion import draw_confusion
+from fer_lightning.plots.predictions import draw_confusion
 from fer_lightning.report.reliability import draw_reliability
-from fer_lightning.report.whole_file import write_whole
+from fer_lightning.files import write_whole
 
 
 def draw_predictions(

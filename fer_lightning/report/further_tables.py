@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from fer_lightning.errors import UserError
-from fer_lightning.report.number_text import NOTHING, as_printed
+from fer_lightning.plots.text import NOTHING, as_printed
 from fer_lightning.report.published import published_scores
-from fer_lightning.report.study_definition import FurtherTable
+from fer_lightning.studies.definition import FurtherTable
 
 _MEASURED = {"mean": "mean", "sd": "sd", "p": "p", "p_holm": "p (Holm)"}
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from fer_lightning.report.short_title import shorten
-from fer_lightning.report.style import ACCENT, FAINT, INK, MUTED, TRAIN, VALIDATION, house_style
+from fer_lightning.plots.style import ACCENT, FAINT, INK, MUTED, TRAIN, VALIDATION, house_style
 
 
 @house_style

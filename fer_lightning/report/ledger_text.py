@@ -8,7 +8,7 @@ import pandas as pd
 
 from fer_lightning.report.csv_text import csv_text
 from fer_lightning.report.markdown import markdown_line, markdown_text
-from fer_lightning.report.number_text import NOTHING, as_printed, p_value, percent, points, range_of_percents
+from fer_lightning.plots.text import NOTHING, as_printed, p_value, percent, points, range_of_percents
 
 _HEADINGS = (
     "row",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_lightning.report.cross_dataset import cross_dataset_figures, cross_dataset_markdown
-from fer_lightning.report.robustness import robustness_figures, robustness_markdown
-from fer_lightning.report.study_definition import StudyDefinition
-from fer_lightning.report.study_figures import Picture
+from fer_lightning.plots.cross_dataset import cross_dataset_figures, cross_dataset_markdown
+from fer_lightning.plots.robustness import robustness_figures, robustness_markdown
+from fer_lightning.studies.definition import StudyDefinition
+from fer_lightning.studies.figures import Picture
 
 _ROBUSTNESS = "Accuracy on spoilt pictures by severity: mean over seeds and their range."
 _ACROSS = "Accuracy by the data set trained on and the one tested on."

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fer_lightning.report.number_text import NOTHING, as_printed, p_value, percent, points, range_of_percents
-from fer_lightning.report.verdict import Finding, judge
+from fer_lightning.plots.text import NOTHING, as_printed, p_value, percent, points, range_of_percents
+from fer_lightning.studies.verdict import Finding, judge
 
 _ROOM = 2.0  # an interval that is wider than this many times the largest difference runs out of its bar
 

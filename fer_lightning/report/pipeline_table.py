@@ -8,7 +8,7 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from fer_lightning.report.pipeline_benchmark import PARTS
+from fer_lightning.benchmark.output import PARTS
 from fer_lightning.report.terminal import escape
 
 

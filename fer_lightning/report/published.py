@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from fer_lightning.errors import UserError
-from fer_lightning.report.number_text import range_of_percents
+from fer_lightning.plots.text import range_of_percents
 
 _PUBLISHED = ("table", "row", "metric", "dataset", "value", "unit", "note")
 _CREDIBLE = ("dataset", "classes", "split", "pretraining", "low", "high", "annotator_agreement", "note")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fer_lightning.evaluation.critical_difference import CriticalDifference
-from fer_lightning.report.style import ACCENT, INK, MUTED, VALIDATION, house_style
+from fer_lightning.results.critical_difference import CriticalDifference
+from fer_lightning.plots.style import ACCENT, INK, MUTED, VALIDATION, house_style
 
 _LINE = 0.62  # height of a name, in units of the panel
 _BAR = 0.3  # distance of two bars

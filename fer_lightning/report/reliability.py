@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from fer_lightning.evaluation.calibration import BINS, reliability
+from fer_lightning.results.calibration import BINS, reliability
 from fer_lightning.evaluation.temperature import scale_probabilities
-from fer_lightning.report.style import ACCENT, MUTED, VALIDATION, house_style
+from fer_lightning.plots.style import ACCENT, MUTED, VALIDATION, house_style
 
 
 @house_style

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fer_lightning.report.style import ACCENT, MUTED, TRAIN, VALIDATION, house_style
+from fer_lightning.plots.style import ACCENT, MUTED, TRAIN, VALIDATION, house_style
 
 _SUMMARY = {"budget", "sampler", "mean_rank", "low", "high", "ask_ms"}
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fer_lightning.report.style import INK, class_colour, class_dash, house_style
+from fer_lightning.plots.style import INK, class_colour, class_dash, house_style
 
 _PANELS = (
     ("train/accuracy", "Accuracy, training"),

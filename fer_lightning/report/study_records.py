@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from fer_lightning.errors import printable
-from fer_lightning.evaluation import metrics_file
-from fer_lightning.evaluation.collect import read_predictions, read_table
+from fer_lightning.results import metrics_file
+from fer_lightning.results.collect import read_predictions, read_table
 from fer_lightning.evaluation.predictions import predicted_arrays
 
 _NO_SCORES = ("split", "protocol", "folder", "model")

@@ -15,8 +15,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fer_lightning.errors import UserError
-from fer_lightning.training.metrics import build_metrics
-from fer_lightning.training.mixing import Mixing
+from fer_lightning.evaluation.metrics import build_metrics
+from fer_lightning.training.mixup import Mixing
 from fer_lightning.training.trainer_options import planned_steps
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]

@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 import torch
 
 from fer_lightning.errors import UserError
-from fer_lightning.report.contact_sheet import draw_contact_sheet
-from fer_lightning.training.adversarial import AdversarialAugmentation
+from fer_lightning.plots.contact_sheet import draw_contact_sheet
+from fer_lightning.training.gan_augmentation import AdversarialAugmentation
 from fer_lightning.training.epoch_picture import show_picture
 
 

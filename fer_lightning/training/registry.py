@@ -79,7 +79,7 @@ KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "procedure": (
         (
-            "fer_lightning.training.adversarial.AdversarialAugmentation",
+            "fer_lightning.training.gan_augmentation.AdversarialAugmentation",
             "fer_lightning.training.classifier.ExpressionClassifier",
             "fer_lightning.training.voting.VoteFitting",
         ),
@@ -92,9 +92,9 @@ KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "optimizer": (("torch.optim.Adam", "torch.optim.AdamW", "torch.optim.SGD"), ()),
     "scheduler": (
         (
-            "fer_lightning.training.schedules.one_cycle",
-            "fer_lightning.training.schedules.plateau",
-            "fer_lightning.training.schedules.warmup_cosine",
+            "fer_lightning.training.schedulers.one_cycle",
+            "fer_lightning.training.schedulers.plateau",
+            "fer_lightning.training.schedulers.warmup_cosine",
         ),
         (),
     ),
@@ -115,7 +115,7 @@ KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "callbacks": (
         (
-            "fer_lightning.explain.training_panels.GradCAMPanels",
+            "fer_lightning.explain.callback.GradCAMPanels",
             "fer_lightning.training.early_stopping.EarlyStopping",
             "fer_lightning.training.generated_faces.GeneratedFaces",
             "pytorch_lightning.callbacks.EMAWeightAveraging",

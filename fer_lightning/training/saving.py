@@ -13,7 +13,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from fer_lightning.errors import UserError
-from fer_lightning.report.whole_file import writing
+from fer_lightning.files import writing
 
 
 class BestCheckpoint(ModelCheckpoint):

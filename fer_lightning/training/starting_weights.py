@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from fer_lightning.errors import UserError
-from fer_lightning.training.checkpoint import load_net
+from fer_lightning.training.checkpoints import load_net
 
 log = logging.getLogger(__name__)
 

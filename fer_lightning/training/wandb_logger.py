@@ -15,7 +15,7 @@ from wandb.sdk.lib.runid import generate_id
 from wandb.sdk.wandb_run import Run
 
 from fer_lightning.errors import UserError
-from fer_lightning.report.whole_file import write_whole
+from fer_lightning.files import write_whole
 
 log = logging.getLogger(__name__)
 

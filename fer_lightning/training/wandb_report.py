@@ -13,7 +13,7 @@ from wandb.plot import CustomChart, plot_table
 from wandb.sdk.wandb_run import Run
 
 from fer_lightning.evaluation.confusion import confusion_counts
-from fer_lightning.evaluation.one_vs_rest import ClassCurve, precision_recall_curves, roc_curves
+from fer_lightning.results.curves import ClassCurve, precision_recall_curves, roc_curves
 from fer_lightning.evaluation.predictions import predicted_arrays
 
 _RECORD_FILES = ("config.yaml", "metrics.json", "predictions.parquet", "history.csv", "robustness.csv")

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from fer_lightning.cli import conf_dir
-from fer_lightning.report.whole_file import write_whole
+from fer_lightning.files import write_whole
 
 log = logging.getLogger(__name__)
 

@@ -114,7 +114,7 @@ class SearchSweeper(Sweeper):
             ) from error
 
     def _search(self, arguments: list[str]) -> None:
-        from fer_lightning.composition import check_selection
+        from fer_lightning.commands.instantiate import check_selection
         from fer_lightning.search.lease import Lease
 
         self._check_options()
@@ -139,7 +139,7 @@ class SearchSweeper(Sweeper):
 
     def _check_options(self) -> None:
         """Not in the constructor, whose errors Hydra wraps."""
-        from fer_lightning.option_kinds import check_target
+        from fer_lightning.commands.options import check_target
 
         options: Any = OmegaConf.to_container(self.config.hydra.sweeper, resolve=True)
         check_target(options, "hydra.sweeper")
@@ -159,7 +159,7 @@ class SearchSweeper(Sweeper):
         """Composes every choice once: one that does not exist is told now instead of in the middle of the night."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-        from fer_lightning.option_kinds import check_names
+        from fer_lightning.commands.options import check_names
 
         first: dict[str, Any] = {}
         for key, found in space.searched.items():
@@ -177,7 +177,7 @@ class SearchSweeper(Sweeper):
     def _open(self, folder: Path, space: SearchSpace) -> Study:
         import optuna
 
-        from fer_lightning.composition import build
+        from fer_lightning.commands.instantiate import build
         from fer_lightning.search.identity import population_of, remember
         from fer_lightning.search.population import population_for
         from fer_lightning.search.storage import open_storage
@@ -330,7 +330,7 @@ class SearchSweeper(Sweeper):
     def _report(self, study: Study, folder: Path, space: SearchSpace) -> None:
         from optuna.trial import TrialState
 
-        from fer_lightning.sweep_report import report_sweep
+        from fer_lightning.commands.sweep import report_sweep
         from hydra_plugins.fer_sweeper.experiment_file import write_experiment
 
         found = bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))

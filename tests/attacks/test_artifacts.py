@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from fer_lightning.deploy.card import card_of
-from fer_lightning.training.checkpoint import check_last, load_net, save_net
+from fer_lightning.inference.card import card_of
+from fer_lightning.training.checkpoints import check_last, load_net, save_net
 from fer_lightning.training.safetensors_file import StoredNet, write_safetensors
 
 
@@ -151,7 +151,7 @@ def test_onnx(campaign, trained_run, tmp_path, mutate, damage):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     from fer_lightning.deploy.onnx_classifier import OnnxClassifier
-    from fer_lightning.deploy.onnx_export import onnx_metadata
+    from fer_lightning.deploy.onnx import onnx_metadata
 
     trained = load_net(trained_run)
     metadata = onnx_metadata(trained, "run")

@@ -16,13 +16,14 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from fer_lightning import align, audit, bench_latency, show_data, show_models
-from fer_lightning.dashboard import LoggedRun, run_table
-from fer_lightning.data.audit.copies import KINDS
+from fer_lightning.commands import align, audit, data, models as show_models
+from fer_lightning import bench_latency
+from fer_lightning.commands.dashboard import LoggedRun, run_table
+from fer_lightning.data.duplicates.index import KINDS
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.deploy.export_table import export_table
 from fer_lightning.errors import printable
-from fer_lightning.report.pipeline_benchmark import PARTS
+from fer_lightning.benchmark.output import PARTS
 from fer_lightning.report.pipeline_table import parts_table, whole_table
 from fer_lightning.report.terminal import escape, print_line
 
@@ -91,8 +92,8 @@ TABLES: dict[str, Callable[[str], Table]] = {
     "fer benchmark, parts": lambda name: pipeline(name, name, parts_table),
     "fer models": models,
     "fer bench part=latency": latencies,
-    "fer data, protocol": lambda name: show_data._protocol_table(data_of(name)),
-    "fer data, counts": lambda name: show_data._count_table(data_of(name)),
+    "fer data, protocol": lambda name: data._protocol_table(data_of(name)),
+    "fer data, counts": lambda name: data._count_table(data_of(name)),
     "fer audit, copies": lambda name: audit._copy_table(findings_of(name), data_of(name)),
     "fer audit, others": lambda name: audit._other_table(findings_of(name)),
     "fer align": rates,

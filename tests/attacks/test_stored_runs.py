@@ -14,10 +14,10 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from fer_lightning import dashboard, report_studies
+from fer_lightning.commands import dashboard, report as report_studies
 from fer_lightning.errors import UserError
-from fer_lightning.evaluation.collect import collect_runs
-from fer_lightning.stored_config import default_cache, read_config
+from fer_lightning.results.collect import collect_runs
+from fer_lightning.commands.stored_config import default_cache, read_config
 from fer_lightning.training.registry import KNOWN, known
 
 RIGHT = np.arange(200) < 150

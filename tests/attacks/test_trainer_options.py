@@ -15,14 +15,14 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from fer_lightning.composition import build_trainer
+from fer_lightning.commands.instantiate import build_trainer
 from fer_lightning.errors import UserError
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.divergence import StopAfterDivergence, nothing_selected
-from fer_lightning.training.history import History
-from fer_lightning.training.mixing import Mixing
+from fer_lightning.training.callbacks import History
+from fer_lightning.training.mixup import Mixing
 from fer_lightning.training.saving import BestCheckpoint, LastCheckpoint
-from fer_lightning.training.schedules import one_cycle, plateau
+from fer_lightning.training.schedulers import one_cycle, plateau
 from fer_lightning.training.trainer_options import check_trainer
 
 NUMBERS = [-2, -1, 0, 1, 2, 3, 5, 100, 0.0, 0.3, 0.5, 1.0, 1.5, -0.5, math.nan, math.inf, None, True, False, "two"]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from fer_lightning.data.folder import Folder
 from fer_lightning.data.samples import BadSample, ImageFiles, Samples
-from fer_lightning.deploy.picture import read_picture
+from fer_lightning.inference.images import read_picture
 from fer_lightning.errors import UserError
 
 SPLITS = {"train": "train", "training": "train", "Train": "train", "val": "val", "valid": "val", "validation": "val"}

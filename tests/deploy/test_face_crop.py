@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from fer_lightning.deploy.face_crop import crop_faces
-from fer_lightning.deploy.face_finder import Face
+from fer_lightning.inference.face_detector import Face
 from fer_lightning.deploy.keypoints import KEYPOINTS
 
 GREY, COLOUR = {"image_size": 48, "channels": 1}, {"image_size": 40, "channels": 3}

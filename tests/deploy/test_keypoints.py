@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fer_lightning.data.alignment.landmarks68 import EYES, MOUTH, TEMPLATE
+from fer_lightning.data.alignment.landmarks import EYES, MOUTH, TEMPLATE
 from fer_lightning.deploy.keypoints import ALIGNED, KEYPOINTS, crop_matrix
 
 

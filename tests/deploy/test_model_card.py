@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fer_lightning.deploy.card import card_of
-from fer_lightning.deploy.measurement import Measured
+from fer_lightning.inference.card import card_of
+from fer_lightning.deploy.parity import Measured
 from fer_lightning.deploy.model_card import model_card
-from fer_lightning.training.checkpoint import TrainedNet, load_net
+from fer_lightning.training.checkpoints import TrainedNet, load_net
 
 ROW = Measured("ONNX, float32", 6.3, 1e-6, 1.0, {}, 2.5)
 

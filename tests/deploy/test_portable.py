@@ -5,7 +5,7 @@ import json
 from torch import nn
 
 from fer_lightning.deploy.portable import portable, training_command
-from fer_lightning.training.checkpoint import TrainedNet
+from fer_lightning.training.checkpoints import TrainedNet
 
 OVERRIDES = [
     "data=fer2013",

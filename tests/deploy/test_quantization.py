@@ -9,8 +9,8 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from fer_lightning.deploy.onnx_export import export_onnx, write_onnx
-from fer_lightning.deploy.onnx_session import open_session
+from fer_lightning.deploy.onnx import export_onnx, write_onnx
+from fer_lightning.inference.onnx_classifier import open_session
 from fer_lightning.deploy.quantization import METHODS, quantize
 
 SEEN = {"preprocessing": {"image_size": 8, "channels": 1, "side": "none"}}

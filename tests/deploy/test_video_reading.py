@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_lightning.deploy.predictor import Predictor
+from fer_lightning.inference.predictor import Predictor
 from fer_lightning.deploy.video_reading import VideoReading
 
 

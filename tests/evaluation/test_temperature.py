@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from fer_lightning.evaluation.calibration import BINS, reliability
+from fer_lightning.results.calibration import BINS, reliability
 from fer_lightning.evaluation.temperature import LEAST, MOST, calibrate, fit_temperature, scale_probabilities
 
 CLASSES = ["happy", "sad", "neutral"]

@@ -8,7 +8,7 @@ from torch import nn
 
 from fer_lightning.cli import conf_dir
 from fer_lightning.composed_nets import compose_net
-from fer_lightning.explain.attention_maps import attention_maps, fusion_shares
+from fer_lightning.explain.attention import attention_maps, fusion_shares
 from fer_lightning.explain.feature_maps import feature_maps
 
 

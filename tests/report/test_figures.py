@@ -43,7 +43,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path):
 
 def test_drawing_needs_no_torch():
     code = (
-        "import sys, fer_lightning.report.figures, fer_lightning.report.curves, fer_lightning.report.contact_sheet,"
-        " fer_lightning.report.result_table; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
+        "import sys, fer_lightning.report.figures, fer_lightning.report.curves, fer_lightning.plots.contact_sheet,"
+        " fer_lightning.plots.result_table; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -6,7 +6,7 @@ import pytest
 
 from fer_lightning.errors import UserError
 from fer_lightning.report.further_tables import further_table
-from fer_lightning.report.study_definition import FurtherTable
+from fer_lightning.studies.definition import FurtherTable
 
 PUBLISHED = pd.DataFrame(
     [

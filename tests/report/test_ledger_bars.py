@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_lightning.report.ledger import COLUMNS
+from fer_lightning.studies.ledger import COLUMNS
 from fer_lightning.report.ledger_bars import draw_ledger
 
 

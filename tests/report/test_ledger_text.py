@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_lightning.report.ledger import COLUMNS
+from fer_lightning.studies.ledger import COLUMNS
 from fer_lightning.report.ledger_text import ledger_csv, ledger_markdown
 
 ONE = {"interval": "test images", "test": "McNemar, seed 0"}

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_lightning.evaluation.collect import collect_runs
+from fer_lightning.results.collect import collect_runs
 from fer_lightning.report.other_pictures import draw_other_pictures
-from fer_lightning.report.study_definition import StudyDefinition
+from fer_lightning.studies.definition import StudyDefinition
 
 TITLES = {"a": "Full", "b": "- fusion"}
 

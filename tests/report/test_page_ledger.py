@@ -3,9 +3,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from fer_lightning.report.ledger import COLUMNS
+from fer_lightning.studies.ledger import COLUMNS
 from fer_lightning.report.page_ledger import Bar, lay_out_ledger
-from fer_lightning.report.verdict import Finding
+from fer_lightning.studies.verdict import Finding
 
 
 def laid_out(*rows: dict[str, object], reference: str | None = "Full"):

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_lightning.evaluation.critical_difference import critical_difference
+from fer_lightning.results.critical_difference import critical_difference
 from fer_lightning.report.rank_diagram import draw_rank_diagram
-from fer_lightning.report.style import ACCENT
+from fer_lightning.plots.style import ACCENT
 
 
 @pytest.fixture

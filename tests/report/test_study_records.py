@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_lightning.evaluation.collect import collect_runs
+from fer_lightning.results.collect import collect_runs
 from fer_lightning.report.study_records import pooled_predictions, read_history, run_table
 
 RIGHT = np.arange(200) < 150

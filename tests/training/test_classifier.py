@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fer_lightning.errors import UserError
 from fer_lightning.training.classifier import ExpressionClassifier
-from fer_lightning.training.mixing import Mixing
+from fer_lightning.training.mixup import Mixing
 
 CLASSES = 3
 

@@ -11,9 +11,9 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from torch import nn
 
 from fer_lightning.errors import UserError
-from fer_lightning.training.adversarial import AdversarialAugmentation
+from fer_lightning.training.gan_augmentation import AdversarialAugmentation
 from fer_lightning.training.generated_faces import GeneratedFaces
-from fer_lightning.training.mixing import Mixing
+from fer_lightning.training.mixup import Mixing
 
 
 class Flat(nn.Module):

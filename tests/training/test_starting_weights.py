@@ -5,7 +5,7 @@ import torch
 
 from fer_lightning.errors import UserError
 from fer_lightning.models.resnet import ResNet
-from fer_lightning.training.checkpoint import TrainedNet
+from fer_lightning.training.checkpoints import TrainedNet
 from fer_lightning.training.starting_weights import start_from
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")

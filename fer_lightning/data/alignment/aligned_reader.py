@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer_lightning.data.alignment.detection import Landmarks
-from fer_lightning.data.alignment.landmarks68 import RIGID, TEMPLATE
-from fer_lightning.data.alignment.similarity import fit_similarity, warp
+from fer_lightning.data.alignment.landmarks import RIGID, TEMPLATE
+from fer_lightning.data.alignment.warp import fit_similarity, warp
 from fer_lightning.data.samples import ImageReader
 
 ALIGNMENT_VERSION = 1  # part of the content key; raise it when `read` yields other pixels from the same landmarks

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fer_lightning.data.alignment.landmarks68 import FROM_MEDIAPIPE
+from fer_lightning.data.alignment.landmarks import FROM_MEDIAPIPE
 from fer_lightning.data.alignment.mediapipe_task import open_task
 
 # On real 48-pixel faces, MediaPipe's own 0.5 without padding misses twice as many.

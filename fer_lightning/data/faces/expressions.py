@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fer_lightning.data.faces.parameters import ActionUnits
+from fer_lightning.data.synthetic_faces.parameters import ActionUnits
 
 # Combinations follow the table of emotion prototypes in Ekman, Friesen and Hager, "Facial Action Coding System:
 # Investigator's Guide" (2002), and for contempt the one-sided AU12 + AU14.

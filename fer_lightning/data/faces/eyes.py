@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from fer_lightning.data.faces import palette
-from fer_lightning.data.faces.canvas import Canvas
+from fer_lightning.data.synthetic_faces.canvas import Canvas
 from fer_lightning.data.faces.curves import ellipse, ribbon, taper
-from fer_lightning.data.faces.geometry import Eye
-from fer_lightning.data.faces.parameters import Identity, View
+from fer_lightning.data.synthetic_faces.geometry import Eye
+from fer_lightning.data.synthetic_faces.parameters import Identity, View
 from fer_lightning.data.faces.pose import Camera
 
 _WHITE = np.array([238.0, 234.0, 230.0])

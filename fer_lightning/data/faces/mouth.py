@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from fer_lightning.data.faces import palette
-from fer_lightning.data.faces.canvas import Canvas
+from fer_lightning.data.synthetic_faces.canvas import Canvas
 from fer_lightning.data.faces.curves import ellipse, ribbon, taper
-from fer_lightning.data.faces.geometry import Mouth
-from fer_lightning.data.faces.parameters import Identity
+from fer_lightning.data.synthetic_faces.geometry import Mouth
+from fer_lightning.data.synthetic_faces.parameters import Identity
 from fer_lightning.data.faces.pose import Camera
 
 _CAVITY = np.array([52.0, 14.0, 16.0])

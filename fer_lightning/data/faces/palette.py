@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fer_lightning.data.faces.parameters import Identity
+from fer_lightning.data.synthetic_faces.parameters import Identity
 
 _SKIN = np.array([(248, 218, 196), (236, 192, 164), (214, 162, 128), (176, 122, 88), (130, 86, 62), (98, 66, 50.0)])
 _HAIR = np.array([(24, 20, 20), (52, 36, 28), (96, 64, 42), (150, 106, 66), (206, 168, 112), (232, 206, 156.0)])

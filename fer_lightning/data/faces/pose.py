@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fer_lightning.data.faces.parameters import View
+from fer_lightning.data.synthetic_faces.parameters import View
 
 # Half width, half height and depth of the ellipsoid that the features lie on, in face units.
 _ELLIPSOID = (0.82, 1.3, 0.75)

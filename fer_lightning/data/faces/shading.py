@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from fer_lightning.data.faces.geometry import EYE_Y, FaceGeometry
-from fer_lightning.data.faces.parameters import View
+from fer_lightning.data.synthetic_faces.geometry import EYE_Y, FaceGeometry
+from fer_lightning.data.synthetic_faces.parameters import View
 from fer_lightning.data.faces.pose import Camera
 
 _CREASE_DEPTH = 0.035

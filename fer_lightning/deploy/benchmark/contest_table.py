@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from fer_lightning.deploy.benchmark.contest import Contest
-from fer_lightning.evaluation.speed import ratio_of_rounds, summarise_times
+from fer_lightning.benchmark.pipeline import Contest
+from fer_lightning.benchmark.latency import ratio_of_rounds, summarise_times
 
 COMPARED = ("whole", "cpu")  # stages that every contestant has
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_lightning.deploy.picture import read_picture
+from fer_lightning.inference.images import read_picture
 from fer_lightning.errors import UserError
 
 WIDTH, HEIGHT = 640, 480

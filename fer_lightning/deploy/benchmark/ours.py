@@ -9,10 +9,10 @@ import torch
 
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import multiply_adds, parameters
-from fer_lightning.training.checkpoint import load_net
+from fer_lightning.training.checkpoints import load_net
 
 BACKENDS = ("torch", "onnxruntime")
-PROGRAM = "fer_lightning.deploy.benchmark.drivers.own"
+PROGRAM = "fer_lightning.benchmark.drivers.own"
 
 
 def own_commands(source: str, backends: list[str], int8: str | None, folder: Path) -> dict[str, list[str]]:
@@ -69,7 +69,7 @@ def _command(source: str, backend: str) -> list[str]:
 
 def _exported(source: str, folder: Path) -> str:
     try:
-        from fer_lightning.deploy.onnx_export import export_onnx, onnx_metadata
+        from fer_lightning.deploy.onnx import export_onnx, onnx_metadata
     except ImportError as error:
         raise UserError(
             f"backends has onnxruntime, for which {source} must be written as ONNX, and that needs the package "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_lightning.deploy.benchmark.driver import DRIVERS
+from fer_lightning.benchmark.peers import DRIVERS
 
 PYTHON_INSTALL = (
     "python3 -m venv peers && peers/bin/pip install 'setuptools<80' tensorflow-cpu 'opencv-python-headless<5' pandas "

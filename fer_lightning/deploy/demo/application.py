@@ -11,8 +11,8 @@ import gradio as gr
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from fer_lightning.deploy.demo.gate import Gate
-from fer_lightning.deploy.demo.page import DemoPage
+from fer_lightning.deploy.demo_gate import Gate
+from fer_lightning.deploy.demo_page import DemoPage
 
 _STYLE = Path(__file__).parent / "templates" / "page.css"
 _SESSIONS = 100  # whose changes of the page Gradio remembers

@@ -8,9 +8,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from fer_lightning.deploy.classifier import FaceClassifier
+from fer_lightning.inference.classifier import FaceClassifier
 from fer_lightning.deploy.dataset_names import DATASET_NAMES
-from fer_lightning.report.number_text import percent, range_of_percents
+from fer_lightning.plots.text import percent, range_of_percents
 
 # Measured on the test split: experiments/audit.
 _DISAGREEMENT = {

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-from fer_lightning.deploy.drawing import mark_face
+from fer_lightning.inference.annotate import mark_face
 from fer_lightning.deploy.prediction import Prediction
-from fer_lightning.report.style import ACCENT, VALIDATION
+from fer_lightning.plots.style import ACCENT, VALIDATION
 
 
 def draw_boxes(picture: np.ndarray, predictions: Sequence[Prediction], chosen: int) -> np.ndarray:

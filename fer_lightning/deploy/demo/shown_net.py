@@ -11,7 +11,7 @@ from PIL import Image
 
 from fer_lightning.deploy.normalisation import normalise
 from fer_lightning.deploy.prediction import Prediction
-from fer_lightning.deploy.predictor import Predictor
+from fer_lightning.inference.predictor import Predictor
 from fer_lightning.deploy.torch_classifier import TorchClassifier
 from fer_lightning.explain.gradcam import gradcam
 from fer_lightning.explain.overlay import overlay

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fer_lightning.data.image_decoding import decode_image
-from fer_lightning.deploy.picture import to_rgb
+from fer_lightning.inference.images import to_rgb
 from fer_lightning.errors import UserError
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fer_lightning.data.alignment.landmarker import Landmarker
-from fer_lightning.data.alignment.landmarks68 import BROWS, EYES, JAW, MOUTH, NOSE
+from fer_lightning.data.alignment.landmarks import BROWS, EYES, JAW, MOUTH, NOSE
 from fer_lightning.data.alignment.model_file import find_model_file
 from fer_lightning.data.pixel_csv import read_pixel_csv
 

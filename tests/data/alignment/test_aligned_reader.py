@@ -12,7 +12,7 @@ from fer_lightning.data.alignment.aligned_reader import AlignedReader
 from fer_lightning.data.alignment.detection import Landmarks, detect_landmarks
 from fer_lightning.data.alignment.eyes import eye_centres, eye_spread, roll
 from fer_lightning.data.alignment.landmarker import Landmarker
-from fer_lightning.data.alignment.landmarks68 import TEMPLATE
+from fer_lightning.data.alignment.landmarks import TEMPLATE
 from fer_lightning.data.alignment.model_file import find_model_file
 from fer_lightning.data.samples import ImageFiles
 from fer_lightning.data.store import LazyImages, pack

@@ -12,9 +12,9 @@ import pytest
 from fer_lightning.data.alignment.blendshapes import BLENDSHAPES
 from fer_lightning.data.alignment.blendshapes import MIRRORED as MIRRORED_BLENDSHAPES
 from fer_lightning.data.alignment.landmarker import Landmarker
-from fer_lightning.data.alignment.landmarks68 import EYES, MIRRORED, MOUTH, NOSE, RIGID, TEMPLATE
+from fer_lightning.data.alignment.landmarks import EYES, MIRRORED, MOUTH, NOSE, RIGID, TEMPLATE
 from fer_lightning.data.alignment.model_file import find_model_file
-from fer_lightning.data.alignment.similarity import fit_similarity, warp
+from fer_lightning.data.alignment.warp import fit_similarity, warp
 from fer_lightning.errors import UserError
 
 # Columns and rows of the face in scikit-image's portrait of an astronaut.

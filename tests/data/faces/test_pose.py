@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fer_lightning.data.faces.parameters import View
+from fer_lightning.data.synthetic_faces.parameters import View
 from fer_lightning.data.faces.pose import Camera
 
 CENTRE, CHIN, LEFT = np.array([[0.0, 0.0]]), np.array([[0.0, 0.9]]), np.array([[-0.3, 0.0]])

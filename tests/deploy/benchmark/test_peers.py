@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_lightning.deploy.benchmark.driver import DRIVERS
+from fer_lightning.benchmark.peers import DRIVERS
 from fer_lightning.deploy.benchmark.peers import PEERS
 
 

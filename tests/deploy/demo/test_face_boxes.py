@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgb
 
 from fer_lightning.deploy.demo.face_boxes import draw_boxes
 from fer_lightning.deploy.prediction import Prediction
-from fer_lightning.report.style import ACCENT, VALIDATION
+from fer_lightning.plots.style import ACCENT, VALIDATION
 
 
 def faces(*boxes: tuple[float, float, float, float]) -> list[Prediction]:

@@ -11,7 +11,7 @@ from fer_lightning.deploy.demo.shown_net import ShownNet, enlarge
 from fer_lightning.deploy.normalisation import normalise
 from fer_lightning.explain.gradcam import gradcam
 from fer_lightning.explain.overlay import overlay
-from fer_lightning.training.checkpoint import load_net
+from fer_lightning.training.checkpoints import load_net
 
 
 @pytest.mark.parametrize("channels", [1, 3])

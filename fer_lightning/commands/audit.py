@@ -1,0 +1,131 @@
+"""`fer audit`: what is wrong with a dataset: copies, contradictions, leaks, blank and bad images, missing ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from fer_lightning.commands.instantiate import build_datamodule
+from fer_lightning.data.duplicates.audit import KINDS, Findings, audit
+from fer_lightning.data.duplicates.near import LEAST_CORRELATION, RADIUS
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.report.audit import draw_copies
+from fer_lightning.plots.contact_sheet import draw_contact_sheet
+from fer_lightning.report.figures import save_figures
+from fer_lightning.report.terminal import escape, print_line
+from fer_lightning.files import write_whole
+
+
+def run(cfg: DictConfig) -> None:
+    """Prints what it finds and writes `audit.json`, `duplicates.csv` and pictures.
+
+    Args:
+        cfg: Composed from `conf/audit.yaml`.
+    """
+    datamodule = build_datamodule(cfg)
+    findings = audit(datamodule)
+    folder = Path(cfg.output_dir)
+    text = json.dumps(_summary(datamodule, findings), indent=2) + "\n"
+    write_whole(folder / "audit.json", lambda path: path.write_text(text))
+    listed = findings.pairs.drop(columns=["first_row", "second_row"])
+    write_whole(folder / "duplicates.csv", lambda path: listed.to_csv(path, index=False, float_format="%.4f"))
+    figures = {"copies": draw_copies(findings.by_splits, datamodule.dataset_name)}
+    conflicting = _conflicting(findings.pairs)
+    if shown := min(cfg.examples, len(conflicting)):
+        captions, rows = _captions(conflicting.head(shown))
+        title = f"{datamodule.dataset_name}: copies with different labels"
+        figures["conflicts"] = draw_contact_sheet(datamodule.pixels(rows), captions, 8, title)
+    pictures = save_figures(folder, figures)
+    console = Console()
+    console.print(_copy_table(findings, datamodule))
+    console.print(_exposure_table(findings))
+    console.print(_other_table(findings))
+    told = ", ".join(str(path) for path in (folder / "audit.json", folder / "duplicates.csv", *pictures))
+    print_line(console, f"Report: {told}")
+
+
+def _conflicting(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Pairs whose labels differ; exact copies first, of these those in two splits first."""
+    found = pairs[pairs["first_label"] != pairs["second_label"]]
+    within = found["first_split"] == found["second_split"]
+    return found.iloc[np.lexsort((within, found["kind"].map(KINDS.index)))]
+
+
+def _captions(pairs: pd.DataFrame) -> tuple[list[str], np.ndarray]:
+    captions = [
+        f"{split}: {label}"
+        for pair in pairs.itertuples()
+        for split, label in ((pair.first_split, pair.first_label), (pair.second_split, pair.second_label))
+    ]
+    return captions, pairs[["first_row", "second_row"]].to_numpy().reshape(-1)
+
+
+def _summary(datamodule: ExpressionDataModule, findings: Findings) -> dict[str, Any]:
+    return {
+        "protocol": datamodule.protocol.to_dict(),
+        "rules": {"hash_bits": 64, "most_bits_that_differ": RADIUS, "least_correlation": LEAST_CORRELATION},
+        "pairs": {kind: int(findings.by_splits[kind].sum()) for kind in KINDS},
+        "conflicting_pairs": findings.conflicting,
+        "groups_of_copies": {"groups": len(findings.copy_groups), "largest": findings.copy_groups[:10]},
+        "pairs_by_splits": findings.by_splits.to_dict("records"),
+        "evaluation_images_with_a_copy_in_training": findings.exposed.to_dict("records"),
+        "blank": findings.blank,
+        "bad": list(findings.bad),
+        "official_counts_known": findings.official,
+        "differences_from_official_counts": findings.differences.to_dict("records"),
+        "groups": findings.groups,
+        "groups_in_several_splits": findings.crossing.to_dict("records"),
+    }
+
+
+def _copy_table(findings: Findings, datamodule: ExpressionDataModule) -> Table:
+    title = escape(f"{datamodule.dataset_name}: pairs that show the same picture")
+    table = Table("splits", title=title, title_justify="left")
+    for heading in (*KINDS, "labels differ"):
+        table.add_column(heading, justify="right")
+    for row in findings.by_splits.itertuples(index=False):
+        table.add_row(row.splits, *(f"{getattr(row, name):,}" for name in (*KINDS, "conflicting")))
+    table.add_section()
+    table.add_row("all", *(f"{findings.by_splits[name].sum():,}" for name in (*KINDS, "conflicting")))
+    return table
+
+
+def _exposure_table(findings: Findings) -> Table:
+    table = Table("split", title="Images with a copy in training", title_justify="left")
+    for heading in ("images", "exact copy", "any copy"):
+        table.add_column(heading, justify="right")
+    for row in findings.exposed.itertuples(index=False):
+        shares = (f"{count:,} ({count / row.images:.1%})" for count in (row.exact, row.any))
+        table.add_row(row.split, f"{row.images:,}", *shares)
+    return table
+
+
+def _other_table(findings: Findings) -> Table:
+    table = Table("looked for", "found", title="Other findings", title_justify="left")
+    largest = f", the largest of {findings.copy_groups[0]:,} images" if findings.copy_groups else ""
+    table.add_row("groups of images that show one picture", f"{len(findings.copy_groups):,}{largest}")
+    table.add_row("blank images", _listed(findings.blank))
+    table.add_row("bad rows", _listed(findings.bad))
+    differences = [
+        f"{split} {name}: {found} of {official}"
+        for split, name, official, found in findings.differences.itertuples(index=False)
+    ]
+    table.add_row("other than official counts", _listed(differences) if findings.official else "none are known")
+    if findings.groups is None:
+        table.add_row("subjects in several splits", "this release names no subjects")
+    else:
+        table.add_row("subjects in several splits", f"{len(findings.crossing)} of {findings.groups}")
+    return table
+
+
+def _listed(found: list[str] | tuple[str, ...]) -> str:
+    found = [escape(name) for name in found]
+    more = ", ..." if len(found) > 4 else ""
+    return f"{len(found)}: {', '.join(found[:4])}{more}" if found else "none"

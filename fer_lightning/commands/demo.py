@@ -1,0 +1,100 @@
+"""`fer demo`: a page on this machine to try a net, with a picture or the camera."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from functools import cache, partial
+from math import inf
+from tempfile import TemporaryDirectory
+from threading import Timer
+
+import numpy as np
+from omegaconf import DictConfig
+from rich.console import Console
+
+from fer_lightning.errors import UserError
+
+_PATIENCE = 5  # seconds between a signal and the end, at most
+
+
+def run(cfg: DictConfig) -> None:
+    """Serves the page until Ctrl-C.
+
+    Args:
+        cfg: Composed from `conf/demo.yaml`.
+    """
+    for name in ("max_file_size", "max_megapixels", "max_faces", "max_uploads_per_minute"):
+        if not (isinstance(cfg[name], (int, float)) and 0 < cfg[name] < inf):
+            raise UserError(f"{name}={cfg[name]} would refuse every picture: use a number above 0.")
+    # These end what is open, as Ctrl-C does; by default the folder below would stay. Windows has no SIGHUP, and nohup
+    # has it ignored.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
+    try:
+        with TemporaryDirectory(prefix="fer_demo_") as folder:
+            # Gradio looks at both when it is imported. No picture is written to the folder; this is in case it tries.
+            os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}
+            _serve(cfg, partial(_end_soon, folder))
+    except KeyboardInterrupt:
+        print("\nThe page is closed, and the pictures are deleted.")
+    finally:
+        gc.freeze()  # Python would look through all that was imported before it ends, for two seconds or more
+
+
+def _end_soon(folder: str, number: int) -> None:
+    """Ends this process after a signal, whatever it still computes or waits for."""
+
+    def end() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(128 + number)
+
+    timer = Timer(_PATIENCE, end)
+    timer.daemon = True
+    timer.start()
+
+
+def _serve(cfg: DictConfig, when_stopping: Callable[[int], None]) -> None:
+    console = Console()
+    with console.status("Opening the net ..."):
+        try:
+            from fer_lightning.deploy.demo.application import application
+            from fer_lightning.deploy.demo_page import DemoPage
+            from fer_lightning.deploy.demo_server import address_of, is_loopback, listen, serve
+        except ModuleNotFoundError as error:
+            if str(error.name).partition(".")[0] not in ("gradio", "fastapi", "uvicorn", "starlette"):
+                raise
+            raise UserError(
+                f"The page needs {error.name}, which is not installed: run pip install 'fer_lightning[demo]'."
+            ) from None
+        from fer_lightning.deploy.demo.shown_net import ShownNet
+        from fer_lightning.training.checkpoint_files import shipped_nets
+
+        sources = [*dict.fromkeys([str(cfg.checkpoint), *shipped_nets()])]
+        open_net = cache(partial(ShownNet, max_faces=cfg.max_faces))
+        page = DemoPage(sources, open_net, cfg.max_megapixels, int(2**20 * cfg.max_file_size), _example())
+    with listen(str(cfg.host or ""), cfg.port) as listening:
+        host, port = listening.getsockname()[:2]
+        if port != cfg.port and cfg.port != 0:
+            print(f"Port {cfg.port} is taken; the page has the next free one.")
+        if not is_loopback(host):
+            print(
+                f"WARNING: host={cfg.host} lets everyone on your network use this page, and pictures travel there "
+                "unencrypted. Browsers allow the camera only where the address is 127.0.0.1."
+            )
+        print(f"The page: {address_of(listening)}  (Ctrl-C ends it)", flush=True)
+        serve(application(page, cfg.max_uploads_per_minute), listening, when_stopping)
+
+
+def _example() -> np.ndarray | None:
+    """A portrait in the public domain, where scikit-image, which carries it, is installed."""
+    try:
+        from skimage.data import astronaut
+    except ImportError:
+        return None
+    return astronaut()

@@ -1,0 +1,154 @@
+"""`fer explain`: where a network looks, what its stages compute, and whether such maps can be believed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger, WandbLogger
+from rich.console import Console
+from torch import Tensor
+
+from fer_lightning.commands.finish import ending
+from fer_lightning.commands.instantiate import build_each, limit_threads
+from fer_lightning.data.samples import SPLITS
+from fer_lightning.data.store import conform
+from fer_lightning.inference.card import card_of
+from fer_lightning.deploy.face_crop import crop_faces
+from fer_lightning.inference.face_detector import FaceFinder
+from fer_lightning.deploy.normalisation import normalise
+from fer_lightning.inference.images import read_picture
+from fer_lightning.errors import UserError
+from fer_lightning.commands.evaluate import data_for
+from fer_lightning.explain.explanation import Explanation
+from fer_lightning.explain.faces import Faces, blurred_background, faces_of_split, training_background
+from fer_lightning.explain.shap_values import METHODS
+from fer_lightning.report.figures import save_figures
+from fer_lightning.report.terminal import escape, print_line
+from fer_lightning.files import write_whole
+from fer_lightning.training.checkpoints import TrainedNet, load_net
+from fer_lightning.training.inference import Inference
+from fer_lightning.results.record import describe_commit, describe_software
+
+log = logging.getLogger(__name__)
+
+CROPS = ("auto", "whole", "faces")
+
+
+def run(cfg: DictConfig) -> None:
+    """Explains one network as configured.
+
+    Args:
+        cfg: Composed from `conf/explain.yaml`.
+    """
+    _check(cfg)
+    limit_threads(cfg)
+    trained = load_net(Path(cfg.checkpoint))
+    faces, background, background_told = _faces(cfg, trained)
+    loggers = build_each(cfg.get("logger"))
+    folder = Path(cfg.output_dir)
+    explanation = Explanation(trained.net, trained.classes, faces, card_of(trained, cfg.checkpoint)["temperature"])
+    if cfg.shap != "none":
+        explanation.add_shap(cfg.shap, background, background_told, cfg.shap_samples)
+    if cfg.faithfulness.steps:
+        explanation.judge(cfg.faithfulness.steps, cfg.faithfulness.random_maps)
+    pictures = save_figures(folder, explanation.draw())
+    _write_numbers(folder, explanation, str(cfg.checkpoint))
+    with ending(loggers):
+        _log(loggers, pictures, explanation.sentences)
+    console = Console()
+    for sentence in explanation.sentences:
+        console.print(escape(sentence), highlight=False)
+    print_line(console, f"In {folder}: {', '.join(path.name for path in pictures)} and their numbers.")
+
+
+def _write_numbers(folder: Path, explanation: Explanation, checkpoint: str) -> None:
+    for name, table in explanation.tables().items():
+        write_whole(folder / f"{name}.csv", partial(table.to_csv, index=False))
+    told = {
+        "checkpoint": checkpoint,
+        "model": type(explanation.net).__name__,
+        "classes": list(explanation.classes),
+        "shap": explanation.shap_note or None,
+        "verdict": explanation.sentences,
+        "versions": describe_software(),
+        "commit": describe_commit(),
+    }
+    write_whole(folder / "explanation.json", lambda path: path.write_text(json.dumps(told, indent=2) + "\n"))
+
+
+def _log(loggers: Sequence[Logger], pictures: Sequence[Path], sentences: Sequence[str]) -> None:
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            for path in pictures:
+                logger.log_image(f"explain/{path.stem}", [str(path)])
+            logger.experiment.summary.update({"explain/verdict": list(sentences)})
+
+
+def _check(cfg: DictConfig) -> None:
+    if cfg.split not in SPLITS:
+        raise UserError(f"split={cfg.split} is unknown: use one of {', '.join(SPLITS)}.")
+    if cfg.shap not in (*METHODS, "none"):
+        raise UserError(f"shap={cfg.shap} is unknown: use one of {', '.join(METHODS)}, none.")
+    if cfg.crop not in CROPS:
+        raise UserError(f"crop={cfg.crop} is unknown: use one of {', '.join(CROPS)}.")
+    least = {"n": 1, "shap_samples": 10, "faithfulness.steps": 0, "faithfulness.random_maps": 1}
+    given = {
+        "n": cfg.n,
+        "shap_samples": cfg.shap_samples,
+        **{f"faithfulness.{k}": v for k, v in cfg.faithfulness.items()},
+    }
+    for option, value in least.items():
+        if given[option] < value:
+            raise UserError(f"{option}={given[option]} is too small: use {value} or more.")
+
+
+def _faces(cfg: DictConfig, trained: TrainedNet) -> tuple[Faces, Tensor, str]:
+    """The faces, what SHAP compares them with, and how that is told."""
+    if cfg.image is not None:
+        faces = _faces_of_photo(cfg, trained)
+        if "_target_" not in cfg.data:
+            return faces, blurred_background(faces.image), "blurred copies of the faces"
+        datamodule = data_for(cfg, trained)
+    else:
+        datamodule = data_for(cfg, trained)
+        inference = Inference(trained.net, channels_last=False, flip=False)
+        faces = faces_of_split(datamodule, cfg.split, trained.classes, inference, cfg.n, cfg.seed)
+    background = training_background(datamodule, cfg.seed)
+    return faces, background, f"{len(background)} training faces of {datamodule.dataset_name}"
+
+
+def _faces_of_photo(cfg: DictConfig, trained: TrainedNet) -> Faces:
+    preprocessing = trained.description["preprocessing"]
+    if preprocessing["side"] != "none":
+        raise UserError(f"This net takes {preprocessing['side']} beside the picture: explain it on its data, data=...")
+    path = Path(cfg.image).expanduser()
+    picture = read_picture(path)
+    size, channels = preprocessing["image_size"], preprocessing["channels"]
+    height, width = picture.shape[:2]
+    # A square picture this small is a face that someone has cut out already.
+    whole = cfg.crop == "whole" or (cfg.crop == "auto" and height == width and height <= 2 * size)
+    if whole:
+        log.info("%s is taken whole, as a face; crop=faces looks for faces in it.", path.name)
+        pixels = conform(picture, size, channels)[None]
+    else:
+        pixels = _crops(picture, preprocessing, path, cfg.n)
+    names = tuple(f"{path.stem} {number}" for number in range(1, len(pixels) + 1)) if len(pixels) > 1 else (path.stem,)
+    return Faces(names, pixels, torch.from_numpy(normalise(pixels, preprocessing)), None, None)
+
+
+def _crops(picture: np.ndarray, preprocessing: Mapping[str, Any], path: Path, most: int) -> np.ndarray:
+    """The faces of a picture, the largest first, uint8 (N, S, S, C)."""
+    with FaceFinder() as finder:
+        found = finder.find(picture)
+    if not found:
+        raise UserError(f"image={path}: no face was found in it; crop=whole takes the whole picture as a face.")
+    log.info("Faces found in %s: %d.", path.name, len(found))
+    return crop_faces(picture, found[:most], preprocessing)

@@ -1,0 +1,215 @@
+"""`fer export`: a trained network as ONNX, int8 or safetensors, with a model card."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, ListConfig
+from rich.console import Console
+
+from fer_lightning.commands.instantiate import limit_threads
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.data.samples import SPLITS
+from fer_lightning.inference.card import card_of
+from fer_lightning.deploy.hub import push, require_access
+from fer_lightning.deploy.portable import portable
+from fer_lightning.errors import UserError
+from fer_lightning.commands.evaluate import data_for
+from fer_lightning.evaluation.temperature import calibrate
+from fer_lightning.report.shown_path import shown_path
+from fer_lightning.report.terminal import print_line
+from fer_lightning.files import write_whole, writing
+from fer_lightning.training.checkpoints import TrainedNet, load_net
+from fer_lightning.results.record import RunRecord, describe_hardware, describe_software
+
+try:
+    from fer_lightning.deploy.export_table import export_table, ratio_line
+    from fer_lightning.deploy.faces import Faces, drawn_faces, real_faces, scores_of
+    from fer_lightning.deploy.formats import FILES, compute_of, write_forms
+    from fer_lightning.deploy.parity import Measured, measure, require_parity, torch_compute
+    from fer_lightning.deploy.model_card import model_card
+    from fer_lightning.deploy.quantization import METHODS
+except ModuleNotFoundError as error:
+    raise UserError(f"fer export needs the package {error.name}: pip install 'fer_lightning[onnx]'.") from error
+
+log = logging.getLogger(__name__)
+
+REFERENCE = "PyTorch, float32"
+EXACT = "ONNX, float32"
+FORMS = {"onnx": EXACT, "int8": "ONNX, int8", "safetensors": "safetensors"}
+WORTH_A_WARNING = 0.01  # of accuracy
+
+
+def run(cfg: DictConfig) -> None:
+    """Exports one network as configured.
+
+    Args:
+        cfg: Composed from `conf/export.yaml`.
+    """
+    formats = _formats(cfg)
+    if cfg.push is not None:
+        require_access(cfg.push)
+    limit_threads(cfg)
+    loaded = load_net(Path(cfg.checkpoint))
+    datamodule = _data(cfg, loaded, needed="int8" in formats)
+    trained = portable(loaded, _record(cfg.checkpoint, loaded))
+    faces = real_faces(datamodule, cfg.split, cfg.images, cfg.seed) if datamodule else None
+    faces = faces or drawn_faces(trained.description["preprocessing"])
+    calibration = None
+    if datamodule and "int8" in formats:
+        calibration = real_faces(datamodule, "train", cfg.int8.images, cfg.seed)
+    folder = Path(cfg.output_dir)
+    with TemporaryDirectory() as scratch:
+        log.info("Writing %s", ", ".join(formats))
+        with writing(Path(scratch, "net"), "Make room, or set TMPDIR to a folder that has it"):
+            files = write_forms(
+                trained, Path(cfg.checkpoint).name, formats, cfg.half, calibration, cfg.int8.method, Path(scratch)
+            )
+        rows = _measure(trained, {_form(name, cfg.half): path for name, path in files.items()}, faces, datamodule)
+        _check(rows, faces, cfg.tolerance)
+        written = [_keep(files[name], Path(cfg.path or folder / FILES[name])) for name in formats]
+    written += _describe(cfg, trained, rows, faces, calibration, written)
+    console = Console()
+    console.print(export_table(rows, faces.told))
+    if told := ratio_line(rows):
+        console.print(told, highlight=False)
+    for path in written:
+        print_line(console, f"Written: {shown_path(path.resolve())}")
+    if cfg.push is not None:
+        print_line(console, f"Uploaded: {push(folder, [path.name for path in written], cfg.push)}")
+
+
+def _formats(cfg: DictConfig) -> list[str]:
+    """The formats asked for, once all options are seen to make sense together."""
+    formats = list(cfg.format) if isinstance(cfg.format, ListConfig) else [str(cfg.format)]
+    for name in formats or [""]:
+        if name not in FILES:
+            raise UserError(f"format={name} is unknown: use {', '.join(FILES)}, or several as in format=[onnx,int8].")
+    if cfg.split not in SPLITS:
+        raise UserError(f"split={cfg.split} is unknown: use one of {', '.join(SPLITS)}.")
+    if cfg.int8.method not in METHODS:
+        raise UserError(f"int8.method={cfg.int8.method} is unknown: use one of {', '.join(METHODS)}.")
+    if cfg.half and "safetensors" not in formats:
+        raise UserError("half=true is about format=safetensors alone: leave it away.")
+    for option, value in (("images", cfg.images), ("int8.images", cfg.int8.images)):
+        if value is not None and value < 1:
+            raise UserError(f"{option}={value} is too small: use 1 or more.")
+    if cfg.path is not None:
+        _check_path(cfg, formats)
+    return formats
+
+
+def _check_path(cfg: DictConfig, formats: Sequence[str]) -> None:
+    if len(formats) > 1:
+        raise UserError("path=... names one file: give one format, or leave path away.")
+    suffix = Path(FILES[formats[0]]).suffix
+    if Path(cfg.path).suffix != suffix:
+        raise UserError(f"path={cfg.path} must end in {suffix} for format={formats[0]}.")
+    if cfg.push is not None:
+        raise UserError("push=... uploads the output folder, and path=... writes elsewhere: leave one of them away.")
+
+
+def _record(checkpoint: str, trained: TrainedNet) -> dict[str, Any]:
+    """The record of its run, with a temperature where one can be fitted."""
+    table = Path(checkpoint).expanduser() / "predictions.parquet"
+    if not trained.record:
+        log.warning("%s has no record of its run: the card tells no accuracy of training.", checkpoint)
+    elif "calibration" not in trained.record and table.is_file():  # runs from before it was recorded
+        predictions = RunRecord.read(table.parent).predictions
+        return {**trained.record, "calibration": calibrate(predictions, trained.classes)}
+    return trained.record
+
+
+def _data(cfg: DictConfig, trained: TrainedNet, needed: bool) -> ExpressionDataModule | None:
+    """The data to measure on; None where it is out of reach and can be done without."""
+    named = "_target_" in cfg.data or cfg.data.root is not None
+    try:
+        return data_for(cfg, trained)
+    except UserError as error:
+        if named:
+            raise
+        if needed:
+            raise UserError(
+                f"format=int8 finds its ranges on training images, and they are out of reach: {error}"
+            ) from error
+        log.warning("Compared on drawn faces, and accuracy not measured again: %s", error)
+        return None
+
+
+def _form(name: str, half: bool) -> str:
+    return f"{FORMS[name]}, 16 bits" if half and name == "safetensors" else FORMS[name]
+
+
+def _measure(
+    trained: TrainedNet, files: dict[str, Path], faces: Faces, datamodule: ExpressionDataModule | None
+) -> list[Measured]:
+    temperature = card_of(trained, "")["temperature"]
+
+    def scores(logits: np.ndarray) -> dict[str, float]:
+        if datamodule is None:
+            return {}
+        return scores_of(logits, temperature, faces, trained.classes, datamodule.label_set.classes)
+
+    computes = {REFERENCE: torch_compute(trained.net)}
+    computes |= {form: compute_of(path) for form, path in files.items()}
+    return measure(computes, files, faces, scores)
+
+
+def _check(rows: Sequence[Measured], faces: Faces, tolerance: float) -> None:
+    """Parity is a matter of float32; int8 and half are judged by what they cost."""
+    for row in rows:
+        if row.form == EXACT:
+            require_parity(row.form, row.difference, tolerance, faces)
+        elif row.scores and row.scores["accuracy"] < rows[0].scores["accuracy"] - WORTH_A_WARNING:
+            lost = 100 * (rows[0].scores["accuracy"] - row.scores["accuracy"])
+            log.warning("%s loses %.1f points of accuracy: try the other int8.method, or float32.", row.form, lost)
+
+
+def _keep(path: Path, place: Path) -> Path:
+    """Copies a finished file to its place, where it is whole as soon as it is there."""
+    write_whole(place, partial(shutil.copyfile, path))
+    return place
+
+
+def _describe(
+    cfg: DictConfig,
+    trained: TrainedNet,
+    rows: Sequence[Measured],
+    faces: Faces,
+    calibration: Faces | None,
+    written: Sequence[Path],
+) -> list[Path]:
+    """Writes the model card, the record of the export and, beside a safetensors file, that of the run."""
+    folder = Path(cfg.output_dir)
+    hardware = describe_hardware(torch.device("cpu"), "float32")
+    measured = {
+        "checkpoint": Path(cfg.checkpoint).name,
+        "faces": faces.told,
+        "calibration": calibration.told if calibration else None,
+        "method": cfg.int8.method if calibration else None,
+        "half": cfg.half,
+        "forms": [row.to_dict() for row in rows],
+        "versions": {**describe_software(), **{name: version(name) for name in ("onnx", "onnxruntime")}},
+        "hardware": hardware,
+    }
+    card = card_of(trained, Path(cfg.checkpoint).name)
+    texts = {
+        folder / "export.json": json.dumps(measured, indent=2) + "\n",
+        folder / "README.md": model_card(trained, card, rows, faces.told, hardware["processor"], written),
+    }
+    for path in written:
+        if path.suffix == ".safetensors":
+            texts[path.with_suffix(".json")] = json.dumps({**trained.record, "export": measured}, indent=2) + "\n"
+    for path, text in texts.items():
+        write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))
+    return list(texts)

@@ -1,0 +1,109 @@
+"""What every finished run ends with: pictures drawn from its record, tables in the terminal, and all of it in W&B."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from pytorch_lightning.loggers import Logger
+from rich.console import Console
+
+from fer_lightning.data.corruptions import SEVERITIES, corruption
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.evaluation.confident_errors import most_confident_errors
+from fer_lightning.evaluation.predictions import predicted_arrays
+from fer_lightning.plots.contact_sheet import draw_contact_sheet, error_caption
+from fer_lightning.report.curves import draw_curves
+from fer_lightning.report.figures import draw_predictions, save_figures
+from fer_lightning.plots.result_table import print_result
+from fer_lightning.plots.robustness import draw_corruptions, draw_robustness
+from fer_lightning.results.record import RunRecord
+from fer_lightning.training.wandb_logger import WandbRunLogger, close_wandb
+from fer_lightning.training.wandb_report import log_run
+
+SHOWN_ERRORS = 24
+
+
+def show_record(
+    record: RunRecord, split: str, datamodule: ExpressionDataModule, folder: Path, loggers: Sequence[Logger]
+) -> None:
+    """Draws a finished run, prints its tables and logs both.
+
+    Args:
+        record: Its record, written to `folder`.
+        split: The split whose predictions are drawn.
+        datamodule: Where the images of that split lie.
+        folder: The run folder.
+        loggers: Loggers of the run.
+    """
+    classes = record.metrics["protocol"]["classes"]
+    targets, probabilities = predicted_arrays(record.predictions, classes, split)
+    calibration = record.metrics.get("calibration", {})  # earlier records and those of fer evaluate have none
+    temperature = calibration.get("temperature") if split in calibration else None
+    figures = draw_predictions(targets, probabilities, classes, split, temperature)
+    if not record.history.empty:
+        figures["curves"] = draw_curves(record.history, record.metrics["best_epoch"])
+    errors = most_confident_errors(targets, probabilities, SHOWN_ERRORS)
+    captions = [error_caption(int(targets[row]), probabilities[row], classes) for row in errors]
+    images = _images_of(record, split, datamodule, errors) if captions else np.empty(0, np.uint8)
+    if captions:
+        figures["errors"] = _error_sheet(images, captions, f"{datamodule.dataset_name}, {split}")
+    if record.robustness is not None:
+        table = record.robustness.assign(variant=record.metrics["model"], seed=record.metrics.get("seed", 0))
+        figures["robustness"] = draw_robustness(table, np.bincount(targets).max() / len(targets))
+        figures["corruptions"] = draw_corruptions(_corrupted(datamodule, split, table["corruption"].unique()))
+    pictures = save_figures(folder / "figures", figures)
+    for logger in loggers:
+        if isinstance(logger, WandbRunLogger):
+            misclassified = list(zip(images, captions))
+            log_run(
+                logger.experiment,
+                folder,
+                record.metrics,
+                record.predictions,
+                classes,
+                split,
+                misclassified,
+                logger.log_checkpoint,
+            )
+    print_result(Console(), record.metrics, folder, pictures)
+
+
+@contextmanager
+def ending(loggers: Sequence[Logger]) -> Iterator[None]:
+    """Ends what the loggers of a run have open when the block is left, as failed where an error leaves it."""
+    status = "failed"
+    try:
+        yield
+        status = "success"
+    finally:
+        for logger in loggers:
+            logger.finalize(status)
+        close_wandb(loggers, failed=status == "failed")
+
+
+def _error_sheet(images: np.ndarray, captions: Sequence[str], told: str) -> Figure:
+    return draw_contact_sheet(images, captions, 8, f"{told}: the most confident errors")
+
+
+def _corrupted(datamodule: ExpressionDataModule, split: str, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The first picture of a split, clean and then in all severities, `(6, H, W, C)` by corruption."""
+    levels = {
+        name: [None, *(corruption(name, severity, datamodule.image_size) for severity in SEVERITIES)]
+        for name in names
+        if name != "clean"
+    }
+    return {
+        name: np.concatenate([datamodule.dataset(split, corruption=level).pixels([0]) for level in own])
+        for name, own in levels.items()
+    }
+
+
+def _images_of(record: RunRecord, split: str, datamodule: ExpressionDataModule, rows: np.ndarray) -> np.ndarray:
+    """Images uint8 `(N, H, W, C)` of some rows of a split's predictions, not augmented."""
+    predicted = record.predictions.loc[record.predictions["split"] == split, "id"].to_numpy()
+    position = {name: index for index, name in enumerate(datamodule.ids(split))}
+    return datamodule.dataset(split).pixels([position[name] for name in predicted[rows]])

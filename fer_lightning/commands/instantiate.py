@@ -1,0 +1,284 @@
+"""From a composed config to objects; used by the entry points alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import nn
+
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.errors import UserError
+from fer_lightning.overrides import literal
+from fer_lightning.training.checkpoints import load_net
+from fer_lightning.training.classifier import ExpressionClassifier
+from fer_lightning.evaluation.metrics import BETTER
+from fer_lightning.training.mixup import Mixing
+from fer_lightning.training.trainer_options import StopAfterSteps
+from fer_lightning.training.voting import load_members
+
+log = logging.getLogger(__name__)
+# Lightning's tips and its list of devices that are not there say nothing about a run.
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+for message in (
+    "Found .* in eval mode at the start of training",  # the members of a vote stay in it
+    "You are using a custom batch sampler",  # ours yields every row of an evaluation split
+    "Checkpoint directory .* exists and is not empty",  # a resumed run
+    "The number of training batches .* is smaller than the logging interval",  # curves have a point an epoch anyway
+    ".*isinstance.treespec, LeafSpec.",  # between Lightning and PyTorch
+):
+    warnings.filterwarnings("ignore", message)
+
+
+# What of the data a network depends on besides the pixels themselves.
+PREPROCESSING = ("image_size", "channels", "mean", "std", "align", "side")
+
+
+def plain(cfg: DictConfig) -> Any:
+    """The resolved config as plain containers, which any later torch.load accepts."""
+    return OmegaConf.to_container(cfg, resolve=True)
+
+
+def build(node: Any, **extra: Any) -> Any:
+    """Instantiates a config node; a mistake of the user keeps its own words.
+
+    Raises:
+        UserError: The node's values were refused.
+    """
+    given = node.copy()
+    with open_dict(given):
+        for name in extra.keys() & set(given):  # what they refer to may not be there
+            del given[name]
+    # Hydra resolves a node and then resolves its values once more: what stands for itself must do so twice.
+    values = literal(literal(OmegaConf.to_container(given, resolve=True)))
+    try:
+        return instantiate(values, _convert_="all", **extra)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, (ValueError, TypeError, UserWarning, ImportError, MisconfigurationException)):
+            # The innermost of nested nodes; pydantic, which albumentations checks with, needs lines and a web address.
+            named = re.match(r"Error in call to target '([^']+)'", str(error))
+            target = named[1] if named else node.get("_target_", "config")
+            if isinstance(node, DictConfig) and target == node.get("_target_"):
+                target = node._get_full_key(None) or target  # as its options are typed
+            told = re.sub(r" \[type=[^]]*\]| For further information visit \S+", "", " ".join(str(cause).split()))
+            raise UserError(f"{target}: {told}") from error
+        raise
+
+
+def build_datamodule(cfg: DictConfig) -> ExpressionDataModule:
+    """The dataset of a config, scanned, packed and split.
+
+    Raises:
+        UserError: The config names no dataset, or its files or options are refused.
+    """
+    if "_target_" not in cfg.data:
+        raise UserError("data must be a data set, and has no _target_: choose one with data=...")
+    wanted = cfg.model.get("side", "none") if "model" in cfg else cfg.data.side
+    if cfg.data.side != wanted:
+        raise UserError(f"data.side={cfg.data.side} does not fit the net, which takes {wanted}: leave data.side away.")
+    datamodule: ExpressionDataModule = build(cfg.data)
+    datamodule.setup()
+    return datamodule
+
+
+def build_net(cfg: DictConfig, num_classes: int) -> nn.Module:
+    """The network of a config, with weights drawn from the seed of the run; a vote has those of its members."""
+    pl.seed_everything(cfg.seed, verbose=False)
+    if "checkpoints" not in cfg.model:
+        return build(cfg.model, num_classes=num_classes)
+    if isinstance(cfg.model.checkpoints, str):
+        raise UserError(f"model.checkpoints={cfg.model.checkpoints} is one run: a vote needs a list, [runA,runB].")
+    members = [load_net(Path(checkpoint)).net for checkpoint in cfg.model.checkpoints]
+    return get_class(cfg.model._target_)(num_classes=num_classes, members=members, mirror=cfg.model.mirror)
+
+
+def describe_model(cfg: DictConfig, datamodule: ExpressionDataModule) -> dict[str, Any]:
+    """What `load_net` rebuilds the network from: its config; for a vote, the descriptions of its members.
+
+    Raises:
+        UserError: The members of a vote do not fit together, or not to the data.
+    """
+    if "checkpoints" not in cfg.model:
+        return plain(cfg.model)
+    members = load_members(list(cfg.model.checkpoints), datamodule.protocol, preprocessing_of(cfg))
+    described = [member.description["model"] for member in members]
+    return {"_target_": cfg.model._target_, "members": described, "mirror": cfg.model.mirror}
+
+
+def preprocessing_of(cfg: DictConfig) -> dict[str, Any]:
+    """What a network needs to know of the data it was trained on, beside the protocol."""
+    data = plain(cfg.data)
+    return {key: data[key] for key in PREPROCESSING}
+
+
+def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionDataModule) -> ExpressionClassifier:
+    """The network with its loss, optimizer, schedule and procedure.
+
+    Raises:
+        UserError: The loss, the mixing or the procedure does not fit the network.
+    """
+    classes = datamodule.label_set.classes
+    if datamodule.side != "none" and (cfg.mixing.mixup_alpha or cfg.mixing.cutmix_alpha):
+        raise UserError("mixing would mix images but not their side vectors: set both of its alphas to 0 for this net.")
+    _tell_normalisation(net, datamodule)
+    mixing = Mixing(cfg.mixing.mixup_alpha, cfg.mixing.cutmix_alpha, cfg.mixing.probability, len(classes))
+    return build(cfg.procedure)(
+        net=net,
+        loss=build_loss(cfg, net, datamodule.class_counts("train")),
+        num_classes=len(classes),
+        optimizer=build(cfg.optimizer),
+        scheduler=build(cfg.scheduler) if cfg.scheduler else None,
+        mixing=mixing,
+        channels_last=cfg.channels_last,
+        description={
+            "model": describe_model(cfg, datamodule),
+            "classes": list(classes),
+            "protocol": datamodule.protocol.to_dict(),
+            "preprocessing": preprocessing_of(cfg),
+            "data": {**plain(cfg.data), "transforms": []},
+        },
+    )
+
+
+def _tell_normalisation(net: nn.Module, datamodule: ExpressionDataModule) -> None:
+    """Warns where pretrained weights meet images that are normalised in another way than those they come from."""
+    wanted = getattr(net, "normalisation", None)
+    if wanted is None:
+        return
+    mean, std = (np.resize(values, datamodule.channels) for values in (datamodule.mean, datamodule.std))
+    if not (
+        np.allclose(mean, np.resize(wanted[0], len(mean)), atol=0.01)
+        and np.allclose(std, np.resize(wanted[1], len(std)), atol=0.01)
+    ):
+        told = " ".join(
+            f"data.{name}=[{','.join(f'{value:.3g}' for value in values)}]"
+            for name, values in zip(("mean", "std"), wanted)
+        )
+        log.warning("The pretrained weights were trained with %s; other values handicap them.", told)
+
+
+def build_loss(cfg: DictConfig, net: nn.Module, class_counts: list[int]) -> nn.Module:
+    """The loss of a config; one that judges embeddings too is told their size.
+
+    Raises:
+        UserError: The loss judges embeddings and the network has none.
+    """
+    if not getattr(get_class(cfg.loss._target_), "needs_features", False):
+        return build(cfg.loss, class_counts=class_counts)
+    if not hasattr(net, "forward_features"):
+        raise UserError(f"loss={cfg.loss._target_} needs an embedding, which {type(net).__name__} does not have.")
+    return build(cfg.loss, class_counts=class_counts, embed_dim=net.embed_dim)
+
+
+def build_each(nodes: DictConfig | None) -> list[Any]:
+    """The loggers or callbacks of a config, in its order; none where no choice was made."""
+    return [build(node) for node in nodes.values() if node] if nodes else []
+
+
+def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], loggers: list[Logger]) -> pl.Trainer:
+    """The Lightning trainer of a config.
+
+    Raises:
+        UserError: The devices asked for are not there.
+    """
+    if (max_steps := cfg.trainer.get("max_steps", -1)) != -1:
+        callbacks = [StopAfterSteps(max_steps), *callbacks]
+    return build(
+        cfg.trainer,
+        max_steps=-1,
+        precision=resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),
+        callbacks=callbacks,
+        logger=loggers or False,
+    )
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """Chooses the fastest precision that trains as well as fp32 where `auto` is asked for.
+
+    bf16 autocast on processors and GPUs that compute in it, fp32 elsewhere.
+    """
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    return "bf16-mixed" if "avx512_bf16" in flags or "amx_bf16" in flags else "32-true"
+
+
+def limit_threads(cfg: DictConfig) -> None:
+    """Applies `threads`; null leaves the choice to OMP_NUM_THREADS or torch."""
+    if cfg.threads is not None:
+        if cfg.threads not in range(1, (os.cpu_count() or 1) + 1):
+            raise UserError(f"threads={cfg.threads} is out of range: this machine has {os.cpu_count()} cores.")
+        torch.set_num_threads(cfg.threads)
+
+
+def check_devices(cfg: DictConfig) -> None:
+    """Refuses to start processes where they would do something else than train together.
+
+    Raises:
+        UserError: The strategy forks or spawns, or a multirun would need several processes for a run.
+    """
+    strategy, devices = str(cfg.trainer.strategy), cfg.trainer.devices
+    if "spawn" in strategy or "fork" in strategy or "notebook" in strategy:
+        raise UserError(f"trainer.strategy={strategy} leaves no trained state in this process: use trainer=ddp.")
+    accelerator = cfg.trainer.accelerator
+    if accelerator in ("gpu", "cuda") and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise UserError(
+            f"trainer.accelerator={accelerator} needs a GPU, and PyTorch finds none here: use trainer=cpu, or "
+            "trainer=auto, which takes a GPU where there is one."
+        )
+    several = (len(devices) if isinstance(devices, ListConfig) else devices) != 1 or cfg.trainer.num_nodes != 1
+    if several and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise UserError(
+            f"trainer.devices={devices} starts processes that repeat the command line, which in a multirun would "
+            "repeat the whole sweep: start the runs one by one, or give each one device with trainer.devices=1."
+        )
+
+
+def check_optimizer(cfg: DictConfig) -> None:
+    """Refuses values that the optimizer or its schedule would refuse when training begins.
+
+    Raises:
+        UserError: Says which of the two refuses what.
+    """
+    name = "optimizer"
+    try:
+        optimizer = build(cfg.optimizer)([nn.Parameter(torch.zeros(1))])
+        name = "scheduler"
+        if cfg.scheduler:
+            build(cfg.scheduler)(optimizer, 100, 10)
+    except (ValueError, TypeError, RuntimeError) as error:
+        message = " ".join(str(error).split())
+        raise UserError(message if message.startswith(f"{name}.") else f"{name}: {message}") from error
+
+
+def check_selection(cfg: DictConfig) -> None:
+    """Refuses to choose an epoch by what is not measured, or the worst one.
+
+    Raises:
+        UserError: `selection` names no metric of the validation split, or the wrong direction.
+    """
+    monitor, mode = cfg.selection.monitor, cfg.selection.mode
+    known = {f"val/{name}": best for name, best in BETTER.items()}
+    if monitor not in known:
+        raise UserError(f"selection.monitor={monitor} is unknown: use one of {', '.join(known)}.")
+    if mode != known[monitor]:
+        raise UserError(f"selection.mode={mode} would select the worst epoch by {monitor}: use {known[monitor]}.")

@@ -1,0 +1,95 @@
+"""`fer label_noise`: how far annotators agree on FER2013 and FERPlus, from their votes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from hydra.utils import get_class
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from fer_lightning.data.fer2013_splits import Fer2013SplitsDataModule
+from fer_lightning.data.ferplus_rules import DROPPED, EMOTIONS, majority
+from fer_lightning.data.vote_labels import VoteLabels, read_vote_labels
+from fer_lightning.errors import UserError
+from fer_lightning.results.label_noise import annotator_against_the_others, annotator_agreement, best_against_annotator, consensus_agreement, summarise
+from fer_lightning.report.ceiling import draw_agreement
+from fer_lightning.report.figures import save_figures
+from fer_lightning.report.terminal import escape, print_line
+from fer_lightning.files import write_whole
+
+CONSENSUS = "consensus = FER2013 label"
+MAJORITY = "majority = FER2013 label"
+ANNOTATOR = "one annotator = FER2013 label"
+BEST = "best answer = one annotator"
+ANNOTATOR_MAJORITY = "one annotator = FERPlus majority"
+ANNOTATOR_OTHERS = "one annotator = consensus of the others"
+
+
+def run(cfg: DictConfig) -> None:
+    """Prints the agreements and writes `label_noise.csv` and `label_noise.png`.
+
+    Args:
+        cfg: Composed from `conf/label_noise.yaml`.
+    """
+    if "_target_" not in cfg.data or not issubclass(get_class(cfg.data._target_), Fer2013SplitsDataModule):
+        raise UserError("fer label_noise needs several votes an image, which FERPlus alone has: use data=ferplus.")
+    found = read_vote_labels(cfg.data.root)
+    table = agreement_table(found)
+    folder = Path(cfg.output_dir)
+    write_whole(folder / "label_noise.csv", lambda path: table.to_csv(path, index=False, float_format="%.4f"))
+    pictures = save_figures(folder, {"label_noise": draw_agreement(table, [CONSENSUS, ANNOTATOR, ANNOTATOR_OTHERS])})
+    console = Console()
+    console.print(_split_table(table))
+    console.print(_class_table(table))
+    if found.left_out:
+        console.print(f"{found.left_out} rows are left out: no vote, or unreadable.")
+    told = ", ".join(str(path) for path in (folder / "label_noise.csv", *pictures))
+    print_line(console, f"Report: {told}")
+
+
+def agreement_table(found: VoteLabels) -> pd.DataFrame:
+    """Every agreement, over each split and class: the table of `summarise`.
+
+    Agreements with the FER2013 label are told by FER2013's class, those with the majority or the other annotators over
+    the images that the FERPlus majority rule keeps, by their majority.
+    """
+    votes, label, usage = found.votes, found.label, found.usage
+    winner = majority(votes)
+    kept = winner != DROPPED
+    consensus = consensus_agreement(votes, label)
+    parts = [
+        (CONSENSUS, consensus, usage, label),
+        (MAJORITY, (winner == label)[kept].astype(float), usage[kept], label[kept]),
+        (ANNOTATOR, annotator_agreement(votes, label), usage, label),
+        (BEST, best_against_annotator(votes, len(EMOTIONS)), usage, label),
+        (ANNOTATOR_MAJORITY, annotator_agreement(votes[kept], winner[kept]), usage[kept], winner[kept]),
+        (ANNOTATOR_OTHERS, annotator_against_the_others(votes[kept]), usage[kept], winner[kept]),
+    ]
+    return pd.concat([summarise(*part, EMOTIONS) for part in parts], ignore_index=True)
+
+
+def _told(row: pd.Series) -> str:
+    return f"{row.agreement:.1%} [{row.low:.1%}, {row.high:.1%}]"
+
+
+def _split_table(table: pd.DataFrame) -> Table:
+    overall = table[table["class"] == "all"]
+    splits = list(dict.fromkeys(overall["split"]))
+    printed = Table("agreement", *splits, title="Annotator agreement, with 95 % intervals", title_justify="left")
+    for measure, rows in overall.groupby("measure", sort=False):
+        told = {row["split"]: f"{_told(row)}\nn = {row['images']:,}" for _, row in rows.iterrows()}
+        printed.add_row(str(measure), *(told.get(split, "-") for split in splits))
+    return printed
+
+
+def _class_table(table: pd.DataFrame) -> Table:
+    shown = [CONSENSUS, ANNOTATOR, ANNOTATOR_OTHERS]
+    together = table[(table["split"] == "all") & (table["class"] != "all")].set_index(["measure", "class"])
+    printed = Table("class", *shown, title="By class, all splits", title_justify="left")
+    for name in EMOTIONS:
+        keys = [(measure, name) for measure in shown]
+        printed.add_row(escape(name), *(_told(together.loc[key]) if key in together.index else "-" for key in keys))
+    return printed

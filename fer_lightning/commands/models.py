@@ -1,0 +1,128 @@
+"""`fer models`: what every network costs, in one table."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, nn
+
+from fer_lightning.composed_nets import compose_net
+from fer_lightning.errors import UserError
+from fer_lightning.evaluation.efficiency import latency, multiply_adds, parameters
+from fer_lightning.report.markdown import markdown_line
+from fer_lightning.report.terminal import escape, print_line
+from fer_lightning.files import write_whole
+from fer_lightning.results.record import describe_hardware
+
+HEADINGS = ("model", "weights", "mult-adds", "ms", "p95 ms", "source")
+# K. He et al., Deep residual learning for image recognition (2016)
+CITATION = re.compile(r"(?:[A-Z]\.[ -]?)+([A-Z][\w'-]+)( et al\.)?.*?[ (]((?:19|20)\d\d)\b")
+
+
+def run(cfg: DictConfig) -> None:
+    """Prints the table and writes `models.csv` and `models.md`.
+
+    Args:
+        cfg: Composed from `conf/show_models.yaml`.
+    """
+    nets, inputs, left_out = _build_all(cfg)
+    rows = {}
+    for name in track(nets, description="Counting", transient=True):
+        net = nets[name]
+        rows[name] = {
+            "parameters": parameters(net),
+            "multiply_adds": multiply_adds(net, inputs[name]),
+            "source": source(net),
+        }
+    times = latency(nets, inputs, track(range(cfg.rounds), description="Timing", transient=True))
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    table.insert(2, "median_ms", times.median())
+    table.insert(3, "p95_ms", times.quantile(0.95))
+    table = table.sort_values("multiply_adds")
+    title = _title(cfg)
+    folder = Path(cfg.output_dir)
+    write_whole(folder / "models.csv", lambda path: table.to_csv(path, float_format="%.3f"))
+    write_whole(folder / "models.md", lambda path: path.write_text(_markdown(table, title, left_out)))
+    console = Console()
+    console.print(_rich_table(table, title))
+    for name, reason in left_out.items():
+        print_line(console, f"Left out: {name}, {reason}")
+    print_line(console, f"Table: {folder}/models.csv, {folder}/models.md")
+
+
+def _build_all(cfg: DictConfig) -> tuple[dict[str, nn.Module], dict[str, tuple[Tensor, ...]], dict[str, str]]:
+    """Networks, their inputs, and why others were left out; by name."""
+    if isinstance(cfg.models, str):
+        raise UserError(f"models={cfg.models} is a word: give a list, models=[{cfg.models}].")
+    names = cfg.models or GlobalHydra.instance().config_loader().get_group_options("model")
+    options = [f"{name}={cfg[name]}" for name in ("image_size", "channels", "seed", "channels_last")]
+    nets, inputs, left_out = {}, {}, {}
+    for name in track(names, description="Building", transient=True):
+        try:
+            nets[name], inputs[name] = compose_net("show_models", [f"+model={name}", *options], cfg.num_classes)
+        except UserError as error:
+            left_out[name] = str(error)
+    if not nets:
+        raise UserError(f"models={names}: none of them can be built; {'; '.join(left_out.values())}")
+    return nets, inputs, left_out
+
+
+def source(net: nn.Module) -> str:
+    """Where a network comes from, in short: authors and years of what the docstring of its file names as its papers.
+
+    One without year or authors gives its words, without address; a docstring that names none gives `"-"`.
+    """
+    told = sys.modules[type(net).__module__].__doc__ or ""
+    for paragraph in told.split("\n\n"):
+        if found := re.match(r"(?:Papers?|Source|Library): (.+)", " ".join(paragraph.split())):
+            papers = [f"{author}{others} {year}" for author, others, year in CITATION.findall(found[1])]
+            return ", ".join(papers) or re.split(r", https?:|; |\.$", found[1])[0]
+    return "-"
+
+
+def _title(cfg: DictConfig) -> str:
+    processor = describe_hardware(torch.device("cpu"), "32-true")["processor"]
+    picture = f"{cfg.image_size} x {cfg.image_size} pixels, {cfg.channels} channel(s), {cfg.num_classes} classes"
+    return f"{picture}; ms of one picture in float32, one thread of {processor}, median and p95 of {cfg.rounds} rounds"
+
+
+def _cells(table: pd.DataFrame) -> list[list[str]]:
+    return [
+        [
+            str(row.Index),
+            f"{row.parameters / 1e6:.2f} M",
+            f"{row.multiply_adds / 1e6:,.0f} M",
+            f"{row.median_ms:.2f}",
+            f"{row.p95_ms:.2f}",
+            row.source,
+        ]
+        for row in table.itertuples()
+    ]
+
+
+def _rich_table(table: pd.DataFrame, title: str) -> Table:
+    drawn = Table(title=escape(title))
+    for heading in HEADINGS:
+        drawn.add_column(
+            heading, justify="left" if heading in ("model", "source") else "right", no_wrap=heading != "source"
+        )
+    for cells in _cells(table):
+        drawn.add_row(*map(escape, cells))
+    return drawn
+
+
+def _markdown(table: pd.DataFrame, title: str, left_out: Mapping[str, str]) -> str:
+    alignment = ["---" if heading in ("model", "source") else "---:" for heading in HEADINGS]
+    lines = [markdown_line(cells) for cells in (HEADINGS, alignment, *_cells(table))]
+    notes = [f"\nLeft out: {name}, {reason}" for name, reason in left_out.items()]
+    return "\n".join([f"{title}\n", *lines, *notes]) + "\n"

@@ -1,0 +1,228 @@
+"""`fer predict`: reads expressions in photos, videos and cameras."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from omegaconf import DictConfig
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fer_lightning.deploy.annotated_video import AnnotatedVideo
+from fer_lightning.inference.annotate import draw_predictions
+from fer_lightning.inference.images import read_picture
+from fer_lightning.deploy.prediction import Prediction
+from fer_lightning.inference.predictor import Predictor
+from fer_lightning.inference.predictions_file import FILES, FoundFace, PeopleTable, PhotoTable, PredictionFiles
+from fer_lightning.inference.video import ACCEPTED, FolderContent, Video, find_source, folder_content, is_video
+from fer_lightning.deploy.video_reading import VideoReading
+from fer_lightning.deploy.window import can_show, show
+from fer_lightning.errors import UserError, printable
+from fer_lightning.files import write_whole
+
+log = logging.getLogger(__name__)
+
+_SEARCHES = ("auto", "quick", "thorough")
+# What PIL writes as well as it reads it; others become PNG.
+_KEPT = (".jpg", ".jpeg", ".png")
+_LONGEST_NAME = 255  # bytes, on most file systems
+_NAMED = 5  # files in a warning
+
+
+def run(cfg: DictConfig) -> None:
+    """Reads one source as configured.
+
+    Args:
+        cfg: Composed from `conf/predict.yaml`.
+
+    Raises:
+        UserError: The source or an option is refused, nothing could be read, or the results cannot be written.
+    """
+    _check(cfg)
+    name = str(cfg.source)
+    source = find_source(name)
+    if isinstance(source, int) or (not source.is_dir() and is_video(source)):
+        with Video(source) as video, _open_predictor(cfg, thorough=cfg.search == "thorough") as predictor:
+            _read_video(cfg, name, video, predictor, is_camera=isinstance(source, int))
+    else:
+        content = folder_content(source) if source.is_dir() else FolderContent([source])
+        _report_left_out(source, content)
+        with _open_predictor(cfg, thorough=cfg.search != "quick") as predictor:
+            _read_photos(cfg, source, content, predictor)
+
+
+def _check(cfg: DictConfig) -> None:
+    if cfg.search not in _SEARCHES:
+        raise UserError(f"search={cfg.search} is unknown: use one of {', '.join(_SEARCHES)}.")
+    if not 0 <= cfg.threshold <= 1:
+        raise UserError(f"threshold={cfg.threshold} is no probability: use 0 to 1.")
+    if cfg.smoothing < 0:
+        raise UserError(f"smoothing={cfg.smoothing} is no time: use 0 or more seconds.")
+    if cfg.max_faces < 1:
+        raise UserError(f"max_faces={cfg.max_faces} leaves nothing to read: use 1 or more.")
+
+
+def _wants_window(cfg: DictConfig) -> bool:
+    if cfg.show and not can_show():
+        log.warning("show=true is left aside: there is no display, or this OpenCV opens no windows.")
+        return False
+    return bool(cfg.show)
+
+
+def _open_predictor(cfg: DictConfig, thorough: bool) -> Predictor:
+    return Predictor(
+        str(cfg.checkpoint),
+        cfg.backend,
+        cfg.max_faces,
+        cfg.threshold,
+        cfg.min_face,
+        thorough=thorough,
+        threads=cfg.threads,
+    )
+
+
+def _report_left_out(folder: Path, content: FolderContent) -> None:
+    """Says what of a folder is not read, by the reason."""
+    reasons: dict[str, list[str]] = {}
+    for path, reason in content.unread.items():
+        reasons.setdefault(reason, []).append(_name(path, folder))
+    for reason, names in reasons.items():
+        log.warning("%s not read: each %s.", _listed(names), reason)
+    if content.left_out:
+        names = [_name(path, folder) for path in content.left_out]
+        log.info("%s left out: hidden, or written by fer; give it as source=... to read it.", _listed(names))
+    if not content.pictures:
+        found = f", but {len(content.unread):,} files that cannot be read" if content.unread else ""
+        raise UserError(f"source={folder} is a folder without pictures{found}: {ACCEPTED}.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(map(printable, names[:_NAMED]))
+    more = f" and {len(names) - _NAMED:,} more are" if len(names) > _NAMED else " is" if len(names) == 1 else " are"
+    return shown + more
+
+
+def _name(path: Path, folder: Path) -> str:
+    return os.path.relpath(path, folder)
+
+
+def _read_photos(cfg: DictConfig, folder: Path, content: FolderContent, predictor: Predictor) -> None:
+    root = folder if folder.is_dir() else folder.parent
+    files, read = content.pictures, 0
+    table = PhotoTable()
+    with _Reading(cfg, predictor, table) as reading:
+        reading.files.unread |= {_name(path, root): printable(f"{path} {why}.") for path, why in content.unread.items()}
+        try:
+            with _progress() as progress:
+                for file in progress.track(files, description="Reading pictures"):
+                    name = _name(file, root)
+                    try:
+                        picture = read_picture(file)
+                    except UserError as error:
+                        reading.files.unread[name] = str(error)
+                        if len(files) > 1:
+                            log.warning("%s", error)
+                        continue
+                    predictions = predictor(picture)
+                    reading.add(name, 0, 0.0, predictions)
+                    read += 1
+                    if cfg.annotate:
+                        _save(draw_predictions(picture, predictions), reading.folder / "annotated" / name)
+        finally:
+            marked = f"\nMarked:   {reading.folder}/annotated" if cfg.annotate and read else ""
+            faces = f"{table.count:,} face{'' if table.count == 1 else 's'}"
+            reading.summary = f"{faces} in {read:,} of {len(files):,} picture{'' if len(files) == 1 else 's'}.{marked}"
+        if not read:
+            reasons = [reading.files.unread[_name(file, root)] for file in files]
+            alone = len(files) == 1
+            raise UserError(
+                reasons[0] if alone else f"source={folder}: none of its {len(files)} pictures could be read."
+            )
+
+
+def _save(drawn: np.ndarray, path: Path) -> None:
+    name = path.name if path.suffix.lower() in _KEPT else f"{path.name}.png"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f"{path.name[:40]}_{zlib.crc32(os.fsencode(path.name)):08x}.png"
+    path = path.with_name(name)
+    kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
+    write_whole(path, lambda partial: Image.fromarray(drawn).save(partial, format=kind, quality=92))
+
+
+def _read_video(cfg: DictConfig, source: str, video: Video, predictor: Predictor, is_camera: bool) -> None:
+    following = VideoReading(predictor, float(cfg.smoothing))
+    window = _wants_window(cfg)
+    read = 0
+    table = PeopleTable()
+    with _Reading(cfg, predictor, table) as reading:
+        try:
+            with _progress() as progress, AnnotatedVideo(reading.folder / "annotated.mp4", video.rate) as annotated:
+                for frame in progress.track(video.frames(), total=video.expected, description="Reading frames"):
+                    predictions = following.read(frame.pixels, frame.seconds)
+                    reading.add(source, frame.number, frame.seconds, predictions)
+                    read += 1
+                    if cfg.annotate or window:
+                        drawn = draw_predictions(frame.pixels, predictions)
+                        if cfg.annotate:
+                            annotated.write(drawn, frame.seconds)
+                        if window and not show(drawn):
+                            reading.complete = is_camera
+                            break
+                else:
+                    annotated.finish(video.length)
+        except KeyboardInterrupt:
+            if not is_camera:  # which has no other end
+                raise
+        finally:
+            if video.broken:
+                reading.files.unread[source] = f"{printable(source)} {video.broken}"
+            marked = f"\nMarked:   {reading.folder}/annotated.mp4" if cfg.annotate and annotated.path.is_file() else ""
+            reading.summary = f"{table.count:,} faces in {read:,} frames.{marked}"
+        if not read:
+            raise UserError(f"source={source} holds no frame that can be read.")
+
+
+class _Reading:
+    """What was read so far, and where it goes: shown and closed whatever ends the reading; a context manager."""
+
+    def __init__(self, cfg: DictConfig, predictor: Predictor, table: PhotoTable | PeopleTable) -> None:
+        self.folder = Path(cfg.output_dir)
+        self.table = table
+        self.files = PredictionFiles(self.folder, predictor.classifier.card, predictor.classes)
+        self.complete = True
+        self.summary = ""
+
+    def add(self, source: str, frame: int, seconds: float, predictions: Sequence[Prediction]) -> None:
+        faces = [FoundFace(source, frame, seconds, read) for read in predictions]
+        self.table.add(faces)
+        self.files.add(faces)
+
+    def __enter__(self) -> _Reading:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.files.close(complete=kind is None and self.complete)
+        finally:
+            if self.table.count or kind is None:
+                self._print()
+
+    def _print(self) -> None:
+        console = Console()
+        console.print(self.table.table())
+        for line in (*self.summary.splitlines(), f"Numbers:  {self.folder}/{FILES[0]} and .json"):
+            console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, transient=True)

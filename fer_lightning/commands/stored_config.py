@@ -1,0 +1,300 @@
+"""The config that a run folder holds, for the run to be continued and its data to be found again.
+
+The folder may be a stranger's. Nothing that is written there is looked up by import, resolved or taken for a place to
+write to before it was checked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fer_lightning.cli import conf_dir
+from fer_lightning.errors import UserError, problem_of
+from fer_lightning.results.metrics_file import check_plain
+from fer_lightning.overrides import literal
+from fer_lightning.training.description import Preprocessing, check_sizes
+from fer_lightning.training.registry import check_arguments, look_up, refuse_unknown
+from fer_lightning.training.safetensors_file import read_header
+
+NAME = "config.yaml"
+_LARGEST = 1_000_000  # bytes
+_WRITERS = ("logger", "callbacks", "trainer")  # parts that write files
+_FOLDERS = ("save_dir", "default_root_dir", "folder", "dir", "dirpath", "root_dir", "log_dir")  # their options
+_INSTANTIATED = ("_target_", "_partial_", "_convert_", "_recursive_")
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Selection(_Stored):
+    monitor: str
+    mode: str
+
+
+class _Mixing(_Stored):
+    mixup_alpha: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    cutmix_alpha: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    probability: _Share
+
+
+class _Data(_Stored):
+    batch_size: Annotated[int, Field(ge=1, le=65536)]
+    num_workers: Annotated[int, Field(ge=0, le=1024)]
+    align_workers: Annotated[int, Field(ge=1, le=1024)] | None = None
+    size: Annotated[int, Field(ge=1, le=10_000_000)] = 1
+    root: str | None = None
+    cache_dir: str
+
+
+class _Trainer(_Stored):
+    accelerator: str
+    devices: int | str | list[int]
+    num_nodes: int
+    strategy: str
+    precision: str | int
+
+
+class _Config(_Stored):
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    output_dir: str
+    channels_last: bool
+    threads: int | None
+    trial: int | None = None
+    init: str | None = None
+    corruptions: str | list[str] = []
+    selection: _Selection
+    mixing: _Mixing
+    data: _Data
+    trainer: _Trainer
+    elsewhere: dict[str, _Data] = {}
+    model: dict[str, Any]
+    loss: dict[str, Any]
+    procedure: dict[str, Any]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any] | None = None
+    logger: dict[str, dict[str, Any] | None] | None = None
+    callbacks: dict[str, dict[str, Any] | None] | None = None
+
+
+def read_config(folder: Path) -> DictConfig:
+    """The config that the run in a folder was started with, fit to be continued there.
+
+    Args:
+        folder: Of the run. Where it was moved, `output_dir` and the paths inside of it move too.
+
+    Raises:
+        UserError: The file is damaged, names a class that is not known, or a place outside of the folder to write to.
+    """
+    path = folder / NAME
+    values = _checked(folder)
+    for part, place, node in _parts(values):
+        _check_part(part, place, node, path)
+    for part in _WRITERS:
+        _check_places(values.get(part), folder, f"{path}: {part}")
+    for node in (values["data"], *values.get("elsewhere", {}).values()):
+        if not _holds_packed_data(Path(node["cache_dir"])):
+            node["cache_dir"] = default_cache()
+    return OmegaConf.create(literal({**values, "output_dir": str(folder)}))
+
+
+def _checked(folder: Path) -> dict[str, Any]:
+    """The values of a config, of the right types; what they name is not looked up yet."""
+    path = folder / NAME
+    values = read_yaml(path)
+    try:
+        found = _Config.model_validate(values)
+        Preprocessing.model_validate({name: values["data"].get(name) for name in Preprocessing.model_fields})
+        for part in ("model", "procedure", "loss"):
+            check_sizes(values[part], part)
+    except ValidationError as error:
+        raise UserError(f"{path}: {problem_of(error)}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    moved: dict[str, Any] = _moved(values, found.output_dir, str(folder))
+    return moved
+
+
+def places_of(checkpoint: Path) -> dict[str, Any]:
+    """Where the data of a run lies: of a run folder, or a checkpoint in it; nothing for any other file."""
+    if (folder := _run_of(checkpoint)) is None:
+        return {}
+    data = read_config(folder).data
+    return {name: data[name] for name in ("root", "cache_dir") if name in data}
+
+
+def data_of(checkpoint: Path) -> tuple[str, str | None]:
+    """Which data a network was trained on and where that lies, read without torch.
+
+    Args:
+        checkpoint: A file that exists.
+
+    Returns:
+        The name of its class and its root; `""` and None where the file does not say it, or is damaged.
+    """
+    with suppress(UserError, LookupError, TypeError, AttributeError):
+        if folder := _run_of(checkpoint):
+            data = _checked(folder)["data"]
+            return str(data["_target_"]), data.get("root")
+        if checkpoint.suffix == ".safetensors":
+            description = read_header(checkpoint)["description"]
+            return str(description["data"]["_target_"]), usual_root(description["protocol"]["dataset"])
+    return "", None
+
+
+def _run_of(checkpoint: Path) -> Path | None:
+    """The run folder that is, or holds, a checkpoint; None where there is none."""
+    above = checkpoint.absolute().parents
+    folder = checkpoint if checkpoint.is_dir() or len(above) < 2 else above[1]
+    is_run = (checkpoint.is_dir() or checkpoint.suffix == ".ckpt") and (folder / NAME).is_file()
+    return folder if is_run else None
+
+
+def usual_root(dataset: str) -> str | None:
+    """Where the configs look for a data set; None for one that they do not know, or that lies nowhere."""
+    path = conf_dir() / "data" / f"{dataset}.yaml"
+    if not dataset.isidentifier() or not path.is_file():
+        return None
+    root: str | None = OmegaConf.select(OmegaConf.load(path), "root")
+    return root
+
+
+def default_cache() -> str:
+    """The cache of this user, as in conf/data/folder.yaml."""
+    return os.environ.get("FER_CACHE_DIR", "~/.cache/fer_lightning")
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file that a run wrote: plain values, in whose text `${` has no meaning.
+
+    Raises:
+        UserError: It is missing or damaged, or holds anchors or tags, which no run writes.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise UserError(f"{path} must have at most {_LARGEST // 1_000_000} MB.")
+        text = path.read_text(encoding="utf-8")
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
+                raise UserError(f"{path} must hold plain values: it has an anchor or a tag, which no run writes.")
+        # A safe loader, which reads numbers as OmegaConf does; tags are refused above.
+        values = yaml.load(text, Loader=get_yaml_loader())  # nosec B506 # a safe loader
+        check_plain(values)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError, AttributeError, TypeError) as error:
+        raise UserError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from None
+    return values
+
+
+def read_overrides(folder: Path) -> list[str] | None:
+    """What was typed when a run was started; None where the folder does not say.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    path = folder / ".hydra" / "overrides.yaml"
+    if not path.is_file():
+        return None
+    values = read_yaml(path)
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise UserError(f"{path} is damaged: it must be a list of options.")
+    return values
+
+
+def started_in(folder: Path) -> Path:
+    """The working folder in which a run was started; the present one where its folder does not say.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    path = folder / ".hydra" / "hydra.yaml"
+    values = read_yaml(path) if path.is_file() else {}
+    for name in ("hydra", "runtime", "cwd"):
+        values = values.get(name) if isinstance(values, dict) else None
+    return Path(values if isinstance(values, str) else "")
+
+
+def _moved(values: Any, was: str, now: str) -> Any:
+    """Values in which the folder of a run, and what lies in it, has its present place."""
+    if isinstance(values, dict):
+        return {name: _moved(value, was, now) for name, value in values.items()}
+    if isinstance(values, list):
+        return [_moved(value, was, now) for value in values]
+    if isinstance(values, str) and was and (values == was or values.startswith(f"{was}/")):
+        return now + values[len(was) :]
+    return values
+
+
+def _parts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Each node that is instantiated, as the key of the registry, its place in the config and itself."""
+    for part in ("model", "data", "loss", "procedure", "optimizer", "trainer"):
+        yield part, part, values[part]
+    if values.get("scheduler"):
+        yield "scheduler", "scheduler", values["scheduler"]
+    for part, key in (("data", "elsewhere"), ("logger", "logger"), ("callbacks", "callbacks")):
+        for name, node in (values.get(key) or {}).items():
+            if node:
+                yield part, f"{key}.{name}", node
+
+
+def _check_part(part: str, place: str, node: dict[str, Any], path: Path) -> None:
+    refuse_unknown(node.get("_target_"), part, f"{path}: {place}")
+    for name, value in node.items():
+        _check_nested(part, f"{place}.{name}", value, path)
+        if name.startswith("_") and name.endswith("_") and name not in _INSTANTIATED:
+            raise UserError(f"{path}: {place} must not have {name}.")
+    target = node["_target_"]
+    if target.startswith("fer_lightning.") and "checkpoints" not in node:
+        plain = {name: value for name, value in node.items() if name not in _INSTANTIATED and not _is_nested(value)}
+        check_arguments(look_up(target, part, object, str(path)), plain, f"{path}: {place}")
+
+
+def _check_nested(part: str, place: str, value: Any, path: Path) -> None:
+    if isinstance(value, dict):
+        if "_target_" in value:
+            refuse_unknown(value["_target_"], part, f"{path}: {place}", nested=True)
+        for name, below in value.items():
+            if name.startswith("_") and name.endswith("_") and name not in _INSTANTIATED:
+                raise UserError(f"{path}: {place} must not have {name}.")
+            _check_nested(part, f"{place}.{name}", below, path)
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            _check_nested(part, f"{place}.{number}", below, path)
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(each, dict) for each in value))
+
+
+def _check_places(value: Any, folder: Path, place: str, name: str = "") -> None:
+    """Refuses to write outside of the folder of a run."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            _check_places(below, folder, f"{place}.{key}", key)
+    elif isinstance(value, list):
+        for below in value:
+            _check_places(below, folder, place, name)
+    elif isinstance(value, str):
+        path = Path(value)
+        is_path = name in _FOLDERS or path.expanduser().is_absolute() or ".." in path.parts or value.startswith("~")
+        if is_path and not path.expanduser().resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{place} must lie in the folder of the run; got {value[:200]}.")
+
+
+def _holds_packed_data(cache: Path) -> bool:
+    """Whether data was packed there before: a stored config does not choose a new place for it."""
+    try:
+        return any(cache.expanduser().glob("*-*px[13]-*"))
+    except (OSError, ValueError, RuntimeError, NotImplementedError):
+        return False

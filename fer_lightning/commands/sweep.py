@@ -1,0 +1,182 @@
+"""What every finished sweep ends with: its trials in a file, pictures, a table in the terminal, all of it in W&B."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+from optuna import Study
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from fer_lightning.commands.instantiate import build
+from fer_lightning.report.csv_text import csv_text
+from fer_lightning.report.figures import save_figures
+from fer_lightning.search.figures import draw_search
+from fer_lightning.report.shown_path import shown_path
+from fer_lightning.report.terminal import escape, print_line
+from fer_lightning.files import write_whole
+from fer_lightning.training.wandb_logger import WandbRunLogger
+from fer_lightning.training.wandb_sweep import log_sweep
+from fer_lightning.wandb_group import sweep_group, wandb_nodes
+
+SHOWN_TRIALS = 5
+NONE_COMPLETE = "No trial is complete: there is no best one."
+
+
+def report_sweep(study: Study, folder: Path, cfg: DictConfig) -> None:
+    """Writes `trials.csv`, `best.json` and `figures/` of a sweep, prints its best trials and logs all of it to W&B.
+
+    Args:
+        study: With all its trials told.
+        folder: The sweep folder, with the run of trial n in `<folder>/<n>`.
+        cfg: What the trials have in common, with `hydra`; as the sweeper got it.
+    """
+    objective = cfg.selection.monitor
+    trials = trial_table(study)
+    text = csv_text(trials, index=False)
+    told = (folder / "trials.csv").is_file() and (folder / "trials.csv").read_text() == text
+    write_whole(folder / "trials.csv", lambda path: path.write_text(text))
+    best = describe_best(study, folder, cfg)
+    write_whole(folder / "best.json", lambda path: path.write_text(json.dumps(best, indent=2) + "\n"))
+    figures, missing = draw_search(study, objective)
+    pictures = save_figures(folder / "figures", figures)
+    if not told:  # a finished sweep that was started once more has nothing new for W&B
+        _log_to_wandb(folder, cfg, trials, best, pictures)
+    _print(Console(), study, folder, objective, missing, pictures)
+
+
+def trial_table(study: Study) -> pd.DataFrame:
+    """One row a trial: `number`, `state`, `value`, its parameters under their own names, `seconds`.
+
+    A pruned trial has the last value that it reported.
+
+    Args:
+        study: With any trials.
+    """
+    trials = study.get_trials(deepcopy=False)
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    rows = [
+        [
+            trial.number,
+            trial.state.name.lower(),
+            trial.value,
+            *(trial.params.get(name) for name in names),
+            trial.duration.total_seconds() if trial.duration else None,
+        ]
+        for trial in trials
+    ]
+    return pd.DataFrame(rows, columns=["number", "state", "value", *names, "seconds"])
+
+
+def describe_best(study: Study, folder: Path, cfg: DictConfig) -> dict[str, Any]:
+    """What the sweep found, and what the sweep was.
+
+    Args:
+        study: With any trials.
+        folder: The sweep folder.
+        cfg: As the sweeper got it.
+
+    Returns:
+        Plain JSON values; `best` is None where no trial is complete.
+    """
+    trials = study.get_trials(deepcopy=False)
+    states = [trial.state.name.lower() for trial in trials]
+    best = study.best_trial if _ranked(study) else None
+    sweeper = OmegaConf.select(cfg, "hydra.sweeper") or {}
+    return {
+        "study": study.study_name,
+        "objective": cfg.selection.monitor,
+        "direction": study.direction.name.lower(),
+        "trials": {state: states.count(state) for state in dict.fromkeys(states)},
+        "best": best
+        and {
+            "trial": best.number,
+            "value": best.value,
+            "parameters": best.params,
+            "folder": str(folder / str(best.number)),
+        },
+        "sampler": _plain(sweeper.get("sampler")),
+        "pruner": _plain(sweeper.get("pruner")),
+    }
+
+
+def _ranked(study: Study) -> list[FrozenTrial]:
+    """The complete trials, best first; of equal ones the earlier."""
+    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(complete, key=lambda trial: (sign * trial.value, trial.number))  # type: ignore[operator]
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _log_to_wandb(
+    folder: Path, cfg: DictConfig, trials: pd.DataFrame, best: Mapping[str, Any], pictures: Sequence[Path]
+) -> None:
+    """Logs one W&B run beside those of the trials."""
+    for node in wandb_nodes(cfg):
+        group = node.group or sweep_group(folder)
+        logger: WandbRunLogger = build(node, save_dir=str(folder), group=group, name=node.name or f"sweep {group}")
+        failed = True
+        try:
+            logger.log_hyperparams({key: best[key] for key in ("study", "direction", "sampler", "pruner")})
+            log_sweep(logger.experiment, trials, _summary(best), pictures)
+            failed = False
+        finally:
+            logger.close(failed)
+
+
+def _summary(best: Mapping[str, Any]) -> dict[str, Any]:
+    found = best["best"] or {"parameters": {}}
+    return {
+        **{f"trials/{state}": count for state, count in best["trials"].items()},
+        **{f"best/{name}": value for name, value in found.items() if name != "parameters"},
+        **{f"best/{name}": value for name, value in found["parameters"].items()},
+    }
+
+
+def _print(
+    console: Console, study: Study, folder: Path, objective: str, missing: Sequence[str], pictures: Sequence[Path]
+) -> None:
+    console.print()
+    console.print(_best_table(study, objective) if _ranked(study) else NONE_COMPLETE)
+    for line in missing:
+        print_line(console, line)
+    # Paths and commands stay on one line each, so that they can be copied.
+    lines = [f"Trials:     {shown_path(folder / 'trials.csv')}"]
+    lines += [f"{'' if number else 'Pictures:':<12}{shown_path(path)}" for number, path in enumerate(pictures)]
+    if (folder / "conf" / "experiment" / "best.yaml").is_file():
+        lines.append(f"Train best: fer train --config-dir {shown_path(folder / 'conf')} experiment=best")
+    lines.append(f"Look at it: fer dashboard --search {shown_path(folder)}")
+    for line in lines:
+        print_line(console, line)
+
+
+def _best_table(study: Study, objective: str) -> Table:
+    ranked = _ranked(study)
+    count = len(study.get_trials(deepcopy=False))
+    shown = ranked[:SHOWN_TRIALS]
+    table = Table(
+        title=escape(f"Search {study.study_name}: {count} trials, {len(ranked)} complete, the best:"),
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("trial")
+    for place, trial in enumerate(shown):
+        table.add_column(str(trial.number), justify="right", style="bold" if place == 0 else None)
+    table.add_row(escape(objective), *(f"{trial.value:.5g}" for trial in shown), end_section=True)
+    for name in dict.fromkeys(name for trial in shown for name in trial.params):
+        table.add_row(escape(name), *(_shown(trial.params.get(name)) for trial in shown))
+    return table
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else escape(str(value))

@@ -1,0 +1,63 @@
+"""The forms in which a network leaves this project, as files and as something that computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fer_lightning.deploy.faces import Compute, Faces
+from fer_lightning.deploy.parity import session_compute, torch_compute
+from fer_lightning.deploy.onnx import export_onnx, onnx_metadata, write_onnx
+from fer_lightning.inference.onnx_classifier import open_session
+from fer_lightning.deploy.quantization import quantize
+from fer_lightning.training.checkpoints import TrainedNet, load_net, save_net
+
+FILES = {"onnx": "model.onnx", "int8": "model_int8.onnx", "safetensors": "model.safetensors"}
+
+
+def write_forms(
+    trained: TrainedNet,
+    source: str,
+    formats: Sequence[str],
+    half: bool,
+    calibration: Faces | None,
+    method: str,
+    folder: Path,
+) -> dict[str, Path]:
+    """Writes a network in several forms.
+
+    Args:
+        trained: The network, fit to travel.
+        source: What it is called in the files.
+        formats: Keys of `FILES`. For `int8`, the ONNX file in float32 is written too.
+        half: See `save_net`.
+        calibration: Faces that set the ranges of int8; None where it is not asked for.
+        method: See `quantize`.
+        folder: Where to write.
+
+    Returns:
+        The files by format.
+
+    Raises:
+        UserError: The network cannot be written in this form.
+    """
+    files: dict[str, Path] = {}
+    if "onnx" in formats or "int8" in formats:
+        files["onnx"] = folder / FILES["onnx"]
+        metadata = onnx_metadata(trained, source)
+        export_onnx(trained.net, metadata, files["onnx"])
+        if calibration is not None:
+            files["int8"] = folder / FILES["int8"]
+            quantized = quantize(files["onnx"], list(calibration.batches()), method)
+            write_onnx(quantized, {**metadata, "precision": "int8"}, files["int8"])
+    if "safetensors" in formats:
+        files["safetensors"] = folder / FILES["safetensors"]
+        save_net(trained, files["safetensors"], half)
+    return files
+
+
+def compute_of(path: Path) -> Compute:
+    """What such a file computes, read back from the disk; with one thread where that is a matter of the file."""
+    if path.suffix == ".onnx":
+        return session_compute(open_session(path, threads=1))
+    return torch_compute(load_net(path).net)

@@ -1,0 +1,127 @@
+"""A trained network as an ONNX file that says what it is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+
+from fer_lightning import __version__
+from fer_lightning.data.auxiliary import SIDE_SIZES
+from fer_lightning.inference.card import card_of
+from fer_lightning.errors import UserError
+from fer_lightning.training.checkpoints import TrainedNet
+
+_LARGEST_BATCH = 65536
+_TRACED = 2  # images; torch.export takes a batch of one for a constant
+
+
+def onnx_metadata(trained: TrainedNet, source: str) -> dict[str, Any]:
+    """What goes into the file beside the network; see `METADATA`."""
+    description = trained.description
+    return {
+        "classes": list(trained.classes),
+        "preprocessing": description["preprocessing"],
+        "protocol": description["protocol"],
+        "card": card_of(trained, source),
+        "precision": "float32",
+    }
+
+
+def export_onnx(net: nn.Module, metadata: Mapping[str, Any], path: Path) -> None:
+    """Writes a network as ONNX with a batch of any size.
+
+    Its input is `image`, float32 `(batch, C, S, S)`, normalised, and `side`, float32 `(batch, V)`, where the network
+    takes side vectors; its output `logits`, float32 `(batch, K)`.
+
+    Args:
+        net: In evaluation mode, on the CPU.
+        metadata: See `onnx_metadata`.
+        path: The file to fill.
+
+    Raises:
+        UserError: PyTorch cannot write this network as ONNX.
+    """
+    seen = metadata["preprocessing"]
+    inputs = {"image": torch.zeros(_TRACED, seen["channels"], seen["image_size"], seen["image_size"])}
+    if seen["side"] != "none":
+        inputs["side"] = torch.zeros(_TRACED, SIDE_SIZES[seen["side"]])
+    batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
+    try:
+        with torch.no_grad(), _quiet():
+            program = torch.onnx.export(
+                net,
+                tuple(inputs.values()),
+                dynamo=True,
+                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                input_names=list(inputs),
+                output_names=["logits"],
+                verbose=False,
+            )
+    except ImportError as error:
+        raise UserError(f"ONNX needs the package {error.name}: pip install 'fer_lightning[onnx]'.") from error
+    except Exception as error:  # the exporter wraps whatever a step of its own raised
+        raise UserError(f"{type(net).__name__} cannot be written as ONNX: {_reason(error)}") from error
+    assert program is not None
+    model = program.model_proto
+    if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise UserError(
+            f"{type(net).__name__} cannot be written as ONNX: its code makes the number of images a constant, as "
+            "len(image) does; use image.shape[0]."
+        )
+    write_onnx(_without_traces(model), metadata, path)
+
+
+def write_onnx(model: onnx.ModelProto, metadata: Mapping[str, Any], path: Path) -> None:
+    """Writes a model with this metadata, in place of any that it has.
+
+    What other programs show of a file is filled as well: producer, version, a description, and the temperature by which
+    logits are to be divided before they become probabilities.
+    """
+    del model.metadata_props[:]
+    entries = dict(metadata)
+    model.producer_name, model.producer_version, model.model_version = "fer_lightning", __version__, 1
+    if card := metadata.get("card"):
+        entries["temperature"] = card["temperature"]
+        model.doc_string = (
+            f"{card['model']}: facial expressions ({', '.join(metadata['classes'])}). Probabilities are the softmax of "
+            f"the logits divided by {card['temperature']:.6g}. Trained with: {card['command'] or 'an unknown command'}."
+        )
+    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in entries.items()})
+    onnx.save(model, path)
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The exporter notes for every node where in which source file of this machine it came from."""
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps back what the exporter tells its own developers."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of the innermost error, which names what is not known."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,113 @@
+"""A network on data that it was not trained on: compared by class name, without the pictures that it has seen."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.errors import UserError
+from fer_lightning.training.inference import Inference
+from fer_lightning.training.label_sets import SharedPredictions, share_classes
+from fer_lightning.evaluation.scoring import predict_split, score
+
+log = logging.getLogger(__name__)
+
+_SCORES = ("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1")
+
+
+def predict_shared(
+    trainer: pl.Trainer, inference: Inference, datamodule: ExpressionDataModule, split: str, classes: Sequence[str]
+) -> SharedPredictions:
+    """Predicts a split over the classes that network and data share, and warns of those that they do not.
+
+    Args:
+        trainer: Runs the prediction.
+        inference: The network.
+        datamodule: Where the split lies.
+        split: `"train"`, `"val"` or `"test"`.
+        classes: The class names of the network.
+
+    Raises:
+        UserError: They share fewer than two classes.
+    """
+    predicted = predict_split(trainer, inference, datamodule, split, classes)
+    shared = share_classes(predicted, classes, datamodule.label_set.classes)
+    for name, count in shared.left_out.items():
+        log.warning("%d images of class %s are left out: the network does not know it.", count, name)
+    if shared.never_right:
+        log.warning("The data has no %s: the network chooses among the other classes.", ", ".join(shared.never_right))
+    return shared
+
+
+def score_other_data(
+    trainer: pl.Trainer,
+    inference: Inference,
+    datamodule: ExpressionDataModule,
+    classes: Sequence[str],
+    own: ExpressionDataModule | None,
+) -> dict[str, Any]:
+    """Scores a network on the test split of another data set.
+
+    Two data sets may hold the same pictures, as FER2013 and FERPlus do. Test images with an exact copy among those that
+    the network was trained or selected on are left out.
+
+    Args:
+        trainer: Runs the prediction.
+        inference: The network.
+        datamodule: The other data set, set up in the preprocessing of the network.
+        classes: The class names of the network.
+        own: The data that the network was trained on, in the same preprocessing; None where it is not at hand.
+
+    Returns:
+        `protocol` (its classes are the shared ones), `n`, `accuracy`, `accuracy_low`, `accuracy_high`,
+        `balanced_accuracy`, `macro_f1`, `left_out` (images by class that the network does not know), `never_right`
+        (classes of the network that the data lacks), `seen` (images left out because of a copy) and `same_pictures`
+        (share of the other data set, all splits together, that lies in the own one too); the last two are None without
+        `own`.
+
+    Raises:
+        UserError: Network and data share fewer than two classes, or no test image is left.
+
+    Readings:
+        - A copy is equal pixel for pixel in the size of the network. A release that was compressed again (the image
+          folders of FER2013 as JPEG) matches none of the lossless ones; there, only the official parts that FER2013
+          and FERPlus share keep training and test apart.
+    """
+    shared = predict_shared(trainer, inference, datamodule, "test", classes)
+    table, seen, same_pictures = shared.table, None, None
+    if own is not None:
+        known = datamodule.ids("test")[_has_copy(datamodule, own, ("test",), ("train", "val"))]
+        table = table[~table["id"].isin(known)]
+        seen = len(shared.table) - len(table)
+        everywhere = ("train", "val", "test")
+        same_pictures = float(_has_copy(datamodule, own, everywhere, everywhere).mean())
+    if table.empty:
+        raise UserError(
+            f"No test image of {datamodule.dataset_name} is left: the network knows no class or all pictures."
+        )
+    scores = score(table, shared.classes)
+    return {
+        "protocol": replace(datamodule.protocol, classes=shared.classes).to_dict(),
+        **{name: scores[name] for name in _SCORES},
+        "left_out": shared.left_out,
+        "never_right": list(shared.never_right),
+        "seen": seen,
+        "same_pictures": same_pictures,
+    }
+
+
+def _has_copy(
+    datamodule: ExpressionDataModule, own: ExpressionDataModule, splits: tuple[str, ...], own_splits: tuple[str, ...]
+) -> np.ndarray:
+    """Which rows of some splits equal, pixel for pixel, a row of some splits of another data set, `(N,)` bool."""
+    digests, own_digests = (
+        data.copies.digests[data.frame.loc[data.frame["split"].isin(names), "row"]]
+        for data, names in ((datamodule, splits), (own, own_splits))
+    )
+    return np.isin(digests, own_digests)

@@ -1,0 +1,118 @@
+"""The scores of this project, from torchmetrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassAUROC,
+    MulticlassCalibrationError,
+    MulticlassF1Score,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
+from torchmetrics.functional.classification import binary_auroc
+from torchmetrics.utilities import dim_zero_cat
+
+from fer_lightning.results.calibration import BINS
+
+# Which way each metric improves; the keys are all scores that a checkpoint can be selected by.
+BETTER = {
+    "accuracy": "max",
+    "balanced_accuracy": "max",
+    "macro_precision": "max",
+    "macro_recall": "max",
+    "macro_f1": "max",
+    "auroc": "max",
+    "ece": "min",
+    "loss": "min",
+}
+
+
+def build_metrics(num_classes: int) -> MetricCollection:
+    """Metrics of probabilities `(B, K)` against class indices `(B,)`; all are ratios in 0..1.
+
+    Balanced accuracy and AUROC average over the classes that have images. Macro precision, recall and F1 average over
+    the classes that have images or were predicted, so that recall is lower where an absent class was predicted.
+    """
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+            "balanced_accuracy": BalancedAccuracy(num_classes, average="none"),
+            "macro_precision": MulticlassPrecision(num_classes, average="macro"),
+            "macro_recall": MulticlassRecall(num_classes, average="macro"),
+            "macro_f1": MulticlassF1Score(num_classes, average="macro"),
+            "auroc": MacroAUROC(num_classes, average="none"),
+            "ece": ExpectedCalibrationError(num_classes, n_bins=BINS),
+        }
+    )
+
+
+class BalancedAccuracy(MulticlassRecall):
+    """Mean recall of the classes that have images."""
+
+    def compute(self) -> Tensor:
+        present = (self.tp + self.fn) > 0  # type: ignore[operator]
+        return super().compute()[present].mean()
+
+
+class MacroAUROC(MulticlassAUROC):
+    """Mean area under the ROC curve, each class against the rest, of the classes that have images.
+
+    torchmetrics counts the undefined area of an absent class as 0; NaN comes back where no class has a rest.
+    """
+
+    def compute(self) -> Tensor:  # type: ignore[override]
+        probabilities, target = dim_zero_cat(self.preds), dim_zero_cat(self.target)
+        present = target.unique()
+        if len(present) < 2:
+            return probabilities.new_tensor(torch.nan)
+        areas = [binary_auroc(probabilities[:, label], (target == label).long()) for label in present.tolist()]
+        return torch.stack(areas).mean()
+
+
+class ExpectedCalibrationError(MulticlassCalibrationError):
+    """Mean distance of confidence and accuracy over bins of equal width that hold their upper border.
+
+    torchmetrics gives a confidence of exactly 1 a bin of its own; here it belongs to the last one, as in the
+    reliability diagram.
+
+    Source: Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3.
+    """
+
+    def compute(self) -> Tensor:
+        confidence, correct = dim_zero_cat(self.confidences), dim_zero_cat(self.accuracies)
+        borders = torch.linspace(0, 1, self.n_bins + 1, device=confidence.device)
+        position = (torch.bucketize(confidence, borders) - 1).clamp(0, self.n_bins - 1)
+        gaps = torch.zeros(self.n_bins, device=confidence.device).index_add(0, position, confidence - correct)
+        return gaps.abs().sum() / len(confidence)
+
+
+def per_class_scores(
+    probabilities: Tensor, target: Tensor, classes: Sequence[str]
+) -> dict[str, dict[str, float | int]]:
+    """Precision, recall, F1 and support of every class.
+
+    Args:
+        probabilities: `(N, K)`.
+        target: Class indices `(N,)`.
+        classes: The K class names.
+    """
+    count = len(classes)
+    metrics = MetricCollection(
+        {
+            "precision": MulticlassPrecision(count, average="none"),
+            "recall": MulticlassRecall(count, average="none"),
+            "f1": MulticlassF1Score(count, average="none"),
+        }
+    )
+    values = metrics(probabilities, target)
+    support = torch.bincount(target, minlength=count)
+    return {
+        name: {**{str(key): float(values[key][i]) for key in metrics}, "support": int(support[i])}
+        for i, name in enumerate(classes)
+    }

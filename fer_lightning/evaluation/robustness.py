@@ -1,0 +1,80 @@
+"""Scores of a trained network on corrupted pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+from rich.progress import track
+
+from fer_lightning.data.corruptions import SEVERITIES, corruption
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.training.inference import Inference
+from fer_lightning.training.label_sets import share_classes
+from fer_lightning.evaluation.scoring import predict_split, score
+
+_SCORES = ("n", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "ece", "loss")
+
+
+def score_corruptions(
+    trainer: pl.Trainer,
+    inference: Inference,
+    datamodule: ExpressionDataModule,
+    classes: Sequence[str],
+    names: Sequence[str],
+    split: str = "test",
+) -> pd.DataFrame:
+    """Predicts a split as it is, then once a corruption and severity, over all processes of the trainer.
+
+    Args:
+        trainer: Runs the predictions.
+        inference: The network.
+        datamodule: Where the split lies.
+        classes: The class names of the network.
+        names: Corruptions, keys of `CORRUPTIONS`.
+        split: Which split.
+
+    Returns:
+        The columns `corruption`, `severity`, `n`, `accuracy` with its 95 % interval `accuracy_low` and
+        `accuracy_high`, `macro_f1`, `ece` and `loss`; scores are over the classes that network and data share. The
+        first row has the corruption `"clean"` of severity 0, then come severities 1 to 5 of each of `names`.
+    """
+    levels = [("clean", 0), *((name, severity) for name in names for severity in SEVERITIES)]
+    bar = trainer.progress_bar_callback
+    shown = bar is not None and trainer.is_global_zero
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    # Lightning's own bar would come and go for every level.
+    trainer.callbacks = [each for each in callbacks if each is not bar]  # type: ignore[attr-defined]
+    rows = []
+    try:
+        for name, severity in track(levels, f"corrupted {split} split", disable=not shown, transient=True):
+            spoilt = corruption(name, severity, datamodule.image_size) if severity else None
+            predicted = predict_split(trainer, inference, datamodule, split, classes, spoilt)
+            shared = share_classes(predicted, classes, datamodule.label_set.classes)
+            scores = score(shared.table, shared.classes)
+            rows.append({"corruption": name, "severity": severity, **{key: scores[key] for key in _SCORES}})
+    finally:
+        trainer.callbacks = callbacks  # type: ignore[attr-defined]
+    return pd.DataFrame(rows)
+
+
+def summarise_robustness(table: pd.DataFrame) -> dict[str, Any]:
+    """What `metrics.json` tells of robustness.
+
+    Args:
+        table: As `score_corruptions` returns it.
+
+    Returns:
+        `clean`, the accuracy without corruption; `accuracy`, the mean over the severities of each corruption and,
+        as `mean`, over all of them; and `relative`, the same as shares of `clean`.
+    """
+    clean = float(table.loc[table["severity"] == 0, "accuracy"].iloc[0])
+    means = table[table["severity"] > 0].groupby("corruption", sort=False)["accuracy"].mean()
+    accuracy = {**means.to_dict(), "mean": float(means.mean())}
+    return {
+        "clean": clean,
+        "accuracy": accuracy,
+        "relative": {name: value / clean if clean else None for name, value in accuracy.items()},
+    }

@@ -1,0 +1,118 @@
+"""Predictions of a split as a table, and the scores of such a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from fer_lightning.data.augmentation import Augmentation
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.errors import UserError
+from fer_lightning.evaluation.predictions import PROBABILITY_PREFIX
+from fer_lightning.results.intervals import accuracy_interval
+from fer_lightning.training.inference import Inference
+from fer_lightning.evaluation.metrics import build_metrics, per_class_scores
+
+
+def predict_split(
+    trainer: pl.Trainer,
+    inference: Inference,
+    datamodule: ExpressionDataModule,
+    split: str,
+    classes: Sequence[str],
+    corruption: Augmentation | None = None,
+) -> pd.DataFrame:
+    """Predicts every row of a split, over all processes of the trainer.
+
+    Args:
+        trainer: Runs the prediction; the data module is attached to it, so that every process predicts its share.
+        inference: The network.
+        datamodule: Where the split lies.
+        split: `"train"`, `"val"` or `"test"`.
+        classes: The K class names of the network.
+        corruption: What is done to the images first.
+
+    Returns:
+        The columns `id`, `split`, `target` (in the label set of the data) and `prob_<class>`, in the order of the data.
+
+    Raises:
+        UserError: The network returns no numbers.
+    """
+    datamodule.trainer = trainer
+    loader = datamodule.eval_dataloader(split, corruption)
+    batches = trainer.predict(inference, loader)
+    assert batches is not None
+    probabilities = torch.cat([batch[0] for batch in batches]).cpu().numpy()
+    targets = torch.cat([batch[1] for batch in batches]).cpu().numpy()
+    if not np.isfinite(probabilities).all():
+        raise UserError(
+            "The network returns probabilities that are no numbers: its training diverged, lower optimizer.lr."
+        )
+    targets = targets if targets.ndim == 1 else targets.argmax(axis=1)
+    positions = loader.batch_sampler.indices  # type: ignore[union-attr]
+    if trainer.world_size > 1:
+        parts: list[tuple[np.ndarray, ...]] = [()] * trainer.world_size
+        torch.distributed.all_gather_object(parts, (positions, probabilities, targets))
+        positions, probabilities, targets = (np.concatenate(part) for part in zip(*parts))
+    order = np.argsort(positions)
+    table = pd.DataFrame({"id": datamodule.ids(split)[positions[order]], "split": split, "target": targets[order]})
+    columns = [PROBABILITY_PREFIX + name for name in classes]
+    return pd.concat([table, pd.DataFrame(probabilities[order], columns=columns)], axis=1)
+
+
+def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, object]:
+    """Scores the predictions of one split.
+
+    Args:
+        predictions: Columns `target` and `prob_<class>`.
+        classes: The K class names.
+
+    Returns:
+        `n`, every metric of `build_metrics`, `loss` (mean negative log-likelihood in nats), the 95 % Wilson interval
+        `accuracy_low`, `accuracy_high`, and `per_class`.
+    """
+    probabilities = torch.tensor(predictions[[PROBABILITY_PREFIX + name for name in classes]].to_numpy(np.float32))
+    target = torch.tensor(predictions["target"].to_numpy(np.int64))
+    values = {name: float(value) for name, value in build_metrics(len(classes))(probabilities, target).items()}
+    low, high = accuracy_interval(int((probabilities.argmax(dim=1) == target).sum()), len(target))
+    return {
+        "n": len(target),
+        **values,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "loss": _negative_log_likelihood(probabilities, target),
+        "per_class": per_class_scores(probabilities, target, classes),
+    }
+
+
+def score_splits(
+    tables: Mapping[str, pd.DataFrame], classes: Sequence[str], datamodule: ExpressionDataModule
+) -> dict[str, dict[str, object]]:
+    """Scores the predictions of several splits, and those of the clean part of the test split.
+
+    Args:
+        tables: Predictions of each split.
+        classes: The K class names.
+        datamodule: Where the splits lie.
+
+    Returns:
+        The scores of `score` by split. Where some test images have an exact copy in training, `test_clean` holds the
+        scores without them.
+    """
+    scored = {split: score(table, classes) for split, table in tables.items()}
+    if "test" in tables:
+        seen = datamodule.ids("test")[datamodule.seen_in_training("test")]
+        clean = tables["test"][~tables["test"]["id"].isin(seen)]
+        if 0 < len(clean) < len(tables["test"]):
+            scored["test_clean"] = score(clean, classes)
+    return scored
+
+
+def _negative_log_likelihood(probabilities: Tensor, target: Tensor) -> float:
+    of_target = probabilities.gather(1, target[:, None]).clamp_min(1e-12)
+    return float(-of_target.log().mean())

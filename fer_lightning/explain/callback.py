@@ -1,0 +1,99 @@
+"""Where a network looks while it learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from fer_lightning.errors import UserError
+from fer_lightning.explain.captions import predicted_caption, target_caption
+from fer_lightning.explain.figures import draw_strips, faces_strip, heat_strip
+from fer_lightning.explain.gradcam import gradcam
+from fer_lightning.explain.net_copy import WithSide, differentiable, ordinary
+from fer_lightning.training.classifier import hard
+from fer_lightning.training.epoch_picture import show_picture
+
+
+class GradCAMPanels(pl.Callback):
+    """Draws Grad-CAM of a few validation faces every few epochs, to `figures/gradcam_epoch_<number>.png`.
+
+    The faces are the same in every epoch: the first ones of each class. The weights are those that validation scores,
+    thus the averaged ones with `callbacks=ema`. W&B and TensorBoard get the panels as `explain/gradcam`. The training
+    itself is not touched: no number is drawn, and only a copy of the network is differentiated.
+
+    Args:
+        folder: The run folder.
+        every_n_epochs: After how many epochs the next panel is drawn.
+        faces: How many faces are shown.
+
+    Raises:
+        UserError: One of the two numbers is below 1.
+    """
+
+    def __init__(self, folder: str, every_n_epochs: int, faces: int) -> None:
+        for option, value in {"every_n_epochs": every_n_epochs, "faces": faces}.items():
+            if value < 1:
+                raise UserError(f"callbacks.gradcam.{option}={value} is too small: use 1 or more.")
+        self.folder = Path(folder)
+        self.every_n_epochs = every_n_epochs
+        self.faces = faces
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Before the first batch, and not after the last one, when an average of the weights is already put away."""
+        due = not trainer.sanity_checking and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        if due and batch_idx == 0 and trainer.is_global_zero:
+            self._draw(trainer, pl_module)
+
+    def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        dataset = data.dataset("val")
+        rows = first_of_each_class(hard(dataset.targets).numpy(), self.faces)
+        image, *side, targets = dataset.__getitems__(rows)
+        image, given = image.to(pl_module.device), side[0].to(pl_module.device) if side else None
+        net = cast(nn.Module, pl_module.net)
+        with differentiable(net) as own, torch.no_grad():  # in float32, whatever the precision of training
+            probabilities = WithSide(own, given)(ordinary(image)).softmax(1).cpu().numpy()
+        predicted, target = probabilities.argmax(1), hard(targets).numpy()
+        faces = dataset.pixels(rows)
+        classes = data.label_set.classes
+        epoch = trainer.current_epoch + 1
+        figure = draw_strips(
+            [
+                faces_strip(faces, [f"true: {classes[index]}" for index in target]),
+                heat_strip(
+                    "predicted class",
+                    faces,
+                    gradcam(net, image, torch.from_numpy(predicted), given),
+                    predicted_caption(probabilities, classes),
+                ),
+                heat_strip(
+                    "true class",
+                    faces,
+                    gradcam(net, image, torch.from_numpy(target), given),
+                    target_caption(probabilities, target, classes),
+                ),
+            ],
+            f"Grad-CAM after epoch {epoch}",
+        )
+        show_picture(trainer, self.folder, f"gradcam_epoch_{epoch:03d}", "explain/gradcam", figure)
+
+
+def first_of_each_class(labels: np.ndarray, count: int) -> list[int]:
+    """The first row of every class, then the second of every class and so on, `count` rows, or all if there are fewer.
+
+    Args:
+        labels: Class indices (N,).
+        count: How many rows are wanted.
+    """
+    turns = np.zeros(len(labels), np.int64)
+    for index in np.unique(labels):
+        own = np.flatnonzero(labels == index)
+        turns[own] = np.arange(len(own))
+    return np.lexsort((labels, turns))[:count].tolist()

@@ -1,0 +1,177 @@
+"""How explanations look: rows of pictures below the faces they belong to, and the curves of deletion and insertion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from fer_lightning.explain.faithfulness import Curves, area
+from fer_lightning.explain.overlay import overlay
+from fer_lightning.plots.style import INK, MUTED, class_colour, house_style
+
+_COLUMNS = 8
+_CELL_INCHES = 1.35
+_GAP = 0.06
+_LABEL = 1.05  # all lengths below are in cells as well
+_TITLE = 0.5
+_LINE = 0.125
+_BETWEEN = 0.2
+_PIXELS = 224  # side of a drawn picture
+_SMOOTH = 1 / 30
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One row of pictures.
+
+    Attributes:
+        label: What they show; beside them.
+        pictures: uint8 (N, S, S, 3), one a face.
+        captions: N texts of one or more lines below them, or nothing.
+    """
+
+    label: str
+    pictures: np.ndarray
+    captions: Sequence[str] = ()
+
+
+def faces_strip(faces: np.ndarray, captions: Sequence[str], label: str = "face") -> Strip:
+    """The faces themselves, uint8 (N, S, S, C)."""
+    return Strip(label, np.stack([_enlarged(_colour(face)) for face in faces]), captions)
+
+
+def heat_strip(label: str, faces: np.ndarray, maps: np.ndarray, captions: Sequence[str]) -> Strip:
+    """Maps (N, h, w) of any size in 0..1 over their faces, uint8 (N, S, S, C)."""
+    pairs = zip(faces, maps)
+    pictures = [overlay(_enlarged(_colour(face)), _enlarged(heat).clip(0, 1)) for face, heat in pairs]
+    return Strip(label, np.stack(pictures), captions)
+
+
+def signed_strip(label: str, faces: np.ndarray, values: np.ndarray, captions: Sequence[str]) -> Strip:
+    """What speaks for a class (red) and against it (blue), (N, S, S), over pale faces, uint8 (N, S, S, C).
+
+    The values of neighbouring pixels, which differ much, are averaged for the eye by a Gaussian of a thirtieth of the
+    side. Each face has a scale of its own, which ends where a hundredth of its pixels is stronger.
+    """
+    pictures = []
+    for face, own in zip(faces, values):
+        smooth = cv2.GaussianBlur(own, (0, 0), _SMOOTH * len(own))
+        end = np.quantile(np.abs(smooth), 0.99) or 1.0
+        scaled = (_enlarged(smooth) / end).clip(-1, 1)
+        colours = 255 * colormaps["RdBu_r"](0.5 + scaled / 2)[..., :3]
+        share = np.abs(scaled)[..., None]
+        pale = 255 - 0.45 * (255.0 - _enlarged(_grey(face)))
+        pictures.append(((1 - share) * pale + share * colours).round().astype(np.uint8))
+    return Strip(label, np.stack(pictures), captions)
+
+
+def map_strip(label: str, maps: np.ndarray, low: np.ndarray, high: np.ndarray) -> Strip:
+    """Maps (N, h, w) of any size in shades, without a face; the shades of face n end at `low[n]` and `high[n]`."""
+    ends = zip(maps, low, high)
+    scaled = [np.clip((own - first) / max(last - first, 1e-12), 0, 1) for own, first, last in ends]
+    drawn = [cv2.resize(own.astype(np.float32), (_PIXELS, _PIXELS), interpolation=cv2.INTER_NEAREST) for own in scaled]
+    return Strip(label, (255 * colormaps["magma"](np.stack(drawn))[..., :3]).round().astype(np.uint8))
+
+
+@house_style
+def draw_strips(strips: Sequence[Strip], title: str, note: str = "") -> Figure:
+    """Draws strips below each other, eight faces wide; more faces go on below.
+
+    Args:
+        strips: With the same number of pictures, one or more.
+        title: Above everything.
+        note: A line below the title that says how to read the pictures.
+    """
+    count = len(strips[0].pictures)
+    columns = min(_COLUMNS, max(count, 4))  # the title needs room
+    blocks = -(-count // columns)
+    heights = [1 + _GAP + _LINE * max((text.count("\n") + 1 for text in strip.captions), default=0) for strip in strips]
+    top = _TITLE + (_LINE * 1.6 if note else 0)
+    width = _LABEL + columns * (1 + _GAP)
+    height = top + blocks * sum(heights) + (blocks - 1) * _BETWEEN + _GAP
+    figure = Figure(figsize=(width * _CELL_INCHES, height * _CELL_INCHES))
+    # One Axes for everything, in units of one picture: one for each would take a hundred times longer.
+    panel = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    panel.axis("off")
+    panel.text(2 * _GAP, _TITLE / 2, title, va="center", fontsize=12, weight="bold")
+    panel.text(2 * _GAP, _TITLE, note, va="center", fontsize=8.5, color=MUTED)
+    for block in range(blocks):
+        shown = slice(block * columns, (block + 1) * columns)
+        upper = top + block * (sum(heights) + _BETWEEN)
+        for strip, taken in zip(strips, heights):
+            _draw_strip(panel, strip, shown, upper)
+            upper += taken
+    panel.set(xlim=(0, width), ylim=(height, 0))
+    return figure
+
+
+def _draw_strip(panel: Axes, strip: Strip, shown: slice, upper: float) -> None:
+    label = strip.label.replace(", ", ",\n")
+    panel.text(_LABEL - 0.08, upper + 0.5, label, ha="right", va="center", fontsize=8.5, color=INK)
+    captions = strip.captions or [""] * len(strip.pictures)
+    for column, (picture, caption) in enumerate(zip(strip.pictures[shown], captions[shown])):
+        left = _LABEL + column * (1 + _GAP)
+        panel.imshow(picture, extent=(left, left + 1, upper + 1, upper), interpolation="antialiased", aspect="auto")
+        for number, line in enumerate(caption.split("\n"), start=1):
+            panel.text(
+                left + 0.5, upper + 1 + number * _LINE - 0.02, line, ha="center", va="baseline", fontsize=7.5, color=INK
+            )
+
+
+@house_style
+def draw_curves(
+    curves: Mapping[str, Curves], moved: Mapping[str, Sequence[Curves]], noise: Sequence[Curves], title: str
+) -> Figure:
+    """Draws the mean curves over all faces: maps, the same maps at random places (dashed), noise (grey, dotted).
+
+    Args:
+        curves: Those of the maps, by name of the map.
+        moved: For each map, those of its copies at random places, one a seed.
+        noise: Those of maps of noise, one a seed.
+        title: Above both panels.
+    """
+    drawn: list[tuple[str, str, Any, Sequence[Curves]]] = []
+    for index, (name, own) in enumerate(curves.items()):
+        drawn.append((name, class_colour(index), "-", [own]))
+        drawn.append((f"{name}, random places", class_colour(index), (0, (4, 2)), moved[name]))
+    drawn.append(("noise", MUTED, (0, (1, 1.5)), noise))
+    figure = Figure(figsize=(9.6, 4.8), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
+    deletion, insertion = figure.subplots(1, 2, sharey=True)
+    for name, colour, style, traced in drawn:
+        means = [np.mean([getattr(one, score) for one in traced], axis=(0, 1)) for score in ("deletion", "insertion")]
+        label = f"{name}: {area(means[0]):.3f}, {area(means[1]):.3f}"
+        for panel, mean in zip((deletion, insertion), means):
+            panel.plot(np.linspace(0, 1, len(mean)), mean, color=colour, linestyle=style, label=label)
+    for panel in (deletion, insertion):
+        panel.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+        panel.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    deletion.set(xlim=(0, 1), ylim=(0, None), xlabel="pixels taken away", ylabel="probability of the predicted class")
+    insertion.set(xlim=(0, 1), xlabel="pixels given")
+    deletion.set_title("deletion: a smaller area is better", fontsize=10.5)
+    insertion.set_title("insertion: a larger area is better", fontsize=10.5)
+    handles, labels = deletion.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", ncols=3, title="areas of deletion and insertion")
+    return figure
+
+
+def _enlarged(picture: np.ndarray) -> np.ndarray:
+    floats = picture.dtype != np.uint8
+    size = (_PIXELS, _PIXELS)
+    return cv2.resize(picture.astype(np.float32) if floats else picture, size, interpolation=cv2.INTER_CUBIC)
+
+
+def _colour(face: np.ndarray) -> np.ndarray:
+    return np.repeat(face, 3, axis=2) if face.shape[2] == 1 else face
+
+
+def _grey(face: np.ndarray) -> np.ndarray:
+    return np.repeat(face.mean(2, keepdims=True), 3, axis=2).astype(np.uint8)

@@ -1,0 +1,83 @@
+"""One way to open a trained network for use, whatever file it lies in and whichever program computes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from fer_lightning.errors import UserError
+
+BACKENDS = ("auto", "torch", "onnxruntime")
+
+
+class FaceClassifier(Protocol):
+    """Tells the expression of faces.
+
+    Attributes:
+        classes: The K class names, in the order of the probabilities.
+        preprocessing: `image_size` S, `channels` C, `mean`, `std`, `align` and `side` of the training.
+        card: See `card_of`.
+        backend: `"torch"` or `"onnxruntime"`.
+        precision: In which it computes: `"float32"` or `"int8"`.
+    """
+
+    classes: tuple[str, ...]
+    preprocessing: dict[str, Any]
+    card: dict[str, Any]
+    backend: str
+    precision: str
+
+    def probabilities(self, faces: np.ndarray) -> np.ndarray:
+        """Class probabilities, with the temperature of the card.
+
+        Args:
+            faces: uint8 `(N, S, S, C)`; N may be 0.
+
+        Returns:
+            float32 `(N, K)`; each row sums to 1.
+        """
+        ...
+
+
+def open_classifier(source: str, backend: str = "auto", threads: int | None = None) -> FaceClassifier:
+    """Opens a trained network for use on the CPU.
+
+    Args:
+        source: A run folder, a `.ckpt`, `.safetensors` or `.onnx` file, or the name of a network that ships with the
+            package.
+        backend: `"torch"`, `"onnxruntime"` (which takes `.onnx` alone), or `"auto"`: what fits the file.
+        threads: With which one call computes; None leaves the choice to the backend.
+
+    Raises:
+        UserError: There is no such file, it is none of this project, the backend does not fit it, or the network needs
+            more than the image.
+    """
+    if backend not in BACKENDS:
+        raise UserError(f"backend={backend} is unknown: use one of {', '.join(BACKENDS)}.")
+    if threads is not None and threads < 1:
+        raise UserError(f"threads={threads} is too small: use 1 or more, or null for the backend's own choice.")
+    is_onnx = Path(source).suffix == ".onnx"
+    if is_onnx and backend == "torch":
+        raise UserError(f"backend=torch cannot compute {source}: use backend=onnxruntime, or the run it was made from.")
+    if not is_onnx and backend == "onnxruntime":
+        raise UserError(
+            f"backend=onnxruntime computes .onnx files, and {source} is none: make one with "
+            f"fer export checkpoint={source} format=onnx."
+        )
+    opened: FaceClassifier
+    # Either library takes seconds to import.
+    if is_onnx:
+        from fer_lightning.deploy.onnx_classifier import OnnxClassifier
+
+        opened = OnnxClassifier(Path(source), threads)
+    else:
+        from fer_lightning.deploy.torch_classifier import TorchClassifier
+        from fer_lightning.training.checkpoints import load_net
+
+        opened = TorchClassifier(load_net(Path(source)), source, threads)
+    side = opened.preprocessing["side"]
+    if side != "none":
+        raise UserError(f"{source} needs {side} besides the image, which prediction does not provide: use another net.")
+    return opened

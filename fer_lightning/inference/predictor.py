@@ -1,0 +1,113 @@
+"""From a photo to the expressions in it, in three lines.
+
+from fer_lightning import Predictor
+predictor = Predictor("ferplus")
+print(predictor("photo.jpg"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fer_lightning.inference.classifier import open_classifier
+from fer_lightning.deploy.face_crop import crop_faces
+from fer_lightning.inference.face_detector import Face, FaceFinder
+from fer_lightning.inference.images import read_picture, to_rgb
+from fer_lightning.deploy.prediction import Prediction, predict
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class Predictor:
+    """Finds the faces of pictures and reads their expressions; a context manager.
+
+    Args:
+        model: A net that ships with the package (`"ferplus"`: 8 classes, `"fer2013"`: 7), a run folder, or a `.ckpt`,
+            `.safetensors` or `.onnx` file.
+        backend: `"torch"`, `"onnxruntime"` (for `.onnx` alone), or `"auto"`: what fits the file.
+        max_faces: How many faces of a picture are read, the largest first.
+        threshold: Where no class is this probable, the label is `"uncertain"`.
+        min_face: Narrower faces, in pixels, are left out.
+        thorough: Whether small and turned faces are searched for as well, in tenths of a second a picture; without it,
+            in milliseconds, a face must be a fifth as wide as the picture.
+        threads: With which the net computes; None leaves the choice to the backend.
+
+    Raises:
+        UserError: The net, MediaPipe, or its model file is missing.
+    """
+
+    def __init__(
+        self,
+        model: str = "ferplus",
+        backend: str = "auto",
+        max_faces: int = 20,
+        threshold: float = 0.0,
+        min_face: float = 0.0,
+        thorough: bool = True,
+        threads: int | None = None,
+    ) -> None:
+        self.model = model
+        self.max_faces = max_faces
+        self.threshold = threshold
+        self.classifier = open_classifier(model, backend, threads)
+        self.finder = FaceFinder(thorough, min_face)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.classifier.classes
+
+    def __call__(self, image: str | Path | np.ndarray | Image) -> list[Prediction]:
+        """Reads every face of a picture.
+
+        Args:
+            image: A file, a PIL image, or an array `(H, W)`, `(H, W, 3)` RGB or `(H, W, 4)` RGBA: 8 or 16 bits, or
+                floats in 0..1.
+
+        Returns:
+            What was read, the largest face first; empty where there is no face.
+
+        Raises:
+            UserError: The file is missing or no picture, or the array is of another kind.
+        """
+        picture = read_picture(Path(image)) if isinstance(image, (str, Path)) else to_rgb(image)
+        faces = self.finder.find(picture)[: self.max_faces]
+        crops, probabilities = self.classify(picture, faces)
+        return [
+            predict(face.box, row, self.classes, self.threshold, crop)
+            for face, row, crop in zip(faces, probabilities, crops)
+        ]
+
+    def classify(self, picture: np.ndarray, faces: Sequence[Face]) -> tuple[np.ndarray, np.ndarray]:
+        """Crops and class probabilities of faces that were found.
+
+        Args:
+            picture: RGB, uint8 `(H, W, 3)`.
+            faces: Its N faces.
+
+        Returns:
+            uint8 `(N, S, S, C)` and float32 `(N, K)`.
+        """
+        crops = crop_faces(picture, faces, self.classifier.preprocessing)
+        return crops, self.classifier.probabilities(crops)
+
+    def close(self) -> None:
+        """Frees the face detector."""
+        self.finder.close()
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.model!r}, {self.classifier.backend}, classes: {', '.join(self.classes)})"
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,233 @@
+"""Trained on one data set, tested on another: what a network learnt of faces, and what of a data set."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from fer_lightning.errors import UserError
+from fer_lightning.results.collect import require_one_protocol
+from fer_lightning.results.intervals import mean_over_seeds
+from fer_lightning.report.markdown import markdown_line, markdown_text
+from fer_lightning.plots.text import NOTHING, percent
+from fer_lightning.report.study_records import read_metrics
+from fer_lightning.plots.style import ACCENT, FAINT, INK, MUTED, SHADES, house_style
+
+_SCORES = ("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1")
+_MOST_DIFFERENT = 0.01  # share of equal pictures above which two data sets are told to share them
+_HEADINGS = (
+    "trained on",
+    "tested on",
+    "images",
+    "accuracy [95 %]",
+    "balanced accuracy",
+    "macro F1",
+    "seeds",
+    "left out: class unknown",
+    "left out: seen",
+    "classes it lacks",
+)
+_NOTES = (
+    "Accuracy over the classes that net and data share; among these alone the net chooses.",
+    "Intervals are Student's over seeds where there are several, else Wilson's over the draw of the test images.",
+    "On the own data (bold) stands the test split as it is, copies of training images included: `test_clean` of each "
+    "run leaves them out. On other data, test images with an exact copy among those of training and validation are "
+    "left out (*seen*).",
+)
+
+
+def cross_dataset_matrix(runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy over seeds of one net, by training and test data.
+
+    Args:
+        runs: As `collect_runs` returns it, of one variant.
+
+    Returns:
+        Accuracies in 0..1, a row a data set trained on and a column a data set tested on, each with the names of all;
+        NaN where nothing was run.
+
+    Raises:
+        UserError: Several variants are among the runs, or scores of a cell or a column do not fit together.
+    """
+    variants = list(runs["variant"].unique())
+    if len(variants) > 1:
+        raise UserError(f"A matrix of data sets shows one net, and these runs are of several: {', '.join(variants)}.")
+    return _matrix(_scores(runs))
+
+
+def _matrix(found: pd.DataFrame) -> pd.DataFrame:
+    _require_same_tests(found)
+    names = sorted({*found["trained"], *found["tested"]})
+    matrix = found.pivot_table(index="trained", columns="tested", values="accuracy", aggfunc="mean")
+    return matrix.reindex(index=names, columns=names)
+
+
+@house_style
+def draw_cross_dataset(matrix: pd.DataFrame, title: str = "Accuracy across data sets, in percent") -> Figure:
+    """Draws the matrix with its numbers; cells that were not run are hatched, the own data is framed.
+
+    Args:
+        matrix: As `cross_dataset_matrix` returns it.
+        title: What stands above.
+    """
+    side = len(matrix)
+    figure = Figure(figsize=(3.2 + 1.05 * side, 2.2 + 0.85 * side), layout="constrained")
+    panel = figure.subplots()
+    panel.imshow(np.ma.masked_invalid(matrix.to_numpy()), cmap=SHADES, vmin=0, vmax=1, aspect="auto")
+    for row, column in np.ndindex(*matrix.shape):
+        accuracy = float(matrix.iloc[row, column])
+        if np.isnan(accuracy):
+            frame = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#f6f7f8", edgecolor=FAINT, hatch="////", lw=0)
+            panel.add_patch(frame)
+            panel.text(column, row, "not run", ha="center", va="center", color=MUTED, fontsize=8.5)
+        else:
+            colour = "white" if accuracy > 0.6 else INK
+            panel.text(column, row, f"{100 * accuracy:.1f}", ha="center", va="center", color=colour, weight="bold")
+    for place in range(side):
+        frame = Rectangle((place - 0.47, place - 0.46), 0.94, 0.92, fill=False, edgecolor=ACCENT, lw=1.6, zorder=3)
+        panel.add_patch(frame)
+    panel.set_xticks(range(side), labels=matrix.columns)
+    panel.set_yticks(range(side), labels=matrix.index)
+    panel.grid(visible=False)
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)
+    panel.set(xlabel="tested on (framed: the own data)", ylabel="trained on")
+    panel.set_title(title)
+    return figure
+
+
+def cross_dataset_figures(runs: pd.DataFrame) -> dict[str, Figure]:
+    """One matrix a variant.
+
+    Args:
+        runs: As `collect_runs` returns it.
+
+    Returns:
+        Figures by file name without ending: `cross_dataset`, or `cross_dataset_1`, ... of several variants.
+    """
+    parts = dict(list(runs.groupby("variant", sort=False)))
+    if len(parts) == 1:
+        return {"cross_dataset": draw_cross_dataset(cross_dataset_matrix(runs))}
+    return {
+        f"cross_dataset_{place}": draw_cross_dataset(cross_dataset_matrix(part), f"{variant}: accuracy in percent")
+        for place, (variant, part) in enumerate(parts.items(), start=1)
+    }
+
+
+def cross_dataset_markdown(runs: pd.DataFrame) -> str:
+    """The matrix of each variant as Markdown, with what stands behind each number.
+
+    Args:
+        runs: As `collect_runs` returns it.
+    """
+    parts = dict(list(runs.groupby("variant", sort=False)))
+    blocks = []
+    for variant, part in parts.items():
+        if len(parts) > 1:
+            blocks.append(f"**{markdown_text(variant)}**")
+        found = _scores(part)
+        matrix = _matrix(found)
+        blocks += [_matrix_table(matrix), _score_table(found)]
+        if lacking := [name for name in matrix.columns if matrix[name].isna().all()]:
+            told = markdown_text(", ".join(lacking))
+            blocks.append(f"Not at hand or not comparable (`metrics.json` of each run says why): {told}.")
+        blocks += _told_of_same_pictures(found)
+    return "\n\n".join([*blocks, *_NOTES]) + "\n"
+
+
+def _scores(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a run and data set that it was tested on; scores are NaN where that was not at hand."""
+    rows = []
+    for run in runs[runs["split"] == "test"].itertuples():
+        metrics = read_metrics(str(run.folder))
+        own = {"protocol": metrics["protocol"], **metrics["splits"]["test"]}
+        rows.append(_row(run, run.dataset, own))
+        for name, scores in metrics.get("elsewhere", {}).items():
+            rows.append(_row(run, name, scores))
+    return pd.DataFrame(rows)
+
+
+def _row(run: Any, tested: str, scores: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "folder": run.folder,
+        "trained": run.dataset,
+        "seed": run.seed,
+        "tested": tested,
+        "protocol": json.dumps(scores["protocol"], sort_keys=True) if "protocol" in scores else None,
+        **{name: scores.get(name, np.nan) for name in _SCORES},
+        "left_out": scores.get("left_out", {}),
+        "never_right": scores.get("never_right", []),
+        "seen": scores.get("seen"),
+        "same_pictures": scores.get("same_pictures"),
+    }
+
+
+def _require_same_tests(found: pd.DataFrame) -> None:
+    scored = found[found["protocol"].notna()]
+    for _, cell in scored.groupby(["trained", "tested"]):
+        require_one_protocol(cell)
+    for name, column in scored.groupby("tested"):
+        fingerprints = {json.loads(protocol)["fingerprint"] for protocol in column["protocol"]}
+        if len(fingerprints) > 1:
+            raise UserError(
+                f"The nets were tested on different splits or copies of {name} (fingerprints "
+                f"{', '.join(sorted(fingerprints))}) and cannot be compared: give data and elsewhere.{name} the same "
+                "options."
+            )
+
+
+def _matrix_table(matrix: pd.DataFrame) -> str:
+    lines = [
+        markdown_line(["trained on \\ tested on", *matrix.columns]),
+        markdown_line(["---", *["---:"] * len(matrix)]),
+    ]
+    for trained, row in matrix.iterrows():
+        cells = ["not run" if np.isnan(accuracy) else percent(accuracy) for accuracy in row]
+        own = matrix.columns.get_loc(trained)
+        cells[own] = f"**{cells[own]}**"
+        lines.append(markdown_line([str(trained), *cells]))
+    return "\n".join(lines)
+
+
+def _score_table(found: pd.DataFrame) -> str:
+    lines = [markdown_line(_HEADINGS), markdown_line(["---", "---", *["---:"] * 5, "---", "---:", "---"])]
+    for (trained, tested), cell in found[found["protocol"].notna()].groupby(["trained", "tested"]):
+        first = cell.iloc[0]
+        left_out = ", ".join(f"{count:,} {name}" for name, count in first["left_out"].items())
+        lines.append(
+            markdown_line(
+                [
+                    trained,
+                    tested,
+                    f"{first['n']:,.0f}",
+                    _accuracy(cell),
+                    percent(cell["balanced_accuracy"].mean()),
+                    percent(cell["macro_f1"].mean()),
+                    str(len(cell)),
+                    left_out or NOTHING,
+                    NOTHING if trained == tested else "unknown" if pd.isna(first["seen"]) else f"{first['seen']:,.0f}",
+                    ", ".join(first["never_right"]) or NOTHING,
+                ]
+            )
+        )
+    return "\n".join(lines)
+
+
+def _accuracy(cell: pd.DataFrame) -> str:
+    over = mean_over_seeds(cell["accuracy"].tolist())
+    if over.n > 1:
+        return f"{percent(over.mean)} ± {100 * over.sd:.1f} [{100 * over.low:.1f}, {100 * over.high:.1f}]"
+    only = cell.iloc[0]
+    return f"{percent(over.mean)} [{100 * only['accuracy_low']:.1f}, {100 * only['accuracy_high']:.1f}]"
+
+
+def _told_of_same_pictures(found: pd.DataFrame) -> list[str]:
+    shared = found[found["same_pictures"].astype(float) > _MOST_DIFFERENT]
+    cells = shared.drop_duplicates(["trained", "tested"])
+    told = [f"{cell.same_pictures:.0%} of {cell.tested} lies in {cell.trained}" for cell in cells.itertuples()]
+    return [f"Not independent: {markdown_text(', '.join(told))}, pixel for pixel."] if told else []

@@ -1,0 +1,174 @@
+"""How much accuracy is left on corrupted pictures: curves, table, and the pictures themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from fer_lightning.errors import UserError
+from fer_lightning.results.collect import read_predictions, require_one_protocol
+from fer_lightning.report.markdown import markdown_line
+from fer_lightning.plots.text import percent
+from fer_lightning.plots.style import MUTED, class_colour, house_style
+
+_COLUMNS = 5
+
+
+def read_robustness(runs: pd.DataFrame) -> pd.DataFrame:
+    """Collects what runs scored under corruptions; runs that scored none are passed over.
+
+    Args:
+        runs: Columns `variant`, `seed`, `folder` and `protocol`, as `collect_runs` returns them; a folder that stands
+            in several rows counts once.
+
+    Returns:
+        The columns `variant`, `seed`, `corruption`, `severity` and `accuracy`, in the order of the runs; the rows
+        with `severity` 0 are those of the clean pictures.
+
+    Raises:
+        UserError: No run scored any, their protocols differ, or some scored other corruptions than others.
+    """
+    scored = _scored(runs)
+    if scored.empty:
+        raise UserError("No run was scored under corruptions: train or evaluate with corruptions=all.")
+    require_one_protocol(scored)
+    tables = [
+        pd.read_csv(Path(run.folder) / "robustness.csv").assign(variant=run.variant, seed=run.seed)
+        for run in scored.itertuples()
+    ]
+    if len({tuple(zip(table["corruption"], table["severity"])) for table in tables}) > 1:
+        raise UserError("The runs were scored under different corruptions: give all of them the same corruptions=...")
+    columns = ["variant", "seed", "corruption", "severity", "accuracy"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def robustness_figures(runs: pd.DataFrame) -> dict[str, Figure]:
+    """The curves of all runs, by file name without ending.
+
+    Args:
+        runs: As for `read_robustness`.
+    """
+    table = read_robustness(runs)
+    predictions = read_predictions(_scored(runs)["folder"].iloc[0])
+    scored = predictions[predictions["split"] == predictions["split"].iloc[-1]]  # fer train writes val, then test
+    return {"robustness": draw_robustness(table, scored["target"].value_counts(normalize=True).max())}
+
+
+def robustness_markdown(runs: pd.DataFrame) -> str:
+    """The table of all runs.
+
+    Args:
+        runs: As for `read_robustness`.
+    """
+    return robustness_table(read_robustness(runs))
+
+
+def _scored(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that were scored under corruptions, one row each."""
+    there = [(Path(folder) / "robustness.csv").is_file() for folder in runs["folder"]]
+    return runs[there].drop_duplicates("folder")
+
+
+@house_style
+def draw_robustness(table: pd.DataFrame, floor: float) -> Figure:
+    """Draws accuracy over severity, one panel a corruption and one line a variant.
+
+    A line is the mean over seeds; where there are several, a band runs from the lowest to the highest. Severity 0, the
+    clean pictures, goes on as a thin line.
+
+    Args:
+        table: As `read_robustness` returns it.
+        floor: Accuracy of a net that always names the most frequent class.
+    """
+    names = [name for name in table["corruption"].unique() if name != "clean"]
+    rows = math.ceil(len(names) / _COLUMNS)
+    columns = min(len(names), _COLUMNS)
+    figure = Figure(figsize=(max(2.6 * columns + 0.6, 5), 2.5 * rows + 0.8), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for panel, name in zip(panels, names):
+        panel.set_title(name.replace("_", " "), fontsize=10.5)
+        for index, (variant, own) in enumerate(table.groupby("variant", sort=False)):
+            _draw_line(panel, own[own["corruption"].isin(["clean", name])], str(variant), class_colour(index))
+        panel.axhline(floor, color=MUTED, linewidth=1, linestyle=(0, (2, 2)), zorder=1, label="most frequent class")
+    for panel in panels[len(names) :]:
+        panel.axis("off")
+    panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[0].yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    panels[0].set_xlim(-0.25, 5.25)
+    panels[0].set_ylim(0, table["accuracy"].max() * 1.05)
+    figure.supxlabel("severity", fontsize=10)
+    figure.supylabel("accuracy", fontsize=10)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    return figure
+
+
+def _draw_line(panel: Axes, own: pd.DataFrame, label: str, colour: str) -> None:
+    seeds = own.groupby("severity")["accuracy"].agg(["mean", "min", "max"])
+    panel.axhline(seeds.loc[0, "mean"], color=colour, linewidth=0.8, alpha=0.5)
+    panel.fill_between(seeds.index, seeds["min"], seeds["max"], color=colour, alpha=0.15, linewidth=0)
+    panel.plot(seeds.index, seeds["mean"], color=colour, marker="o", markersize=3.5, label=label)
+
+
+def robustness_table(table: pd.DataFrame) -> str:
+    """Mean accuracy over the severities of each corruption, and what that loses of the clean accuracy, as Markdown.
+
+    Args:
+        table: As `read_robustness` returns it.
+
+    Returns:
+        One row a corruption and one column a variant: mean over seeds, standard deviation where there are several, and
+        in brackets the change relative to the clean accuracy.
+    """
+    variants = list(table["variant"].unique())
+    names = [name for name in table["corruption"].unique() if name != "clean"]
+    means = table.groupby(["variant", "seed", "corruption"], sort=False)["accuracy"].mean()
+    seeds = means.unstack("corruption")  # (variant, seed) x corruption
+    seeds["mean of all"] = seeds[names].mean(axis=1)
+    lines = [markdown_line(["corruption", *variants]), markdown_line(["---", *["---:"] * len(variants)])]
+    lines.append(markdown_line(["clean", *(_measured(seeds.loc[variant, "clean"]) for variant in variants)]))
+    for name in [*names, "mean of all"]:
+        cells = [_measured(seeds.loc[variant, name]) + _change(seeds.loc[variant], name) for variant in variants]
+        lines.append(markdown_line([name.replace("_", " "), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def _measured(accuracy: pd.Series) -> str:
+    told = percent(accuracy.mean())
+    return told if len(accuracy) == 1 else f"{told} ± {100 * accuracy.std():.1f}"
+
+
+def _change(seeds: pd.DataFrame, name: str) -> str:
+    return f" ({100 * (seeds[name].mean() / seeds['clean'].mean() - 1):+.0f} %)"
+
+
+@house_style
+def draw_corruptions(pictures: Mapping[str, np.ndarray]) -> Figure:
+    """Draws one picture under every corruption and severity.
+
+    Args:
+        pictures: By corruption, uint8 `(1 + severities, H, W, C)` with one or three channels: the clean picture, then
+            severity 1 and so on.
+    """
+    count = len(next(iter(pictures.values())))
+    headings = ["clean", *map(str, range(1, count))]
+    label, cell = 1.35, 0.85
+    figure = Figure(figsize=(label + cell * count, cell * len(pictures) + 0.3), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr, call-arg]
+    panels = figure.subplots(len(pictures), count, squeeze=False)
+    for line, (name, own) in zip(panels, pictures.items()):
+        for panel, picture in zip(line, own):
+            pixels = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
+            panel.imshow(pixels, interpolation="nearest")
+            panel.set(xticks=[], yticks=[])
+            panel.spines[:].set_visible(False)
+        line[0].set_ylabel(name.replace("_", " "), rotation=0, ha="right", va="center", fontsize=9)
+    for panel, heading in zip(panels[0], headings):
+        panel.set_title(heading, fontsize=9, loc="center", pad=4)
+    return figure

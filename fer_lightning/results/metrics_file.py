@@ -1,0 +1,237 @@
+"""The file `metrics.json` of a run or an evaluation, read and checked in one place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from fer_lightning.results.protocol import Protocol, Text
+from fer_lightning.errors import UserError, problem_of
+
+NAME = "metrics.json"
+LARGEST = 20_000_000  # bytes
+_DEEPEST = 20
+_LARGEST_SCORE = 1e9
+_NO_SCORES = {"variant", "seed", "split", "dataset", "protocol", "folder", "model", "parameters", "commit"}
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+def _not_infinite(value: float) -> float:
+    if abs(value) > _LARGEST_SCORE:  # NaN stands for what cannot be computed, as for a class without images
+        raise ValueError("must be finite")
+    return value
+
+
+_Number = Annotated[float, AfterValidator(_not_infinite)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Count = Annotated[int, Field(ge=0, le=10**12)]
+
+
+class _Scores(_Stored):
+    """Of one split; the scores beside those named here are numbers too."""
+
+    __pydantic_extra__: dict[str, _Number]
+    n: _Count = 0
+    accuracy: _Share
+    accuracy_low: _Number = 0.0
+    accuracy_high: _Number = 1.0
+    per_class: dict[str, dict[str, _Number]] = {}
+
+    @model_validator(mode="after")
+    def _no_score_of_another_name(self) -> Self:
+        if strange := _NO_SCORES & set(self.__pydantic_extra__):
+            raise ValueError(f"{min(strange)} is not a score")
+        return self
+
+
+class _Elsewhere(_Stored):
+    """Scores on another data set, or why there are none."""
+
+    missing: Text | None = None
+    n: _Count | None = None
+    accuracy: _Number | None = None
+    accuracy_low: _Number | None = None
+    accuracy_high: _Number | None = None
+    balanced_accuracy: _Number | None = None
+    macro_f1: _Number | None = None
+    left_out: dict[str, _Count] = {}
+    never_right: list[str] = []
+    seen: _Count | None = None
+    same_pictures: _Number | None = None
+    protocol: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.missing is None:
+            if self.accuracy is None or self.n is None:
+                raise ValueError("must have n and accuracy, or missing")
+            Protocol.from_dict(self.protocol or {})
+        return self
+
+
+class _Calibration(_Stored):
+    temperature: Annotated[float, Field(ge=0.01, le=100)]
+    test: dict[str, _Number] | None = None
+
+
+class _Record(_Stored):
+    """What every record has, and the types of what it may have."""
+
+    protocol: dict[str, Any]
+    splits: dict[Text, _Scores]
+    model: Text = ""
+    parameters: _Count = 0
+    commit: Text = ""
+    best_epoch: _Count = 0
+    epochs: _Count = 0
+    overrides: list[Text] = []
+    calibration: _Calibration | None = None
+    preprocessing: dict[str, Any] = {}
+    timing: dict[str, _Number] = {}
+    hardware: dict[str, Any] = {}
+    versions: dict[str, Any] = {}
+    elsewhere: dict[Text, _Elsewhere] = {}
+    robustness: dict[str, Any] = {}
+
+
+class _Run(_Record):
+    """What the record of a run has beside that of an evaluation."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    overrides: list[Text]
+    model: Text
+    parameters: _Count
+    commit: Text
+
+
+class _Found(_Stored):
+    trial: _Count
+    value: float
+    parameters: dict[Text, Any]
+
+
+class _Best(_Stored):
+    """What a search found."""
+
+    study: Text = ""
+    objective: Text
+    direction: Text
+    trials: dict[Text, _Count]
+    best: _Found | None
+    sampler: dict[str, Any] | None = None
+
+
+def read_best(path: Path) -> dict[str, Any]:
+    """Reads the `best.json` of a finished search.
+
+    Raises:
+        UserError: It cannot be read, or is another file.
+    """
+    values = read_json(path)
+    try:
+        check_plain(values)
+        _Best.model_validate(values)
+    except (ValidationError, ValueError) as error:
+        told = problem_of(error) if isinstance(error, ValidationError) else str(error)
+        raise UserError(f"{path} is not the result of a search: {told} Remove it, or repeat the search.") from None
+    return values
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Reads a record.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Plain JSON values: `protocol` and `splits`, and for a run `seed`, `overrides`, `model`, `parameters`, `commit`.
+
+    Raises:
+        UserError: It cannot be read, or is no record.
+    """
+    return check_metrics(read_json(path), str(path))
+
+
+def check_metrics(values: Any, where: str) -> dict[str, Any]:
+    """Checks a record that lies in another file.
+
+    Args:
+        values: The record.
+        where: The file, for messages.
+
+    Returns:
+        The record, unchanged.
+
+    Raises:
+        UserError: It is no record.
+    """
+    try:
+        check_plain(values)
+        (_Run if isinstance(values, dict) and "seed" in values else _Record).model_validate(values)
+        Protocol.from_dict(values["protocol"])
+    except ValidationError as error:
+        raise _no_record(where, problem_of(error)) from None
+    except (UserError, ValueError) as error:
+        raise _no_record(where, str(error)) from None
+    return values
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: It is missing, too large, or not JSON.
+    """
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            raise UserError(f"{path} must be a JSON file of at most {LARGEST // 1_000_000} MB: remove it.")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, an endless number, or nested too deeply
+        raise UserError(f"{path} is damaged, or not a JSON file: remove it, or make it again.") from None
+
+
+def check_plain(values: Any, most: int = 200_000) -> None:
+    """Refuses what cannot have been JSON, is nested deeply, or is huge.
+
+    Args:
+        values: Any object.
+        most: How many values it may have.
+
+    Raises:
+        ValueError: It says why.
+    """
+    level, count = [values], 0
+    for _ in range(_DEEPEST):
+        count += len(level)
+        if count > most:
+            raise ValueError(f"it must have at most {most:,} values.")
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                if not all(isinstance(key, str) for key in value):
+                    raise ValueError("its names must be text.")
+                below += value.values()
+            elif isinstance(value, (list, tuple)):
+                below += value
+            elif value is not None and not isinstance(value, (str, int, float)):
+                raise ValueError(f"it must hold plain values; got a {type(value).__name__}.")
+            elif isinstance(value, int) and abs(value) >= 2**63:
+                raise ValueError("its integers must fit into 64 bits.")
+        if not below:
+            return
+        level = below
+    raise ValueError(f"it must be nested at most {_DEEPEST} levels deep.")
+
+
+def _no_record(where: str, problem: str) -> UserError:
+    return UserError(f"{where} is not a record of a run: {problem} Remove it, or train that run again.")

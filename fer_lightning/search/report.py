@@ -1,0 +1,121 @@
+"""What a finished search found, beside what a paper says it found."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from fer_lightning.errors import UserError
+from fer_lightning.results.metrics_file import read_best
+from fer_lightning.report.markdown import markdown_text
+from fer_lightning.plots.text import NOTHING
+from fer_lightning.studies.markdown import facts_markdown, table_markdown, write_text
+
+
+@dataclass(frozen=True)
+class SearchDefinition:
+    """What the report of a search shows.
+
+    Attributes:
+        title: What was searched, for readers.
+        parameters: Searched option by row of the published table; empty for all, under their own names.
+        paper: Folder of `published.csv`, or None.
+        table: Published table of what was found, or None.
+    """
+
+    title: str
+    parameters: Mapping[str, str]
+    paper: str | None = None
+    table: str | None = None
+
+    @classmethod
+    def from_block(cls, name: str, block: Mapping[str, Any]) -> SearchDefinition:
+        """Reads the `report:` block of a search.
+
+        Raises:
+            UserError: It lacks something, or holds what a search does not show.
+        """
+        known = {field.name for field in fields(cls)}
+        if set(block) - known or not {"title", "parameters"} <= set(block):
+            raise UserError(
+                f"the report block of study={name}, which is a search, needs title and parameters, may have paper and "
+                f"table, and has {', '.join(block)}."
+            )
+        return cls(**block)
+
+
+def write_search(
+    search: Path, definition: SearchDefinition, published: pd.DataFrame | None, folder: Path
+) -> list[Path]:
+    """Writes what a search found.
+
+    Args:
+        search: Its folder, with `trials.csv`, `best.json` and `figures`, which a search ends with.
+        definition: What is shown.
+        published: The paper's numbers (`read_published`), or None.
+        folder: Made if it is not there.
+
+    Returns:
+        The files: `table.md`, `trials.csv` and the pictures, first the fitness curve (Fig. 3 of PsySFA-Net).
+
+    Raises:
+        UserError: The search is not finished or none of its trials is.
+    """
+    if not (search / "best.json").is_file() or not (search / "trials.csv").is_file():
+        raise UserError(f"the search in {search} is not finished: repeat its command to go on.")
+    best = read_best(search / "best.json")
+    if best["best"] is None:
+        raise UserError(f"no trial of the search in {search} is complete: there is no best one to report.")
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = sorted(
+        (path for path in (search / "figures").glob("*.png") if path.is_file() and not path.is_symlink()),
+        key=lambda path: (path.name != "fitness.png", path.name),
+    )
+    copied = [Path(shutil.copy(path, folder / path.name)) for path in (search / "trials.csv", *figures)]
+    table = table_markdown(found_table(best["best"]["parameters"], definition, published))
+    heading = definition.title if definition.table is None else f"{definition.table}: {definition.title}"
+    counted = ", ".join(f"{count} {state}" for state, count in best["trials"].items())
+    sampler = str((best["sampler"] or {}).get("_target_", "its default")).rpartition(".")[2]
+    facts = {
+        "Objective": f"{best['objective']}, {best['direction']}d",
+        "Trials": counted,
+        "Sampler": sampler,
+        "Best": f"trial {best['best']['trial']}, {best['objective']} {best['best']['value']:.5g}",
+    }
+    pictures = [f"![{markdown_text(path.stem.replace('_', ' '))}]({quote(path.name)})" for path in figures]
+    text = "\n\n".join([f"## {markdown_text(heading)}", facts_markdown(facts), table, *pictures]) + "\n"
+    return [write_text(folder / "table.md", text), *copied]
+
+
+def found_table(
+    found: Mapping[str, object], definition: SearchDefinition, published: pd.DataFrame | None
+) -> pd.DataFrame:
+    """One row a parameter: all that was published of it, and the best value that was found.
+
+    Args:
+        found: Best value by option.
+        definition: What is shown.
+        published: As `read_published` returns it, or None.
+
+    Raises:
+        UserError: The paper has no such row.
+    """
+    claims = pd.DataFrame() if published is None else published[published["table"] == definition.table]
+    parameters = definition.parameters or {name: name for name in found}
+    lines = []
+    for title, option in parameters.items():
+        line = {"parameter": title, **({"option": option} if definition.parameters else {})}
+        if not claims.empty:
+            own = claims[claims["row"] == title]
+            if own.empty:
+                raise UserError(f"{definition.table} has no row {title!r}: it has {', '.join(claims['row'].unique())}.")
+            line |= {f"published {metric}": f"{value:g}" for metric, value in zip(own["metric"], own["value"])}
+        value = found.get(option, NOTHING)
+        lines.append(line | {"found here": f"{value:.4g}" if isinstance(value, float) else str(value)})
+    return pd.DataFrame(lines)

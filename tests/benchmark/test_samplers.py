@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import optuna
+import pytest
+from optuna.samplers import CmaEsSampler, GPSampler, RandomSampler, TPESampler
+
+from fer_lightning.benchmark.samplers import CONTESTANTS, Contestant, compete
+from fer_lightning.search.mboa import MBOASampler
+from fer_lightning.benchmark.problems import PROBLEMS
+
+
+class Scripted(optuna.samplers.BaseSampler):
+    """Proposes the rates it was given, in their order, and the optimum of everything else."""
+
+    def __init__(self, rates):
+        self.rates = rates
+
+    def infer_relative_search_space(self, study, trial):
+        return {}
+
+    def sample_relative(self, study, trial, search_space):
+        return {}
+
+    def sample_independent(self, study, trial, param_name, param_distribution):
+        return self.rates[trial.number] if param_name == "learning_rate" else PROBLEMS["tuning"].optimum[param_name]
+
+
+def test_the_regret_is_that_of_the_trial_that_looked_best(monkeypatch):
+    """From the best rate to worse ones, by a seed whose noise makes a worse one look best: the regret also rises."""
+    problem = PROBLEMS["tuning"]
+    rates = problem.optimum["learning_rate"] * np.linspace(1, 1.3, 12)
+    chosen = [{**problem.optimum, "learning_rate": rate} for rate in rates]
+    noisy = ([problem.observe(params, seed, number) for number, params in enumerate(chosen)] for seed in range(100))
+    seed, seen = next((seed, values) for seed, values in enumerate(noisy) if np.argmin(values) > 0)
+    scripted = Contestant(lambda seed, trials: Scripted(rates), knows_the_end=False)
+    monkeypatch.setitem(CONTESTANTS, "scripted", scripted)
+    course = compete("scripted", "tuning", seed, len(rates))
+    expected = [problem.value(chosen[int(np.argmin(seen[: stop + 1]))]) - 0.9 for stop in range(len(rates))]
+    np.testing.assert_allclose(course.regret, expected, rtol=1e-9)
+    assert (np.diff(course.regret) > 0).any()
+    assert course.ask_seconds.shape == (12,) and (course.ask_seconds >= 0).all()
+
+
+@pytest.mark.parametrize("name", CONTESTANTS)
+def test_every_contestant_finishes_and_repeats_itself(name):
+    first, again, other = (compete(name, "tuning", seed, 12).regret for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert (first > 0).all()
+
+
+def test_who_takes_part():
+    made = {name: contestant.make(0, 100) for name, contestant in CONTESTANTS.items()}
+    classes = {"tpe": TPESampler, "cmaes": CmaEsSampler, "random": RandomSampler, "gp": GPSampler}
+    assert {name: type(sampler) for name, sampler in made.items()} == {
+        **dict.fromkeys(("mboa literal", "mboa paper", "mboa scent", "boa"), MBOASampler),
+        **classes,
+    }
+    assert {name for name, contestant in CONTESTANTS.items() if contestant.knows_the_end} == set(made) - set(classes)
+
+
+@pytest.mark.parametrize(("trials", "population"), [(60, 8), (100, 12), (300, 20)])
+def test_mboa_is_told_how_long_the_study_is(trials, population):
+    for name in ("mboa literal", "mboa paper", "mboa scent", "boa"):
+        sampler = CONTESTANTS[name].make(0, trials)
+        assert isinstance(sampler, MBOASampler) and sampler.population == population
+
+
+@pytest.mark.parametrize("name", ["tpe", "cmaes", "random", "gp"])
+def test_others_can_be_read_off_a_longer_study(name):
+    short, long = (compete(name, "sphere_4", 0, trials).regret for trials in (12, 18))
+    np.testing.assert_array_equal(short, long[:12])
+
+
+def test_the_log_level_is_left_as_it_was():
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    compete("random", "sphere_4", 0, 1)
+    assert optuna.logging.get_verbosity() == optuna.logging.ERROR
+    optuna.logging.set_verbosity(optuna.logging.INFO)

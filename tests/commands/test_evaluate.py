@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fer_lightning.results.record import RunRecord
+
+COMMON = ["trainer=cpu", "trainer.precision=32-true", "trainer.enable_progress_bar=false"]
+
+
+@pytest.fixture
+def evaluate(fer, tmp_path):
+    """`evaluate(*options)` runs the command and returns its record."""
+
+    def run(*options: object) -> RunRecord:
+        folder = tmp_path / "evaluation"
+        assert fer("evaluate", *COMMON, f"hydra.run.dir={folder}", *options) == 0
+        return RunRecord.read(folder)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def other_folder(tmp_path_factory):
+    """Two of the trained classes and one the net has never heard of, without split folders."""
+    root = tmp_path_factory.mktemp("other")
+    rng = np.random.default_rng(1)
+    for name, count in {"sadness": 12, "happy": 15, "contempt": 18}.items():
+        (root / name).mkdir()
+        for number in range(count):
+            assert cv2.imwrite(str(root / name / f"{number}.png"), rng.integers(0, 256, (40, 40), np.uint8))
+    return root
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_repeats_what_training_reported(evaluate, trained_run, split):
+    trained = RunRecord.read(trained_run)
+    again = evaluate(f"checkpoint={trained_run}", f"split={split}")
+    assert again.metrics["splits"] == {split: trained.metrics["splits"][split]}
+    assert again.metrics["protocol"] == again.metrics["trained_under"] == trained.metrics["protocol"]
+    before = trained.predictions.query("split == @split").reset_index(drop=True)
+    pd.testing.assert_frame_equal(again.predictions, before)
+
+
+def test_flip_looks_at_both_sides(evaluate, trained_run):
+    plain = evaluate(f"checkpoint={trained_run}").predictions
+    flipped = evaluate(f"checkpoint={trained_run}", "flip=true")
+    assert flipped.metrics["flip"] is True
+    assert not np.allclose(plain["prob_happy"], flipped.predictions["prob_happy"], atol=1e-5)
+    np.testing.assert_allclose(flipped.predictions.filter(like="prob_").sum(axis=1), 1, atol=1e-5)
+
+
+def test_other_classes_are_matched_by_name(evaluate, trained_run, other_folder, tmp_path):
+    data = ["data=folder", f"data.root={other_folder}", f"data.cache_dir={tmp_path}"]
+    record = evaluate(f"checkpoint={trained_run}", *data, "split=train")
+    assert record.metrics["protocol"]["classes"] == ["happy", "sad"]
+    assert list(record.metrics["left_out"]) == ["contempt"]
+    assert record.metrics["never_right"] == ["surprise"]
+    assert record.metrics["trained_under"]["classes"] == ["happy", "sad", "surprise"]
+    assert list(record.predictions) == ["id", "split", "target", "prob_happy", "prob_sad"]
+    named = record.predictions["id"].str.startswith("sadness").astype(int)
+    assert record.predictions["target"].tolist() == named.tolist()
+
+
+def test_the_net_keeps_its_own_preprocessing_and_says_so(evaluate, trained_run, other_folder, tmp_path, capsys):
+    options = ["data=folder", f"data.root={other_folder}", f"data.cache_dir={tmp_path}", "data.image_size=64"]
+    record = evaluate(f"checkpoint={trained_run}", *options, "data.channels=3")
+    assert record.metrics["splits"]["test"]["n"] > 0
+    assert any("32px1" in path.name for path in tmp_path.iterdir())
+    told = " ".join(capsys.readouterr().out.split())
+    assert "data.image_size=64 is left aside: the net was trained with 32" in told and "data.channels=3" in told
+    assert record.metrics["preprocessing"]["image_size"] == 32
+
+
+def test_data_that_has_moved(evaluate, trained_run, tiny_folder, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(tiny_folder, moved)
+    record = evaluate(f"checkpoint={trained_run}", f"data.root={moved}", f"data.cache_dir={tmp_path / 'cache'}")
+    trained = RunRecord.read(trained_run).metrics
+    assert record.metrics["protocol"]["fingerprint"] == trained["protocol"]["fingerprint"]
+    assert record.metrics["splits"]["test"] == trained["splits"]["test"]
+    assert (tmp_path / "cache").is_dir()
+
+
+def test_warns_of_rows_the_net_may_have_seen(fer, trained_run, tmp_path, capsys):
+    options = [f"checkpoint={trained_run}", "data.root=null", *COMMON, f"hydra.run.dir={tmp_path / 'a'}"]
+    assert fer("evaluate", *options) == 0
+    assert "trained on another split" not in " ".join(capsys.readouterr().out.split())
+    description = json.loads((trained_run / "metrics.json").read_text())["protocol"]
+    root = torch.load(trained_run / "checkpoints" / "best.ckpt", weights_only=True)["description"]["data"]["root"]
+    options = [*COMMON, "data=folder", f"data.root={root}", "data.split=paper_70_30", f"data.cache_dir={tmp_path}"]
+    assert fer("evaluate", f"checkpoint={trained_run}", *options, f"hydra.run.dir={tmp_path / 'b'}") == 0
+    assert f"trained on another split or copy of {description['dataset']}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_checkpoint_cannot_name_any_class_as_its_data(fer, trained_run, tmp_path, capsys):
+    checkpoint = torch.load(trained_run / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["description"]["data"] = {"_target_": "subprocess.Popen", "args": ["true"]}
+    torch.save(checkpoint, tmp_path / "odd.ckpt")
+    assert fer("evaluate", f"checkpoint={tmp_path / 'odd.ckpt'}", *COMMON, f"hydra.run.dir={tmp_path}") == 2
+    assert "odd.ckpt names 'subprocess.Popen' as its data, which is not part" in capsys.readouterr().err
+
+
+def test_a_checkpoint_from_before_an_option_existed(fer, trained_run, tmp_path, capsys):
+    checkpoint = torch.load(trained_run / "checkpoints" / "best.ckpt", weights_only=True)
+    del checkpoint["description"]["data"]["align"]
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    assert fer("evaluate", *COMMON, f"checkpoint={tmp_path / 'old.ckpt'}", f"hydra.run.dir={tmp_path / 'out'}") == 2
+    assert "old.ckpt was written by another version, whose data had other options" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "checkpoint=... is missing"),
+        (["checkpoint=/nowhere/best.ckpt"], "checkpoint=/nowhere/best.ckpt does not exist"),
+        (["checkpoint={run}", "split=validation"], "split=validation is unknown: use one of train, val, test"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(fer, trained_run, tmp_path, capsys, options, told):
+    options = [option.format(run=trained_run) for option in options]
+    assert fer("evaluate", *options, f"hydra.run.dir={tmp_path}") == 2
+    error = capsys.readouterr().err
+    assert told in error and error.startswith("fer evaluate: ") and "Traceback" not in error

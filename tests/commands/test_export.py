@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from fer_lightning.commands import export
+from fer_lightning.inference.classifier import open_classifier
+from fer_lightning.training.checkpoints import load_net
+
+FORMATS = "format=[onnx,int8,safetensors]"
+
+
+@pytest.fixture(scope="module")
+def exported(fer, trained_run, tmp_path_factory):
+    """Folder of the tiny run in all formats."""
+    folder = tmp_path_factory.mktemp("exported")
+    options = [f"checkpoint={trained_run}", FORMATS, "half=true", f"hydra.run.dir={folder}"]
+    assert fer("export", *options) == 0
+    return folder
+
+
+def test_the_files(exported):
+    files = {"model.onnx", "model_int8.onnx", "model.safetensors", "model.json", "README.md", "export.json"}
+    assert {path.name for path in exported.iterdir()} == files | {"export.log"}
+
+
+def test_what_was_measured(exported, trained_run):
+    told = json.loads((exported / "export.json").read_text())
+    forms = {row["form"]: row for row in told["forms"]}
+    assert list(forms) == ["PyTorch, float32", "ONNX, float32", "ONNX, int8", "safetensors, 16 bits"]
+    assert told["faces"] == "18 faces of folder, val" and told["calibration"] == "42 faces of folder, train"
+    record = json.loads((trained_run / "metrics.json").read_text())
+    whole = record["splits"]["val"]
+    for form in ("PyTorch, float32", "ONNX, float32"):
+        assert forms[form]["scores"]["accuracy"] == pytest.approx(whole["accuracy"])
+        assert forms[form]["scores"]["accuracy_low"] == pytest.approx(whole["accuracy_low"])
+    assert forms["ONNX, float32"]["difference"] < 1e-3 and forms["ONNX, float32"]["agreement"] == 1
+    assert forms["ONNX, int8"]["difference"] > forms["ONNX, float32"]["difference"]
+    assert all(row["milliseconds"] > 0 for row in told["forms"])
+
+
+def test_the_accuracy_of_int8_is_that_of_the_file(exported, trained_run, tiny_folder):
+    """Counted anew, from the images themselves."""
+    import cv2
+
+    opened = open_classifier(str(exported / "model_int8.onnx"))
+    assert opened.precision == "int8" and opened.backend == "onnxruntime"
+    right = []
+    for path in (tiny_folder / "val").rglob("*.png"):
+        face = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)[None, :, :, None]
+        right.append(opened.classes[opened.probabilities(face).argmax()] == path.parent.name)
+    rows = json.loads((exported / "export.json").read_text())["forms"]
+    assert np.mean(right) == pytest.approx(rows[2]["scores"]["accuracy"])
+
+
+def test_no_place_of_this_machine_travels(exported, tiny_folder):
+    for name in ("model.onnx", "model_int8.onnx", "model.safetensors", "model.json", "README.md", "export.json"):
+        content = (exported / name).read_bytes()
+        assert str(tiny_folder).encode() not in content and str(tiny_folder.parent).encode() not in content
+
+
+def test_safetensors_keep_the_record_and_half_of_the_size(exported, trained_run):
+    own, back = load_net(trained_run), load_net(exported / "model.safetensors")
+    assert back.record["splits"] == own.record["splits"]
+    image = torch.randn(3, 1, 32, 32)
+    torch.testing.assert_close(back.net(image), own.net(image), atol=0.05, rtol=0.05)
+    beside = json.loads((exported / "model.json").read_text())
+    assert {name: beside[name] for name in back.record} == back.record
+    assert beside["export"]["half"] is True
+
+
+def test_a_file_finds_its_data_where_the_config_looks(fer, exported, trained_run, tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("FER_FOLDER_ROOT", str(tiny_folder))
+    monkeypatch.setenv("FER_CACHE_DIR", str(tmp_path / "cache"))
+    options = ["trainer=cpu", "trainer.enable_progress_bar=false", f"hydra.run.dir={tmp_path / 'out'}"]
+    assert fer("evaluate", f"checkpoint={exported / 'model.safetensors'}", *options) == 0
+    wanted = json.loads((trained_run / "metrics.json").read_text())
+    given = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert given["protocol"] == wanted["protocol"]
+    assert given["splits"]["test"]["accuracy"] == pytest.approx(wanted["splits"]["test"]["accuracy"], abs=0.07)
+    assert (tmp_path / "cache").is_dir()
+
+
+def test_the_card(exported, trained_run):
+    text = (exported / "README.md").read_text()
+    _, front, body = text.split("---\n", 2)
+    told = yaml.safe_load(front)
+    accuracy = json.loads((trained_run / "metrics.json").read_text())["splits"]["test"]["accuracy"]
+    assert told["model-index"][0]["results"][0]["metrics"][0]["value"] == pytest.approx(accuracy, abs=1e-4)
+    assert told["tags"] == ["facial-expression-recognition", "onnx", "safetensors"] and told["license"] == "mit"
+    assert f"**{100 * accuracy:.1f} %**" in body and "Expressions are not feelings" in body
+    for name in ("happy", "sad", "surprise"):
+        assert re.search(rf"^\| {name} \| 5 \| ", body, re.MULTILINE)
+    assert "| ONNX, int8 |" in body and "fer train data=folder" in body
+    assert "\n\n\n" not in body
+
+
+def test_data_out_of_reach_is_replaced_by_drawn_faces(fer, trained_run, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(trained_run / "checkpoints", tmp_path / "run" / "checkpoints")
+    path = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["description"]["data"]["root"] = str(tmp_path / "gone")
+    torch.save(checkpoint, path)
+    options = [f"checkpoint={tmp_path / 'run'}", f"hydra.run.dir={tmp_path / 'out'}"]
+    assert fer("export", *options, "format=safetensors") == 0
+    told = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert told["faces"] == "70 drawn faces" and told["forms"][1]["scores"] == {}
+    assert told["forms"][1]["difference"] == 0
+    capsys.readouterr()
+    assert fer("export", *options, "format=int8") == 2
+    assert "finds its ranges on training images, and they are out of reach: " in capsys.readouterr().err
+
+
+def test_a_file_that_computes_something_else_is_not_written(fer, trained_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(export, "write_forms", _of_another_net(export.write_forms))
+    out = tmp_path / "face.onnx"
+    options = [f"checkpoint={trained_run}", f"path={out}", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert fer("export", *options) == 2
+    assert re.search(r"ONNX, float32 differs from PyTorch by \S+ in a logit on 18 faces", capsys.readouterr().err)
+    assert not out.exists() and not (tmp_path / "run").exists()
+
+
+def _of_another_net(write):
+    def spoilt(trained, *rest):
+        import copy
+
+        other = copy.deepcopy(trained)
+        with torch.no_grad():
+            next(other.net.parameters()).mul_(1.5)
+        return write(other, *rest)
+
+    return spoilt
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["format=tflite"], "format=tflite is unknown: use onnx, int8, safetensors"),
+        (["format=[]"], "format= is unknown"),
+        (["checkpoint=null"], "checkpoint=... is missing"),
+        (["split=all"], "split=all is unknown"),
+        (["half=true"], "half=true is about format=safetensors alone"),
+        (["format=[onnx,safetensors]", "path=a.onnx"], "path=... names one file"),
+        (["path=a.pt"], "path=a.pt must end in .onnx for format=onnx"),
+        (["format=int8", "data.root=.", "int8.method=magic"], "int8.method=magic is unknown"),
+        (["format=int8", "data.root=.", "int8.images=0"], "int8.images=0 is too small"),
+        (["push=nobody"], "give user/name"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_mistakes(fer, tmp_path, capsys, options, told):
+    assert fer("export", "checkpoint=fer2013", f"hydra.run.dir={tmp_path}", *options) == 2
+    assert told in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import hydra
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from fer_lightning.cli import conf_dir
+from fer_lightning.commands.instantiate import build_net
+from fer_lightning.data.auxiliary import SIDE_SIZES
+from fer_lightning.deploy.onnx import export_onnx, onnx_metadata, write_onnx
+from fer_lightning.inference.onnx_classifier import open_session, read_metadata
+from fer_lightning.errors import UserError
+from fer_lightning.models.weighted_voting import WeightedVoting
+from fer_lightning.training.checkpoints import TrainedNet
+
+PSYSFA = [
+    "model=psysfa_net",
+    "model.num_filters=3",
+    "model.widths=[8,8,32]",
+    "model.fusion_dim=32",
+    "model.embed_dim=8",
+]
+SLOW = pytest.mark.slow
+ARCHITECTURES = [
+    pytest.param(PSYSFA, id="psysfa_net"),
+    pytest.param(["model=multimodal_fusion", "model.widths=[8,8,8,8]"], id="multimodal_fusion", marks=SLOW),
+    pytest.param(["model=resnet", "model.widths=[8,8,8,8]"], id="resnet", marks=SLOW),
+    pytest.param(["model=multimodal_emotion", "model.widths=[8,8,8,8]"], id="multimodal_emotion", marks=SLOW),
+    pytest.param([*PSYSFA, "model.texture=gabor", "model.band=all", "model.fusion=concat"], id="gabor", marks=SLOW),
+    pytest.param([*PSYSFA, "model.texture=lbp_cnn"], id="lbp_cnn", marks=SLOW),
+    pytest.param([*PSYSFA, "model.texture=lbp"], id="lbp", marks=SLOW),
+    pytest.param([*PSYSFA, "model.texture=gabor_cnn"], id="gabor_cnn", marks=SLOW),
+    pytest.param(["model=attention_cnn"], id="attention_cnn", marks=SLOW),
+    pytest.param(["model=attention_transformer", "model.depth=1"], id="attention_transformer", marks=SLOW),
+    pytest.param(["model=dan"], id="dan", marks=SLOW),
+    pytest.param(["model=two_stage"], id="two_stage", marks=SLOW),
+    pytest.param(["model=vit", "model.depth=1"], id="vit", marks=SLOW),
+    pytest.param(["model=hafem_lite", "model.pretrained=none"], id="hafem_lite", marks=SLOW),
+    pytest.param(["model=hafem", "model.backbone=efficientnet_b0"], id="hafem", marks=SLOW),
+    pytest.param(["model=timm", "model.name=convnext_atto"], id="convnext", marks=SLOW),
+    pytest.param(["model=timm", "model.name=mobilenetv3_small_050"], id="mobilenet", marks=SLOW),
+    pytest.param(
+        ["model=timm", "model.name=swin_tiny_patch4_window7_224", "model.stem_stride=4", "data.image_size=56"],
+        id="swin",
+        marks=SLOW,
+    ),
+]
+
+
+def trained(options: list[str]) -> TrainedNet:
+    """A network that was never trained; it takes 48 pixels where the options name no other size."""
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = hydra.compose("train", options)
+    torch.manual_seed(0)
+    net = build_net(cfg, 4).eval()
+    seen = {"image_size": cfg.data.image_size, "channels": 1, "mean": [0.5], "std": [0.25], "align": False}
+    description = {"model": {}, "protocol": {"dataset": "synthetic"}, "data": {}}
+    description["preprocessing"] = {**seen, "side": cfg.data.side}
+    return TrainedNet(net, ("a", "b", "c", "d"), 1, description)
+
+
+def check(given: TrainedNet, path) -> None:
+    """Batches of one and five, of noise, agree with PyTorch."""
+    export_onnx(given.net, onnx_metadata(given, "here"), path)
+    session = open_session(path, threads=1)
+    seen = given.description["preprocessing"]
+    rng = np.random.default_rng(0)
+    for count in (1, 5):
+        inputs = {"image": rng.normal(size=(count, 1, seen["image_size"], seen["image_size"])).astype(np.float32)}
+        if seen["side"] != "none":
+            inputs["side"] = rng.normal(size=(count, SIDE_SIZES[seen["side"]])).astype(np.float32)
+            inputs["side"][:, 0] = np.arange(count) % 2
+        (logits,) = session.run(None, inputs)
+        with torch.inference_mode():
+            wanted = given.net(*map(torch.from_numpy, inputs.values())).numpy()
+        assert logits.shape == (count, 4)
+        np.testing.assert_allclose(logits, wanted, atol=1e-4)
+        assert wanted.std() > 1e-3  # else any constant would do
+
+
+@pytest.mark.parametrize("options", ARCHITECTURES)
+def test_computes_what_pytorch_computes(options, tmp_path):
+    check(trained(options), tmp_path / "net.onnx")
+
+
+@pytest.mark.slow
+def test_a_vote_is_one_file(tmp_path):
+    members = [trained(PSYSFA), trained(["model=resnet", "model.widths=[8,8,8,8]"])]
+    vote = WeightedVoting(num_classes=4, members=[member.net for member in members]).eval()
+    vote.weights.copy_(torch.tensor([0.3, 0.7]))
+    check(TrainedNet(vote, members[0].classes, 1, members[0].description), tmp_path / "vote.onnx")
+
+
+class Tiny(nn.Module):
+    """The mean of an image, as four logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(1, 4)
+
+    def forward(self, image):
+        return self.head(image.mean(dim=(2, 3)))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    protocol = dict.fromkeys(("release", "label_rule", "split", "selection", "test", "fingerprint"), "x")
+    protocol |= {"dataset": "fer2013", "classes": ["a", "b", "c", "d"], "counts": {}}
+    description = {"model": {}, "protocol": protocol, "data": {}}
+    seen = {"image_size": 16, "channels": 1, "mean": [0.5], "std": [0.25], "align": False, "side": "none"}
+    description["preprocessing"] = seen
+    record = {"calibration": {"temperature": 1.5}, "splits": {}, "overrides": ["data=fer2013"], "seed": 4}
+    return TrainedNet(Tiny().eval(), ("a", "b", "c", "d"), 1, description, record)
+
+
+@pytest.fixture(scope="module")
+def tiny_file(tiny, tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
+    export_onnx(tiny.net, onnx_metadata(tiny, "runs/tiny"), path)
+    return path
+
+
+def test_metadata_comes_back(tiny, tiny_file):
+    session = open_session(tiny_file, threads=1)
+    told = read_metadata(session, tiny_file)
+    assert told == onnx_metadata(tiny, "runs/tiny")
+    assert told["classes"] == ["a", "b", "c", "d"] and told["precision"] == "float32"
+    assert told["card"]["temperature"] == 1.5 and told["card"]["command"] == "fer train data=fer2013 seed=4"
+    assert [(part.name, part.shape[1:]) for part in session.get_inputs()] == [("image", [1, 16, 16])]
+    assert [(part.name, part.shape[1:]) for part in session.get_outputs()] == [("logits", [4])]
+
+
+def test_other_programs_see_what_it_is(tiny_file):
+    shown = open_session(tiny_file, threads=1).get_modelmeta()
+    assert (shown.producer_name, shown.version) == ("fer_lightning", 1)
+    assert shown.description.startswith("Tiny: facial expressions (a, b, c, d). ") and "1.5" in shown.description
+    assert float(shown.custom_metadata_map["temperature"]) == 1.5
+    assert onnx.load(tiny_file).producer_version
+
+
+def test_no_source_file_of_the_exporting_machine_is_named(tiny_file):
+    assert b".py" not in tiny_file.read_bytes()
+
+
+def test_metadata_is_replaced_not_added_to(tiny_file, tmp_path):
+    write_onnx(onnx.load(tiny_file), {"precision": "int8"}, tmp_path / "other.onnx")
+    props = onnx.load(tmp_path / "other.onnx").metadata_props
+    assert [(prop.key, prop.value) for prop in props] == [("precision", '"int8"')]
+
+
+class Stubborn(nn.Module):
+    """Does what no graph can: what it computes next depends on a number."""
+
+    def forward(self, image):
+        return image if image.sum() > 0 else -image
+
+
+class Counting(nn.Module):
+    """Makes the number of images a constant of the graph."""
+
+    def forward(self, image):
+        return image.mean(dim=(1, 2, 3))[:, None].expand(len(image), 4)
+
+
+def test_a_batch_that_became_a_constant_is_refused(tiny, tmp_path):
+    with pytest.raises(UserError, match="Counting cannot be written as ONNX: its code makes the number of images"):
+        export_onnx(Counting(), onnx_metadata(tiny, ""), tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_one_sentence(tiny, tmp_path):
+    with pytest.raises(UserError, match="Stubborn cannot be written as ONNX: ") as told:
+        export_onnx(Stubborn(), onnx_metadata(tiny, ""), tmp_path / "net.onnx")
+    assert "\n" not in str(told.value) and not list(tmp_path.iterdir())

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto, helper, save
+
+from fer_lightning.inference.classifier import open_classifier
+from fer_lightning.deploy.onnx import export_onnx, onnx_metadata
+from fer_lightning.errors import UserError
+from fer_lightning.training.checkpoints import TrainedNet, load_net, save_net
+
+FACES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 1), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def files(trained_run, tmp_path_factory):
+    """The trained run with a temperature, as safetensors and ONNX."""
+    folder = tmp_path_factory.mktemp("files")
+    trained = load_net(trained_run)
+    record = {**trained.record, "calibration": {"temperature": 2.0}}
+    trained = TrainedNet(trained.net, trained.classes, trained.epoch, trained.description, record)
+    save_net(trained, folder / "net.safetensors", half=False)
+    export_onnx(trained.net, onnx_metadata(trained, "run"), folder / "net.onnx")
+    return {"torch": folder / "net.safetensors", "onnxruntime": folder / "net.onnx", "net": trained.net}
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_probabilities(files, backend):
+    opened = open_classifier(str(files[backend]), threads=1)
+    assert (opened.backend, opened.precision) == (backend, "float32")
+    assert opened.classes == ("happy", "sad", "surprise")
+    assert opened.preprocessing["image_size"] == 32 and opened.preprocessing["side"] == "none"
+    image = (torch.tensor(FACES).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+    with torch.inference_mode():
+        wanted = (files["net"](image) / 2).softmax(dim=1).numpy()
+    given = opened.probabilities(FACES)
+    assert given.dtype == np.float32
+    np.testing.assert_allclose(given, wanted, atol=1e-5)
+    np.testing.assert_allclose(opened.probabilities(FACES[:1]), wanted[:1], atol=1e-5)
+    none = opened.probabilities(FACES[:0])
+    assert none.shape == (0, 3) and none.dtype == np.float32
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_the_card(files, trained_run, backend):
+    card = open_classifier(str(files[backend])).card
+    record = load_net(trained_run).record
+    assert card["protocol"] == record["protocol"] and card["model"] == "ResNet" and card["temperature"] == 2.0
+    assert card["measured"]["split"] == "test"
+    assert card["measured"]["accuracy"] == record["splits"]["test"]["accuracy"]
+    assert card["command"].startswith("fer train data=folder")
+    assert card["source"] == str(files[backend])
+
+
+@pytest.mark.parametrize("name", ["fer2013", "ferplus"])
+def test_what_ships_opens_by_name(name):
+    opened = open_classifier(name)
+    seen = opened.preprocessing
+    faces = np.zeros((1, seen["image_size"], seen["image_size"], seen["channels"]), np.uint8)
+    assert opened.probabilities(faces).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_run_folder_and_its_checkpoint(trained_run):
+    one, other = open_classifier(str(trained_run)), open_classifier(str(trained_run / "checkpoints" / "best.ckpt"))
+    np.testing.assert_array_equal(one.probabilities(FACES), other.probabilities(FACES))
+
+
+def foreign(path):
+    given, taken = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("image", "logits"))
+    graph = helper.make_graph([helper.make_node("Relu", ["image"], ["logits"])], "foreign", [given], [taken])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (lambda path: None, "does not exist"),
+        (lambda path: path.write_bytes(b""), "is broken, or no ONNX model"),
+        (lambda path: path.write_bytes(b"garbage" * 99), "is broken, or no ONNX model"),
+        (foreign, "was not made by fer export"),
+    ],
+    ids=["missing", "empty", "garbage", "foreign"],
+)
+def test_bad_onnx_files(tmp_path, write, told):
+    write(tmp_path / "net.onnx")
+    with pytest.raises(UserError, match=told) as error:
+        open_classifier(str(tmp_path / "net.onnx"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"backend": "tensorflow"}, "backend=tensorflow is unknown: use one of auto, torch, onnxruntime"),
+        ({"backend": "onnxruntime"}, r"make one with fer export checkpoint=fer2013 format=onnx"),
+        ({"source": "net.onnx", "backend": "torch"}, "backend=torch cannot compute net.onnx"),
+        ({"threads": 0}, "threads=0 is too small"),
+        ({"source": "fer2014"}, "fer2014 does not exist: .* one of the networks that ship: fer2013, ferplus"),
+    ],
+)
+def test_what_is_refused(arguments, told):
+    with pytest.raises(UserError, match=told):
+        open_classifier(**{"source": "fer2013", **arguments})
+
+
+def test_a_net_that_needs_more_than_the_image(trained_run, monkeypatch):
+    trained = load_net(trained_run)
+    trained.description["preprocessing"]["side"] = "landmarks"
+    monkeypatch.setattr("fer_lightning.training.checkpoints.load_net", lambda path: trained)
+    with pytest.raises(UserError, match="needs landmarks besides the image"):
+        open_classifier(str(trained_run))

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fer_lightning.plots.result_table import print_result
+
+
+@pytest.fixture
+def metrics() -> dict:
+    scores = {
+        "n": 1200,
+        "accuracy": 0.7166,
+        "accuracy_low": 0.6904,
+        "accuracy_high": 0.7414,
+        "balanced_accuracy": 0.651,
+        "macro_f1": 0.6623,
+        "auroc": 0.9234,
+        "ece": 0.0456,
+        "per_class": {
+            "angry": {"precision": 0.5, "recall": 0.625, "f1": 0.5556, "support": 1000},
+            "contempt": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0},
+        },
+    }
+    return {
+        "protocol": {"dataset": "fer2013"},
+        "model": "PsySFANet",
+        "seed": 3,
+        "splits": {"val": {**scores, "accuracy": 0.7321}, "test": scores},
+    }
+
+
+def printed(metrics: dict, pictures: list[Path]) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    print_result(console, metrics, Path("outputs/run"), pictures)
+    return console.file.getvalue()
+
+
+def row(text: str, name: str) -> list[str]:
+    line = next(line for line in text.splitlines() if line.startswith("│ " + name))
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def test_the_rows_hold_the_scores(metrics):
+    text = printed(metrics, [])
+    assert "PsySFANet on fer2013, seed 3" in text
+    assert row(text, "test") == ["test", "1,200", "71.7%", "69.0–74.1%", "65.1%", "66.2%", "0.923", "0.046"]
+    assert row(text, "val")[2] == "73.2%"
+    assert row(text, "angry") == ["angry", "1,000", "50.0%", "62.5%", "55.6%"]
+
+
+def test_scores_that_do_not_exist_are_dashes(metrics):
+    metrics["splits"]["test"]["auroc"] = math.nan
+    text = printed(metrics, [])
+    assert row(text, "test")[6] == "-"
+    assert row(text, "contempt") == ["contempt", "0", "0.0%", "-", "-"]
+
+
+def test_long_paths_can_be_copied(metrics):
+    picture = Path("outputs") / ("x" * 120) / "curves.png"
+    text = printed(metrics, [picture, picture.with_name("roc_test.png")])
+    assert "Run record: outputs/run\n" in text
+    assert f"Pictures:   {picture}\n" in text
+    assert f"            {picture.with_name('roc_test.png')}\n" in text
+
+
+def test_paths_below_the_working_folder_are_short(metrics, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = printed(metrics, [tmp_path / "a" / "curves.png", tmp_path.parent / "roc_test.png"])
+    assert "Pictures:   a/curves.png\n" in text
+    assert f"            {tmp_path.parent / 'roc_test.png'}\n" in text
+
+
+def test_a_record_of_one_split_has_one_row_and_its_classes(metrics):
+    del metrics["splits"]["test"], metrics["seed"]
+    text = printed(metrics, [])
+    assert text.splitlines()[1].strip() == "PsySFANet on fer2013"
+    assert "Classes, val" in text
+
+
+def test_calibration_and_other_data_are_told_where_there_are_any(metrics):
+    assert "Calibration" not in printed(metrics, []) and "other data" not in printed(metrics, [])
+    metrics["calibration"] = {"temperature": 1.306, "fitted_on": "val", "test": {"ece": 0.0471, "ece_scaled": 0.0118}}
+    there = {"n": 2938, "accuracy": 0.6661, "accuracy_low": 0.6488, "accuracy_high": 0.6829}
+    there |= {"balanced_accuracy": 0.661, "macro_f1": 0.566, "seen": 248}
+    metrics["elsewhere"] = {"ferplus": there, "rafdb": {"missing": "No RAF-DB was found."}}
+    text = printed(metrics, [])
+    assert "Calibration error on test: 0.047 -> 0.012 with temperature 1.31, fitted on validation" in text
+    assert row(text, "ferplus") == ["ferplus", "2,938", "66.6%", "64.9–68.3%", "66.1%", "56.6%", "248"]
+    assert row(text, "rafdb") == ["rafdb", *["-"] * 6]
+
+
+def test_a_trial_tells_no_calibration_of_a_test_split(metrics):
+    del metrics["splits"]["test"]
+    metrics["calibration"] = {"temperature": 1.3, "fitted_on": "val"}
+    assert "Calibration" not in printed(metrics, [])

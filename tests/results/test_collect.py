@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_lightning.errors import UserError
+from fer_lightning.results.collect import collect_runs, read_predictions, require_one_protocol
+
+RIGHT = np.arange(200) < 150
+
+
+@pytest.fixture
+def study(tmp_path, write_record) -> Path:
+    for number, (name, seed) in enumerate([("b", 1), ("b", 0), ("a", 0), ("a", 1)]):
+        write_record(tmp_path / "study" / str(number), [f"ablation={name}"], seed, RIGHT)
+    return tmp_path / "study"
+
+
+def test_one_row_a_run_and_split(study):
+    runs = collect_runs(study)
+    assert runs["split"].tolist() == ["test", "test_clean"] * 4
+    runs = runs[runs["split"] == "test"].reset_index(drop=True)
+    assert list(zip(runs["variant"], runs["seed"])) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert runs["accuracy"].tolist() == [0.75] * 4
+    assert runs["recall/happy"].tolist() == [0.75] * 4
+    assert [Path(folder).name for folder in runs["folder"]] == ["2", "3", "1", "0"]
+    assert (runs["dataset"] == "fer2013").all() and runs["protocol"].nunique() == 1
+
+
+def test_options_with_a_former_name_are_the_same_variant(tmp_path, write_record):
+    typed = ["rival=vit", "study=hafem_rivals"], ["baseline=vit", "study=hafem_baselines"], ["baseline=resnet"]
+    for seed, overrides in enumerate(typed):
+        write_record(tmp_path / str(seed), overrides, seed, RIGHT)
+    assert collect_runs(tmp_path).groupby("variant")["seed"].unique().map(list).to_dict() == {
+        "resnet": [2],
+        "vit": [0, 1],
+    }
+
+
+def test_the_real_records_agree_with_their_files():
+    folder = Path(__file__).parents[2] / "experiments" / "baselines"
+    runs = collect_runs(folder)
+    assert len(runs) == 30
+    assert runs["variant"].nunique() == 15
+    for row in runs.itertuples():
+        metrics = json.loads((Path(row.folder) / "metrics.json").read_text())
+        assert row.accuracy == metrics["splits"][row.split]["accuracy"]
+    require_one_protocol(runs)
+
+
+def test_a_run_of_fer_train_is_read(trained_run):
+    runs = collect_runs(trained_run)
+    assert {"test", "val"} <= set(runs["split"])
+    table = read_predictions(runs["folder"][0])
+    assert (table["split"] == "test").sum() == 15
+
+
+def test_evaluations_are_passed_over(study):
+    metrics = json.loads((study / "0" / "metrics.json").read_text())
+    del metrics["seed"], metrics["overrides"]
+    (study / "evaluated").mkdir()
+    (study / "evaluated" / "metrics.json").write_text(json.dumps(metrics))
+    assert collect_runs(study)["folder"].nunique() == 4
+
+
+def test_a_seed_counts_once(study, write_record):
+    write_record(study / "again", ["ablation=a", "data.root=/elsewhere"], 1, RIGHT)
+    with pytest.raises(UserError, match=r"/3 and .*/again are both a with seed 1, which is one result and not two"):
+        collect_runs(study)
+
+
+def test_one_seed_on_two_data_sets_is_two_results(study, write_record):
+    write_record(study / "other", ["ablation=a", "data=rafdb"], 1, RIGHT, dataset="rafdb")
+    runs = collect_runs(study)
+    own = runs[(runs["variant"] == "a") & (runs["split"] == "test")]
+    assert own["dataset"].tolist() == ["fer2013", "fer2013", "rafdb"]
+
+
+def test_other_networks_under_the_same_options_are_refused(study, write_record):
+    write_record(study / "changed", ["ablation=a"], 2, RIGHT, parameters=11)
+    with pytest.raises(UserError, match=r"Runs of a .*\(Net with 10 parameters and Net with 11 parameters\)"):
+        collect_runs(study)
+
+
+def test_other_protocols_are_refused_by_name(study, write_record):
+    write_record(study / "other", ["ablation=a"], 1, RIGHT, dataset="rafdb")
+    told = r"study/2 and .*study/other follow different protocols .*dataset: 'fer2013' and 'rafdb'; fingerprint"
+    with pytest.raises(UserError, match=told):
+        require_one_protocol(collect_runs(study))
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(UserError, match="holds no finished runs"):
+        collect_runs(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"seed": 1}'])
+def test_a_broken_record_is_named_and_hides_no_other(study, text, caplog):
+    (study / "0" / "metrics.json").write_text(text)
+    assert sorted(Path(folder).name for folder in collect_runs(study)["folder"].unique()) == ["1", "2", "3"]
+    assert f"Left out: {study / '0' / 'metrics.json'}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "",
+        "epoch,train/loss,val/loss\n1,0.5\n",
+        "epoch,val/loss\n1,0.5,0.6\n2,0.4,0.5\n",
+        "epoch,val/loss,val/loss\n1,0.5,0.6\n",
+        "epoch,val/loss\n1,0.5\n2,0.4,7\n",
+    ],
+    ids=["empty", "a value is missing", "a name is missing", "a name twice", "a value too many"],
+)
+def test_a_table_whose_values_are_shifted_is_named(study, table, caplog):
+    """Pandas would read them into other columns, or as row names."""
+    (study / "0" / "history.csv").write_text(table)
+    assert sorted(Path(folder).name for folder in collect_runs(study)["folder"].unique()) == ["1", "2", "3"]
+    assert f"Left out: {study / '0' / 'history.csv'} is damaged: its first line must name each column" in caplog.text
+
+
+def test_missing_predictions_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"predictions\.parquet is missing"):
+        read_predictions(tmp_path)

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+
+from fer_lightning.cli import conf_dir
+from fer_lightning.commands.instantiate import build_net, plain
+from fer_lightning.errors import UserError
+from fer_lightning.models.resnet import ResNet
+from fer_lightning.training.checkpoints import load_net, save_net
+from fer_lightning.training.checkpoint_files import WEIGHTS, shipped_nets
+
+CLASSES = ("happy", "sad", "surprise")
+
+
+@pytest.fixture
+def checkpoint(trained_run):
+    """What the run wrote, to be spoilt."""
+    return torch.load(trained_run / "checkpoints" / "best.ckpt", weights_only=True)
+
+
+def test_needs_nothing_but_the_file(trained_run, tmp_path):
+    lonely = tmp_path / "mine.ckpt"
+    shutil.copy(trained_run / "checkpoints" / "best.ckpt", lonely)
+    trained = load_net(lonely)
+    assert isinstance(trained.net, ResNet) and not trained.net.training
+    assert trained.classes == CLASSES
+    assert trained.description["protocol"]["dataset"] == "folder"
+    seen = {"image_size": 32, "channels": 1, "mean": [0.5], "std": [0.25], "align": False, "side": "none"}
+    assert trained.description["preprocessing"] == seen
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(trained_run, checkpoint):
+    trained = load_net(trained_run)
+    assert trained.epoch == json.loads((trained_run / "metrics.json").read_text())["best_epoch"]
+    weights = trained.net.state_dict()
+    assert weights
+    for name, value in weights.items():
+        assert torch.equal(value, checkpoint["state_dict"][f"net.{name}"])
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"nothing\.ckpt does not exist"):
+        load_net(tmp_path / "nothing.ckpt")
+
+
+class Malicious:
+    def __reduce__(self):
+        return exit, (1,)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"garbage, and a lot of it" * 100),
+        lambda path: path.write_bytes(pickle.dumps({"state_dict": {}})),
+        lambda path: torch.save({"state_dict": {}}, path),
+        lambda path: torch.save({"description": "mine"}, path),
+        lambda path: torch.save(torch.zeros(3), path),
+        lambda path: torch.save({"description": Malicious()}, path),
+    ],
+    ids=["empty", "garbage", "pickle", "foreign", "other description", "tensor", "malicious"],
+)
+def test_what_is_no_checkpoint_of_ours(tmp_path, write):
+    path = tmp_path / "other.ckpt"
+    write(path)
+    with pytest.raises(UserError, match="not a checkpoint written by fer train"):
+        load_net(path)
+
+
+@pytest.mark.parametrize("target", ["os.system", "pathlib.Path", "no_such_package.Net", "fer_lightning.models.Gone"])
+def test_only_networks_are_built(tmp_path, checkpoint, target):
+    checkpoint["description"]["model"] = {"_target_": target}
+    torch.save(checkpoint, tmp_path / "odd.ckpt")
+    with pytest.raises(UserError, match=f"odd.ckpt names '{target}' as its model, which is not part of fer_lightning"):
+        load_net(tmp_path / "odd.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"widths": [8, 8, 8, 16]}, "another version of ResNet"), ({"no_such_argument": 1}, "ResNet has no option")],
+)
+def test_weights_that_do_not_fit(tmp_path, checkpoint, change, told):
+    checkpoint["description"]["model"].update(change)
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    with pytest.raises(UserError, match=rf"old\.ckpt.*{told}"):
+        load_net(tmp_path / "old.ckpt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_weights_of_another_kind_of_number(tmp_path, checkpoint, dtype):
+    counter = next(name for name in checkpoint["state_dict"] if name.endswith("num_batches_tracked"))
+    checkpoint["state_dict"][counter] = checkpoint["state_dict"][counter].to(dtype)
+    torch.save(checkpoint, tmp_path / "odd.ckpt")
+    with pytest.raises(UserError, match=r"odd\.ckpt.*do not fit"):
+        load_net(tmp_path / "odd.ckpt")
+
+
+def test_pretrained_weights_are_not_fetched_again(tmp_path, checkpoint, monkeypatch):
+    asked = set()
+    monkeypatch.setattr(ResNet, "__init__", _noting(ResNet.__init__, asked))
+    checkpoint["description"]["model"]["pretrained"] = "imagenet"
+    torch.save(checkpoint, tmp_path / "pretrained.ckpt")
+    load_net(tmp_path / "pretrained.ckpt")
+    assert asked == {"none"}
+
+
+def _noting(build, asked):
+    def init(self, *, pretrained, **arguments):
+        asked.add(pretrained)
+        build(self, **arguments)
+
+    return init
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ["model=hafem_lite", "model.stem_stride=1", "model.stage=2"],
+        ["model=timm", "model.name=convnext_atto", "model.stem_stride=2"],
+        ["model=timm", "model.name=mobilenetv3_small_050"],
+    ],
+    ids=lambda model: model[1],
+)
+def test_networks_of_timm_come_back_as_they_were(model, tmp_path, checkpoint):
+    """With changed stems, stages and, for hafem_lite, pretrained weights."""
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = hydra.compose("train", [*model, "data.image_size=32"])
+    torch.manual_seed(0)
+    net = build_net(cfg, 3).eval()
+    described = {**checkpoint["description"], "model": plain(cfg.model)}
+    weights = {f"net.{name}": value for name, value in net.state_dict().items()}
+    torch.save({"description": described, "state_dict": weights, "epoch": 0}, tmp_path / "net.ckpt")
+    image = torch.randn(2, 1, 32, 32)
+    assert torch.equal(load_net(tmp_path / "net.ckpt").net(image), net(image))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_safetensors_bring_a_network_back(trained_run, tmp_path, half):
+    trained = load_net(trained_run)
+    save_net(trained, tmp_path / "net.safetensors", half)
+    back = load_net(tmp_path / "net.safetensors")
+    assert (back.classes, back.epoch, back.description) == (trained.classes, trained.epoch, trained.description)
+    assert back.record == trained.record == json.loads((trained_run / "metrics.json").read_text())
+    assert not back.net.training
+    for name, value in back.net.state_dict().items():
+        own = trained.net.state_dict()[name]
+        assert value.dtype == own.dtype
+        assert torch.equal(value, own.half().to(own.dtype) if half and own.ndim > 1 else own)
+
+
+def test_the_record_is_about_the_best_epoch_alone(trained_run, tmp_path):
+    assert load_net(trained_run / "checkpoints" / "last.ckpt").record == {}
+    shutil.copy(trained_run / "checkpoints" / "best.ckpt", tmp_path / "best.ckpt")
+    assert load_net(tmp_path / "best.ckpt").record == load_net(trained_run).record != {}
+
+
+def test_networks_that_ship():
+    assert {"fer2013", "ferplus"} <= set(shipped_nets())
+    for name in shipped_nets():
+        trained = load_net(Path(name))
+        assert trained.description["protocol"]["dataset"] == name
+        assert len(trained.classes) == {"fer2013": 7, "ferplus": 8}[name]
+        assert trained.record["splits"]["test"]["accuracy"] > 0.6
+        written = WEIGHTS / f"{name}.safetensors"
+        assert written.stat().st_size < 10_000_000
+        beside = json.loads(written.with_suffix(".json").read_text())
+        assert {key: beside[key] for key in trained.record} == trained.record
+
+
+def test_what_ships_names_no_place_of_a_machine():
+    for name in shipped_nets():
+        trained = load_net(Path(name))
+        told = json.dumps([trained.description, trained.record])
+        assert not any(place in told for place in ('"/', "=/", "[/", "~/"))
+
+
+def test_a_run_folder_comes_before_the_network_of_that_name(trained_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("fer2013").mkdir()
+    assert len(load_net(Path("fer2013")).classes) == 7
+    Path("fer2013", "checkpoints").symlink_to(trained_run / "checkpoints")
+    assert load_net(Path("fer2013")).classes == CLASSES

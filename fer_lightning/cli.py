@@ -13,13 +13,15 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from io import StringIO
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from fer_lightning.errors import UserError
+from fer_lightning.files import conf_dir
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+FORMER_NAMES = {"ceiling": "label_noise"}
 
 
 @dataclass(frozen=True)
@@ -54,46 +56,43 @@ COMMANDS = {
         "predict",
         stopped="stopped; what was read until then is kept.",
     ),
-    "explain": Command("fer_lightning.commands.explain", "show where a net looks: Grad-CAM, SHAP, its own maps", "explain"),
-    "export": Command("fer_lightning.commands.export", "write a net as ONNX, int8 or safetensors, with a model card", "export"),
-    "demo": Command("fer_lightning.commands.demo", "a page on this machine to try a net: drop a picture, or the camera", "demo"),
+    "explain": Command(
+        "fer_lightning.commands.explain", "show where a net looks: Grad-CAM, SHAP, its own maps", "explain"
+    ),
+    "export": Command(
+        "fer_lightning.commands.export", "write a net as ONNX, int8 or safetensors, with a model card", "export"
+    ),
+    "demo": Command(
+        "fer_lightning.commands.demo", "a page on this machine to try a net: drop a picture, or the camera", "demo"
+    ),
     "benchmark": Command(
         "fer_lightning.commands.benchmark", "time prediction from frame to label, beside other packages", "benchmark"
     ),
-    "data": Command("fer_lightning.commands.data", "show what a dataset holds: protocol, counts, pictures", "show_data"),
+    "data": Command(
+        "fer_lightning.commands.data", "show what a dataset holds: protocol, counts, pictures", "show_data"
+    ),
     "audit": Command("fer_lightning.commands.audit", "find copies, leaks and bad images in a dataset", "audit"),
-    "label_noise": Command("fer_lightning.commands.label_noise", "measure how far annotators agree with the labels", "label_noise"),
+    "label_noise": Command(
+        "fer_lightning.commands.label_noise", "measure how far annotators agree with the labels", "label_noise"
+    ),
     "align": Command(
         "fer_lightning.commands.align",
         "bring the faces of a dataset onto one template",
         "align",
         stopped="stopped; the same command goes on where it was.",
     ),
-    "models": Command("fer_lightning.commands.models", "show what every network costs: size, work, time", "show_models"),
+    "models": Command(
+        "fer_lightning.commands.models", "show what every network costs: size, work, time", "show_models"
+    ),
     "bench": Command(
-        "fer_lightning.commands.bench", "measure training against plain PyTorch, and samplers against each other", "bench"
+        "fer_lightning.commands.bench",
+        "measure training against plain PyTorch, and samplers against each other",
+        "bench",
     ),
     "report": Command("fer_lightning.commands.report", "tables and pictures of a study, beside the published numbers"),
     "dashboard": Command("fer_lightning.commands.dashboard", "browse logged runs, offline too"),
     "completion": Command("fer_lightning.completion", 'print the shell completion: eval "$(fer completion bash)"'),
 }
-
-FORMER_NAMES = {"ceiling": "label_noise"}
-
-
-def conf_dir() -> Path:
-    """Folder of the Hydra configs: inside the installed package, or beside it in a checkout."""
-    return _shipped("conf")
-
-
-def claims_dir() -> Path:
-    """Folder of the published and the credible numbers, found in the same way."""
-    return _shipped("experiments")
-
-
-def _shipped(folder: str) -> Path:
-    installed = Path(__file__).parent / folder
-    return installed if installed.is_dir() else Path(__file__).parents[1] / folder
 
 
 def main() -> None:
@@ -174,10 +173,9 @@ def _run(name: str, arguments: list[str]) -> None:
     _strip_command_from_completion(name)
     import hydra
 
-    from fer_lightning.evaluation.variants import by_current_name
-    from fer_lightning.explained_errors import check_choices
+    from fer_lightning.explained_errors import check_choices, remove_failed_start
     from fer_lightning.overrides import in_folder_of_resumed_run, prepare
-    from fer_lightning.run_folder import remove_failed_start
+    from fer_lightning.results.collect import by_current_name
 
     for place, former in enumerate(arguments):
         if (current := by_current_name(former)) != former:
@@ -245,8 +243,7 @@ class _Task:
         """Refuses what cannot be run, beginning with what is checked at once."""
         from hydra.core.hydra_config import HydraConfig
 
-        from fer_lightning.inputs import require_inputs
-        from fer_lightning.commands.options import check_options
+        from fer_lightning.commands.options import check_options, require_inputs
 
         if HydraConfig.get().job.chdir:
             raise UserError("hydra.job.chdir=true would look for relative paths in the output folder: leave it out.")

@@ -1,15 +1,22 @@
-"""Files that are whole as soon as they are there."""
+"""Atomic writes, folders of the cache, the files that ship with the package, and paths as the terminal shows them."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
 
 from fer_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    pass
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -84,3 +91,64 @@ def unwritable(path: Path, error: OSError, cure: str = _CURE) -> UserError:
     """What to say of a file that could not be written."""
     reason = _REASONS.get(error.errno or 0) or f"{error.strerror or error} (is the disk full?)"
     return UserError(f"{path} cannot be written: {reason}. {cure}.")
+
+
+def make_once(folder: Path, make: Callable[[Path], None], *, resume: bool = False) -> None:
+    """Makes a folder of the cache unless it is there; of several processes one makes it and the others wait.
+
+    Args:
+        folder: What is there is finished. It is looked at without a lock, so that a shared cache may be read-only.
+        make: Fills the folder `<folder>.partial`, which is renamed when it returns.
+        resume: Whether what an interrupted `make` left there is handed to the next one, which must tell whole files
+            from begun ones. Otherwise every `make` starts with an empty folder.
+
+    Raises:
+        UserError: The cache cannot be written.
+    """
+    if folder.exists():
+        return
+    partial = folder.with_name(f"{folder.name}.partial")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if folder.exists():
+                return
+            # Nobody else is at work, so what lies here was left by a process that was killed.
+            if not resume:
+                shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(exist_ok=resume)
+            try:
+                make(partial)
+                partial.rename(folder)
+            finally:
+                if not resume:
+                    shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"data.cache_dir={folder.parent} could not be filled ({error}): free some room or name another folder."
+        ) from error
+
+
+def shown_path(path: Path) -> Path:
+    """The path from here where it lies below, so that it is short and can be copied; else as it is.
+
+    Args:
+        path: Any path.
+    """
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def conf_dir() -> Path:
+    """Folder of the Hydra configs: inside the installed package, or beside it in a checkout."""
+    return _shipped("conf")
+
+
+def claims_dir() -> Path:
+    """Folder of the published and the credible numbers, found in the same way."""
+    return _shipped("experiments")
+
+
+def _shipped(folder: str) -> Path:
+    installed = Path(__file__).parent / folder
+    return installed if installed.is_dir() else Path(__file__).parents[1] / folder

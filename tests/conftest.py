@@ -26,9 +26,9 @@ import torch
 from matplotlib.figure import Figure
 
 from fer_lightning import cli
-from fer_lightning.studies.ledger import COLUMNS
-from fer_lightning.report.study import StudyReport
 from fer_lightning.results.record import RunRecord
+from fer_lightning.studies.ledger import COLUMNS
+from fer_lightning.studies.report import StudyReport
 
 atexit.register(shutil.rmtree, os.environ["FER_CACHE_DIR"], ignore_errors=True)
 

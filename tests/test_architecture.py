@@ -1,4 +1,4 @@
-"""The arrows of the house: which part may import which."""
+"""The house: which room may import which, and what each room may need."""
 
 from __future__ import annotations
 
@@ -14,15 +14,37 @@ import fer_lightning
 PACKAGE = Path(fer_lightning.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 PLUGINS = sorted((PACKAGE.parent / "hydra_plugins" / "fer_sweeper").rglob("*.py"))
-BLOCKS = ("data", "layers", "models", "losses")
+# Each row imports only what stands below it; rooms of one row do not import each other.
+ORDER = (
+    ("commands",),
+    ("benchmark",),
+    ("deploy",),
+    ("studies", "explain", "inference", "search"),
+    ("training",),
+    ("evaluation",),
+    ("data", "plots"),
+    ("results",),
+    ("models",),
+    ("layers",),
+    ("files",),
+    ("errors",),
+)
+RANK = {room: rank for rank, row in enumerate(ORDER) for room in row}
+# What commands share or import late: stored configs, the objects that configs describe, the ends of runs and studies.
+SHARED_BY_COMMANDS = {"finish", "instantiate", "stored_config", "study_report"}
+# The command line: starts the commands, which take the syntax of overrides and the words of errors from it.
+COMMAND_LINE = {"__main__", "cli", "completion", "explained_errors", "overrides"}
+HEAVY = {"torch", "torchvision", "torchmetrics", "pytorch_lightning", "timm"}
 VAGUE = {"utils", "util", "helpers", "helper", "misc", "common", "components", "tools", "base"}
-
-# A checkpoint names the class of its network; Hydra finds it.
-KNOWN_HYDRA_OUTSIDE_ENTRY_POINTS = {"training/checkpoint.py"}
 
 
 def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
+
+
+def room_of(path: Path) -> str:
+    """The first folder below the package; of a file at its root, the file."""
+    return name_of(path).partition("/")[0].removesuffix(".py")
 
 
 def imports_of(path: Path) -> set[str]:
@@ -48,9 +70,7 @@ def imported_by(path: Path, nodes: Iterable[ast.AST]) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.add(str(node.module))
-            if node.module == "fer_lightning":
-                found |= {f"fer_lightning.{alias.name}" for alias in node.names}
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
 
 
@@ -59,41 +79,17 @@ def packages_of(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in imports_of(path)} - set(sys.stdlib_module_names)
 
 
-def parts_of(path: Path) -> set[str]:
-    """Parts of this package that a file imports, for example `data`."""
-    return {name.split(".")[1] for name in imports_of(path) if name.startswith("fer_lightning.")}
+def rooms_of(path: Path) -> set[str]:
+    """Rooms of this package that a file imports, for example `data`; its own among them."""
+    return {name.split(".")[1] for name in imports_of(path) if name.startswith("fer_lightning.")} - {"__version__"}
 
 
-def files_of(part: str) -> list[Path]:
-    return [path for path in FILES if name_of(path).startswith(f"{part}/")]
-
-
-def test_the_walk_sees_the_package():
-    assert len(FILES) > 40
-    assert parts_of(PACKAGE / "models" / "psysfa_net.py") == {"layers", "errors"}
-    assert "hydra" in packages_of(PACKAGE / "cli.py")  # imported inside a function
-
-
-@pytest.mark.parametrize("part", BLOCKS)
-def test_building_blocks_do_not_know_each_other(part):
-    allowed = {part, "errors"} | ({"layers"} if part == "models" else set())
-    for path in files_of(part):
-        assert parts_of(path) <= allowed, name_of(path)
-
-
-@pytest.mark.parametrize("part", ["layers", "models"])
-def test_nets_need_torch_and_timm_alone(part):
-    for path in files_of(part):
-        assert packages_of(path) <= {"torch", "timm", "fer_lightning"}, name_of(path)
-
-
-def test_losses_need_torch_alone():
-    for path in files_of("losses"):
-        assert packages_of(path) <= {"torch", "fer_lightning"}, name_of(path)
+def files_of(*rooms: str) -> list[Path]:
+    return [path for path in FILES if room_of(path) in rooms]
 
 
 def reached_from(path: Path) -> set[Path]:
-    """A file and every file of this package that is imported with it."""
+    """A file and every file of this package that is imported with it, or by a function of it."""
     reached: set[Path] = set()
     waiting = {path}
     while waiting:
@@ -104,20 +100,62 @@ def reached_from(path: Path) -> set[Path]:
     return reached
 
 
-def test_reports_are_computed_without_torch():
+def test_the_walk_sees_the_package():
+    assert len(FILES) > 40
+    assert rooms_of(PACKAGE / "models" / "psysfa_net.py") == {"layers", "errors"}
+    assert "hydra" in packages_of(PACKAGE / "cli.py")  # imported inside a function
+
+
+def test_every_file_has_a_room():
+    assert {room_of(path) for path in FILES} == {*RANK, "losses", *COMMAND_LINE, "__init__"}
+
+
+def test_rooms_import_only_what_stands_below_them():
+    for path in FILES:
+        room = room_of(path)
+        if room not in RANK:
+            continue
+        allowed = {room, *(other for other in RANK if RANK[other] > RANK[room])}
+        allowed |= {"explained_errors", "overrides"} if room == "commands" else set()
+        assert rooms_of(path) <= allowed, name_of(path)
+
+
+def test_losses_stand_alone():
+    for path in files_of("losses"):
+        assert rooms_of(path) <= {"losses", "errors"}, name_of(path)
+        assert packages_of(path) <= {"torch", "fer_lightning"}, name_of(path)
+
+
+def test_the_command_line_needs_no_room_at_its_start():
+    """Whatever the command, `fer --help` and mistakes in options are answered at once."""
+    for path in files_of(*COMMAND_LINE, "files", "errors", "__init__"):
+        own = {name.split(".")[1] for name in imports_at_start_of(path) if name.startswith("fer_lightning.")}
+        assert own <= {*COMMAND_LINE, "files", "errors"}, name_of(path)
+
+
+def test_commands_import_each_other_only_through_what_they_share():
+    for path in files_of("commands"):
+        own = {name.split(".")[2] for name in imports_of(path) if name.startswith("fer_lightning.commands.")}
+        assert own <= SHARED_BY_COMMANDS, name_of(path)
+
+
+def test_only_commands_see_the_config():
+    for path in FILES:
+        if room_of(path) not in {"commands", *COMMAND_LINE}:
+            assert not packages_of(path) & {"hydra", "omegaconf"}, name_of(path)
+
+
+def test_nets_need_torch_and_timm_alone():
+    for path in files_of("layers", "models"):
+        assert packages_of(path) <= {"torch", "timm", "fer_lightning"}, name_of(path)
+
+
+@pytest.mark.parametrize("room", ["results", "plots", "search", "studies"])
+def test_what_is_computed_from_records_needs_no_torch(room):
     """Not even through another part of this package that imports it."""
-    for path in files_of("report"):
-        assert parts_of(path) <= {"report", "evaluation", "errors"}, name_of(path)
+    for path in files_of(room):
         for reached in reached_from(path):
-            heavy = packages_of(reached) & {"torch", "torchvision", "torchmetrics", "pytorch_lightning", "timm"}
-            assert not heavy, f"{name_of(path)} reaches {name_of(reached)}"
-
-
-def test_searches_need_optuna_numpy_and_scipy_alone():
-    for path in files_of("search"):
-        assert parts_of(path) <= {"search", "errors"}, name_of(path)
-        storage = {"sqlalchemy"} if name_of(path) == "search/storage.py" else set()
-        assert packages_of(path) <= {"numpy", "scipy", "optuna", "fer_lightning"} | storage, name_of(path)
+            assert not packages_of(reached) & HEAVY, f"{name_of(path)} reaches {name_of(reached)}"
 
 
 def test_the_start_of_hydra_waits_for_nothing_heavy():
@@ -126,43 +164,20 @@ def test_the_start_of_hydra_waits_for_nothing_heavy():
     for path in PLUGINS:
         imported = imports_at_start_of(path)
         assert not {name.partition(".")[0] for name in imported} & {"optuna", "torch", "numpy", "scipy"}, path.name
-        assert not {name for name in imported if f"{name}.".startswith("fer_lightning.search.")}, path.name
-
-
-def test_only_entry_points_see_the_config():
-    for path in FILES:
-        name = name_of(path)
-        if "/" in name and name not in KNOWN_HYDRA_OUTSIDE_ENTRY_POINTS:
-            assert not packages_of(path) & {"hydra", "omegaconf"}, name
-
-
-def test_nothing_imports_the_entry_points():
-    entry_points = {path.stem for path in FILES if "/" not in name_of(path)} - {"__init__", "__main__", "errors"}
-    for path in FILES:
-        if "/" in name_of(path):
-            assert not parts_of(path) & entry_points, name_of(path)
-
-
-def test_training_composes_data_and_evaluation_but_no_net():
-    for path in files_of("training"):
-        assert parts_of(path) <= {"training", "data", "evaluation", "report", "errors"}, name_of(path)
-
-
-def test_explanations_know_no_deployment():
-    for path in files_of("explain"):
-        allowed = {"explain", "models", "layers", "data", "training", "evaluation", "report", "errors"}
-        assert parts_of(path) <= allowed, name_of(path)
-
-
-def test_deployment_composes_all_but_training_runs():
-    for path in files_of("deploy"):
-        allowed = {"deploy", "explain", "data", "training", "evaluation", "report", "errors"}
-        assert parts_of(path) - {"__version__"} <= allowed, name_of(path)
+        assert not {name for name in imported if name.startswith("fer_lightning.search.")}, path.name
 
 
 def test_files_are_named_for_what_they_hold():
     for path in FILES:
         assert path.stem not in VAGUE and path.parent.name not in VAGUE, name_of(path)
+
+
+def test_the_house_stays_small():
+    sizes = sorted(len(path.read_text().splitlines()) for path in FILES if path.name != "__init__.py")
+    assert len(sizes) <= 180
+    assert sizes[len(sizes) // 2] >= 120
+    assert sizes[-1] <= 400
+    assert len([path for path in FILES if path.parent == PACKAGE and path.name != "__init__.py"]) <= 8
 
 
 def test_the_package_itself_imports_nothing_heavy():

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_lightning.cli import COMMANDS, conf_dir
+from fer_lightning.cli import COMMANDS
+from fer_lightning.files import conf_dir
 
 SCRIPT = Path(sys.executable).with_name("fer")
 

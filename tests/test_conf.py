@@ -17,11 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
-from fer_lightning.cli import COMMANDS, conf_dir
+from fer_lightning.cli import COMMANDS
 from fer_lightning.commands.instantiate import build, build_each, build_loss, build_net, build_trainer
-from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.auxiliary import SIDE_SIZES
+from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
+from fer_lightning.files import conf_dir
 from fer_lightning.training.classifier import ExpressionClassifier
 from hydra_plugins.fer_sweeper.space import parse_space
 

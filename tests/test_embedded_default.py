@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fer_lightning.cli import conf_dir
 from fer_lightning.commands.instantiate import build_datamodule
+from fer_lightning.files import conf_dir
 from fer_lightning.results.record import RunRecord
 
 pytestmark = pytest.mark.slow

@@ -13,10 +13,10 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from fer_lightning.cli import conf_dir
 from fer_lightning.commands.instantiate import build_classifier, build_datamodule, build_net, build_trainer
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
+from fer_lightning.files import conf_dir
 
 # A vote of finished runs has nothing to train.
 NOT_TRAINED = {"weighted_voting"}

@@ -18,7 +18,7 @@ import hydra
 import optuna
 import pytest
 
-from fer_lightning.cli import conf_dir
+from fer_lightning.files import conf_dir
 
 # Two generations, the second of which depends on the results of the first.
 SEARCH = [

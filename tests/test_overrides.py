@@ -7,8 +7,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from fer_lightning.cli import conf_dir
 from fer_lightning.errors import UserError
+from fer_lightning.files import conf_dir
 from fer_lightning.overrides import PATH_LISTS, PATHS, PATHS_OF_GROUPS, in_folder_of_resumed_run, last_run, prepare
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from fer_lightning.errors import UserError
 from fer_lightning.commands.stored_config import _moved
 from fer_lightning.commands.train import _with_paths_from_here
+from fer_lightning.errors import UserError
+from fer_lightning.training.callbacks import SeedEveryBatch
 from fer_lightning.training.classifier import ExpressionClassifier
-from fer_lightning.training.seeding import SeedEveryBatch
 
 # Options that keep a state between epochs, or change what an epoch is.
 OPTIONS = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fer_lightning.cli import conf_dir
+from fer_lightning.files import conf_dir
 
 SMALL = ["data.size=300", "trainer.limit_train_batches=1.0", "logger=none", "callbacks=[]"]
 STUDIES = sorted(path.stem for path in (conf_dir() / "study").glob("psysfa_table*.yaml"))

@@ -19,7 +19,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from fer_lightning.cli import conf_dir
+from fer_lightning.files import conf_dir
 from fer_lightning.search.storage import open_storage
 
 psycopg = pytest.importorskip("psycopg")

@@ -1,14 +1,21 @@
-"""From frame to label: who takes how long, and what with."""
+"""Figures and tables of the pipeline benchmark and of the sampler benchmark."""
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
 from fer_lightning.plots.style import ACCENT, CLASS_COLOURS, INK, MUTED, TRAIN, VALIDATION, house_style
+from fer_lightning.plots.text import escape
 
 PARTS = ("detect", "align", "classify")
+_SUMMARY = {"budget", "sampler", "mean_rank", "low", "high", "ask_ms"}
 
 
 @house_style
@@ -74,3 +81,100 @@ def _draw_parts(panel: Axes, parts: pd.DataFrame, ours: list[str]) -> None:
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="y", visible=False)
     panel.legend(loc="upper right", ncols=3)
+
+
+def whole_table(table: pd.DataFrame, title: str) -> Table:
+    """Who takes how long from frame to label.
+
+    Args:
+        table: As for `draw_pipeline_benchmark`, with the stage `cpu`, `ratio_low`, `ratio_high`, `peak_memory_mb`,
+            `label` and `found`.
+        title: Of the table.
+    """
+    drawn = Table(title=escape(title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("who", "ms", "p95", "fps", "CPU", "times", "95 %", "MB", "label"):
+        drawn.add_column(heading, justify="left" if heading in ("who", "label") else "right", no_wrap=True)
+    processor = table[table["stage"] == "cpu"].set_index("who")["median_ms"]
+    for _, row in table[table["stage"] == "whole"].iterrows():
+        drawn.add_row(
+            escape(row["who"]),
+            f"{row['median_ms']:.1f}",
+            f"{row['p95_ms']:.1f}",
+            f"{row['fps']:.0f}",
+            f"{processor[row['who']]:.1f}",
+            f"{row['ratio']:.2f}",
+            "" if math.isnan(row["ratio_low"]) else f"{row['ratio_low']:.2f}-{row['ratio_high']:.2f}",
+            "-" if pd.isna(row["peak_memory_mb"]) else f"{row['peak_memory_mb']:.0f}",
+            escape(_label(row)),
+        )
+    drawn.caption = (
+        "ms: elapsed, frame to label; CPU: ms of processor time; times: as long as the first, round by round; "
+        "MB: most memory; label: with the share of frames in which a face was found, unless it is all"
+    )
+    return drawn
+
+
+def parts_table(table: pd.DataFrame) -> Table:
+    """What our own time goes into: medians, and 95th percentiles in brackets."""
+    drawn = Table("who", title="Our parts: median ms (95th percentile)")
+    for part in PARTS:
+        drawn.add_column(part, justify="right")
+    parts = table[table["stage"].isin(PARTS)]
+    for who, rows in parts.groupby("who", sort=False):
+        cells = rows.set_index("stage").loc[list(PARTS)]
+        drawn.add_row(escape(who), *(f"{row['median_ms']:.2f} ({row['p95_ms']:.2f})" for _, row in cells.iterrows()))
+    return drawn
+
+
+def _label(row: pd.Series) -> str:
+    if row["found"] == 0:
+        return "no face found"
+    return f"{row['label']}" if row["found"] == 1 else f"{row['label']}, {row['found']:.0%}"
+
+
+@house_style
+def draw_search_ranks(ranks: pd.DataFrame) -> Figure:
+    """Draws one panel a budget: each sampler's mean rank, its interval, and its rank on every problem.
+
+    Args:
+        ranks: As `fer_lightning.benchmark.samplers.rank_samplers` returns it. Samplers named `mboa ...` are coloured.
+    """
+    budgets = ranks["budget"].unique()
+    problems = [name for name in ranks if name not in _SUMMARY]
+    most = ranks.groupby("budget").size().max()
+    figure = Figure(figsize=(4.2 * len(budgets), 1.6 + 0.36 * most), layout="constrained")
+    panels = figure.subplots(1, len(budgets), squeeze=False)[0]
+    for panel, budget in zip(panels, budgets):
+        _draw_budget(panel, ranks[ranks["budget"] == budget].reset_index(drop=True), problems)
+        panel.set(title=f"{budget} evaluations", xlim=(0.5, most + 0.5), ylim=(most - 0.4, -0.6))
+        panel.set_xticks(range(1, most + 1))
+        panel.set_xlabel("rank of the median regret (1 is best)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    return figure
+
+
+def _draw_budget(panel: Axes, table: pd.DataFrame, problems: list[str]) -> None:
+    panel.grid(axis="y", visible=False)
+    panel.set_yticks(range(len(table)), table["sampler"])
+    panel.tick_params(axis="y", length=0)
+    for place, row in table.iterrows():
+        colour = ACCENT if row["sampler"].startswith("mboa") else VALIDATION
+        # Equal ranks would hide each other: they are spread downwards in the order of the problems.
+        heights = place + np.linspace(-0.24, 0.24, len(problems))
+        first = place == 0
+        label = "on one problem" if first else None
+        panel.plot(row[problems], heights, "o", markersize=4, markeredgewidth=0, color=TRAIN, alpha=0.6, label=label)
+        label = "95 % of redrawn seeds" if first else None
+        panel.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.4, alpha=0.5, label=label)
+        label = "mean over problems" if first else None
+        panel.plot([row["mean_rank"]], [place], "o", markersize=8, markeredgecolor="white", color=colour, label=label)
+        panel.annotate(
+            f"{row['mean_rank']:.1f}",
+            (row["mean_rank"], place),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=MUTED,
+        )

@@ -1,17 +1,124 @@
-"""Problems on which samplers are compared: their optimum is known."""
+"""Problems on which samplers are compared: their optimum is known.
+
+**A made-up surface** with the shape of a hyperparameter search. It is no measurement of any net: a formula over the
+four hyperparameters that PsySFA-Net's search has (its Table 2), so that samplers can be compared on mixed, logarithmic,
+noisy ground.
+
+**Classical test functions** of minimisation, moved so that the minimum is 0 and lies at `z = 0`. Each takes a vector
+`(d,)` and returns a number. Source: the problem book of CEC 2017 (Awad, Ali, Liang, Qu and Suganthan, "Problem
+Definitions and Evaluation Criteria for the CEC 2017 Special Session and Competition on Single Objective Bound
+Constrained Real-Parameter Numerical Optimization", 2016), section "Definitions of the basic functions".
+
+**Two problems of the CEC 2017 competition** in 10 dimensions, with the organisers' own shift and matrix.
+`cec2017_f4.txt` and `cec2017_f9.txt` hold the first 10 numbers of `shift_data_<k>.txt` and the whole of
+`M_<k>_D10.txt`, as published with the competition (https://github.com/P-N-Suganthan/CEC2017-BoundContrained). The
+matrices are no pure rotations: their condition number is 2, as the problem book says.
+
+Readings: the numbers of the functions are those of the book with F2 still counted, so F4 is Rosenbrock and F9 is Levy.
+Copies of the published code scale F9 by 1 or by 5.12/100; the book's 5.12/100 is used.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-from fer_lightning.search.cec2017 import Landscape, cec2017
-from fer_lightning.search.landscapes import ackley, rastrigin, rosenbrock, sphere
-from fer_lightning.search.tuning_surface import LOWEST, NOISE, OPTIMUM, tuning_loss, tuning_space
+NOISE = 0.01
+LOWEST = 0.9
+OPTIMUM = {"learning_rate": 1e-3 * np.sqrt(24 / 32), "batch_size": 24, "dropout": 0.34, "num_filters": 24}
+Landscape = Callable[[np.ndarray], float]
+
+
+def tuning_space() -> dict[str, BaseDistribution]:
+    """The ranges of Table 2."""
+    return {
+        "learning_rate": FloatDistribution(1e-5, 1e-2, log=True),
+        "batch_size": IntDistribution(8, 64),
+        "dropout": FloatDistribution(0.1, 0.5),
+        "num_filters": IntDistribution(8, 32),
+    }
+
+
+def tuning_loss(params: Mapping[str, Any]) -> float:
+    """A validation loss without noise, at least 0.9.
+
+    With rate r, batch b, dropout p and n filters:
+
+        a = log10(r / (0.001 sqrt(b / 32)))          how far the rate is off, in decades
+        loss = 0.9 + 0.7 (1 - exp(-1.5 a^2))         too slow or too fast: both end on a plateau
+                   + 0.05 log2(b / 24)^2
+                   + 3 (p - 0.3 - 0.01 (n - 20))^2   a larger net wants more dropout
+                   + 0.1 log2(n / 24)^2
+
+    No term is negative and all are 0 at `OPTIMUM` alone.
+
+    Args:
+        params: `learning_rate`, `batch_size`, `dropout`, `num_filters`.
+    """
+    batch, filters = params["batch_size"], params["num_filters"]
+    off = np.log10(params["learning_rate"] / (1e-3 * np.sqrt(batch / 32)))
+    rate = 0.7 * (1 - np.exp(-1.5 * off**2))
+    regularisation = 3 * (params["dropout"] - 0.3 - 0.01 * (filters - 20)) ** 2
+    return float(LOWEST + rate + 0.05 * np.log2(batch / 24) ** 2 + regularisation + 0.1 * np.log2(filters / 24) ** 2)
+
+
+def sphere(z: np.ndarray) -> float:
+    """A bowl."""
+    return float(np.sum(z**2))
+
+
+def rosenbrock(z: np.ndarray) -> float:
+    """A narrow, bent valley; d of 2 or more."""
+    y = z + 1
+    return float(np.sum(100 * (y[:-1] ** 2 - y[1:]) ** 2 + (y[:-1] - 1) ** 2))
+
+
+def rastrigin(z: np.ndarray) -> float:
+    """A bowl full of regular dents."""
+    return float(np.sum(z**2 - 10 * np.cos(2 * np.pi * z) + 10))
+
+
+def ackley(z: np.ndarray) -> float:
+    """A plain full of dents with a funnel in it."""
+    distance = np.sqrt(np.mean(z**2))
+    waves = np.mean(np.cos(2 * np.pi * z))
+    return float(20 - 20 * np.exp(-0.2 * distance) + np.e - np.exp(waves))
+
+
+def levy(z: np.ndarray) -> float:
+    """Waves on a bowl.
+
+    Readings: the book has `w = 1 + (z - 1) / 4`, whose minimum is not at the stated optimum `z = 0`; the code published
+    with it has `w = 1 + z / 4`, which is used here.
+    """
+    w = 1 + z / 4
+    first = np.sin(np.pi * w[0]) ** 2
+    middle = np.sum((w[:-1] - 1) ** 2 * (1 + 10 * np.sin(np.pi * w[:-1] + 1) ** 2))
+    last = (w[-1] - 1) ** 2 * (1 + np.sin(2 * np.pi * w[-1]) ** 2)
+    return float(first + middle + last)
+
+
+_FUNCTIONS: dict[int, tuple[Landscape, float]] = {4: (rosenbrock, 2.048 / 100), 9: (levy, 5.12 / 100)}
+
+
+def cec2017(number: int) -> tuple[Landscape, np.ndarray]:
+    """Builds `F_k(x) = f(M s (x - o)) + 100 k` on the box [-100, 100]^10.
+
+    Args:
+        number: k, 4 (Rosenbrock) or 9 (Levy).
+
+    Returns:
+        The function of a vector `(10,)`, and its optimum o `(10,)`, where it is 100 k.
+    """
+    function, scale = _FUNCTIONS[number]
+    shift, *rows = np.loadtxt(Path(__file__).with_name(f"cec2017_f{number}.txt"))
+    matrix = scale * np.array(rows)
+    return lambda x: function(matrix @ (x - shift)) + 100 * number, shift
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 from fer_lightning.commands.instantiate import build_datamodule
-from fer_lightning.data.alignment.aligned_reader import AlignedReader
-from fer_lightning.data.alignment.eyes import eye_distance, eye_spread, roll
+from fer_lightning.data.alignment.warp import AlignedReader, eye_distance, eye_spread, roll
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.data.store import conform
 from fer_lightning.errors import UserError
-from fer_lightning.plots.dataset import draw_alignment
-from fer_lightning.report.figures import save_figures
-from fer_lightning.report.terminal import escape, print_line
 from fer_lightning.files import write_whole
+from fer_lightning.plots.dataset import draw_alignment
+from fer_lightning.plots.style import save_figures
+from fer_lightning.plots.text import escape, print_line
 
 log = logging.getLogger(__name__)
 

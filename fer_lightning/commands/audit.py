@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from fer_lightning.commands.instantiate import build_datamodule
+from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.duplicates.audit import KINDS, Findings, audit
 from fer_lightning.data.duplicates.near import LEAST_CORRELATION, RADIUS
-from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.report.audit import draw_copies
-from fer_lightning.plots.contact_sheet import draw_contact_sheet
-from fer_lightning.report.figures import save_figures
-from fer_lightning.report.terminal import escape, print_line
 from fer_lightning.files import write_whole
+from fer_lightning.plots.contact_sheet import draw_contact_sheet
+from fer_lightning.plots.dataset import draw_copies
+from fer_lightning.plots.style import save_figures
+from fer_lightning.plots.text import escape, print_line
 
 
 def run(cfg: DictConfig) -> None:

@@ -1,29 +1,40 @@
-"""`fer dashboard`: what was trained and searched, and the viewers of what was logged; works offline."""
+"""`fer dashboard`: what was trained and searched, and the viewers of what was logged; works offline.
+
+Searches are shown by the Optuna Dashboard in a web browser.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sqlite3
 import subprocess
 import sys
+import webbrowser
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from socketserver import ThreadingMixIn
 from tempfile import TemporaryDirectory
-from typing import Any
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from rich.console import Console
 from rich.table import Table
 
-from fer_lightning.errors import UserError
-from fer_lightning.results.metrics_file import NAME, read_metrics
-from fer_lightning.folder_table import folder_table
-from fer_lightning.report.terminal import print_line
-from fer_lightning.search_dashboard import find_searches, search_table, searches_served, serve_search
+from fer_lightning.errors import UserError, printable
+from fer_lightning.plots.text import folder_table, print_line
+from fer_lightning.results.metrics_file import NAME, read_best, read_metrics
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 _NOT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
+HOST = "127.0.0.1"  # the dashboard lets whoever reaches it delete studies
+STORAGE = "FER_SWEEP_STORAGE"  # as conf/hydra/sweeper/optuna.yaml names it
 
 
 @dataclass(frozen=True)
@@ -189,3 +200,166 @@ def _show(command: list[str]) -> None:
     status = subprocess.call(command)
     if status:
         sys.exit(status)
+
+
+@dataclass(frozen=True)
+class LoggedSearch:
+    """Folder of a sweep.
+
+    Attributes:
+        folder: Where it is.
+        changed: When a trial last ended there, in seconds since 1970.
+        report: Content of `best.json`; None while the search is not finished, or where that is damaged.
+        problem: What is wrong with `best.json`, in a sentence; else empty.
+    """
+
+    folder: Path
+    changed: float
+    report: dict[str, Any] | None
+    problem: str = ""
+
+
+def find_searches(root: Path) -> Iterator[LoggedSearch]:
+    """Yields every sweep folder at or below `root`, in no order."""
+    for place, folders, files in os.walk(root):
+        marks = [Path(place) / name for name in ("study.db", "best.json") if name in files]
+        if marks:
+            folders.clear()  # what lies below are its trials
+            report, problem = None, ""
+            if marks[-1].name == "best.json":
+                try:
+                    report = read_best(marks[-1])
+                except UserError as error:
+                    problem = str(error)
+            yield LoggedSearch(Path(place), max(mark.lstat().st_mtime for mark in marks), report, problem)
+
+
+def search_table(searches: Sequence[LoggedSearch], root: Path) -> Table:
+    """One row a search, in the order given.
+
+    Args:
+        searches: The searches.
+        root: Folders are shown relative to it.
+    """
+    rows = []
+    for search in searches:
+        cells = ["-", "-", "damaged" if search.problem else "not finished", "-"]
+        if search.report:
+            best = search.report["best"]
+            found = [f"{best['value']:.5g}", str(best["trial"])] if best else ["none complete", "-"]
+            cells = [search.report["objective"], str(sum(search.report["trials"].values())), *found]
+        rows.append((search.folder, cells, search.changed))
+    return folder_table("Searches", ["search", "objective"], ["trials", "best value", "best trial"], rows, root)
+
+
+@contextmanager
+def searches_served(place: str | None, port: int, browser: bool) -> Iterator[None]:
+    """Serves the Optuna Dashboard to this machine while a `with` block lasts, and prints its address.
+
+    Args:
+        place: URL of a storage, path of a storage file, a sweep folder, or a folder above some, of which the sweep that
+            changed last is shown; None for the storage that the environment names, else for `outputs`.
+        port: Where to listen; 0 takes any free port.
+        browser: Whether to open a web browser, if there is a screen.
+
+    Raises:
+        UserError: There is no search, it cannot be reached, or the port is taken.
+    """
+    storage, shown = _open(place)
+    from optuna_dashboard import wsgi
+
+    try:
+        server = make_server(HOST, port, wsgi(storage), server_class=_Server, handler_class=_Silent)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--port {port} cannot be used ({error}): leave it away for any free one.") from error
+    address = f"http://{HOST}:{server.server_port}/dashboard/"
+    print(printable(f"Optuna Dashboard of {shown}: {address}"), flush=True)
+    with server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        if browser and _has_screen():
+            webbrowser.open(address)
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+
+def serve_search(place: str | None, port: int, browser: bool) -> None:
+    """Serves the Optuna Dashboard until Ctrl-C; see `searches_served`."""
+    with searches_served(place, port, browser):
+        print("Ctrl-C ends it.", flush=True)
+        try:
+            Event().wait()
+        except KeyboardInterrupt:
+            print()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answers each connection in a thread: browsers open some that they do not use at once."""
+
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are nobody's news."""
+
+
+def _open(place: str | None) -> tuple[BaseStorage, str]:
+    """The storage of a search, which is left as it is, and its name for the user."""
+    option = "--search "
+    if place is None and (place := os.environ.get(STORAGE)):
+        option = f"{STORAGE}="
+    place = place or "outputs"
+    location, shown = _locate(place, option)
+    named = f"{option}{shown}"
+    # Optuna takes a second to import, which only those pay who look at a search.
+    from fer_lightning.search.storage import open_storage
+
+    if location.startswith("sqlite"):
+        _check_sqlite(location, named)
+    try:
+        storage = open_storage(location, Path(), option=option)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{named} is neither a database nor a journal of a search: give a study.db.") from error
+    if not storage.get_all_studies():
+        raise UserError(f"{named} holds no search: fer train -m hydra/sweeper=optuna ... makes one.")
+    return storage, f"{shown} ({STORAGE})" if option.startswith(STORAGE) else shown
+
+
+def _locate(place: str, option: str) -> tuple[str, str]:
+    """What `open_storage` takes, and the name for the user, without a password."""
+    path = Path(place)
+    if "://" in place:
+        return place, place.rpartition("@")[2]
+    if path.is_file():
+        return f"sqlite:///{path.resolve()}" if path.suffix == ".db" else place, place
+    if not path.is_dir() and option.startswith(STORAGE):
+        raise UserError(f"{option}{place} does not exist: a search makes it, or give the folder of one.")
+    found = [search for search in find_searches(path) if (search.folder / "study.db").is_file()]
+    if not found:
+        raise UserError(
+            f"{place} holds no search with a study.db: fer train -m hydra/sweeper=optuna ... makes one; for a search "
+            "in a database, give the URL of that."
+        )
+    folder = max(found, key=lambda search: search.changed).folder
+    return f"sqlite:///{(folder / 'study.db').resolve()}", str(folder)
+
+
+def _check_sqlite(url: str, named: str) -> None:
+    """Refuses a file that holds no studies; Optuna would make it, or write its tables into that of another program."""
+    from sqlalchemy import make_url
+
+    path = Path(make_url(url).database or "")
+    if not path.is_file():
+        raise UserError(f"{named}: there is no such file; give an existing study.db, or the folder of a search.")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("SELECT 1 FROM studies LIMIT 1")
+    except sqlite3.Error as error:
+        raise UserError(f"{named} is no database of a search: {error}; give a study.db.") from error
+
+
+def _has_screen() -> bool:
+    on_desktop = sys.platform in ("darwin", "win32")
+    return on_desktop or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

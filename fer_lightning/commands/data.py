@@ -14,8 +14,8 @@ from fer_lightning.commands.instantiate import build_datamodule
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.plots.contact_sheet import draw_contact_sheet
-from fer_lightning.report.figures import save_figures
-from fer_lightning.report.terminal import escape, print_line
+from fer_lightning.plots.style import save_figures
+from fer_lightning.plots.text import escape, print_line
 
 
 def run(cfg: DictConfig) -> None:

@@ -63,16 +63,15 @@ def _serve(cfg: DictConfig, when_stopping: Callable[[int], None]) -> None:
     console = Console()
     with console.status("Opening the net ..."):
         try:
-            from fer_lightning.deploy.demo.application import application
             from fer_lightning.deploy.demo_page import DemoPage
-            from fer_lightning.deploy.demo_server import address_of, is_loopback, listen, serve
+            from fer_lightning.deploy.demo_server import address_of, application, is_loopback, listen, serve
         except ModuleNotFoundError as error:
             if str(error.name).partition(".")[0] not in ("gradio", "fastapi", "uvicorn", "starlette"):
                 raise
             raise UserError(
                 f"The page needs {error.name}, which is not installed: run pip install 'fer_lightning[demo]'."
             ) from None
-        from fer_lightning.deploy.demo.shown_net import ShownNet
+        from fer_lightning.deploy.demo_page import ShownNet
         from fer_lightning.training.checkpoint_files import shipped_nets
 
         sources = [*dict.fromkeys([str(cfg.checkpoint), *shipped_nets()])]

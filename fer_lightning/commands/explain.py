@@ -17,25 +17,28 @@ from rich.console import Console
 from torch import Tensor
 
 from fer_lightning.commands.finish import ending
-from fer_lightning.commands.instantiate import build_each, limit_threads
+from fer_lightning.commands.instantiate import build_each, data_for, limit_threads
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.data.store import conform
-from fer_lightning.inference.card import card_of
-from fer_lightning.deploy.face_crop import crop_faces
-from fer_lightning.inference.face_detector import FaceFinder
-from fer_lightning.deploy.normalisation import normalise
-from fer_lightning.inference.images import read_picture
 from fer_lightning.errors import UserError
-from fer_lightning.commands.evaluate import data_for
-from fer_lightning.explain.explanation import Explanation
-from fer_lightning.explain.faces import Faces, blurred_background, faces_of_split, training_background
+from fer_lightning.evaluation.scoring import Inference
+from fer_lightning.explain.explanation import (
+    Explanation,
+    Faces,
+    blurred_background,
+    faces_of_split,
+    training_background,
+)
 from fer_lightning.explain.shap_values import METHODS
-from fer_lightning.report.figures import save_figures
-from fer_lightning.report.terminal import escape, print_line
 from fer_lightning.files import write_whole
-from fer_lightning.training.checkpoints import TrainedNet, load_net
-from fer_lightning.training.inference import Inference
+from fer_lightning.inference.card import card_of
+from fer_lightning.inference.classifier import normalise
+from fer_lightning.inference.face_detector import FaceFinder, crop_faces
+from fer_lightning.inference.images import read_picture
+from fer_lightning.plots.style import save_figures
+from fer_lightning.plots.text import escape, print_line
 from fer_lightning.results.record import describe_commit, describe_software
+from fer_lightning.training.checkpoints import TrainedNet, load_net
 
 log = logging.getLogger(__name__)
 

@@ -17,28 +17,35 @@ import torch
 from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 
-from fer_lightning.commands.instantiate import limit_threads
+from fer_lightning.commands.instantiate import data_for, limit_threads
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
-from fer_lightning.inference.card import card_of
 from fer_lightning.deploy.hub import push, require_access
-from fer_lightning.deploy.portable import portable
 from fer_lightning.errors import UserError
-from fer_lightning.commands.evaluate import data_for
-from fer_lightning.evaluation.temperature import calibrate
-from fer_lightning.report.shown_path import shown_path
-from fer_lightning.report.terminal import print_line
-from fer_lightning.files import write_whole, writing
+from fer_lightning.evaluation.efficiency import describe_hardware
+from fer_lightning.files import shown_path, write_whole, writing
+from fer_lightning.inference.card import card_of, portable
+from fer_lightning.plots.text import print_line
+from fer_lightning.results.calibration import calibrate
+from fer_lightning.results.record import RunRecord, describe_software
 from fer_lightning.training.checkpoints import TrainedNet, load_net
-from fer_lightning.results.record import RunRecord, describe_hardware, describe_software
 
 try:
-    from fer_lightning.deploy.export_table import export_table, ratio_line
-    from fer_lightning.deploy.faces import Faces, drawn_faces, real_faces, scores_of
     from fer_lightning.deploy.formats import FILES, compute_of, write_forms
-    from fer_lightning.deploy.parity import Measured, measure, require_parity, torch_compute
     from fer_lightning.deploy.model_card import model_card
-    from fer_lightning.deploy.quantization import METHODS
+    from fer_lightning.deploy.onnx import METHODS
+    from fer_lightning.deploy.parity import (
+        Faces,
+        Measured,
+        drawn_faces,
+        export_table,
+        measure,
+        ratio_line,
+        real_faces,
+        require_parity,
+        scores_of,
+        torch_compute,
+    )
 except ModuleNotFoundError as error:
     raise UserError(f"fer export needs the package {error.name}: pip install 'fer_lightning[onnx]'.") from error
 

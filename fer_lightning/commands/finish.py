@@ -1,30 +1,39 @@
-"""What every finished run ends with: pictures drawn from its record, tables in the terminal, and all of it in W&B."""
+"""The end of every run: scores on other data sets, figures drawn from its record, tables in the terminal, W&B."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
+from hydra.utils import get_class
 from matplotlib.figure import Figure
+from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
+from fer_lightning.commands.instantiate import build
 from fer_lightning.data.corruptions import SEVERITIES, corruption
 from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.evaluation.confident_errors import most_confident_errors
-from fer_lightning.evaluation.predictions import predicted_arrays
+from fer_lightning.errors import UserError
+from fer_lightning.evaluation.cross_dataset import score_other_data
+from fer_lightning.evaluation.scoring import Inference
 from fer_lightning.plots.contact_sheet import draw_contact_sheet, error_caption
-from fer_lightning.report.curves import draw_curves
-from fer_lightning.report.figures import draw_predictions, save_figures
+from fer_lightning.plots.predictions import draw_curves, draw_predictions
 from fer_lightning.plots.result_table import print_result
 from fer_lightning.plots.robustness import draw_corruptions, draw_robustness
-from fer_lightning.results.record import RunRecord
-from fer_lightning.training.wandb_logger import WandbRunLogger, close_wandb
-from fer_lightning.training.wandb_report import log_run
+from fer_lightning.plots.style import save_figures
+from fer_lightning.results.curves import most_confident_errors
+from fer_lightning.results.record import RunRecord, predicted_arrays
+from fer_lightning.training.checkpoints import TrainedNet
+from fer_lightning.training.wandb_logger import WandbRunLogger, close_wandb, log_run
 
 SHOWN_ERRORS = 24
+log = logging.getLogger(__name__)
 
 
 def show_record(
@@ -107,3 +116,36 @@ def _images_of(record: RunRecord, split: str, datamodule: ExpressionDataModule, 
     predicted = record.predictions.loc[record.predictions["split"] == split, "id"].to_numpy()
     position = {name: index for index, name in enumerate(datamodule.ids(split))}
     return datamodule.dataset(split).pixels([position[name] for name in predicted[rows]])
+
+
+def score_elsewhere(
+    cfg: DictConfig, trainer: pl.Trainer, inference: Inference, trained: TrainedNet, datamodule: ExpressionDataModule
+) -> dict[str, Any]:
+    """Scores a network on the test splits of other data sets, in its own preprocessing.
+
+    Args:
+        cfg: Its `elsewhere` holds configs of data sets by name.
+        trainer: Runs the predictions.
+        inference: The network.
+        trained: The same network with what it was trained on.
+        datamodule: The data that was scored already, which `elsewhere` may name again.
+
+    Returns:
+        What `score_other_data` tells, by name. A data set that is not here or cannot be compared has `missing`, which
+        says why, instead.
+    """
+    own = datamodule if datamodule.dataset_name == trained.description["protocol"]["dataset"] else None
+    scores: dict[str, Any] = {}
+    for name, node in cfg.get("elsewhere", {}).items():  # runs that an earlier version started have none
+        if get_class(node._target_) is type(datamodule):
+            log.info("elsewhere.%s is the data that was scored already.", name)
+            continue
+        try:
+            other: ExpressionDataModule = build(node, **trained.description["preprocessing"])
+            other.setup()
+            scores[name] = score_other_data(trainer, inference, other, trained.classes, own)
+        except UserError as error:
+            told = str(error).replace("data.root", f"elsewhere.{name}.root")
+            log.warning("elsewhere.%s is passed over: %s", name, told)
+            scores[name] = {"missing": told}
+    return scores

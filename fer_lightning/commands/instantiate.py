@@ -1,4 +1,4 @@
-"""From a composed config to objects; used by the entry points alone."""
+"""From a composed config to objects: data, networks, losses, trainers and loggers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import logging
 import os
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import hydra
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -19,21 +21,29 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch import nn
+from torch import Tensor, nn
 
+from fer_lightning.commands.stored_config import default_cache, places_of, usual_root
+from fer_lightning.data.auxiliary import SIDE_SIZES
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
-from fer_lightning.overrides import literal
-from fer_lightning.training.checkpoints import load_net
-from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.evaluation.metrics import BETTER
+from fer_lightning.inference.card import PLACES
+from fer_lightning.overrides import literal
+from fer_lightning.training.checkpoints import TrainedNet, load_net
+from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.mixup import Mixing
+from fer_lightning.training.registry import check_arguments, look_up
 from fer_lightning.training.trainer_options import StopAfterSteps
 from fer_lightning.training.voting import load_members
 
 log = logging.getLogger(__name__)
+
+
 # Lightning's tips and its list of devices that are not there say nothing about a run.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+
+
 for message in (
     "Found .* in eval mode at the start of training",  # the members of a vote stay in it
     "You are using a custom batch sampler",  # ours yields every row of an evaluation split
@@ -42,7 +52,6 @@ for message in (
     ".*isinstance.treespec, LeafSpec.",  # between Lightning and PyTorch
 ):
     warnings.filterwarnings("ignore", message)
-
 
 # What of the data a network depends on besides the pixels themselves.
 PREPROCESSING = ("image_size", "channels", "mean", "std", "align", "side")
@@ -282,3 +291,75 @@ def check_selection(cfg: DictConfig) -> None:
         raise UserError(f"selection.monitor={monitor} is unknown: use one of {', '.join(known)}.")
     if mode != known[monitor]:
         raise UserError(f"selection.mode={mode} would select the worst epoch by {monitor}: use {known[monitor]}.")
+
+
+def compose_net(config: str, overrides: Sequence[str], num_classes: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Composes a config once more, with other choices, and builds its network.
+
+    Works while a command runs: Hydra is then initialised with the same `conf/`.
+
+    Args:
+        config: Name of the command's config.
+        overrides: As on the command line.
+        num_classes: Number K of classes.
+
+    Returns:
+        The network and the arguments of its `forward` for one picture; side vectors are 0, those of no face.
+
+    Raises:
+        UserError: The network refuses its options.
+    """
+    cfg = hydra.compose(config, list(overrides))
+    layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
+    net = build_net(cfg, num_classes).to(memory_format=layout)
+    return net, _one_picture(cfg.data, layout)
+
+
+def _one_picture(data: DictConfig, layout: torch.memory_format) -> tuple[Tensor, ...]:
+    image = torch.randn(1, data.channels, data.image_size, data.image_size).contiguous(memory_format=layout)
+    return (image,) if data.side == "none" else (image, torch.zeros(1, SIDE_SIZES[data.side]))
+
+
+def data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
+    """The data of the config, or the one of the training run, in the network's own preprocessing."""
+    preprocessing = trained.description["preprocessing"]
+    if "_target_" in cfg.data:
+        for name, value in preprocessing.items():
+            if _typed(f"data.{name}") and cfg.data[name] != value:
+                log.warning("data.%s=%s is left aside: the net was trained with %s.", name, cfg.data[name], value)
+        datamodule: ExpressionDataModule = build(cfg.data, **preprocessing)
+    else:
+        moved = {name: value for name, value in plain(cfg.data).items() if value is not None}
+        # A file never chooses where something is read or written.
+        stored = {name: value for name, value in trained.description["data"].items() if name not in PLACES}
+        here: dict[str, Any] = {"landmark_model": None, "align_workers": None, "transforms": []}
+        arguments = {**_places(cfg, trained), **stored, **here, **moved}
+        where = f"checkpoint={cfg.checkpoint}"
+        dataset = look_up(arguments.pop("_target_", None), "data", ExpressionDataModule, where)
+        try:
+            check_arguments(dataset, arguments, where)
+            datamodule = dataset(**arguments)
+        except (TypeError, ValueError, UserError) as error:
+            raise UserError(
+                f"{where} was written by another version, whose data had other options: name the data, for example "
+                f"data=fer2013. ({error})"
+            ) from None
+    datamodule.setup()
+    own = trained.description["protocol"]
+    if datamodule.protocol.dataset == own["dataset"] and datamodule.protocol.fingerprint != own["fingerprint"]:
+        log.warning(
+            "The network was trained on another split or copy of %s: rows it has seen may be among those scored here.",
+            own["dataset"],
+        )
+    return datamodule
+
+
+def _places(cfg: DictConfig, trained: TrainedNet) -> dict[str, Any]:
+    """Where the data of a network lies: where its run folder says, else where the config looks for it."""
+    name = trained.description["protocol"]["dataset"]
+    usual = {"root": usual_root(name), "cache_dir": default_cache()}
+    return usual | (places_of(Path(str(cfg.checkpoint)).expanduser()) if cfg.data.root is None else {})
+
+
+def _typed(option: str) -> bool:
+    return any(override.partition("=")[0] == option for override in HydraConfig.get().overrides.task)

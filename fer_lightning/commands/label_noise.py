@@ -10,15 +10,21 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from fer_lightning.data.fer2013_splits import Fer2013SplitsDataModule
-from fer_lightning.data.ferplus_rules import DROPPED, EMOTIONS, majority
-from fer_lightning.data.vote_labels import VoteLabels, read_vote_labels
+from fer_lightning.data.fer2013 import Fer2013SplitsDataModule
+from fer_lightning.data.ferplus import VoteLabels, read_vote_labels
+from fer_lightning.data.ferplus_votes import DROPPED, EMOTIONS, majority
 from fer_lightning.errors import UserError
-from fer_lightning.results.label_noise import annotator_against_the_others, annotator_agreement, best_against_annotator, consensus_agreement, summarise
-from fer_lightning.report.ceiling import draw_agreement
-from fer_lightning.report.figures import save_figures
-from fer_lightning.report.terminal import escape, print_line
 from fer_lightning.files import write_whole
+from fer_lightning.plots.dataset import draw_agreement
+from fer_lightning.plots.style import save_figures
+from fer_lightning.plots.text import escape, print_line
+from fer_lightning.results.label_noise import (
+    annotator_against_the_others,
+    annotator_agreement,
+    best_against_annotator,
+    consensus_agreement,
+    summarise,
+)
 
 CONSENSUS = "consensus = FER2013 label"
 MAJORITY = "majority = FER2013 label"

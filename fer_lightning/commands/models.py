@@ -16,13 +16,11 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
-from fer_lightning.composed_nets import compose_net
+from fer_lightning.commands.instantiate import compose_net
 from fer_lightning.errors import UserError
-from fer_lightning.evaluation.efficiency import latency, multiply_adds, parameters
-from fer_lightning.report.markdown import markdown_line
-from fer_lightning.report.terminal import escape, print_line
+from fer_lightning.evaluation.efficiency import describe_hardware, latency, multiply_adds, parameters
 from fer_lightning.files import write_whole
-from fer_lightning.results.record import describe_hardware
+from fer_lightning.plots.text import escape, markdown_line, print_line
 
 HEADINGS = ("model", "weights", "mult-adds", "ms", "p95 ms", "source")
 # K. He et al., Deep residual learning for image recognition (2016)

@@ -15,17 +15,14 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fer_lightning.deploy.annotated_video import AnnotatedVideo
-from fer_lightning.inference.annotate import draw_predictions
-from fer_lightning.inference.images import read_picture
-from fer_lightning.deploy.prediction import Prediction
-from fer_lightning.inference.predictor import Predictor
-from fer_lightning.inference.predictions_file import FILES, FoundFace, PeopleTable, PhotoTable, PredictionFiles
-from fer_lightning.inference.video import ACCEPTED, FolderContent, Video, find_source, folder_content, is_video
-from fer_lightning.deploy.video_reading import VideoReading
-from fer_lightning.deploy.window import can_show, show
 from fer_lightning.errors import UserError, printable
 from fer_lightning.files import write_whole
+from fer_lightning.inference.annotate import AnnotatedVideo, can_show, draw_predictions, show
+from fer_lightning.inference.images import read_picture
+from fer_lightning.inference.predictions_file import FILES, FoundFace, PeopleTable, PhotoTable, PredictionFiles
+from fer_lightning.inference.predictor import Prediction, Predictor
+from fer_lightning.inference.tracking import VideoReading
+from fer_lightning.inference.video import ACCEPTED, FolderContent, Video, find_source, folder_content, is_video
 
 log = logging.getLogger(__name__)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
 from rich.console import Console
 
 from fer_lightning.errors import UserError
+from fer_lightning.files import shown_path
+from fer_lightning.plots.text import print_line
 from fer_lightning.studies.discovery import FoundStudy, find_studies
-from fer_lightning.report.shown_path import shown_path
-from fer_lightning.report.terminal import print_line
 
 _EXAMPLES = """examples:
   fer train study=psysfa_table6 budget=smoke           a study of a paper's table, in minutes
@@ -53,8 +56,12 @@ def main(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     found = find_studies(options.folder)
     named = [study for study in found if study.name is not None or study.searched]
-    from fer_lightning.shared_studies import find_shared_studies
-    from fer_lightning.commands.study_report import report_comparison, report_found_search, report_found_study
+    from fer_lightning.commands.study_report import (
+        find_shared_studies,
+        report_comparison,
+        report_found_search,
+        report_found_study,
+    )
 
     console = Console()
     failed: dict[FoundStudy, str] = {}
@@ -81,3 +88,10 @@ def main(argv: Sequence[str]) -> None:
         )
     if failed:
         raise UserError(*failed.values())
+
+
+class TellReport(Callback):
+    """Tells how the runs of a study become tables; not said where a run failed, whose error then comes last."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # the signature is Hydra's
+        print(f"\nThe study is done: fer report {shown_path(Path(config.hydra.sweep.dir))}")

@@ -1,4 +1,4 @@
-"""The config that a run folder holds, for the run to be continued and its data to be found again.
+"""The config that a run folder holds, for the run to be continued and its data to be found again; and its W&B group.
 
 The folder may be a stranger's. Nothing that is written there is looked up by import, resolved or taken for a place to
 write to before it was checked.
@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_yaml_loader
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fer_lightning.cli import conf_dir
 from fer_lightning.errors import UserError, problem_of
-from fer_lightning.results.metrics_file import check_plain
+from fer_lightning.files import conf_dir
 from fer_lightning.overrides import literal
+from fer_lightning.results.metrics_file import check_plain
+from fer_lightning.training.checkpoint_files import read_header
 from fer_lightning.training.description import Preprocessing, check_sizes
-from fer_lightning.training.registry import check_arguments, look_up, refuse_unknown
-from fer_lightning.training.safetensors_file import read_header
+from fer_lightning.training.registry import check_arguments, look_up, refuse_unknown, with_present_names
 
 NAME = "config.yaml"
 _LARGEST = 1_000_000  # bytes
@@ -31,6 +33,8 @@ _WRITERS = ("logger", "callbacks", "trainer")  # parts that write files
 _FOLDERS = ("save_dir", "default_root_dir", "folder", "dir", "dirpath", "root_dir", "log_dir")  # their options
 _INSTANTIATED = ("_target_", "_partial_", "_convert_", "_recursive_")
 _Share = Annotated[float, Field(ge=0, le=1)]
+# As conf/logger/wandb.yaml names it; the class itself needs torch, which a report does without.
+_LOGGER = "fer_lightning.training.wandb_logger.WandbRunLogger"
 
 
 class _Stored(BaseModel):
@@ -111,7 +115,7 @@ def read_config(folder: Path) -> DictConfig:
 def _checked(folder: Path) -> dict[str, Any]:
     """The values of a config, of the right types; what they name is not looked up yet."""
     path = folder / NAME
-    values = read_yaml(path)
+    values = with_present_names(read_yaml(path))
     try:
         found = _Config.model_validate(values)
         Preprocessing.model_validate({name: values["data"].get(name) for name in Preprocessing.model_fields})
@@ -298,3 +302,37 @@ def _holds_packed_data(cache: Path) -> bool:
         return any(cache.expanduser().glob("*-*px[13]-*"))
     except (OSError, ValueError, RuntimeError, NotImplementedError):
         return False
+
+
+def group_wandb_runs(cfg: DictConfig) -> DictConfig:
+    """The config of a run; where it is one of a multirun, its W&B run is in the group of that one.
+
+    A group that was named stays. The group becomes part of the config, so that a trial that is continued on its own
+    stays in it too.
+
+    Args:
+        cfg: Composed for one run.
+    """
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        return cfg
+    grouped = cfg.copy()
+    for node in wandb_nodes(grouped):
+        if node.group is None:
+            node.group = sweep_group(Path(hydra.sweep.dir))
+    return grouped
+
+
+def wandb_nodes(cfg: DictConfig) -> list[DictConfig]:
+    """The W&B loggers of a config."""
+    nodes = (cfg.get("logger") or {}).values()
+    return [node for node in nodes if node and node.get("_target_") == _LOGGER]
+
+
+def sweep_group(folder: Path) -> str:
+    """Name of the W&B group of a sweep.
+
+    Args:
+        folder: Where its runs lie.
+    """
+    return folder.resolve().name

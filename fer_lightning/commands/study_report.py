@@ -1,30 +1,41 @@
-"""From a folder of runs to a written report: what `fer report` does with each study that it finds."""
+"""What `fer report` does with each study: its config composed, its report written, printed and logged to W&B."""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from rich.table import Table
 
-from fer_lightning.cli import claims_dir
+from fer_lightning.commands.stored_config import read_yaml, sweep_group, wandb_nodes
 from fer_lightning.errors import UserError
+from fer_lightning.files import claims_dir, conf_dir, shown_path
+from fer_lightning.overrides import literal
+from fer_lightning.plots.text import as_printed, escape, p_value, percent, points, print_line
 from fer_lightning.results.collect import collect_runs
-from fer_lightning.studies.discovery import FoundStudy, find_studies
-from fer_lightning.studies.page import write_page
-from fer_lightning.report.published import read_credible, read_published
 from fer_lightning.search.report import SearchDefinition, write_search
-from fer_lightning.report.shown_path import shown_path
-from fer_lightning.report.study import StudyReport
-from fer_lightning.studies.report import build_study
 from fer_lightning.studies.definition import StudyDefinition
+from fer_lightning.studies.discovery import FoundStudy, find_studies
+from fer_lightning.studies.ledger import read_credible, read_published
 from fer_lightning.studies.markdown import write_study
-from fer_lightning.report.terminal import print_line
-from fer_lightning.study_config import StudyConfig, compose_study
-from fer_lightning.study_terminal import show_files, show_study
-from fer_lightning.study_wandb import log_study_run
+from fer_lightning.studies.page import write_page
+from fer_lightning.studies.report import StudyReport, build_study
 
 _SCORES = {"accuracy": "accuracy", "macro F1": "macro_f1"}  # shown of runs without a study
+_NEXT = 3
 
 
 def report_found_study(found: FoundStudy, to: Path, config_dir: Path | None, wandb: str, console: Console) -> None:
@@ -106,3 +117,226 @@ def report_found_search(found: FoundStudy, to: Path, config_dir: Path | None, co
     published = None if claims is None else read_published(claims)
     folder = to / (definition.paper or "") / found.folder.resolve().name
     show_files(definition.title, write_search(found.folder, definition, published, folder), console)
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """A composed study.
+
+    Attributes:
+        budget: Name of its budget.
+        report: Its `report:` block as plain values, or None where it has none.
+        swept: The options in which its runs differ; empty for a search.
+        grid: One tuple of overrides a run, in the order in which they run; empty for a search.
+        folder: Name of the folder into which it trains.
+    """
+
+    budget: str
+    report: dict[str, Any] | None
+    swept: tuple[str, ...]
+    grid: list[tuple[str, ...]]
+    folder: str
+
+
+def compose_study(name: str, budget: str | None, config_dir: Path | None, data: str | None = None) -> StudyConfig:
+    """Composes `conf/train.yaml` once more, with a study.
+
+    Args:
+        name: As in `study=`.
+        budget: As in `budget=`; None for the default.
+        config_dir: Where further configs are, or None.
+        data: As in `data=`; None for that of the study.
+    """
+    typed = {"study": name, "budget": budget, "data": data}
+    overrides = [f"{key}={value}" for key, value in typed.items() if value]
+    if config_dir is not None:
+        overrides.append(f"hydra.searchpath=['file://{config_dir.absolute()}']")
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"), _refusing(name):
+        cfg = compose("train", overrides, return_hydra_config=True)
+        report = OmegaConf.to_container(cfg.report, resolve=True) if "report" in cfg else None
+        is_grid = cfg.hydra.runtime.choices["hydra/sweeper"] == "basic"
+        params = _params(cfg) if is_grid else {}
+        assert report is None or isinstance(report, dict)
+        shown = {str(key): value for key, value in report.items()} if report else None
+        return StudyConfig(cfg.budget, shown, tuple(params), _grid(params), Path(cfg.hydra.sweep.dir).name)
+
+
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    """A study that is not in `conf/`, or whose config cannot be composed, is a sentence."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        told = " ".join(str(error).split())[:300]
+        raise UserError(f"study={name} cannot be composed, give --config-dir where it is your own: {told}") from error
+
+
+def _params(cfg: DictConfig) -> Mapping[str, str]:
+    params = OmegaConf.to_container(cfg.hydra.sweeper.params or OmegaConf.create(), resolve=True)
+    assert isinstance(params, dict)
+    return {str(key): str(value) for key, value in params.items()}
+
+
+def _grid(params: Mapping[str, str]) -> list[tuple[str, ...]]:
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    choices = []
+    for key, values in params.items():
+        override = parser.parse_override(f"{key}={values}")
+        swept = override.is_sweep_override()
+        each = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+        choices.append([f"{key}={value}" for value in each])
+    return list(product(*choices)) if choices else []
+
+
+def find_shared_studies(found: Sequence[FoundStudy]) -> list[FoundStudy]:
+    """Finds studies that train into a folder of others and whose runs are all there, though none names them.
+
+    Args:
+        found: The studies that runs name, as `find_studies` returns them.
+    """
+    shared = []
+    for folder in dict.fromkeys(study.folder for study in found if study.name is not None and not study.searched):
+        here = [study for study in found if study.folder == folder]
+        runs = [run for study in here for run in study.overrides]
+        (budget, *others) = {study.budget for study in here if study.name is not None}
+        typed = {option.partition("=")[2] for run in runs for option in run}
+        names = [name for name, rows in _rows().items() if rows and rows <= typed]
+        chosen = {option.partition("=")[2] for run in runs for option in run if option.startswith("data=")}
+        data = min(chosen) if len(chosen) == 1 else None
+        for name in sorted(set(names) - {study.name for study in here}) if not others else []:
+            config = compose_study(name, budget, None, data if _data_is_open(name) else None)
+            own = tuple(run for run in runs if any(set(wanted) <= set(run) for wanted in config.grid))
+            if config.folder == folder.resolve().name and len(own) == len(config.grid):
+                shared.append(FoundStudy(name, folder, own, searched=False))
+    return shared
+
+
+def _data_is_open(name: str) -> bool:
+    """Whether a study leaves its data to who runs it: that of a table of one data set is not another's."""
+    defaults = OmegaConf.select(OmegaConf.load(conf_dir() / "study" / f"{name}.yaml"), "defaults")
+    return not any("/data" in str(entry) for entry in defaults)
+
+
+def _rows() -> dict[str, set[str]]:
+    """What the rows of each study show, without composing it, which takes its time."""
+    paths = (conf_dir() / "study").glob("*.yaml")
+    blocks = {path.stem: OmegaConf.select(OmegaConf.load(path), "report") or {} for path in paths}
+    return {
+        name: {str(shown) for rows in ("rows", "own_rows") for shown in (block.get(rows) or {}).values()}
+        for name, block in blocks.items()
+    }
+
+
+def show_study(report: StudyReport, files: Sequence[Path], console: Console) -> None:
+    """Prints the headline of a study.
+
+    Args:
+        report: What was found.
+        files: Where it was written.
+        console: Where it is printed.
+    """
+    metric, ledger = next(iter(report.ledgers.items()))
+    table = Table(title=escape(f"{report.title} ({metric})"), title_justify="left", title_style="bold")
+    table.add_column("row")
+    for heading in ("claimed", "measured", "seeds", "difference", "p (Holm)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in ledger.itertuples():
+        spread = f" ± {100 * row.sd:.1f}" if row.n_seeds > 1 else ""
+        measured = f"{percent(row.mean)}{spread}" if row.n_seeds else "not run"
+        one_seed = "¹" if str(row.test).startswith("McNemar") else ""
+        tested = "reference" if row.row == report.reference else f"{p_value(row.p_holm)}{one_seed}"
+        cells = [as_printed(row.published), measured, str(row.n_seeds), points(row.difference), tested]
+        table.add_row(*map(escape, [str(row.row), *cells]))
+    console.print(table)
+    if ledger["test"].astype(str).str.startswith("McNemar").any():
+        console.print("¹ of one seed: covers the draw of the test images, not the luck of the seed.")
+    if report.unfinished:
+        more = "; ..." if len(report.unfinished) > _NEXT else ""
+        told = f"{len(report.unfinished)} runs have no record yet: {'; '.join(report.unfinished[:_NEXT])}{more}"
+        print_line(console, told)
+    show_files(report.name, files, console)
+
+
+def show_files(name: str, files: Sequence[Path], console: Console) -> None:
+    """Prints where a report was written, on one line that can be copied.
+
+    Args:
+        name: Of the report.
+        files: In one folder, the one to read first.
+        console: Where it is printed.
+    """
+    others = ", ".join(path.name for path in files[1:])
+    print_line(console, f"{name}: {shown_path(files[0])}, beside it {others}")
+    console.print()
+
+
+def log_study_run(report: StudyReport, page: Path, folder: Path, mode: str) -> Path | None:
+    """Logs a study as a W&B run of its own, in the project and the group of its runs.
+
+    Args:
+        report: What the study found.
+        page: Its page, which shows all of the report: one that is logged already in this mode is not logged again.
+        folder: Where the runs of the study lie; W&B writes to `wandb/` in it.
+        mode: `"online"`, `"offline"`, `"disabled"`, or `"auto"`: as the runs of the study were logged, if they were.
+
+    Returns:
+        Where W&B wrote, or None where nothing was logged.
+
+    Raises:
+        UserError: `"online"` is asked for and nobody is logged in.
+    """
+    node = _settings(folder)
+    if mode == "disabled" or (mode == "auto" and node is None):
+        return None
+    chosen = OmegaConf.load(conf_dir() / "logger" / "wandb.yaml").wandb if node is None else node
+    asked = chosen.mode if mode == "auto" else mode
+    logged = folder / "wandb" / f"{report.name}.sha256"
+    digest = f"{hashlib.sha256(page.read_bytes()).hexdigest()} {asked}"
+    if logged.is_file() and logged.read_text() == digest:
+        return None
+    where = _log(report, page, folder, chosen, asked)
+    if where is not None:
+        logged.write_text(digest)
+    return where
+
+
+def _settings(folder: Path) -> DictConfig | None:
+    """What the first run of the study that logged to W&B did it with."""
+    for record in sorted(folder.rglob("metrics.json")):
+        config = record.with_name("config.yaml")
+        try:
+            cfg = OmegaConf.create(literal(read_yaml(config))) if config.is_file() else None
+        except UserError:  # a run like that was not logged by us
+            continue
+        for node in wandb_nodes(cfg) if isinstance(cfg, DictConfig) else []:
+            chosen = OmegaConf.load(conf_dir() / "logger" / "wandb.yaml").wandb
+            chosen.update({name: value for name, value in node.items() if name in chosen})
+            return chosen
+    return None
+
+
+def _log(report: StudyReport, page: Path, folder: Path, node: DictConfig, mode: str) -> Path | None:
+    # They need torch, which every other part of a report does without.
+    from fer_lightning.studies.wandb_study import log_study
+    from fer_lightning.training.wandb_logger import WandbRunLogger
+
+    logger = WandbRunLogger(
+        save_dir=str(folder),
+        mode=mode,
+        project=node.project,
+        entity=node.entity,
+        name=f"study {report.name}",
+        group=node.group or sweep_group(folder),
+        tags=[*node.tags, "study"],
+        init_timeout=node.init_timeout,
+        log_checkpoint=False,
+    )
+    failed = True
+    try:
+        run = logger.experiment
+        log_study(run, report, page)
+        where = None if run.disabled else Path(run.dir).parent
+        failed = False
+    finally:
+        logger.close(failed)
+    return where

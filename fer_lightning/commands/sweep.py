@@ -1,4 +1,4 @@
-"""What every finished sweep ends with: its trials in a file, pictures, a table in the terminal, all of it in W&B."""
+"""The end of every sweep: its trials in a file, figures, a table in the terminal, and all of it in W&B."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import wandb
 from omegaconf import DictConfig, OmegaConf
 from optuna import Study
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
+from wandb.sdk.wandb_run import Run
 
 from fer_lightning.commands.instantiate import build
-from fer_lightning.report.csv_text import csv_text
-from fer_lightning.report.figures import save_figures
+from fer_lightning.commands.stored_config import sweep_group, wandb_nodes
+from fer_lightning.files import shown_path, write_whole
+from fer_lightning.plots.style import save_figures
+from fer_lightning.plots.text import csv_text, escape, print_line
 from fer_lightning.search.figures import draw_search
-from fer_lightning.report.shown_path import shown_path
-from fer_lightning.report.terminal import escape, print_line
-from fer_lightning.files import write_whole
+from fer_lightning.search.report import trial_table
 from fer_lightning.training.wandb_logger import WandbRunLogger
-from fer_lightning.training.wandb_sweep import log_sweep
-from fer_lightning.wandb_group import sweep_group, wandb_nodes
 
 SHOWN_TRIALS = 5
 NONE_COMPLETE = "No trial is complete: there is no best one."
@@ -50,29 +50,6 @@ def report_sweep(study: Study, folder: Path, cfg: DictConfig) -> None:
     if not told:  # a finished sweep that was started once more has nothing new for W&B
         _log_to_wandb(folder, cfg, trials, best, pictures)
     _print(Console(), study, folder, objective, missing, pictures)
-
-
-def trial_table(study: Study) -> pd.DataFrame:
-    """One row a trial: `number`, `state`, `value`, its parameters under their own names, `seconds`.
-
-    A pruned trial has the last value that it reported.
-
-    Args:
-        study: With any trials.
-    """
-    trials = study.get_trials(deepcopy=False)
-    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    rows = [
-        [
-            trial.number,
-            trial.state.name.lower(),
-            trial.value,
-            *(trial.params.get(name) for name in names),
-            trial.duration.total_seconds() if trial.duration else None,
-        ]
-        for trial in trials
-    ]
-    return pd.DataFrame(rows, columns=["number", "state", "value", *names, "seconds"])
 
 
 def describe_best(study: Study, folder: Path, cfg: DictConfig) -> dict[str, Any]:
@@ -180,3 +157,20 @@ def _best_table(study: Study, objective: str) -> Table:
 
 def _shown(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else escape(str(value))
+
+
+def log_sweep(run: Run, trials: pd.DataFrame, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
+    """Logs the trials of a sweep as a table, its pictures and what it found.
+
+    Args:
+        run: A W&B run of its own, in the group of the trials' runs.
+        trials: One row a trial.
+        summary: The best trial: plain values.
+        pictures: The figures of the sweep.
+    """
+    logged: dict[str, Any] = {f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures}
+    rows = trials.astype(object).where(trials.notna(), None)  # NaN is no JSON
+    # A parameter can be a number in one trial and a word in another.
+    logged["trials"] = wandb.Table(dataframe=rows, allow_mixed_types=True)
+    run.log(logged)
+    run.summary.update(dict(summary))

@@ -1,10 +1,12 @@
-"""`fer train`: compose, train, select, test once, leave a run record."""
+"""`fer train`: compose, train, select, test once, leave a run record; alone or as one trial of a search."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pandas as pd
 import pytorch_lightning as pl
@@ -14,33 +16,44 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from fer_lightning.commands.finish import ending, show_record
-from fer_lightning.commands.instantiate import build_classifier, build_datamodule, build_each, build_net, build_trainer, check_devices, check_optimizer, check_selection, limit_threads, plain
+from fer_lightning.commands.finish import ending, score_elsewhere, show_record
+from fer_lightning.commands.instantiate import (
+    build,
+    build_classifier,
+    build_datamodule,
+    build_each,
+    build_net,
+    build_trainer,
+    check_devices,
+    check_optimizer,
+    check_selection,
+    limit_threads,
+    plain,
+)
+from fer_lightning.commands.stored_config import group_wandb_runs, read_config, read_overrides, started_in
 from fer_lightning.data.corruptions import select_corruptions
 from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.elsewhere import score_elsewhere
 from fer_lightning.errors import UserError, printable
-from fer_lightning.evaluation.efficiency import parameters
-from fer_lightning.evaluation.temperature import calibrate
-from fer_lightning.overrides import literal
-from fer_lightning.files import write_whole
-from fer_lightning.commands.stored_config import read_config, read_overrides, started_in
-from fer_lightning.training.checkpoints import add_record, check_last, load_net
-from fer_lightning.training.divergence import StopAfterDivergence, nothing_selected
-from fer_lightning.training.callbacks import History
-from fer_lightning.training.inference import Inference
-from fer_lightning.results.record import RunRecord, describe_commit, describe_hardware, describe_software
+from fer_lightning.evaluation.efficiency import describe_hardware, parameters
 from fer_lightning.evaluation.robustness import score_corruptions, summarise_robustness
-from fer_lightning.training.saving import BestCheckpoint, LastCheckpoint
-from fer_lightning.evaluation.scoring import predict_split, score_splits
-from fer_lightning.training.seeding import SeedEveryBatch
-from fer_lightning.training.starting_weights import start_from
+from fer_lightning.evaluation.scoring import Inference, predict_split, score_splits
+from fer_lightning.files import write_whole
+from fer_lightning.overrides import literal
+from fer_lightning.results.calibration import calibrate
+from fer_lightning.results.record import RunRecord, describe_commit, describe_software
+from fer_lightning.training.callbacks import (
+    BestCheckpoint,
+    History,
+    LastCheckpoint,
+    SeedEveryBatch,
+    StopAfterDivergence,
+    nothing_selected,
+)
+from fer_lightning.training.checkpoints import add_record, check_last, load_net, start_from
 from fer_lightning.training.trainer_options import SUPPORTED, check_trainer
-from fer_lightning.trial import check_trial, give_up, part_of_search
-from fer_lightning.wandb_group import group_wandb_runs
 
 if TYPE_CHECKING:
-    from fer_lightning.training.trial_report import TrialReport
+    from fer_lightning.training.callbacks import TrialReport
 
 log = logging.getLogger(__name__)
 
@@ -301,3 +314,68 @@ def _overrides(folder: Path) -> list[str]:
 def _selected_value(record: RunRecord, monitor: str) -> float:
     split, _, name = monitor.partition("/")
     return float(record.metrics["splits"][split][name])
+
+
+def check_trial(cfg: DictConfig, resumed: bool) -> None:
+    """Refuses a number that no sweeper gave.
+
+    Args:
+        cfg: Config of the run.
+        resumed: Whether it is continued by hand, which a trial may be too.
+
+    Raises:
+        UserError: `trial` was set by hand.
+    """
+    if cfg.trial is not None and not resumed and "study_name" not in HydraConfig.get().sweeper:
+        raise UserError(f"trial={cfg.trial} is set by the sweeper alone: leave it away, or add hydra/sweeper=optuna.")
+
+
+@contextmanager
+def part_of_search(cfg: DictConfig) -> Iterator[TrialReport | None]:
+    """Keeps the trial of this run claimed as long as the block lasts.
+
+    Args:
+        cfg: Config of the run; `trial` is the number that the sweeper gave it.
+
+    Yields:
+        The callback that reports to the search; None where the run belongs to none, or is continued by hand.
+    """
+    hydra = HydraConfig.get()
+    if cfg.trial is None or hydra.mode != RunMode.MULTIRUN:
+        yield None
+        return
+    # Only a trial needs Optuna and a database.
+    import optuna
+    from optuna.storages import RDBStorage
+
+    from fer_lightning.search.storage import Lease, open_storage
+    from fer_lightning.training.callbacks import TrialReport
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder = Path(hydra.sweep.dir)
+    storage = open_storage(hydra.sweeper.storage, folder)
+    study = optuna.load_study(
+        study_name=hydra.sweeper.study_name or folder.name,
+        storage=storage,
+        sampler=optuna.samplers.RandomSampler(),  # nothing is drawn here
+        pruner=build(hydra.sweeper.pruner),
+    )
+    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, cfg.trial)
+    try:
+        with Lease(study, hydra.sweeper.lease) as lease:
+            lease.keep(trial_id)
+            yield TrialReport(study, trial_id, cfg.selection.monitor)
+    finally:
+        if isinstance(storage, RDBStorage):
+            storage.engine.dispose()
+
+
+def give_up() -> NoReturn:
+    """Ends a run that its search has given up.
+
+    Raises:
+        TrialPruned: Always.
+    """
+    from optuna import TrialPruned
+
+    raise TrialPruned

@@ -12,14 +12,18 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from fer_lightning.data.bad_samples import listing_key, refuse_or_skip, repeated_listings
-from fer_lightning.data.class_folders import image_names, unused_files
 from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.data.empty_classes import empty_classes
+from fer_lightning.data.folder import image_names, unused_files
 from fer_lightning.data.labels import EIGHT, SEVEN
-from fer_lightning.data.layouts import LAYOUTS, not_found
-from fer_lightning.data.locate import find_file, find_folder, is_file, is_folder, is_hidden
-from fer_lightning.data.samples import ImageFiles, Samples
+from fer_lightning.data.layouts import LAYOUTS, find_file, find_folder, is_file, is_folder, is_hidden, not_found
+from fer_lightning.data.samples import (
+    ImageFiles,
+    Samples,
+    empty_classes,
+    listing_key,
+    refuse_or_skip,
+    repeated_listings,
+)
 from fer_lightning.data.text_tables import column_places, plain_name, read_rows, shown, whole_number
 from fer_lightning.errors import UserError
 

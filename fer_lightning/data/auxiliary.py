@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer_lightning.data.alignment import blendshapes, landmarks as landmarks68
+from fer_lightning.data.alignment import landmarks as blendshapes
+from fer_lightning.data.alignment import landmarks as landmarks68
 from fer_lightning.data.alignment.detection import Landmarks
 from fer_lightning.data.alignment.warp import normalised_shape
 
@@ -54,6 +55,6 @@ def mirror(vectors: np.ndarray, kind: str) -> np.ndarray:
     """Vectors `(B, S)` of the mirror images of the faces."""
     found, values = vectors[:, :1], vectors[:, 1:]
     if kind == "blendshapes":
-        return np.concatenate([found, values[:, blendshapes.MIRRORED]], axis=1)
+        return np.concatenate([found, values[:, blendshapes.MIRRORED_BLENDSHAPES]], axis=1)
     points = values.reshape(len(values), 68, 2)[:, landmarks68.MIRRORED] * np.array([-1, 1], np.float32)
     return np.concatenate([found, points.reshape(len(values), -1)], axis=1)

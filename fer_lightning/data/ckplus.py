@@ -10,16 +10,19 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from fer_lightning.data.bad_samples import refuse_or_skip, repeated_listings
-from fer_lightning.data.class_folders import image_names, read_class_folders, unused_files
 from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.data.empty_classes import empty_classes
+from fer_lightning.data.folder import image_names, read_class_folders, unused_files
 from fer_lightning.data.labels import LabelSet
-from fer_lightning.data.layouts import not_found
-from fer_lightning.data.locate import find_file, find_folder, is_hidden, named_file, sorted_folders
-from fer_lightning.data.pixel_csv import read_pixel_csv
-from fer_lightning.data.samples import ImageFiles, ImageReader, Samples
-from fer_lightning.data.text_tables import read_text, whole_decimal
+from fer_lightning.data.layouts import find_file, find_folder, is_hidden, named_file, not_found, sorted_folders
+from fer_lightning.data.samples import (
+    ImageFiles,
+    ImageReader,
+    Samples,
+    empty_classes,
+    refuse_or_skip,
+    repeated_listings,
+)
+from fer_lightning.data.text_tables import read_pixel_csv, read_text, whole_decimal
 from fer_lightning.errors import UserError
 
 CODES = {1: "angry", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}

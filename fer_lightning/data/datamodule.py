@@ -17,22 +17,19 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from fer_lightning.data.alignment.aligned_reader import AlignedReader
 from fer_lightning.data.alignment.detection import detect_landmarks, landmarks_key
-from fer_lightning.data.alignment.model_file import find_model_file
-from fer_lightning.data.duplicates.index import Copies
+from fer_lightning.data.alignment.landmarker import find_model_file
+from fer_lightning.data.alignment.warp import AlignedReader
 from fer_lightning.data.augmentation import Augmentation
-from fer_lightning.data.bad_samples import refuse_or_skip
-from fer_lightning.data.batches import EpochBatches, OrderedBatches, balancing_weights
-from fer_lightning.data.cores import available_cores
-from fer_lightning.data.dataset import ExpressionDataset
-from fer_lightning.data.labels import LabelSet
-from fer_lightning.results.protocol import Protocol
-from fer_lightning.data.samples import SPLITS, ImageReader, Samples
 from fer_lightning.data.auxiliary import SIDE_SIZES, SideVectors, side_vectors
+from fer_lightning.data.dataset import EpochBatches, ExpressionDataset, OrderedBatches, balancing_weights
+from fer_lightning.data.duplicates.index import Copies
+from fer_lightning.data.labels import LabelSet
+from fer_lightning.data.samples import SPLITS, ImageReader, Samples, refuse_or_skip
 from fer_lightning.data.splits import SplitPlan, plan_splits
-from fer_lightning.data.store import Images, LazyImages, cache_key, find_undecodable, pack
+from fer_lightning.data.store import Images, LazyImages, available_cores, cache_key, find_undecodable, pack
 from fer_lightning.errors import UserError
+from fer_lightning.results.protocol import Protocol
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +61,7 @@ class ExpressionDataModule(LightningDataModule):
         align_workers: Processes that look for landmarks; None for one a core.
         transforms: Albumentations transforms of training images.
         drop_leaked: Leaves out training rows of which a copy lies in validation or test: `"exact"` (or True) those
-            equal pixel for pixel, `"near"` also near and mirrored ones (see `near_copies`). Evaluation rows stay.
+            equal pixel for pixel, `"near"` also near and mirrored ones (see `duplicates.near`). Evaluation rows stay.
         copies: Which rows show the same picture; there after `setup`.
     """
 

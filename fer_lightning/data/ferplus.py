@@ -8,20 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fer_lightning.data import ferplus_rules as rules
-from fer_lightning.data.bad_samples import refuse_or_skip
-from fer_lightning.data.class_folders import image_names
-from fer_lightning.data.empty_classes import empty_classes
-from fer_lightning.data.fer2013 import CODES, CSV_NAMES
-from fer_lightning.data.fer2013_splits import USAGES, Fer2013SplitsDataModule
-from fer_lightning.data.ferplus_votes import VoteTable, read_folder_votes, read_votes
+from fer_lightning.data import ferplus_votes as rules
+from fer_lightning.data.fer2013 import CODES, CSV_NAMES, USAGES, Fer2013SplitsDataModule
+from fer_lightning.data.ferplus_votes import EMOTIONS, VoteTable, read_folder_votes, read_votes
+from fer_lightning.data.folder import image_names
 from fer_lightning.data.labels import EIGHT
-from fer_lightning.data.layouts import not_found
-from fer_lightning.data.locate import find_file, find_folder
-from fer_lightning.data.pixel_csv import PixelTable, read_pixel_csv
-from fer_lightning.data.samples import ImageFiles, ImageReader, Samples
+from fer_lightning.data.layouts import find_file, find_folder, not_found
+from fer_lightning.data.samples import ImageFiles, ImageReader, Samples, empty_classes, refuse_or_skip
 from fer_lightning.data.splits import SplitPlan
-from fer_lightning.data.text_tables import shown
+from fer_lightning.data.text_tables import PixelTable, read_pixel_csv, shown
 from fer_lightning.errors import UserError
 
 LABELS = ("majority", "probability", "soft")
@@ -39,7 +34,7 @@ class FERPlus(Fer2013SplitsDataModule):
     """FERPlus over `fer2013.csv` and its siblings, or in the folders that the owner's script generates.
 
     Attributes:
-        labels: What training learns from: `"majority"`, `"probability"` or `"soft"` (see `ferplus_rules`). Validation
+        labels: What training learns from: `"majority"`, `"probability"` or `"soft"` (see `ferplus_votes`). Validation
             and test rows always carry the majority label; training rows without a majority are never carved off
             (`split="same_faces"` leaves those that it draws out).
     """
@@ -211,3 +206,41 @@ def _check_order(votes: VoteTable, path: Path) -> None:
                 f"{path} is in another order than the owner's (there names of {shown(usage)[1:-1]} ascend, and rows "
                 "without a name lie in between), so that votes belong to other faces: use the file as it is published."
             )
+
+
+@dataclass(frozen=True)
+class VoteLabels:
+    """Two annotations of the same images.
+
+    Attributes:
+        usage: Official split of each image `(N,)`.
+        label: FER2013's label `(N,)`, as an index into `ferplus_votes.EMOTIONS`.
+        votes: FERPlus' votes `(N, 10)`: `EMOTIONS`, then unknown and no face; every image has a vote.
+        left_out: Rows that cannot be used.
+    """
+
+    usage: np.ndarray
+    label: np.ndarray
+    votes: np.ndarray
+    left_out: int
+
+
+def read_vote_labels(root: str | None) -> VoteLabels:
+    """Reads `fer2013new.csv` beside `fer2013.csv` or one of its siblings.
+
+    Raises:
+        UserError: One of the files is missing, or they do not fit together.
+    """
+    votes_path, pixels_path = find_file(root, (VOTES_NAME,)), find_file(root, CSV_NAMES)
+    if not votes_path or not pixels_path:
+        raise not_found("ferplus", root)
+    votes, pixels = read_votes(votes_path), read_pixel_csv(pixels_path, len(CODES), USAGES)
+    rows = align_rows(votes, pixels, votes_path, pixels_path)
+    usable = votes.frame["valid"].to_numpy()[rows]
+    columns = np.array([EMOTIONS.index(name) for name in CODES])
+    return VoteLabels(
+        usage=votes.frame["usage"].to_numpy(str)[rows][usable],
+        label=columns[pixels.frame["code"]][usable],
+        votes=votes.votes[rows][usable],
+        left_out=len(pixels.bad) + int((~usable).sum()),
+    )

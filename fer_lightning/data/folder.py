@@ -1,26 +1,39 @@
-"""Any images sorted into class folders, with or without a folder for each split."""
+"""Images sorted into class folders (`split/class/image.jpg`), with or without a folder for each split."""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from fer_lightning.data.bad_samples import refuse_or_skip
-from fer_lightning.data.class_folders import (
-    SPLIT_NAMES,
-    image_names,
-    read_class_folders,
-    split_folders,
-    unused_files,
-)
 from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.data.empty_classes import empty_classes
-from fer_lightning.data.labels import LabelSet
-from fer_lightning.data.locate import places, sorted_folders
-from fer_lightning.data.samples import ImageFiles, Samples
-from fer_lightning.errors import UserError
+from fer_lightning.data.image_decoding import IMAGE_SUFFIXES
+from fer_lightning.data.labels import LabelSet, canonical_name
+from fer_lightning.data.layouts import is_hidden, places, sorted_folders
+from fer_lightning.data.samples import ImageFiles, Samples, empty_classes, refuse_or_skip
+from fer_lightning.errors import UserError, printable
+
+# What the folders of a split may be called, in lower case.
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+_DOCUMENTS = frozenset(
+    (".txt", ".csv", ".tsv", ".md", ".json", ".npy", ".mat", ".pdf", ".html", ".xml", ".yaml", ".yml", ".log", ".py",
+     ".ipynb", ".xls", ".xlsx", ".doc", ".docx", ".rtf", ".db", ".ini", ".sh", ".bib", ".parquet")
+)  # fmt: skip
+_DOCUMENT_NAMES = frozenset(("README", "LICENSE", "LICENCE", "CITATION", "AUTHORS", "Makefile"))
+_SHOWN = 5
 
 
 @dataclass(kw_only=True, eq=False)
@@ -68,3 +81,123 @@ class Folder(ExpressionDataModule):
             f"No images in class folders were found at data.root={self.root}: looked there and one folder below for "
             "{train,val,test}/CLASS/*.jpg or CLASS/*.jpg; point data.root at such a folder."
         )
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """What a tree of class folders holds.
+
+    Attributes:
+        frame: One row per image in sorted order: `path` (str, relative to the root, with `/`), `split` (str, name of
+            the split's folder, `""` without one), `class_name` (str).
+        classes: Name of every class that has a folder, be it empty, sorted.
+        bad: A message for each folder that is no class.
+    """
+
+    frame: pd.DataFrame
+    classes: tuple[str, ...]
+    bad: tuple[str, ...]
+
+
+def read_class_folders(root: Path, splits: Sequence[str], names: Mapping[str, str] | None) -> ClassFolders:
+    """Lists `split/class/image` trees, or `class/image` where `splits` is empty.
+
+    Args:
+        root: Folder that holds the tree.
+        splits: Names of the split folders to read, in order.
+        names: Class of each class folder by its name in the release; None takes any folder by its canonical name.
+    """
+    images: list[tuple[str, str, str]] = []
+    classes: set[str] = set()
+    bad: list[str] = []
+    for split in splits or ("",):
+        for folder in sorted_folders(root / split):
+            if not is_utf8(folder.name):
+                bad.append(f"{folder}: the name of this folder is not UTF-8: rename it")
+                continue
+            files = []
+            for name in image_names(folder):
+                if is_utf8(name):
+                    files.append(name)
+                else:
+                    bad.append(f"{folder / name}: the name of this file is not UTF-8: rename it")
+            class_name = canonical_name(folder.name)
+            if names is not None:
+                if class_name not in names:
+                    bad.append(f"{folder}: {len(files)} images of an unknown class, expected {', '.join(names)}")
+                    continue
+                class_name = names[class_name]
+            classes.add(class_name)
+            prefix = folder.relative_to(root).as_posix()
+            images += [(f"{prefix}/{name}", split, class_name) for name in files]
+    frame = pd.DataFrame(images, columns=["path", "split", "class_name"])
+    return ClassFolders(frame, tuple(sorted(classes)), tuple(bad))
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name can be written down; Python reads the other bytes of a file system as lone surrogates."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
+
+
+def split_folders(place: Path) -> dict[str, str]:
+    """The sub-folders that are named like splits: their names, and the split of each."""
+    names = [child.name for child in sorted_folders(place)]
+    return {name: SPLIT_NAMES[name.lower()] for name in names if name.lower() in SPLIT_NAMES}
+
+
+def image_names(folder: Path) -> list[str]:
+    """Names of the image files directly inside a folder, sorted, without hidden ones (macOS leaves `._x.jpg`).
+
+    Raises:
+        UserError: The folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if entry.name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(entry.name)
+            )
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}.") from None
+
+
+def unused_files(folder: Path, used: Iterable[str]) -> tuple[str, ...]:
+    """Says what lies below a folder and is not read: images elsewhere in the tree, and files of other kinds.
+
+    Args:
+        folder: Where the layout was found.
+        used: Paths of the images that are read or reported as bad, relative to the folder, with `/`.
+
+    Returns:
+        One sentence, or none where all is used. Hidden files and documents (`.txt`, `.csv`) do not count.
+
+    Raises:
+        UserError: A folder cannot be read.
+    """
+    known = set(used)
+    images: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    for place, folders, files in os.walk(folder, onerror=_cannot_be_read):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        relative = os.path.relpath(place, folder)
+        for name in files:
+            suffix = Path(name).suffix.lower()
+            if is_hidden(name) or suffix in _DOCUMENTS or name in _DOCUMENT_NAMES:
+                continue
+            if suffix not in IMAGE_SUFFIXES:
+                others[suffix or "without an ending"] += 1
+            elif (name if relative == "." else f"{relative}/{name}".replace(os.sep, "/")) not in known:
+                images[place] += 1
+    counted = [f"{count} images in {place}" for place, count in images.items()]
+    counted += [f"{count} files {'*' * kind.startswith('.')}{kind} in {folder}" for kind, count in others.items()]
+    if not counted:
+        return ()
+    more = f" and {len(counted) - _SHOWN} other places" if len(counted) > _SHOWN else ""
+    total = sum(images.values()) + sum(others.values())
+    told = f"{total} files are not part of this layout and are left out: {', '.join(counted[:_SHOWN])}{more}"
+    return (printable(told),)
+
+
+def _cannot_be_read(error: OSError) -> None:
+    raise UserError(f"{error.filename} cannot be read: {error.strerror}.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fer_lightning.errors import UserError
+from fer_lightning.results.protocol import check_class_names
 
 CANONICAL_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
-
 _ALIASES = {
     "anger": "angry",
     "disgusted": "disgust",
@@ -21,24 +21,6 @@ _ALIASES = {
     "surprised": "surprise",
     "contemptuous": "contempt",
 }
-
-
-_LONGEST_NAME = 100  # characters
-
-
-def check_class_names(names: Sequence[str]) -> None:
-    """Refuses what cannot be the classes of a task: names go into tables, terminals and web pages.
-
-    Raises:
-        UserError: There are none, two are equal, or one is empty, too long or not printable.
-    """
-    for name in names:
-        if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
-            raise UserError(
-                f"a class name must be 1 to {_LONGEST_NAME} printable characters; got {ascii(name)[:_LONGEST_NAME]}."
-            )
-    if not names or len(set(names)) < len(names):
-        raise UserError(f"class names must be all different; got {', '.join(names)[:300] or 'none'}.")
 
 
 def canonical_name(name: str) -> str:
@@ -86,4 +68,5 @@ class LabelSet:
 
 
 SEVEN = LabelSet.of(("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))
+
 EIGHT = LabelSet.of(CANONICAL_ORDER)

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer_lightning.data.bad_samples import listing_key, refuse_or_skip, repeated_listings
-from fer_lightning.data.class_folders import image_names, read_class_folders, unused_files
 from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.data.empty_classes import empty_classes
+from fer_lightning.data.folder import image_names, read_class_folders, unused_files
 from fer_lightning.data.labels import SEVEN
-from fer_lightning.data.layouts import not_found
-from fer_lightning.data.locate import find_file, find_folder
-from fer_lightning.data.samples import ImageFiles, Samples
+from fer_lightning.data.layouts import find_file, find_folder, not_found
+from fer_lightning.data.samples import (
+    ImageFiles,
+    Samples,
+    empty_classes,
+    listing_key,
+    refuse_or_skip,
+    repeated_listings,
+)
 from fer_lightning.data.text_tables import column_places, plain_name, read_rows, read_text, shown, whole_number
 from fer_lightning.errors import UserError
 

@@ -1,9 +1,14 @@
-"""What a dataset's files hold, before any pixel is decoded: a table of rows and a reader that decodes them."""
+"""What a dataset's files hold, before any pixel is decoded: a table of rows and a reader that decodes them.
+
+Rows that cannot be used are refused, or left out with a message.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +18,10 @@ import pandas as pd
 
 from fer_lightning.data.image_decoding import UnreadableImage, read_image
 from fer_lightning.data.labels import LabelSet
+from fer_lightning.errors import UserError, printable
 
 SPLITS = ("train", "val", "test")
+_LONGEST = 700  # characters of a message, whose path or field may be a stranger's
 
 
 class BadSample(Exception):
@@ -184,3 +191,92 @@ class Samples:
     bad: tuple[str, ...] = ()
     expected: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def refuse_or_skip(messages: Sequence[str], policy: str) -> tuple[str, ...]:
+    """Applies `data.on_bad_sample` to the rows found bad.
+
+    Args:
+        messages: One message a bad row, naming its file and row.
+        policy: `"raise"` or `"skip"`.
+
+    Returns:
+        The messages, for the report of what was skipped.
+
+    Raises:
+        UserError: There is a bad row and the policy is `"raise"`, or the policy is neither word.
+    """
+    if policy not in ("raise", "skip"):
+        raise UserError(f"data.on_bad_sample={policy!r} is unknown: use raise or skip.")
+    if messages and policy == "raise":
+        raise refusal(messages)
+    return tuple(printable(message)[:_LONGEST] for message in messages)
+
+
+def refusal(messages: Sequence[str]) -> UserError:
+    """The error for the rows found bad, in one sentence.
+
+    Args:
+        messages: One message a bad row, at least one.
+    """
+    more = f" ({len(messages) - 1} more like it)" if len(messages) > 1 else ""
+    first = printable(messages[0])[:_LONGEST].rstrip(".")
+    return UserError(f"{first}{more}; mend it or leave such rows out with data.on_bad_sample=skip.")
+
+
+def listing_key(name: str) -> str:
+    """What two spellings of one image have in common: upper and lower case, `./` and backslashes do not count."""
+    return os.path.normpath(name.replace("\\", "/")).casefold()
+
+
+def repeated_listings(keys: Sequence[str], labels: Sequence[object], places: Sequence[str]) -> dict[int, str]:
+    """Finds images that are listed more than once.
+
+    Of listings that agree the first is kept; of those that contradict each other none is: nobody knows the right one.
+
+    Args:
+        keys: `listing_key` of each listing.
+        labels: Label of each listing.
+        places: File and row of each listing, for messages.
+
+    Returns:
+        Position and message of each listing that is not kept.
+    """
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    for position, key in enumerate(keys):
+        groups[key].append(position)
+    bad = {}
+    for positions in groups.values():
+        if len(positions) < 2:
+            continue
+        first, *later = positions
+        contradictory = len({labels[position] for position in positions}) > 1
+        with_label = " with another label" if contradictory else ""
+        for position in later:
+            bad[position] = f"{places[position]}: this image is listed twice, before{with_label} in {places[first]}"
+        if contradictory:
+            bad[first] = f"{places[first]}: this image is listed twice, again{with_label} in {places[later[0]]}"
+    return dict(sorted(bad.items()))
+
+
+def empty_classes(frame: pd.DataFrame, label_set: LabelSet, source: Path) -> list[str]:
+    """Names every class without a row in an official split.
+
+    Args:
+        frame: Has the columns `label` and `official`.
+        label_set: The classes that every official split should have.
+        source: The file or folder that the rows come from.
+
+    Returns:
+        One message for each empty class of each split.
+    """
+    messages = []
+    for official, rows in frame.groupby("official", sort=False):
+        found = set(rows["label"])
+        where = f" in {official}" if official else ""
+        messages += [
+            f"{source}: class {name} has no image{where}"
+            for label, name in enumerate(label_set.classes)
+            if label not in found
+        ]
+    return messages

@@ -16,11 +16,9 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from fer_lightning.data.bad_samples import refusal
-from fer_lightning.data.cache_folder import make_once
-from fer_lightning.data.cores import available_cores
-from fer_lightning.data.samples import BadSample, ImageReader
+from fer_lightning.data.samples import BadSample, ImageReader, refusal
 from fer_lightning.errors import UserError
+from fer_lightning.files import make_once
 
 STORE_VERSION = 1  # part of every cache key; raise it when `conform` or a reader changes what it yields
 _CHUNK = 64
@@ -201,3 +199,8 @@ def _decoded(reader: ImageReader, size: int, channels: int) -> Iterator[tuple[np
     with ThreadPoolExecutor(threads) as pool:
         for block in track(range(0, len(starts), window), description="Decoding images", transient=True):
             yield from pool.map(decode, starts[block : block + window])
+
+
+def available_cores() -> int:
+    """Cores that the process may run on, which a container or a cluster job may hold below those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.data.synthetic_faces.render import DRAWING_VERSION, draw_face
-from fer_lightning.data.synthetic_faces.parameters import FaceParameters
-from fer_lightning.data.synthetic_faces.sampling import SAMPLING_VERSION, sample_face
 from fer_lightning.data.labels import EIGHT, SEVEN, LabelSet
 from fer_lightning.data.samples import Samples
+from fer_lightning.data.synthetic_faces.parameters import FaceParameters
+from fer_lightning.data.synthetic_faces.render import DRAWING_VERSION, draw_face
+from fer_lightning.data.synthetic_faces.sampling import SAMPLING_VERSION, sample_face
 from fer_lightning.errors import UserError
 
 DRAWN_SIDE = 96

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import warnings
 from collections.abc import AsyncGenerator
+from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
+from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, StringConstraints, TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -15,7 +19,10 @@ from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from fer_lightning.data.image_decoding import decode_image
 from fer_lightning.deploy.demo_memory import PictureStore, Rate, Recent
+from fer_lightning.errors import UserError
+from fer_lightning.inference.images import to_rgb
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,6 +37,9 @@ _UPLOADS_AT_ONCE = 8
 _SECONDS = 60  # within which a body must have arrived
 _PIECE = 2**16  # bytes that are parsed at a time
 _SESSIONS = 10_000  # that may ask for answers
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_LARGEST_SIDE = 1920  # pixels: a face of 48, as nets read them, is then a 40th of the picture
+
 
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the fault of a form is reported to its sender
 
@@ -200,3 +210,40 @@ class _MemoryParser(MultiPartParser):
 
 def _too_large(limit: int) -> HTTPException:
     return HTTPException(413, f"The request exceeds the maximum allowed size of {limit} bytes.")
+
+
+def read_upload(content: bytes, max_megapixels: float) -> np.ndarray:
+    """Reads a picture that a stranger gave, upright, and makes it smaller where it is larger than a screen.
+
+    Args:
+        content: A file of any kind.
+        max_megapixels: What is larger is refused without being decoded: a file of 10 MB can hold gigabytes of pixels.
+
+    Returns:
+        RGB, uint8 `(H, W, 3)`; of several frames the first.
+
+    Raises:
+        UserError: The file is no picture, a broken one, or one of too many pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures and odd metadata: what cannot be read is an error
+            with Image.open(BytesIO(content), formats=_FORMATS) as opened:  # which looks at its head alone
+                width, height = opened.size
+        if width * height > 1e6 * max_megapixels:
+            raise UserError(_picture_too_large(f"{width} x {height} pixels", max_megapixels))
+        picture = Image.fromarray(to_rgb(decode_image(content)))
+    except UserError:
+        raise
+    except Image.DecompressionBombError:
+        raise UserError(_picture_too_large("far too many pixels", max_megapixels)) from None
+    except UnidentifiedImageError:
+        raise UserError("This file is not a picture: use a JPEG, PNG, WebP, GIF, BMP or TIFF file.") from None
+    except Exception:  # whatever the decoders meet
+        raise UserError("This picture is broken and cannot be read: use another.") from None
+    picture.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
+    return np.asarray(picture)
+
+
+def _picture_too_large(size: str, max_megapixels: float) -> str:
+    return f"This picture has {size}, more than the {max_megapixels:g} megapixels that are allowed: make it smaller."

@@ -1,8 +1,8 @@
-"""The page itself: its parts, and what happens when a visitor uses them."""
+"""The page of the demo: its parts, the network behind it, and what happens when a visitor uses them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from html import escape
@@ -13,18 +13,19 @@ from typing import Annotated, Any, Literal
 
 import gradio as gr
 import numpy as np
+import torch
 from PIL import Image
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, create_model
 
-from fer_lightning.deploy.demo.card_page import card_page
-from fer_lightning.deploy.demo.face_boxes import draw_boxes
-from fer_lightning.deploy.demo_gate import PICTURE, Call, UploadedPicture
-from fer_lightning.deploy.demo_memory import PictureStore, Recent
-from fer_lightning.deploy.demo.seen import Seen
-from fer_lightning.deploy.demo.shown_net import ShownNet, enlarge
-from fer_lightning.deploy.demo.upload import read_upload
-from fer_lightning.deploy.prediction import Prediction
+from fer_lightning.deploy.demo_gate import PICTURE, Call, UploadedPicture, read_upload
+from fer_lightning.deploy.demo_memory import PictureStore, Recent, Seen
+from fer_lightning.deploy.model_card import card_page
 from fer_lightning.errors import UserError
+from fer_lightning.explain.figures import overlay
+from fer_lightning.explain.gradcam import gradcam
+from fer_lightning.inference.annotate import draw_boxes
+from fer_lightning.inference.classifier import TorchClassifier, normalise
+from fer_lightning.inference.predictor import Prediction, Predictor
 from fer_lightning.plots.text import percent
 
 _Shown = dict[Any, Any]  # parts of the page and their new values
@@ -40,6 +41,7 @@ _HINT = "Choose a picture, drop or paste one, or take one with the camera."
 _NO_FACE = "No face was found in this picture: use one where a face is larger, well lit and seen from the front."
 _FORGOTTEN = "This picture has been forgotten: choose it again."
 _NO_GRADIENT = "Where it looks cannot be shown for an .onnx file: choose the run that it was made from."
+_SHOWN_SIDE = 336  # pixels: faces of 48 are shown larger
 
 
 class _Place(BaseModel):
@@ -314,3 +316,53 @@ def _told(face: Prediction) -> str:
 def _short(source: str) -> str:
     """A folder or file by its last names, which tell more than where it lies."""
     return "/".join(Path(source).parts[-2:])
+
+
+class ShownNet:
+    """A trained network with everything that the page asks of it.
+
+    Args:
+        source: As `open_classifier` takes it.
+        max_faces: How many faces of a picture are read, the largest first.
+
+    Raises:
+        UserError: It cannot be opened.
+
+    Attributes:
+        classifier: See `open_classifier`.
+        record: The record of its training; empty where none came with it.
+    """
+
+    def __init__(self, source: str, max_faces: int) -> None:
+        self._predictor = Predictor(source, max_faces=max_faces)
+        self.classifier = self._predictor.classifier
+        # An .onnx file cannot be differentiated.
+        self._trained = self.classifier.trained if isinstance(self.classifier, TorchClassifier) else None
+        self.record: Mapping[str, Any] = {} if self._trained is None else self._trained.record
+
+    def read(self, picture: np.ndarray) -> list[Prediction]:
+        """The faces of a picture uint8 `(H, W, 3)`, the largest first."""
+        return self._predictor(picture)
+
+    def where_it_looks(self, face: np.ndarray, label: str) -> np.ndarray | None:
+        """What in a face speaks for a class.
+
+        Args:
+            face: uint8 `(S, S, C)`, of a `Prediction`.
+            label: The class.
+
+        Returns:
+            The face under its Grad-CAM, uint8 `(E, E, 3)`; None for a network that cannot be differentiated.
+        """
+        if self._trained is None:
+            return None
+        image = torch.from_numpy(normalise(face[None], self.classifier.preprocessing))
+        heat = gradcam(self._trained.net, image, torch.tensor([self.classifier.classes.index(label)]))[0]
+        smooth = Image.fromarray(heat).resize((_SHOWN_SIDE, _SHOWN_SIDE), Image.Resampling.BICUBIC)
+        return overlay(enlarge(face), np.asarray(smooth).clip(0, 1))
+
+
+def enlarge(face: np.ndarray) -> np.ndarray:
+    """A face uint8 `(S, S, C)` as large as the page shows it, `(E, E, 3)`."""
+    pixels = Image.fromarray(face[..., 0] if face.shape[2] == 1 else face).convert("RGB")
+    return np.asarray(pixels.resize((_SHOWN_SIDE, _SHOWN_SIDE), Image.Resampling.BICUBIC))

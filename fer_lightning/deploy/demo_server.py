@@ -1,26 +1,37 @@
-"""Serves a page from a socket of our own: to this machine alone, and nothing that the page does not ask for."""
+"""The server of the demo: to this machine alone, and nothing that the page does not ask for.
+
+Gradio's application stands behind the gate and is served from a socket of our own.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import gradio as gr
+from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from fer_lightning.deploy.demo_gate import Gate
+from fer_lightning.deploy.demo_page import DemoPage
 from fer_lightning.errors import UserError
 
 if TYPE_CHECKING:
     import asyncio
     from types import FrameType
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
 _TRIED_PORTS = 100
 _MAX_CONNECTIONS = 256  # a browser opens six
@@ -40,6 +51,10 @@ _POLICY = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+_STYLE = Path(__file__).parent / "templates" / "page.css"
+_SESSIONS = 100  # whose changes of the page Gradio remembers
+_FORGET_EVERY = 10  # seconds
+_WAITING = 30  # calls that wait for the net
 
 
 def is_loopback(host: str) -> bool:
@@ -200,3 +215,59 @@ def _without_port(host: str) -> str:
     """The name or address of a `Host` header; empty where it is malformed."""
     found = re.fullmatch(r"(?:\[([\da-fA-F:.]+)\]|([\w.-]+))(?::\d+)?", host, re.ASCII)
     return found[1] or found[2] if found else ""
+
+
+def application(page: DemoPage, uploads_a_minute: int) -> ASGIApp:
+    """What `serve` takes.
+
+    Args:
+        page: The page.
+        uploads_a_minute: Limit of all visitors together.
+    """
+
+    async def forget() -> None:
+        while True:
+            page.forget_old()
+            await asyncio.sleep(_FORGET_EVERY)
+
+    @asynccontextmanager
+    async def forgetting(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(forget())
+        yield
+        task.cancel()
+
+    # The gate lets no path of a file through to Gradio. With this, Gradio would refuse it too.
+    page.blocks.has_launched = True
+    page.blocks.state_session_capacity = _SESSIONS
+    app = gr.mount_gradio_app(
+        FastAPI(openapi_url=None, lifespan=forgetting),
+        page.blocks.queue(max_size=_WAITING),
+        path="/",
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=page.max_file_size,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=_theme(),
+        css_paths=_STYLE,
+    )
+    return Gate(app, page.calls, page.pictures, page.max_file_size, uploads_a_minute)
+
+
+def _theme() -> gr.themes.Base:
+    """Fonts of the reader's own system, and the blue of this project's figures."""
+    blue = gr.themes.Color(
+        *("#f0f7fc", "#dcecf7", "#b9d9ef", "#7db8dc", "#3d94c8", "#0b6ea8", "#0b629a", "#0b5c91", "#084a76", "#08375a"),
+        c950="#052238",
+    )
+    return gr.themes.Default(
+        primary_hue=blue,
+        secondary_hue=blue,
+        neutral_hue=gr.themes.colors.slate,
+        radius_size=gr.themes.sizes.radius_lg,
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ).set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_lightning.deploy.faces import Compute, Faces
-from fer_lightning.deploy.parity import session_compute, torch_compute
-from fer_lightning.deploy.onnx import export_onnx, onnx_metadata, write_onnx
+from fer_lightning.deploy.onnx import export_onnx, onnx_metadata, quantize, write_onnx
+from fer_lightning.deploy.parity import Compute, Faces, session_compute, torch_compute
 from fer_lightning.inference.onnx_classifier import open_session
-from fer_lightning.deploy.quantization import quantize
 from fer_lightning.training.checkpoints import TrainedNet, load_net, save_net
 
 FILES = {"onnx": "model.onnx", "int8": "model_int8.onnx", "safetensors": "model.safetensors"}

@@ -1,4 +1,4 @@
-"""The model card: what a reader must know before using a network, as Markdown for the Hugging Face hub.
+"""Model cards: what a reader must know before using a network, as Markdown for the hub and as part of the demo.
 
 Source: Mitchell et al., "Model cards for model reporting", FAT* 2019, section 4.
 """
@@ -6,17 +6,17 @@ Source: Mitchell et al., "Model cards for model reporting", FAT* 2019, section 4
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from fer_lightning.deploy.dataset_names import DATASET_NAMES
-from fer_lightning.deploy.export_table import measured_cells, ratio_line
-from fer_lightning.deploy.parity import Measured
+from fer_lightning.deploy.parity import Measured, measured_cells, ratio_line
 from fer_lightning.evaluation.efficiency import parameters
-from fer_lightning.report.markdown import markdown_text
-from fer_lightning.plots.text import percent
+from fer_lightning.inference.card import DATASET_NAMES
+from fer_lightning.inference.classifier import FaceClassifier
+from fer_lightning.plots.text import markdown_text, percent, range_of_percents
 from fer_lightning.training.checkpoints import TrainedNet
 
 _WEB_2013 = (
@@ -42,6 +42,11 @@ _ANY_LIMITS = (
     "Its training data does not tell age, sex or skin colour in a way that was used here, so accuracy by group is "
     "unknown: expect it to be worse for groups that are rare there.",
 )
+# Measured on the test split: experiments/audit.
+_DISAGREEMENT = {
+    "fer2013": "The consensus of ten other annotators is the label of only 62.7 % of these pictures.",
+    "ferplus": "Each picture has the votes of ten annotators, who often disagree; the label is what most of them said.",
+}
 
 
 def model_card(
@@ -131,3 +136,59 @@ def _hours(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
+
+
+@dataclass(frozen=True)
+class Recall:
+    """How many of the test faces of a class were recognised.
+
+    Attributes:
+        label: The class.
+        share: Of its faces, in percent.
+        text: The same as text.
+        faces: How many faces it has.
+    """
+
+    label: str
+    share: float
+    text: str
+    faces: int
+
+
+def card_page(name: str, classifier: FaceClassifier, record: Mapping[str, Any]) -> str:
+    """The card of a net as HTML.
+
+    Args:
+        name: What the page calls it.
+        classifier: The net.
+        record: The record of its training; empty where none came with it.
+    """
+    card, preprocessing = classifier.card, classifier.preprocessing
+    protocol, measured = card["protocol"], card["measured"]
+    environment = Environment(loader=PackageLoader("fer_lightning.deploy"), autoescape=True, trim_blocks=True)
+    return environment.get_template("card.html").render(
+        name=name,
+        card=card,
+        classes=classifier.classes,
+        dataset=DATASET_NAMES.get(protocol["dataset"], protocol["dataset"]),
+        protocol=protocol,
+        measured=measured,
+        accuracy=percent(measured["accuracy"]) if measured else None,
+        interval=range_of_percents(measured["accuracy_low"], measured["accuracy_high"]) if measured else None,
+        recalls=_recalls(record, measured),
+        parameters=record.get("parameters"),
+        size=preprocessing["image_size"],
+        colour="grey" if preprocessing["channels"] == 1 else "colour",
+        disagreement=_DISAGREEMENT.get(protocol["dataset"]),
+    )
+
+
+def _recalls(record: Mapping[str, Any], measured: Mapping[str, Any]) -> list[Recall]:
+    """One a class, the best recognised first."""
+    scores = record.get("splits", {}).get(measured.get("split"), {}).get("per_class", {})
+    found = [
+        Recall(label, 100 * score["recall"], percent(score["recall"]), int(score["support"]))
+        for label, score in scores.items()
+        if score["support"]
+    ]
+    return sorted(found, key=lambda recall: recall.share, reverse=True)

@@ -1,10 +1,14 @@
-"""What a network costs: parameters, multiply-adds and the time that one image takes."""
+"""What a network costs: parameters, multiply-adds and the time that one image takes; and on which hardware."""
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from time import thread_time
+from typing import Any
 
 import pandas as pd
 import torch
@@ -85,3 +89,26 @@ def _milliseconds(call: Callable[[], object]) -> float:
     started = thread_time()
     call()
     return 1000 * (thread_time() - started)
+
+
+def describe_hardware(device: torch.device, precision: str) -> dict[str, Any]:
+    """Processor, threads and accelerator of a run."""
+    hardware: Mapping[str, Any] = {
+        "device": device.type,
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "platform": platform.platform(),
+    }
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    return {**hardware, **gpu}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -11,9 +11,8 @@ from rich.progress import track
 
 from fer_lightning.data.corruptions import SEVERITIES, corruption
 from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.training.inference import Inference
-from fer_lightning.training.label_sets import share_classes
-from fer_lightning.evaluation.scoring import predict_split, score
+from fer_lightning.evaluation.cross_dataset import share_classes
+from fer_lightning.evaluation.scoring import Inference, predict_split, score
 
 _SCORES = ("n", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "ece", "loss")
 

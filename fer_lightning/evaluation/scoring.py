@@ -1,4 +1,4 @@
-"""Predictions of a split as a table, and the scores of such a table."""
+"""Probabilities of a trained network over a loader, predictions of a split as a table, and the scores of that table."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
-from fer_lightning.evaluation.predictions import PROBABILITY_PREFIX
-from fer_lightning.results.intervals import accuracy_interval
-from fer_lightning.training.inference import Inference
 from fer_lightning.evaluation.metrics import build_metrics, per_class_scores
+from fer_lightning.results.intervals import accuracy_interval
+from fer_lightning.results.record import PROBABILITY_PREFIX
 
 
 def predict_split(
@@ -116,3 +115,31 @@ def score_splits(
 def _negative_log_likelihood(probabilities: Tensor, target: Tensor) -> float:
     of_target = probabilities.gather(1, target[:, None]).clamp_min(1e-12)
     return float(-of_target.log().mean())
+
+
+class Inference(pl.LightningModule):
+    """Runs a network without anything that only training needs.
+
+    Args:
+        net: Maps images `(B, C, H, W)`, and side vectors `(B, S)` where the data has them, to logits `(B, K)`.
+        channels_last: Keep activations with the channels innermost.
+        flip: Average the probabilities of each image and its mirror image.
+    """
+
+    def __init__(self, net: nn.Module, channels_last: bool, flip: bool) -> None:
+        super().__init__()
+        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.net = net.to(memory_format=self._memory_format)
+        self.flip = flip
+
+    def predict_step(self, batch: tuple[Tensor, ...], batch_index: int) -> tuple[Tensor, Tensor]:
+        """Probabilities `(B, K)` and the targets as they came."""
+        image, *side, target = batch
+        image = image.contiguous(memory_format=self._memory_format)
+        probabilities = self.net(image, *side).float().softmax(dim=1)
+        if self.flip:
+            if side:
+                raise UserError("flip=true would pair mirrored images with side vectors that are not: use flip=false.")
+            mirrored = self.net(image.flip(-1)).float().softmax(dim=1)
+            probabilities = (probabilities + mirrored) / 2
+        return probabilities, target

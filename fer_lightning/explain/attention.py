@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fer_lightning.explain.net_copy import differentiable, ordinary
-from fer_lightning.layers.attention import MultiHeadAttention
+from fer_lightning.explain.gradcam import differentiable, ordinary
 from fer_lightning.layers.cbam import CBAM
+from fer_lightning.layers.transformer import MultiHeadAttention
 from fer_lightning.models.attention_transformer import AttentionTransformer
 from fer_lightning.models.dan import DAN
 from fer_lightning.models.hafem import HAFEM

@@ -11,12 +11,10 @@ import torch
 from torch import nn
 
 from fer_lightning.errors import UserError
-from fer_lightning.explain.captions import predicted_caption, target_caption
-from fer_lightning.explain.figures import draw_strips, faces_strip, heat_strip
-from fer_lightning.explain.gradcam import gradcam
-from fer_lightning.explain.net_copy import WithSide, differentiable, ordinary
+from fer_lightning.explain.figures import draw_strips, faces_strip, heat_strip, predicted_caption, target_caption
+from fer_lightning.explain.gradcam import WithSide, differentiable, gradcam, ordinary
+from fer_lightning.training.callbacks import show_picture
 from fer_lightning.training.classifier import hard
-from fer_lightning.training.epoch_picture import show_picture
 
 
 class GradCAMPanels(pl.Callback):

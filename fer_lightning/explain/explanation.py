@@ -1,9 +1,10 @@
-"""Everything that explains what one network says of some faces."""
+"""Everything that explains what one network says of some faces, and the choice of these faces."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,21 +12,35 @@ import torch
 from matplotlib.figure import Figure
 from rich.progress import track
 from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur
 
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.errors import UserError
+from fer_lightning.evaluation.scoring import Inference
 from fer_lightning.explain.attention import attention_maps, fusion_shares
-from fer_lightning.explain.captions import target_caption
-from fer_lightning.explain.figures import Strip, draw_curves, draw_strips, faces_strip, heat_strip, map_strip, signed_strip
-from fer_lightning.explain.faces import Faces
-from fer_lightning.explain.faithfulness import Curves, moved, noise, trace
+from fer_lightning.explain.faithfulness import Curves, area_table, compare, moved, noise, told, trace
 from fer_lightning.explain.feature_maps import feature_maps
+from fer_lightning.explain.figures import (
+    Strip,
+    draw_curves,
+    draw_strips,
+    faces_strip,
+    heat_strip,
+    map_strip,
+    signed_strip,
+    target_caption,
+)
 from fer_lightning.explain.gradcam import gradcam
 from fer_lightning.explain.shap_values import ShapMaps, shap_maps
-from fer_lightning.explain.verdict import area_table, compare, told
 from fer_lightning.models.psysfa_net import PsySFANet
 from fer_lightning.models.weighted_voting import WeightedVoting
+from fer_lightning.training.classifier import hard
 
 _DrawStrip = Callable[[str, np.ndarray, np.ndarray, Sequence[str]], Strip]
 _SHOWN = 8  # faces in pictures of many rows
+_OF_EACH_CLASS = 48  # rows that are predicted, of which the shown ones are chosen
+_BACKGROUND = 64
+_BLURS = np.linspace(0.04, 0.2, 12)  # standard deviations, in sides of the image
 
 
 class Explanation:
@@ -244,3 +259,114 @@ def _shares(attention: dict[str, np.ndarray]) -> dict[str, list[str]]:
     if not np.allclose(total, 1, atol=1e-3) or len(attention) < 2:
         return {}
     return {name: [f"{share:.0%}".replace("%", " %") for share in own.sum((1, 2))] for name, own in attention.items()}
+
+
+@dataclass(frozen=True)
+class Faces:
+    """N faces.
+
+    Attributes:
+        names: Of each.
+        pixels: uint8 (N, S, S, C).
+        image: The same, normalised (N, C, S, S).
+        side: Side vectors (N, D) for networks that take them.
+        target: True class indices (N,), in the classes of the network; None where they are not known.
+    """
+
+    names: tuple[str, ...]
+    pixels: np.ndarray
+    image: Tensor
+    side: Tensor | None
+    target: np.ndarray | None
+
+
+def faces_of_split(
+    datamodule: ExpressionDataModule, split: str, classes: Sequence[str], inference: Inference, count: int, seed: int
+) -> Faces:
+    """Chooses faces of a split: all classes in turn, half of them right and half wrong as far as there are any.
+
+    Args:
+        datamodule: Set up, in the preprocessing of the network.
+        split: `"train"`, `"val"` or `"test"`.
+        classes: Those of the network; faces of other classes are passed over.
+        inference: The network.
+        count: How many.
+        seed: Of the draw.
+
+    Raises:
+        UserError: Network and data share no class.
+    """
+    dataset = datamodule.dataset(split)
+    index = {name: place for place, name in enumerate(classes)}
+    known = np.array([index.get(name, -1) for name in datamodule.label_set.classes])
+    labels = known[hard(dataset.targets).numpy()]
+    of_known = np.flatnonzero(labels >= 0)
+    if not len(of_known):
+        raise UserError(f"The net knows {', '.join(classes)}: {datamodule.dataset_name} has none of these.")
+    rows = of_known[candidates(labels[of_known], _OF_EACH_CLASS, seed)]
+    with torch.inference_mode():
+        batches = [dataset.__getitems__(part.tolist()) for part in np.array_split(rows, -(-len(rows) // 128))]
+        predicted = torch.cat([inference.predict_step(batch, 0)[0] for batch in batches]).argmax(1).numpy()
+    rows = rows[choose_rows(labels[rows], predicted, count)]
+    image, *side, _ = dataset.__getitems__(rows.tolist())
+    names = tuple(map(str, datamodule.ids(split)[rows]))
+    return Faces(names, dataset.pixels(rows), image, side[0] if side else None, labels[rows])
+
+
+def training_background(datamodule: ExpressionDataModule, seed: int) -> Tensor:
+    """Normalised training faces (N, C, S, S), drawn at random; the average face that a picture is compared with."""
+    dataset = datamodule.dataset("train")
+    rows = np.random.default_rng(seed).permutation(len(dataset))[:_BACKGROUND]
+    return dataset.__getitems__(rows.tolist())[0]
+
+
+def blurred_background(image: Tensor) -> Tensor:
+    """Copies (12 * N, C, S, S) of images (N, C, S, S), blurred more and more, for want of training faces."""
+    side = image.shape[-1]
+    size = 2 * (side // 2) - 1
+    return torch.cat([gaussian_blur(image, [size, size], [share * side] * 2) for share in _BLURS])
+
+
+def candidates(targets: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Rows to choose from, so that not all of a large split is predicted.
+
+    Args:
+        targets: Class indices (N,).
+        most: Of each class at most so many, drawn at random.
+        seed: Of the draw.
+
+    Returns:
+        Row numbers, class by class.
+    """
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.permutation(np.flatnonzero(targets == index))[:most] for index in np.unique(targets)])
+
+
+def choose_rows(targets: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
+    """Takes classes in turn, and of each class a right and a wrong prediction in turn, as long as there are any.
+
+    Args:
+        targets: Class indices (N,).
+        predicted: Those that the network names (N,).
+        count: How many rows are wanted.
+
+    Returns:
+        At most `count` row numbers, sorted by class.
+    """
+    waiting = {}
+    for place, index in enumerate(np.unique(targets)):
+        right, wrong = (
+            list(np.flatnonzero((targets == index) & ((predicted == index) == is_right))) for is_right in (True, False)
+        )
+        # Every other class begins with a wrong one, so that half of few faces are wrong as well.
+        waiting[index] = (right, wrong) if place % 2 == 0 else (wrong, right)
+    chosen: list[int] = []
+    turn = 0
+    while len(chosen) < count and any(first or second for first, second in waiting.values()):
+        for first, second in waiting.values():
+            wanted, other = (first, second) if turn % 2 == 0 else (second, first)
+            if source := wanted or other:
+                chosen.append(int(source.pop(0)))
+        turn += 1
+    chosen = chosen[:count]
+    return np.array(sorted(chosen, key=lambda row: (targets[row], predicted[row] != targets[row])), np.int64)

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fer_lightning.explain.gradcam import tokens_to_map
-from fer_lightning.explain.net_copy import WithSide, differentiable, ordinary
+from fer_lightning.explain.gradcam import WithSide, differentiable, ordinary, tokens_to_map
 
 
 def feature_maps(net: nn.Module, image: Tensor, side: Tensor | None = None) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""How explanations look: rows of pictures below the faces they belong to, and the curves of deletion and insertion."""
+"""Figures of explanations: rows of pictures below the faces they belong to, heat maps, deletion and insertion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from fer_lightning.explain.faithfulness import Curves, area
-from fer_lightning.explain.overlay import overlay
 from fer_lightning.plots.style import INK, MUTED, class_colour, house_style
 
 _COLUMNS = 8
@@ -26,6 +25,8 @@ _LINE = 0.125
 _BETWEEN = 0.2
 _PIXELS = 224  # side of a drawn picture
 _SMOOTH = 1 / 30
+_HEAT = colormaps["turbo"]
+_STRONGEST = 0.75  # how much of the face the hottest place hides
 
 
 @dataclass(frozen=True)
@@ -175,3 +176,40 @@ def _colour(face: np.ndarray) -> np.ndarray:
 
 def _grey(face: np.ndarray) -> np.ndarray:
     return np.repeat(face.mean(2, keepdims=True), 3, axis=2).astype(np.uint8)
+
+
+def predicted_caption(probabilities: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """The predicted class of each face with its probability, as in `"sad 62 %"`.
+
+    Args:
+        probabilities: (N, K).
+        classes: The K class names.
+    """
+    return target_caption(probabilities, probabilities.argmax(1), classes)
+
+
+def target_caption(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """A class of each face with its probability.
+
+    Args:
+        probabilities: (N, K).
+        targets: Class indices (N,).
+        classes: The K class names.
+    """
+    return [f"{classes[target]} {own[target]:.0%}".replace("%", " %") for own, target in zip(probabilities, targets)]
+
+
+def overlay(face: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Colours a face by a map; where the map is 0 the face stays as it is.
+
+    Args:
+        face: uint8 (S, S, C) with one or three channels.
+        heat: (S, S) in 0..1.
+
+    Returns:
+        uint8 (S, S, 3).
+    """
+    pixels = np.repeat(face, 3, axis=2) if face.shape[2] == 1 else face
+    share = _STRONGEST * np.sqrt(heat)[..., None]
+    blended = (1 - share) * pixels + share * 255 * _HEAT(heat)[..., :3]
+    return blended.round().astype(np.uint8)

@@ -17,7 +17,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
-from fer_lightning.explain.net_copy import WithSide, differentiable, ordinary
+from fer_lightning.explain.gradcam import WithSide, differentiable, ordinary
 
 METHODS = ("gradient", "partition")
 _BATCH = 64

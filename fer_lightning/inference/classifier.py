@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from fer_lightning.errors import UserError
+from fer_lightning.inference.card import card_of
+from fer_lightning.training.checkpoints import TrainedNet
 
 BACKENDS = ("auto", "torch", "onnxruntime")
 
@@ -69,11 +73,10 @@ def open_classifier(source: str, backend: str = "auto", threads: int | None = No
     opened: FaceClassifier
     # Either library takes seconds to import.
     if is_onnx:
-        from fer_lightning.deploy.onnx_classifier import OnnxClassifier
+        from fer_lightning.inference.onnx_classifier import OnnxClassifier
 
         opened = OnnxClassifier(Path(source), threads)
     else:
-        from fer_lightning.deploy.torch_classifier import TorchClassifier
         from fer_lightning.training.checkpoints import load_net
 
         opened = TorchClassifier(load_net(Path(source)), source, threads)
@@ -81,3 +84,56 @@ def open_classifier(source: str, backend: str = "auto", threads: int | None = No
     if side != "none":
         raise UserError(f"{source} needs {side} besides the image, which prediction does not provide: use another net.")
     return opened
+
+
+class TorchClassifier:
+    """A trained network behind the interface `FaceClassifier`.
+
+    Args:
+        trained: The network; it takes images alone.
+        source: Where it came from, as the user named it.
+        threads: Of PyTorch, in the whole process; None leaves them as they are.
+
+    Attributes:
+        trained: The network.
+    """
+
+    backend = "torch"
+    precision = "float32"
+
+    def __init__(self, trained: TrainedNet, source: str, threads: int | None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.classes = trained.classes
+        self.preprocessing = trained.description["preprocessing"]
+        self.card = card_of(trained, source)
+        self.trained = trained
+
+    def probabilities(self, faces: np.ndarray) -> np.ndarray:
+        """See `FaceClassifier`."""
+        if not len(faces):
+            return np.zeros((0, len(self.classes)), np.float32)
+        with torch.inference_mode():
+            logits = self.trained.net(torch.from_numpy(normalise(faces, self.preprocessing)))
+        return (logits.float() / self.card["temperature"]).softmax(dim=1).numpy()
+
+
+def normalise(faces: np.ndarray, preprocessing: Mapping[str, Any]) -> np.ndarray:
+    """Brings faces into the range of a network.
+
+    Args:
+        faces: uint8 `(N, S, S, C)`.
+        preprocessing: `image_size` S, `channels` C, and `mean` and `std` of pixel values in 0..1, one value or one a
+            channel.
+
+    Returns:
+        float32 `(N, C, S, S)`, contiguous.
+
+    Raises:
+        ValueError: The faces have another shape or type.
+    """
+    size, channels = preprocessing["image_size"], preprocessing["channels"]
+    if faces.dtype != np.uint8 or faces.shape[1:] != (size, size, channels):
+        raise ValueError(f"faces are {faces.dtype} {faces.shape}: the net takes uint8 (N, {size}, {size}, {channels}).")
+    mean, std = (255 * np.asarray(preprocessing[name], np.float32).reshape(-1, 1, 1) for name in ("mean", "std"))
+    return np.ascontiguousarray((faces.transpose(0, 3, 1, 2) - mean) / std, np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from fer_lightning.data.image_decoding import NO_IMAGE, UnreadableImage, on_white, pillow_pixels, read_image
-from fer_lightning.data.locate import is_file, is_folder
+from fer_lightning.data.layouts import is_file, is_folder
 from fer_lightning.errors import UserError
 
 

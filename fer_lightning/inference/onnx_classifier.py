@@ -1,4 +1,4 @@
-"""ONNX files as this project writes them: how they are opened, and what they say of themselves."""
+"""Classification of faces by ONNX Runtime, and the checks of the ONNX files that this project writes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 import onnx
 import onnx.numpy_helper
 import onnxruntime
+from scipy.special import softmax
 
 from fer_lightning.errors import UserError
+from fer_lightning.inference.classifier import normalise
 from fer_lightning.training.description import check_metadata
 
 # Written as JSON into the model's metadata_props.
@@ -104,3 +106,34 @@ def _constants(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.TENSOR:
                 yield attribute.t
+
+
+class OnnxClassifier:
+    """An ONNX file of `fer export` behind the interface `FaceClassifier`.
+
+    Args:
+        path: The file; its network takes images alone.
+        threads: With which one call computes; None for all cores.
+
+    Raises:
+        UserError: There is no such file, or it was not made by `fer export`.
+    """
+
+    backend = "onnxruntime"
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        self.session = open_session(path, threads)
+        metadata = read_metadata(self.session, path)
+        if metadata["preprocessing"]["side"] == "none":
+            check_logits(self.session, metadata, path)
+        self.classes = tuple(metadata["classes"])
+        self.preprocessing = metadata["preprocessing"]
+        self.card = {**metadata["card"], "source": str(path)}
+        self.precision = metadata["precision"]
+
+    def probabilities(self, faces: np.ndarray) -> np.ndarray:
+        """See `FaceClassifier`."""
+        if not len(faces):
+            return np.zeros((0, len(self.classes)), np.float32)
+        (logits,) = self.session.run(["logits"], {"image": normalise(faces, self.preprocessing)})
+        return softmax(logits / np.float32(self.card["temperature"]), axis=1)

@@ -17,10 +17,10 @@ from typing import Any
 from rich.table import Column, Table
 from rich.text import Text
 
-from fer_lightning.deploy.prediction import Prediction
 from fer_lightning.errors import printable
-from fer_lightning.report.csv_text import csv_cell
 from fer_lightning.files import write_whole, writing
+from fer_lightning.inference.predictor import Prediction
+from fer_lightning.plots.text import csv_cell
 
 FILES = ("predictions.csv", "predictions.json")
 _COLUMNS = ("source", "frame", "time", "track", "x", "y", "width", "height", "label", "confidence", "low_resolution")

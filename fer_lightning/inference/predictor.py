@@ -8,6 +8,7 @@ print(predictor("photo.jpg"))
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer_lightning.inference.classifier import open_classifier
-from fer_lightning.deploy.face_crop import crop_faces
-from fer_lightning.inference.face_detector import Face, FaceFinder
+from fer_lightning.inference.face_detector import Face, FaceFinder, crop_faces
 from fer_lightning.inference.images import read_picture, to_rgb
-from fer_lightning.deploy.prediction import Prediction, predict
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+# Where no class is probable enough.
+UNCERTAIN = "uncertain"
 
 
 class Predictor:
@@ -111,3 +113,62 @@ class Predictor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A face with its expression.
+
+    Attributes:
+        box: x and y of the upper left corner, width and height, in pixels of the picture.
+        label: The most probable class, or `UNCERTAIN`.
+        confidence: Its probability, or the largest one.
+        probabilities: Of every class, by name.
+        face: The crop that was classified, uint8 `(S, S, C)`.
+        track: Number of the person in a video; None in a photo.
+        low_resolution: Whether the face has fewer pixels in the picture than the network looks at.
+    """
+
+    box: tuple[float, float, float, float]
+    label: str
+    confidence: float
+    probabilities: dict[str, float] = field(repr=False)
+    face: np.ndarray = field(repr=False, compare=False)
+    track: int | None = None
+    low_resolution: bool = False
+
+    def __repr__(self) -> str:
+        x, y, width, height = (round(number) for number in self.box)
+        person = "" if self.track is None else f", track {self.track}"
+        return f"Prediction({self.label} {self.confidence:.1%} at x={x} y={y}, {width}x{height} pixels{person})"
+
+
+def predict(
+    box: tuple[float, float, float, float],
+    probabilities: np.ndarray,
+    classes: tuple[str, ...],
+    threshold: float,
+    face: np.ndarray,
+    track: int | None = None,
+) -> Prediction:
+    """Names what is most probable.
+
+    Args:
+        box: See `Prediction`.
+        probabilities: `(K,)`.
+        classes: The K class names.
+        threshold: Where the largest probability is smaller, the label is `UNCERTAIN`.
+        face: See `Prediction`.
+        track: See `Prediction`.
+    """
+    best = int(np.argmax(probabilities))
+    confidence = float(probabilities[best])
+    return Prediction(
+        box=box,
+        label=classes[best] if confidence >= threshold else UNCERTAIN,
+        confidence=confidence,
+        probabilities={name: float(value) for name, value in zip(classes, probabilities)},
+        face=face,
+        track=track,
+        low_resolution=min(box[2:]) < len(face),
+    )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
-from fer_lightning.layers.conv import ConvReLU
+from fer_lightning.layers.cnn_block import ConvReLU
 from fer_lightning.layers.texture import GaborBank, LocalBinaryPattern
 
 TEXTURES = ("diagonal", "lbp", "gabor", "lbp_cnn", "gabor_cnn")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_lightning.layers.attention import MultiHeadAttention
+from fer_lightning.layers.transformer import MultiHeadAttention
 
 
 class DynamicFeatureFusion(nn.Module):

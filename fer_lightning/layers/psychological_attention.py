@@ -6,7 +6,7 @@ Paper: PsySFA-Net, IIETA 2026, section 3.3 and Table 8.
 from __future__ import annotations
 
 from fer_lightning.errors import UserError
-from fer_lightning.layers.conv import ConvReLU
+from fer_lightning.layers.cnn_block import ConvReLU
 
 
 class PsychologicalAttention(ConvReLU):

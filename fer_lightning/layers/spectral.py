@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
-from fer_lightning.layers.conv import ConvReLU
+from fer_lightning.layers.cnn_block import ConvReLU
 from fer_lightning.layers.precision import without_autocast
 
 BANDS = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
-from fer_lightning.layers.attention import MultiHeadAttention
+from fer_lightning.layers.transformer import MultiHeadAttention
 
 
 class EmotionSuppression(nn.Module):

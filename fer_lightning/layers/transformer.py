@@ -1,14 +1,21 @@
-"""Pre-norm transformer encoder block.
+"""Pre-norm transformer encoder block, multi-head self-attention (eq. 6 of PsySFA-Net) and positions on a grid.
 
-Papers: A. Vaswani et al., Attention is all you need (2017), https://arxiv.org/abs/1706.03762; normalisation before each
-branch: R. Xiong et al., On layer normalization in the transformer architecture (2020), https://arxiv.org/abs/2002.04745.
+Papers: A. Vaswani et al., Attention is all you need (2017), https://arxiv.org/abs/1706.03762, for the attention and the
+sinusoids of section 3.5; normalisation before each branch: R. Xiong et al., On layer normalization in the transformer
+architecture (2020), https://arxiv.org/abs/2002.04745; learned positions: A. Dosovitskiy et al., An image is worth 16x16
+words (2021), https://arxiv.org/abs/2010.11929.
 """
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_lightning.layers.attention import MultiHeadAttention
+from fer_lightning.errors import UserError
+from fer_lightning.layers.precision import without_autocast
+
+POSITIONS = ("none", "learned", "sinusoidal")
 
 
 class TransformerBlock(nn.Module):
@@ -36,3 +43,107 @@ class TransformerBlock(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens)))
         return tokens + self.dropout(self.mlp(self.mlp_norm(tokens)))
+
+
+class MultiHeadAttention(nn.Module):
+    """`Softmax(Q K^T / sqrt(d)) V` in every head, then a linear map.
+
+    Args:
+        embed_dim: Size E of a token.
+        num_heads: Number of heads; the size of a head must be a multiple of 16, others run several times slower.
+
+    Shape:
+        (B, T, E) to (B, T, E).
+
+    Raises:
+        UserError: Head size not a multiple of 16.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int) -> None:
+        if embed_dim % (16 * num_heads):
+            raise UserError(
+                f"An attention of {embed_dim} dimensions and {num_heads} heads has a head size that is no multiple of "
+                f"16; use {16 * num_heads} dimensions or a multiple of it."
+            )
+        super().__init__()
+        self.num_heads = num_heads
+        self.query_key_value = nn.Linear(embed_dim, 3 * embed_dim)
+        self.output = nn.Linear(embed_dim, embed_dim)
+
+    def heads(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (B, heads, T, E / heads)."""
+        batch, count, _ = tokens.shape
+        split = self.query_key_value(tokens).view(batch, count, 3, self.num_heads, -1)
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        return query, key, value
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        query, key, value = self.heads(tokens)
+        if tokens.device.type == "cpu":
+            # For a few hundred tokens PyTorch's bf16 kernel on the CPU takes two to five times as long as float32.
+            with without_autocast(tokens.device):
+                attended = F.scaled_dot_product_attention(query.float(), key.float(), value.float()).to(query.dtype)
+        else:
+            attended = F.scaled_dot_product_attention(query, key, value)
+        return self.output(attended.transpose(1, 2).flatten(2))
+
+    def weights(self, tokens: Tensor) -> Tensor:
+        """The softmax itself, for explanation.
+
+        Args:
+            tokens: (B, T, E).
+
+        Returns:
+            (B, heads, T, T); every row sums to one.
+        """
+        query, key, _ = self.heads(tokens)
+        scale = query.shape[-1] ** -0.5
+        return (query.float() @ key.float().transpose(-1, -2) * scale).softmax(-1)
+
+
+def sinusoidal_grid(height: int, width: int, embed_dim: int) -> Tensor:
+    """Sines and cosines of the row in the first half of the dimensions, of the column in the second half.
+
+    Args:
+        height: Rows h of the grid.
+        width: Columns w of the grid.
+        embed_dim: Size D of a token, a multiple of 4.
+
+    Returns:
+        (h * w, D), row by row; each half holds D / 4 sines, then the D / 4 cosines of the same frequencies.
+    """
+    frequency = 10000 ** (-torch.arange(embed_dim // 4) / (embed_dim // 4))
+    row = torch.arange(height).repeat_interleave(width)[:, None] * frequency
+    column = torch.arange(width).repeat(height)[:, None] * frequency
+    return torch.cat([row.sin(), row.cos(), column.sin(), column.cos()], 1)
+
+
+class GridPosition(nn.Module):
+    """Adds to every token of a grid what tells its place.
+
+    Args:
+        kind: `"none"` adds nothing, `"learned"` a parameter for each cell, `"sinusoidal"` see `sinusoidal_grid`.
+        embed_dim: Size D of a token.
+        height: Rows h of the grid.
+        width: Columns w of the grid.
+
+    Shape:
+        (B, h * w, D), row by row, to the same.
+
+    Raises:
+        UserError: Unknown `kind`.
+    """
+
+    def __init__(self, kind: str, embed_dim: int, height: int, width: int) -> None:
+        if kind not in POSITIONS:
+            raise UserError(f"model.position is {kind!r}; use one of {', '.join(POSITIONS)}.")
+        super().__init__()
+        if kind == "learned":
+            self.position: Tensor | None = nn.Parameter(0.02 * torch.randn(height * width, embed_dim))
+        elif kind == "sinusoidal":
+            self.register_buffer("position", sinusoidal_grid(height, width, embed_dim), persistent=False)
+        else:
+            self.position = None
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens if self.position is None else tokens + self.position

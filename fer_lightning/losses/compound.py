@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from fer_lightning.losses.center import CenterLoss
-from fer_lightning.losses.intra_class_variation import IntraClassVariation
+from fer_lightning.losses.center import CenterLoss, IntraClassVariation
 from fer_lightning.losses.label_smoothing import DistributionAwareCrossEntropy
 
 

@@ -1,9 +1,9 @@
-"""Cross-entropy whose label smoothing follows the class distribution.
+"""Cross-entropy whose label smoothing follows the class distribution, and targets as label distributions.
 
 HAFEM's abstract names "distribution-aware label smoothing" and gives no formula; this one is our reading. Smoothing
 that follows the class frequency, to curb the confidence in frequent classes, is also found in M. Islam et al.,
-Class-distribution-aware calibration for long-tailed visual recognition (2021), https://arxiv.org/abs/2109.05263, and
-Z. Zhong et al., Improving calibration for long-tailed recognition (2021), https://arxiv.org/abs/2104.00466.
+Class-distribution-aware calibration for long-tailed visual recognition (2021), https://arxiv.org/abs/2109.05263, and Z.
+Zhong et al., Improving calibration for long-tailed recognition (2021), https://arxiv.org/abs/2104.00466.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from fer_lightning.losses.distributions import as_distributions
 
 
 class DistributionAwareCrossEntropy(nn.Module):
@@ -95,3 +93,8 @@ def _power(counts: Tensor, exponent: float) -> Tensor:
     """`(n_k / m)^exponent`, exactly 1 for classes of equal size and 0 for a class without images."""
     present = counts > 0
     return torch.where(present, (counts / counts[present].mean()) ** exponent, 0.0)
+
+
+def as_distributions(target: Tensor, num_classes: int) -> Tensor:
+    """Float label distributions `(B, K)` of class indices `(B,)`, or of label distributions `(B, K)` themselves."""
+    return F.one_hot(target, num_classes).float() if target.ndim == 1 else target.float()

@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
-from fer_lightning.layers.cnn_block import CNNBlock
-from fer_lightning.layers.conv import ConvReLU
+from fer_lightning.layers.cnn_block import CNNBlock, ConvReLU
 from fer_lightning.layers.precision import without_autocast
 
 

@@ -1,23 +1,27 @@
-"""A conditional GAN for small faces: a generator that is told the class, and a discriminator that judges with it.
+"""A conditional GAN for small faces: a generator that is given the class, and a discriminator that judges with it.
 
 The nets are those of A. Radford et al., Unsupervised representation learning with deep convolutional generative
 adversarial networks (DCGAN, 2016), https://arxiv.org/abs/1511.06434. The generator knows the class through conditional
 batch normalisation, the discriminator through a projection: T. Miyato, M. Koyama, cGANs with projection discriminator
 (2018), https://arxiv.org/abs/1802.05637. All weights of the discriminator are spectrally normalised: T. Miyato et al.,
 Spectral normalization for generative adversarial networks (2018), https://arxiv.org/abs/1802.05957.
+
+Paper: V. Dumoulin, J. Shlens, M. Kudlur, A learned representation for artistic style (2017),
+https://arxiv.org/abs/1610.07629, eq. 5, there for instance normalisation and styles; T. Miyato, M. Koyama, cGANs with
+projection discriminator (2018), https://arxiv.org/abs/1802.05637, use it with batch normalisation and classes.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 from fer_lightning.errors import UserError
-from fer_lightning.layers.conditional_batch_norm import ConditionalBatchNorm
 from fer_lightning.layers.precision import without_autocast
 
 _HALVINGS = 4
@@ -134,3 +138,26 @@ def _smallest_side(image_size: int) -> int:
     if image_size not in range(32, 97, 2**_HALVINGS):
         raise UserError(f"data.image_size={image_size} does not suit procedure=gan: use 32, 48, 64, 80 or 96.")
     return image_size // 2**_HALVINGS
+
+
+class ConditionalBatchNorm(nn.Module):
+    """`scale[y] * (x - mean) / sd + shift[y]`: the statistics are those of the batch, scale and shift of the class y.
+
+    Args:
+        channels: Channels C of the map.
+        num_classes: K.
+
+    Shape:
+        Maps (B, C, H, W) and class indices (B,) to (B, C, H, W).
+    """
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.scale = nn.Parameter(torch.ones(num_classes, channels))
+        self.shift = nn.Parameter(torch.zeros(num_classes, channels))
+
+    def forward(self, features: Tensor, label: Tensor) -> Tensor:
+        normal = self.norm(features)
+        scale, shift = (table[label].to(normal.dtype)[..., None, None] for table in (self.scale, self.shift))
+        return torch.addcmul(shift, normal, scale)

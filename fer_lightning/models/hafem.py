@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
 from fer_lightning.layers.cbam import CBAM
-from fer_lightning.layers.grid_position import GridPosition
-from fer_lightning.layers.transformer import TransformerBlock
+from fer_lightning.layers.transformer import GridPosition, TransformerBlock
 from fer_lightning.models.backbone import build_network, feature_map, map_modules, normalisation
 
 

@@ -1,20 +1,21 @@
-"""Two baselines of PsySFA-Net in one net: appearance and a description of the face, fused by a gate.
+"""Two rivals of PsySFA-Net in one net: appearance and a description of the face, fused by a gate.
 
 Papers: the baselines are rows of Tables 10-12 of PsySFA-Net (IIETA 2026), which cites no paper for them. Appearance and
 68 landmarks in two branches: J. Guo et al., Multi-modality network with visual and geometrical information for micro
 emotion recognition (2017). The fusion: J. Arevalo et al., Gated multimodal units for information fusion (2017),
 https://arxiv.org/abs/1702.01992.
+
+Paper: J. Arevalo et al., Gated multimodal units for information fusion (2017), https://arxiv.org/abs/1702.01992.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
-from fer_lightning.layers.gated_multimodal_unit import GatedMultimodalUnit
-from fer_lightning.layers.side_encoder import SideEncoder
 from fer_lightning.models.resnet import ResNet
 
 
@@ -121,3 +122,60 @@ class MultimodalFusion(nn.Module):
     def forward(self, image: Tensor, side: Tensor) -> Tensor:
         """Logits (B, K) of images (B, C, H, W) and side vectors (B, S)."""
         return self.forward_head(self.forward_features(image, side))
+
+
+class GatedMultimodalUnit(nn.Module):
+    """The bimodal unit: `z * tanh(W_1 x_1) + (1 - z) * tanh(W_2 x_2)` with the gate `z = sigmoid(W_z [x_1, x_2])`.
+
+    Its three linear maps have biases, which the equations of the paper leave away.
+
+    Args:
+        first_dim: Size of the vector of the first modality.
+        second_dim: Size of the vector of the second modality.
+        embed_dim: Size D of what both are fused into.
+
+    Shape:
+        (B, first_dim) and (B, second_dim) to (B, D), every value between -1 and 1.
+    """
+
+    def __init__(self, first_dim: int, second_dim: int, embed_dim: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(first_dim, embed_dim)
+        self.second = nn.Linear(second_dim, embed_dim)
+        self.gate = nn.Linear(first_dim + second_dim, embed_dim)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        share = self.gate(torch.cat([first, second], dim=1)).sigmoid()
+        return share * self.first(first).tanh() + (1 - share) * self.second(second).tanh()
+
+
+class SideEncoder(nn.Module):
+    """Two linear layers over the standardised values of a side vector, and a learned vector where a face was not found.
+
+    A side vector is `[found, value 1, ..., value S - 1]`; the values of a face that was not found are zeros and say
+    nothing, so neither the embedding nor the running statistics depend on them.
+
+    Args:
+        side_dim: Size S of a side vector.
+        embed_dim: Size D of the embedding, and of the hidden layer.
+
+    Shape:
+        (B, S) to (B, D).
+    """
+
+    def __init__(self, side_dim: int, embed_dim: int) -> None:
+        super().__init__()
+        self.standardise = nn.BatchNorm1d(side_dim - 1)
+        self.layers = nn.Sequential(
+            nn.Linear(side_dim - 1, embed_dim), nn.ReLU(), nn.Linear(embed_dim, embed_dim), nn.ReLU()
+        )
+        self.missing = nn.Parameter(torch.zeros(embed_dim))
+
+    def forward(self, side: Tensor) -> Tensor:
+        found, values = side[:, :1] > 0.5, side[:, 1:]
+        if self.training:
+            # Zeros would move the mean away from every face; at their mean, missing faces only shrink the variance.
+            mean = (values * found).sum(0) / found.sum().clamp_min(1)
+            values = torch.where(found, values, mean)
+        encoded = self.layers(self.standardise(values))
+        return torch.where(found, encoded, self.missing.to(encoded.dtype))

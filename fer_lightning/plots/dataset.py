@@ -1,14 +1,16 @@
-"""Faces before and after alignment."""
+"""Figures of a data set: faces before and after alignment, repeated pictures, annotator agreement."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
-from fer_lightning.plots.style import ACCENT, MUTED, house_style
+from fer_lightning.plots.style import ACCENT, INK, MUTED, TRAIN, VALIDATION, house_style
 
 _COLUMNS = 6
 _CELL_INCHES = 1.3
@@ -16,6 +18,8 @@ _GAP = 0.08
 _TITLE = 0.45
 _MARGIN = 0.3  # for the words beside the rows
 _CAPTION = 0.3
+_COLOURS = {"exact": ACCENT, "near": VALIDATION, "mirrored": TRAIN}
+_AGREEMENT_COLOURS = (VALIDATION, ACCENT, TRAIN)
 
 
 @house_style
@@ -60,3 +64,60 @@ def draw_alignment(
 def _draw(panel: Axes, image: np.ndarray, left: float, top: float) -> None:
     pixels = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
     panel.imshow(pixels, extent=(left, left + 1, top + 1, top), interpolation="nearest", aspect="auto")
+
+
+@house_style
+def draw_copies(by_splits: pd.DataFrame, dataset: str) -> Figure:
+    """Draws the pairs of copies within and across splits as stacked bars.
+
+    Args:
+        by_splits: Columns `splits`, `exact`, `near` and `mirrored`; one row a pair of splits.
+        dataset: For the title.
+    """
+    figure = Figure(figsize=(9, 0.55 * len(by_splits) + 1.6), layout="constrained")
+    panel = figure.subplots()
+    total = by_splits[list(_COLOURS)].sum(axis=1)
+    left = pd.Series(0, index=by_splits.index)
+    for kind, colour in _COLOURS.items():
+        panel.barh(by_splits["splits"], by_splits[kind], left=left, color=colour, label=kind, height=0.62)
+        left = left + by_splits[kind]
+    for place, row in enumerate(by_splits.itertuples(index=False)):
+        told = f"  {row.exact:,} + {row.near:,} + {row.mirrored:,}" if total.iloc[place] else "  none"
+        panel.text(total.iloc[place], place, told, va="center", color=MUTED, fontsize=8.5)
+    panel.set_xlim(0, max(1.0, 1.25 * total.max()))
+    panel.invert_yaxis()
+    panel.grid(visible=False, axis="y")
+    panel.set_xlabel("pairs of images that show the same picture")
+    panel.set_title(f"{dataset}: copies within and across splits")
+    panel.legend(loc="lower right")
+    return figure
+
+
+@house_style
+def draw_agreement(table: pd.DataFrame, measures: Sequence[str]) -> Figure:
+    """Draws agreements over all splits as bars with 95 % intervals, for all classes together and for each.
+
+    Args:
+        table: Columns `measure`, `split`, `class`, `agreement`, `low`, `high`; only the split `"all"` is drawn.
+        measures: Which measures to draw, three at most.
+    """
+    drawn = table[(table["split"] == "all") & table["measure"].isin(measures)]
+    classes = list(dict.fromkeys(drawn["class"]))
+    figure = Figure(figsize=(10, 4.8), layout="constrained")
+    panel = figure.subplots()
+    width = 0.8 / len(measures)
+    for number, (measure, colour) in enumerate(zip(measures, _AGREEMENT_COLOURS)):
+        rows = drawn[drawn["measure"] == measure]
+        place = np.array([classes.index(name) for name in rows["class"]]) + (number - (len(measures) - 1) / 2) * width
+        # A tiny class whose sum of chances was rounded may have an interval that ends a hair before its average.
+        errors = np.stack([rows["agreement"] - rows["low"], rows["high"] - rows["agreement"]]).clip(0)
+        panel.bar(place, rows["agreement"], width * 0.92, color=colour, label=measure)
+        panel.errorbar(place, rows["agreement"], errors, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+    panel.axvline(0.5, color=INK, linewidth=0.8)
+    panel.set_xticks(range(len(classes)), labels=["all classes", *classes[1:]])
+    panel.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    panel.set_ylim(0, 1.05)
+    panel.grid(visible=False, axis="x")
+    panel.set_title("Annotator agreement on FER2013 and FERPlus")
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=len(measures))
+    return figure

@@ -1,16 +1,31 @@
-"""Which class is taken for which."""
+"""Figures of a run: confusion matrix, ROC and precision-recall curves, reliability diagram, training curves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fer_lightning.evaluation.confusion import confusion_counts
-from fer_lightning.plots.style import FAINT, INK, MUTED, SHADES, house_style
+from fer_lightning.plots.style import (
+    ACCENT,
+    FAINT,
+    INK,
+    MUTED,
+    SHADES,
+    TRAIN,
+    VALIDATION,
+    class_colour,
+    class_dash,
+    house_style,
+)
+from fer_lightning.results.calibration import BINS, reliability, scale_probabilities
+from fer_lightning.results.curves import ClassCurve, confusion_counts, macro_area, precision_recall_curves, roc_curves
 
 
 @house_style
@@ -64,3 +79,191 @@ def _told(targets: np.ndarray, predicted: np.ndarray) -> str:
     if not len(targets):
         return "no images"
     return f"{(targets == predicted).mean():.1%} of {len(targets):,} right"
+
+
+@house_style
+def draw_roc(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], split: str) -> Figure:
+    """Draws one ROC curve per class that occurs, and their average.
+
+    Args:
+        targets: Class indices `(N,)`.
+        probabilities: `(N, K)`.
+        classes: The K class names.
+        split: What was predicted, for the title.
+    """
+    curves = roc_curves(targets, probabilities, classes)
+    figure, panel = _square(f"ROC, one class against the rest, {split}", "false positive rate", "true positive rate")
+    panel.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)), label="chance, AUC 0.500")
+    _draw_classes(panel, curves, classes, "AUC")
+    if curves:
+        panel.plot(*_average(curves), color=INK, linewidth=2.6, label=f"average, AUC {macro_area(curves):.3f}")
+    panel.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return figure
+
+
+@house_style
+def draw_precision_recall(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], split: str) -> Figure:
+    """Draws one precision-recall curve per class that occurs; arguments as for `draw_roc`."""
+    curves = precision_recall_curves(targets, probabilities, classes)
+    figure, panel = _square(f"Precision and recall, {split}: mean AP {macro_area(curves):.3f}", "recall", "precision")
+    _draw_classes(panel, curves, classes, "AP")
+    panel.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return figure
+
+
+def _square(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(8.6, 5.6), layout="constrained")
+    panel = figure.subplots()
+    panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=x_label, ylabel=y_label, title=title)
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_major_formatter(PercentFormatter(xmax=1))
+    return figure, panel
+
+
+def _draw_classes(panel: Axes, curves: Sequence[ClassCurve], classes: Sequence[str], area: str) -> None:
+    drawn = {curve.index: curve for curve in curves}
+    for index, name in enumerate(classes):
+        line = Line2D([], [], label=f"{name}, no curve", color=class_colour(index), linestyle=class_dash(index))
+        if curve := drawn.get(index):
+            line.set_data(curve.x, curve.y)
+            line.set_label(f"{name}, {area} {curve.area:.3f}")
+        panel.add_line(line)
+
+
+def _average(curves: Sequence[ClassCurve]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the curves: at every false positive rate where they reach it, then where they leave it."""
+    x = np.unique(np.concatenate([curve.x for curve in curves]))
+    reached = np.mean([np.interp(-x, -curve.x[::-1], curve.y[::-1]) for curve in curves], axis=0)
+    left = np.mean([np.interp(x, curve.x, curve.y) for curve in curves], axis=0)
+    return np.repeat(x, 2), np.stack([reached, left], axis=1).ravel()
+
+
+@house_style
+def draw_reliability(
+    targets: np.ndarray, probabilities: np.ndarray, split: str, temperature: float | None = None
+) -> Figure:
+    """Draws accuracy against confidence in 15 bins, above the distribution of the confidence.
+
+    Args:
+        targets: Class indices `(N,)`.
+        probabilities: `(N, K)`.
+        split: What was predicted, for the title.
+        temperature: Fitted on other images; the same diagram of the predictions scaled with it comes beside the first.
+    """
+    shown = {f"Reliability, {split}": probabilities}
+    if temperature is not None:
+        shown[f"With temperature {temperature:.2f}"] = scale_probabilities(probabilities, temperature)
+    figure = Figure(figsize=(5.8 * len(shown), 6.8), layout="constrained")
+    panels = figure.subplots(2, len(shown), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 1))
+    for place, (title, predicted) in enumerate(shown.items()):
+        _draw(panels[0, place], panels[1, place], targets, predicted, title)
+    panels[0, 0].set(ylabel="accuracy")
+    panels[1, 0].set(ylabel="share of images")
+    panels[0, 0].legend(loc="upper left")
+    return figure
+
+
+def _draw(upper: Axes, lower: Axes, targets: np.ndarray, probabilities: np.ndarray, title: str) -> None:
+    found = reliability(targets, probabilities, BINS)
+    width = 1 / BINS
+    centres = (found.edges[:-1] + found.edges[1:]) / 2
+    filled = found.counts > 0
+    upper.bar(centres[filled], found.accuracy[filled], width * 0.92, color=VALIDATION, label="accuracy")
+    gap = found.confidence - found.accuracy
+    upper.bar(
+        centres[filled],
+        gap[filled],
+        width * 0.92,
+        bottom=found.accuracy[filled],
+        facecolor="none",
+        edgecolor=ACCENT,
+        hatch="////",
+        linewidth=0.8,
+        label="gap to the confidence",
+    )
+    upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)), label="perfect calibration")
+    upper.set(xlim=(0, 1), ylim=(0, 1))
+    upper.set_title(f"{title}: calibration error {found.error:.1%}")
+    upper.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+
+    total = max(int(found.counts.sum()), 1)
+    lower.bar(centres, found.counts / total, width * 0.92, color=MUTED)
+    lower.set(xlabel="confidence")
+    lower.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    lower.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+
+
+@house_style
+def draw_curves(history: pd.DataFrame, best_epoch: int | None) -> Figure:
+    """Draws loss and accuracy of training and validation.
+
+    Args:
+        history: Column `epoch` and any of `train/loss`, `val/loss`, `train/accuracy`, `val/accuracy`; NaN where one was
+            not measured.
+        best_epoch: The epoch whose weights were kept, as numbered in `history`, or None where none was chosen.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for panel, metric in zip(axes, ("loss", "accuracy")):
+        panel.set_title(metric.capitalize())
+        panel.set_xlabel("epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        panel.set_xlim(history["epoch"].min() - 0.5, history["epoch"].max() + 0.5)
+        _draw_series(panel, history, f"train/{metric}", "training", TRAIN)
+        _draw_series(panel, history, f"val/{metric}", "validation", VALIDATION)
+        if best_epoch is not None:
+            _mark_best(panel, history, metric, best_epoch)
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend()
+    axes[1].yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    return figure
+
+
+def _draw_series(panel: Axes, history: pd.DataFrame, column: str, label: str, colour: str) -> None:
+    if column not in history:
+        return
+    measured = history[["epoch", column]].dropna()
+    marker = "o" if len(measured) <= 12 else ""
+    panel.plot(measured["epoch"], measured[column], color=colour, label=label, marker=marker, markersize=4)
+
+
+def _mark_best(panel: Axes, history: pd.DataFrame, metric: str, best_epoch: int) -> None:
+    panel.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), zorder=1)
+    column = f"val/{metric}"
+    if column not in history:
+        return
+    values = history.loc[history["epoch"] == best_epoch, column].dropna()
+    if values.empty:
+        return
+    value = float(values.iloc[0])
+    told = f"{value:.1%}" if metric == "accuracy" else f"{value:.3f}"
+    label = f"best epoch {best_epoch}: {told}"
+    panel.plot([best_epoch], [value], "o", color=ACCENT, markersize=7, markeredgecolor="white", label=label, zorder=5)
+
+
+def draw_predictions(
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    split: str,
+    temperature: float | None = None,
+) -> dict[str, Figure]:
+    """Draws everything that predictions alone can show.
+
+    Args:
+        targets: Class indices `(N,)`.
+        probabilities: `(N, K)`.
+        classes: The K class names.
+        split: What was predicted.
+        temperature: Fitted on other images; reliability is drawn with and without it.
+
+    Returns:
+        Figures by file name without ending: `confusion_<split>`, `roc_<split>`, `precision_recall_<split>` and
+        `reliability_<split>`.
+    """
+    return {
+        f"confusion_{split}": draw_confusion(targets, probabilities, classes, split),
+        f"roc_{split}": draw_roc(targets, probabilities, classes, split),
+        f"precision_recall_{split}": draw_precision_recall(targets, probabilities, classes, split),
+        f"reliability_{split}": draw_reliability(targets, probabilities, split, temperature),
+    }

@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fer_lightning.evaluation.temperature import bound_note
-from fer_lightning.report.shown_path import shown_path
-from fer_lightning.report.terminal import escape, print_line
+from fer_lightning.files import shown_path
+from fer_lightning.plots.text import escape, print_line
+from fer_lightning.results.calibration import bound_note
 
 
 def split_table(metrics: Mapping[str, Any]) -> Table:

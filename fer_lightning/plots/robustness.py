@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fer_lightning.errors import UserError
-from fer_lightning.results.collect import read_predictions, require_one_protocol
-from fer_lightning.report.markdown import markdown_line
-from fer_lightning.plots.text import percent
 from fer_lightning.plots.style import MUTED, class_colour, house_style
+from fer_lightning.plots.text import markdown_line, percent
+from fer_lightning.results.collect import read_predictions, require_one_protocol
 
 _COLUMNS = 5
 

@@ -1,8 +1,7 @@
-"""Every run below a folder as one table, from which statistics and tables are computed."""
+"""Every run below a folder as one table, its variants with their seeds, and the records of a study."""
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import re
@@ -13,14 +12,47 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_lightning.results.protocol import Protocol
 from fer_lightning.errors import UserError, printable
 from fer_lightning.results.metrics_file import NAME, read_metrics
-from fer_lightning.evaluation.predictions import PROBABILITY_PREFIX
-from fer_lightning.evaluation.variants import by_current_name, name_variants
+from fer_lightning.results.protocol import Protocol
+from fer_lightning.results.record import PROBABILITY_PREFIX, predicted_arrays, read_table
 
 _CHOICE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 log = logging.getLogger(__name__)
+Options = frozenset[tuple[str, str]]
+# Options of where, for whom and under which seed a run went, and of its data, of which the protocol tells more.
+_LEFT_ASIDE = {
+    "seed",
+    "study",
+    "threads",
+    "resume",
+    "plugins",
+    "output_dir",
+    "corruptions",
+    "logger",
+    "data",
+    "data.root",
+    "data.cache_dir",
+    "data.num_workers",
+    "data.store",
+    "data.landmark_model",
+    "data.align_workers",
+    "data.split",
+    "data.split_seed",
+    "data.val_fraction",
+    "data.fold",
+    "trainer.enable_progress_bar",
+}
+_LEFT_ASIDE_BEGINNINGS = ("hydra.", "hydra/", "logger.", "elsewhere.", "data@elsewhere.")
+# The value alone is a good name. From the general to the special.
+_CHOICES = ("experiment", "model", "ablation", "baseline")
+# What earlier versions called an option, and what it is called now. Records keep what was typed.
+_FORMER = {
+    r"rival=": "baseline=",
+    r"study=hafem_rivals$": "study=hafem_baselines",
+    r"hydra/sweeper=mboa$": "hydra/sweeper=optuna",
+}
+_NO_SCORES = ("split", "protocol", "folder", "model")
 
 
 def collect_runs(folder: Path) -> pd.DataFrame:
@@ -119,36 +151,6 @@ def read_predictions(folder: str | Path) -> pd.DataFrame:
     return read_table(path)
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A table that a run wrote, `.csv` or `.parquet`.
-
-    Raises:
-        UserError: It cannot be read.
-    """
-    try:
-        if path.is_file() and path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        if path.is_file():
-            _check_lines(path)
-            return pd.read_csv(path)
-        problem = "it is not a file"
-    except Exception as error:  # pandas and pyarrow have many; whatever they meet, the file is damaged
-        problem = str(error) or type(error).__name__
-    raise UserError(f"{path} is damaged: {' '.join(problem.split())[:200]}")
-
-
-def _check_lines(path: Path) -> None:
-    """Refuses lines of other lengths, whose values pandas would shift into other columns.
-
-    Raises:
-        ValueError: It says what must hold.
-    """
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = [*filter(None, csv.reader(file))]
-    if not lines or len(set(lines[0])) < len(lines[0]) or any(len(line) != len(lines[0]) for line in lines):
-        raise ValueError("its first line must name each column once, and the others must have a value for each.")
-
-
 def _check_choices(overrides: Sequence[str], path: Path) -> None:
     """Refuses names that are looked up in `conf/` and cannot be one there, such as paths that leave it.
 
@@ -244,3 +246,123 @@ def _refuse_repetitions(table: pd.DataFrame) -> None:
                 f"Runs of {variant} have the same options but hold different networks ({told}): the configuration "
                 "changed between them, so keep them in separate folders."
             )
+
+
+def by_current_name(option: str) -> str:
+    """An option as it is typed now, where an earlier version had another name for it.
+
+    Args:
+        option: For example `"rival=vit"`, which is `"baseline=vit"` now.
+    """
+    for former, current in _FORMER.items():
+        option = re.sub(rf"^(\+*){former}", rf"\g<1>{current}", option)
+    return option
+
+
+def name_variants(overrides: Sequence[Iterable[str]]) -> list[str]:
+    """Names runs by what sets them apart.
+
+    Runs are seeds of one variant where the same options were typed for them, seed, place and data left aside. Its name
+    is the most special choice that was typed of `baseline`, `ablation`, `model` and `experiment`, after the others in
+    which runs differ: `psysfa_no_fusion`, `strong, vit`. Where choices do not tell two variants apart, the other
+    options in which they differ follow: `resnet, optimizer.lr=0.01`.
+
+    Readings:
+        - The special choice is told even where nothing differs from it, so that a study that is half done has the names
+          of the whole one. Other options are not: a study sets its rows apart by choices.
+        - What was typed counts, not what it was resolved to: records that were moved or copied have no more than that,
+          and `collect_runs` refuses runs of one variant whose networks differ.
+
+    Args:
+        overrides: What was typed for each run, as `"model=resnet"`.
+
+    Returns:
+        One name a run; equal for the seeds of a variant. `default` where no choice was typed and nothing
+        sets a run apart.
+    """
+    typed = [_options(each) for each in overrides]
+    shared = frozenset.intersection(*typed)
+    names = {options: _short_name(options, set(typed), shared) for options in typed}
+    short = list(names.values())
+    return [names[own] if short.count(names[own]) == 1 else _told(own - shared) or "default" for own in typed]
+
+
+def _short_name(options: Options, variants: set[Options], shared: Options) -> str:
+    alike = [other for other in variants if _choices(other) == _choices(options)]
+    chosen = sorted(_choices(options), key=lambda pair: _CHOICES.index(pair[0]))
+    told = [value for key, value in chosen if (key, value) not in shared or (key, value) == chosen[-1]]
+    rest = options - _choices(options) - frozenset.intersection(*alike)
+    return ", ".join([*told, *([_told(rest)] if rest else [])]) or "default"
+
+
+def _choices(options: Options) -> Options:
+    return frozenset((key, value) for key, value in options if key in _CHOICES)
+
+
+def _told(options: Options) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(options))
+
+
+def _options(typed: Iterable[str]) -> Options:
+    last = {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in typed)}
+    return frozenset(
+        (key, value)
+        for key, value in last.items()
+        if key not in _LEFT_ASIDE and not key.startswith(_LEFT_ASIDE_BEGINNINGS)
+    )
+
+
+def metrics_of_run(folder: str) -> dict[str, Any]:
+    """The record of a run, as `collect_runs` has accepted it."""
+    return read_metrics(Path(folder) / NAME)
+
+
+def run_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a run, with all that the tables of a study are computed from.
+
+    Args:
+        runs: As `collect_runs` returns it.
+
+    Returns:
+        `run` (name of its folder), `variant`, `dataset`, `seed`, the scores of the test split, `val/accuracy`,
+        `test_clean/accuracy`, `best_epoch`, `epochs`, `train_seconds`, `parameters`, `commit`; no paths of the machine.
+    """
+    rows = []
+    for folder, splits in runs.groupby("folder", sort=False):
+        scored = splits.set_index("split")
+        test = scored.loc["test"]
+        metrics = metrics_of_run(str(folder))
+        row = {
+            "run": printable(Path(str(folder)).name),
+            **{name: test[name] for name in ("variant", "dataset", "seed")},
+        }
+        row |= {name: value for name, value in test.items() if name not in (*row, *_NO_SCORES, "parameters", "commit")}
+        row |= {f"{split}/accuracy": scored["accuracy"].get(split, np.nan) for split in ("val", "test_clean")}
+        row |= {name: metrics.get(name) for name in ("best_epoch", "epochs")}
+        row["train_seconds"] = metrics.get("timing", {}).get("train_seconds")
+        rows.append(row | {"parameters": test["parameters"], "commit": test["commit"]})
+    return pd.DataFrame(rows).dropna(axis="columns", how="all")
+
+
+def read_history(folder: str) -> pd.DataFrame | None:
+    """The epochs of a run, or None where it has none."""
+    path = Path(folder) / "history.csv"
+    return read_table(path) if path.is_file() else None
+
+
+def pooled_predictions(runs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The test predictions of all seeds of a variant on one data set, one below the other.
+
+    Args:
+        runs: Test rows of these runs, as `collect_runs` returns them.
+
+    Returns:
+        Targets `(N,)` and probabilities `(N, K)`, N over all runs, and the K class names.
+
+    Raises:
+        UserError: A run has no predictions.
+    """
+    classes: list[str] = json.loads(runs["protocol"].iloc[0])["classes"]
+    arrays = [predicted_arrays(read_predictions(folder), classes, "test") for folder in runs["folder"]]
+    targets, probabilities = (np.concatenate(parts) for parts in zip(*arrays))
+    return targets, probabilities, classes

@@ -1,4 +1,4 @@
-"""Every class against all others: ROC and precision-recall curves."""
+"""ROC and precision-recall curves, confusion counts and the most confident errors."""
 
 from __future__ import annotations
 
@@ -66,3 +66,34 @@ def _present(
         positive = targets == index
         if positive.any() and not positive.all():
             yield index, name, positive, probabilities[:, index]
+
+
+def confusion_counts(targets: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts every pair of true and predicted class.
+
+    Args:
+        targets: Class indices `(N,)`.
+        predicted: Class indices `(N,)`.
+        num_classes: K.
+
+    Returns:
+        `(K, K)`, true classes in rows.
+    """
+    pairs = np.bincount(targets * num_classes + predicted, minlength=num_classes**2)
+    return pairs.reshape(num_classes, num_classes)
+
+
+def most_confident_errors(targets: np.ndarray, probabilities: np.ndarray, count: int) -> np.ndarray:
+    """Rows classified wrongly with the highest confidence: hard faces and wrong labels.
+
+    Args:
+        targets: Class indices `(N,)`.
+        probabilities: `(N, K)`.
+        count: How many rows at most.
+
+    Returns:
+        Row numbers, most confident first; ties in the order of the rows.
+    """
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != targets)
+    order = np.argsort(-probabilities[wrong].max(axis=1), kind="stable")
+    return wrong[order[:count]]

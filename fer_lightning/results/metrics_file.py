@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from fer_lightning.results.protocol import Protocol, Text
 from fer_lightning.errors import UserError, problem_of
+from fer_lightning.results.protocol import Protocol, Text
 
 NAME = "metrics.json"
 LARGEST = 20_000_000  # bytes

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from fer_lightning.data.labels import check_class_names
 from fer_lightning.errors import UserError, problem_of
 
 Text = Annotated[str, Field(max_length=2000)]
+_LONGEST_NAME = 100  # characters
 
 
 @dataclass(frozen=True)
@@ -87,3 +87,18 @@ class Protocol:
 
 
 _STORED = TypeAdapter(Protocol)
+
+
+def check_class_names(names: Sequence[str]) -> None:
+    """Refuses what cannot be the classes of a task: names go into tables, terminals and web pages.
+
+    Raises:
+        UserError: There are none, two are equal, or one is empty, too long or not printable.
+    """
+    for name in names:
+        if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise UserError(
+                f"a class name must be 1 to {_LONGEST_NAME} printable characters; got {ascii(name)[:_LONGEST_NAME]}."
+            )
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"class names must be all different; got {', '.join(names)[:300] or 'none'}.")

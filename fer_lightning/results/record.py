@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import json
-import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-import torch
 
 from fer_lightning.errors import UserError
-from fer_lightning.results.collect import read_table
-from fer_lightning.results.metrics_file import read_metrics
 from fer_lightning.files import write_whole
+from fer_lightning.results.metrics_file import read_metrics
 
 _PACKAGES = ("fer_lightning", "torch", "pytorch-lightning", "torchmetrics", "timm", "albumentations", "numpy")
+PROBABILITY_PREFIX = "prob_"
 
 
 @dataclass(frozen=True)
@@ -81,24 +81,47 @@ def describe_commit() -> str:
         return "unknown"
 
 
-def describe_hardware(device: torch.device, precision: str) -> dict[str, Any]:
-    """Processor, threads and accelerator of a run."""
-    hardware: Mapping[str, Any] = {
-        "device": device.type,
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "precision": precision,
-        "platform": platform.platform(),
-    }
-    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
-    return {**hardware, **gpu}
+def predicted_arrays(predictions: pd.DataFrame, classes: Sequence[str], split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Takes one split out of the table of predictions.
+
+    Args:
+        predictions: Columns `split`, `target` and `prob_<class>` for every class.
+        classes: The K class names in the order of the logits.
+        split: Which rows to take.
+
+    Returns:
+        Targets `(N,)` int64 and probabilities `(N, K)` float64.
+    """
+    rows = predictions[predictions["split"] == split]
+    columns = [PROBABILITY_PREFIX + name for name in classes]
+    return rows["target"].to_numpy(np.int64), rows[columns].to_numpy(np.float64)
 
 
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def read_table(path: Path) -> pd.DataFrame:
+    """A table that a run wrote, `.csv` or `.parquet`.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        if path.is_file() and path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        if path.is_file():
+            _check_lines(path)
+            return pd.read_csv(path)
+        problem = "it is not a file"
+    except Exception as error:  # pandas and pyarrow have many; whatever they meet, the file is damaged
+        problem = str(error) or type(error).__name__
+    raise UserError(f"{path} is damaged: {' '.join(problem.split())[:200]}")
+
+
+def _check_lines(path: Path) -> None:
+    """Refuses lines of other lengths, whose values pandas would shift into other columns.
+
+    Raises:
+        ValueError: It says what must hold.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = [*filter(None, csv.reader(file))]
+    if not lines or len(set(lines[0])) < len(lines[0]) or any(len(line) != len(lines[0]) for line in lines):
+        raise ValueError("its first line must name each column once, and the others must have a value for each.")

@@ -1,4 +1,4 @@
-"""What a finished search found, beside what a paper says it found."""
+"""What a finished search found: its trials as a table, and its result beside what a paper reports."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
+from optuna import Study
 
 from fer_lightning.errors import UserError
+from fer_lightning.plots.text import (
+    NOTHING,
+    facts_markdown,
+    markdown_text,
+    table_markdown,
+    write_text,
+)
 from fer_lightning.results.metrics_file import read_best
-from fer_lightning.report.markdown import markdown_text
-from fer_lightning.plots.text import NOTHING
-from fer_lightning.studies.markdown import facts_markdown, table_markdown, write_text
 
 
 @dataclass(frozen=True)
@@ -119,3 +124,26 @@ def found_table(
         value = found.get(option, NOTHING)
         lines.append(line | {"found here": f"{value:.4g}" if isinstance(value, float) else str(value)})
     return pd.DataFrame(lines)
+
+
+def trial_table(study: Study) -> pd.DataFrame:
+    """One row a trial: `number`, `state`, `value`, its parameters under their own names, `seconds`.
+
+    A pruned trial has the last value that it reported.
+
+    Args:
+        study: With any trials.
+    """
+    trials = study.get_trials(deepcopy=False)
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    rows = [
+        [
+            trial.number,
+            trial.state.name.lower(),
+            trial.value,
+            *(trial.params.get(name) for name in names),
+            trial.duration.total_seconds() if trial.duration else None,
+        ]
+        for trial in trials
+    ]
+    return pd.DataFrame(rows, columns=["number", "state", "value", *names, "seconds"])

@@ -1,18 +1,40 @@
-"""Where the trials of a search are kept, so that several processes on several machines can share it."""
+"""Where the trials of a search are kept and what the search is, so that several processes and machines can share it.
+
+A stopped search goes on only as what it was. A trial belongs to one process at a time: what a killed one left is taken
+over by one other alone.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
+import threading
 import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
+from optuna import Study
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from fer_lightning.errors import UserError
+from fer_lightning.training.registry import with_present_names
 
 _PATIENCE = 60.0  # seconds that a process waits for another one that writes to the same SQLite file
 _ATTEMPTS = 5
+SPACE, FIXED, SAMPLER, PRUNER = "space", "fixed", "sampler", "pruner"  # user attributes of a study
+log = logging.getLogger(__name__)
+OWNER, LEASE = "owner", "lease"  # user attributes of a running trial
+_SOON = 0.5  # seconds between the sight of a free trial and a claim that counts
 
 
 def open_storage(place: str | None, folder: Path, *, option: str = "hydra.sweeper.storage=") -> BaseStorage:
@@ -59,3 +81,176 @@ def _shown(place: str) -> str:
 def _first_line(error: Exception) -> str:
     cause = getattr(error, "orig", None) or error
     return " ".join(str(cause).split("\n")[0].split()).rstrip(".")
+
+
+def remember(
+    study: Study,
+    direction: str,
+    space: Mapping[str, BaseDistribution],
+    fixed: Sequence[str],
+    sampler: Mapping[str, Any],
+    pruner: Mapping[str, Any],
+) -> None:
+    """Writes into a study what is searched, or compares a study that has found something already.
+
+    Args:
+        study: New, or to be continued.
+        direction: `minimize` or `maximize`.
+        space: The distribution of each option that is searched.
+        fixed: Overrides that all trials share.
+        sampler: Config of the sampler, as plain values. The number of trials does not count: a search may get more.
+        pruner: Config of the pruner, as plain values.
+
+    Raises:
+        UserError: The study searches something else.
+    """
+    now: dict[str, Any] = {
+        SPACE: {key: distribution_to_json(value) for key, value in space.items()},
+        FIXED: sorted(fixed),
+        SAMPLER: {key: value for key, value in sampler.items() if key != "n_trials"},
+        PRUNER: dict(pruner),
+    }
+    if study.direction.name.lower() != direction:
+        raise _contradiction(study, f"it would {study.direction.name.lower()}")
+    # A first command with a mistake in it may be mended where it stands.
+    found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    was = {key: with_present_names(study.user_attrs.get(key, now[key])) for key in now} if found else now
+    if was[SPACE] != now[SPACE]:
+        raise _contradiction(study, f"it searches {', '.join(was[SPACE])} in other ranges or with other options")
+    if was[FIXED] != now[FIXED]:
+        raise _contradiction(study, f"its trials share {' '.join(was[FIXED]) or 'no options'}")
+    for key in (SAMPLER, PRUNER):
+        if was[key] != now[key]:
+            differing = [name for name in {**was[key], **now[key]} if was[key].get(name) != now[key].get(name)]
+            told = " ".join(f"{name}={was[key].get(name)}" for name in differing)
+            raise _contradiction(study, f"its {key} has {told}")
+    for key in now:
+        if study.user_attrs.get(key) != now[key]:
+            study.set_user_attr(key, now[key])
+
+
+def population_of(study: Study) -> int | None:
+    """Trials of a generation in a search that was started before; None in a new one."""
+    return study.user_attrs.get(SAMPLER, {}).get("population")
+
+
+def _contradiction(study: Study, told: str) -> UserError:
+    return UserError(
+        f"the search {study.study_name} exists already and is another one ({told}): repeat the command that started "
+        "it, give this one a hydra.sweep.dir of its own, or delete the folder of the old one."
+    )
+
+
+class Lease:
+    """Holds trials for this process, and renews that in the background while a `with` block lasts.
+
+    A trial carries the name of its owner and the time until which nobody else may take it. Whoever is killed stops
+    renewing. The job of a trial renews too: on a cluster it outlives the process that launched it.
+
+    Args:
+        study: The search.
+        seconds: How long a trial stays claimed after it was renewed last. The clocks of machines that share a search
+            must differ by less than half of it.
+    """
+
+    def __init__(self, study: Study, seconds: float) -> None:
+        self._study = study
+        self._storage = study._storage
+        self._seconds = seconds
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._held: set[int] = set()
+        self._claimed: set[int] = set()
+        self._unclaimed: dict[int, float] = {}  # when a trial without an owner was first seen here
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew_until_ended, name="lease", daemon=True)
+
+    def __enter__(self) -> Lease:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        # What was claimed and is not finished may be taken at once, without waiting for the lease to end.
+        for trial_id in self._claimed & self._held:
+            with suppress(UpdateFinishedTrialError):
+                self._storage.set_trial_user_attr(trial_id, LEASE, 0.0)
+
+    def claim(self, trial_id: int) -> None:
+        """Makes a trial, known to nobody else or left by its owner, one of this process."""
+        self._storage.set_trial_user_attr(trial_id, OWNER, self._owner)
+        self._claimed.add(trial_id)
+        self.keep(trial_id)
+
+    def keep(self, trial_id: int) -> None:
+        """Renews a trial from now on, whoever owns it."""
+        self._renew(trial_id)
+        self._held.add(trial_id)
+
+    def drop(self, trial_id: int) -> None:
+        """Stops renewing a trial, which is finished."""
+        self._held.discard(trial_id)
+
+    def take_over(self, most: int) -> list[FrozenTrial]:
+        """Claims running trials whose owner is gone.
+
+        A claim is written soon after the trial was seen to be free, and read again later than any other claim could
+        still be written that was made on the same sight: of two processes that claim one trial at the same time, the
+        one that wrote last has it.
+
+        Args:
+            most: How many at most.
+
+        Returns:
+            Those claimed, in the order of their numbers.
+        """
+        orphans = [trial for trial in self.running_elsewhere() if self._is_free(trial)][:most]
+        claimed = [trial for trial in orphans if self._claim_in_time(trial._trial_id)]
+        if not claimed:
+            return []
+        time.sleep(2 * _SOON)
+        taken = [trial for trial in claimed if self._owner_of(trial._trial_id) == self._owner]
+        self._held -= {trial._trial_id for trial in claimed} - {trial._trial_id for trial in taken}
+        return taken
+
+    def running_elsewhere(self) -> list[FrozenTrial]:
+        """Running trials that this process does not hold."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [trial for trial in running if trial._trial_id not in self._held]
+
+    def _is_free(self, trial: FrozenTrial) -> bool:
+        if LEASE in trial.user_attrs:
+            return float(trial.user_attrs[LEASE]) < time.time()
+        # Asked for this moment, or by a process that was killed before it could claim it.
+        first_seen = self._unclaimed.setdefault(trial._trial_id, time.monotonic())
+        return time.monotonic() > first_seen + self._seconds
+
+    def _claim_in_time(self, trial_id: int) -> bool:
+        seen = time.monotonic()
+        trial = self._storage.get_trial(trial_id)
+        if trial.state != TrialState.RUNNING or not self._is_free(trial):
+            return False
+        try:
+            self.claim(trial_id)
+        except UpdateFinishedTrialError:
+            return False
+        if time.monotonic() - seen < _SOON:
+            return True
+        self._held.discard(trial_id)  # the storage was slow: somebody else may be at work; free again after a lease
+        return False
+
+    def _owner_of(self, trial_id: int) -> str:
+        return str(self._storage.get_trial(trial_id).user_attrs[OWNER])
+
+    def _renew(self, trial_id: int) -> None:
+        self._storage.set_trial_user_attr(trial_id, LEASE, time.time() + self._seconds)
+
+    def _renew_until_ended(self) -> None:
+        while not self._ended.wait(self._seconds / 4):
+            for trial_id in list(self._held):
+                try:
+                    self._renew(trial_id)
+                except Exception as error:  # finished meanwhile, or the database is away for a moment
+                    log.debug("a lease was not renewed: %s", error)

@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fer_lightning.errors import UserError
-from fer_lightning.studies.ledger import LedgerRow
-from fer_lightning.report.published import published_scores
+from fer_lightning.studies.ledger import LedgerRow, published_scores
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,44 @@
-"""The pictures of a study, each with a sentence that says what it shows."""
+"""The figures of a study, each with a sentence that says what it shows.
+
+Training curves of every variant, the critical-difference diagram, and published beside measured scores.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fer_lightning.results.critical_difference import critical_difference
-from fer_lightning.report.class_curves import draw_roc
-from fer_lightning.plots.predictions import draw_confusion
-from fer_lightning.report.ledger_bars import draw_ledger
-from fer_lightning.report.rank_diagram import draw_rank_diagram
-from fer_lightning.report.short_title import shorten
-from fer_lightning.report.study_curves import draw_study_curves
-from fer_lightning.report.study_records import pooled_predictions, read_history
+from fer_lightning.plots.predictions import draw_confusion, draw_roc
+from fer_lightning.plots.style import (
+    ACCENT,
+    FAINT,
+    INK,
+    MUTED,
+    TRAIN,
+    VALIDATION,
+    class_colour,
+    class_dash,
+    house_style,
+)
+from fer_lightning.plots.text import shorten
+from fer_lightning.results.collect import pooled_predictions, read_history
+from fer_lightning.results.critical_difference import CriticalDifference, critical_difference
 
 Picture = tuple[Figure, str]
+_PANELS = (
+    ("train/accuracy", "Accuracy, training"),
+    ("val/accuracy", "Accuracy, validation"),
+    ("train/loss", "Loss, training"),
+    ("val/loss", "Loss, validation"),
+)
+_LINE = 0.62  # height of a name, in units of the panel
+_BAR = 0.3  # distance of two bars
 
 
 def draw_study(
@@ -103,3 +124,208 @@ def _short(titles: Iterable[str], most: int) -> dict[str, str]:
     cut = {title: shorten(title, most) for title in titles}
     counts = Counter(cut.values())
     return {title: short if counts[short] == 1 else title for title, short in cut.items()}
+
+
+@house_style
+def draw_study_curves(histories: Mapping[str, Sequence[pd.DataFrame]], highlighted: str | None) -> Figure:
+    """Draws accuracy and loss of training and validation by epoch (Figs. 5 to 7 of PsySFA-Net).
+
+    A line is the mean over seeds and the band around it reaches from the lowest to the highest.
+
+    Args:
+        histories: By title of the variant one table a seed: column `epoch` and any of `train/accuracy`, `val/accuracy`,
+            `train/loss` and `val/loss`, NaN where one was not measured.
+        highlighted: Title that is drawn in black, or None.
+    """
+    figure = Figure(figsize=(11, 7.4 + 0.22 * ((len(histories) + 1) // 2)), layout="constrained")
+    panels = figure.subplots(2, 2).flat
+    for panel, (column, title) in zip(panels, _PANELS):
+        panel.set_title(title)
+        panel.set_xlabel("epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if column.endswith("accuracy"):
+            panel.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+        for number, (name, seeds) in enumerate(histories.items()):
+            _draw_variant(panel, seeds, column, name, number, name == highlighted)
+    handles = {label: handle for panel in figure.axes for handle, label in zip(*panel.get_legend_handles_labels())}
+    labels = [label for label in map(_label, histories, histories.values()) if label in handles]
+    figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _draw_variant(
+    panel: Axes, seeds: Sequence[pd.DataFrame], column: str, name: str, number: int, highlighted: bool
+) -> None:
+    series = [each.set_index("epoch")[column].dropna() for each in seeds if column in each]
+    together = pd.concat(series, axis="columns").sort_index() if series else pd.DataFrame()
+    if together.empty:
+        return
+    colour = INK if highlighted else class_colour(number)
+    mean = together.mean(axis="columns")
+    panel.plot(
+        mean.index,
+        mean,
+        color=colour,
+        linestyle="-" if highlighted else class_dash(number),
+        linewidth=2.6 if highlighted else 1.6,
+        marker="o" if len(mean) == 1 else "",
+        label=_label(name, seeds),
+    )
+    if len(series) > 1:
+        low, high = together.min(axis="columns"), together.max(axis="columns")
+        panel.fill_between(mean.index, low, high, color=colour, alpha=0.1, linewidth=0)
+
+
+def _label(name: str, seeds: Sequence[pd.DataFrame]) -> str:
+    return f"{name}, {len(seeds)} seed{'s' if len(seeds) != 1 else ''}"
+
+
+@house_style
+def draw_rank_diagram(result: CriticalDifference, blocks: str) -> Figure:
+    """Draws mean ranks on an axis, best left, and joins by a bar what the test does not tell apart.
+
+    Args:
+        result: Ranks, groups and the critical difference.
+        blocks: What the blocks are, for example `"seeds"`.
+
+    Source: Demšar, JMLR 7, 2006, figure 1.
+    """
+    count = len(result.ranks)
+    left = (count + 1) // 2
+    depth = _BAR * (len(result.groups) + 1) + _LINE * left
+    figure = Figure(figsize=(10, 1.6 + 0.5 * depth), layout="constrained")
+    panel = figure.subplots()
+    margin = 0.45 * (count - 1)  # for the names
+    panel.set(xlim=(1 - margin, count + margin), ylim=(_LINE - depth - 0.35, 1.1))
+    panel.axis("off")
+    panel.plot([1, count], [0, 0], color=MUTED, linewidth=1)
+    for rank in range(1, count + 1):
+        panel.plot([rank, rank], [0, 0.12], color=MUTED, linewidth=1)
+        panel.text(rank, 0.2, str(rank), ha="center", va="bottom", fontsize=9, color=MUTED)
+    _draw_critical(panel, result)
+    top = _BAR * (len(result.groups) + 1)
+    for place, (name, rank) in enumerate(result.ranks.items()):
+        to_left = place < left
+        height = -top - _LINE * (place if to_left else count - 1 - place)
+        end = 1 - 0.04 * margin if to_left else count + 0.04 * margin
+        panel.plot([rank, rank, end], [0, height, height], color=INK, linewidth=0.9)
+        panel.plot([rank], [0], "o", color=VALIDATION, markersize=6, markeredgecolor="white", zorder=3)
+        told = f"{name}  {rank:.2f}" if to_left else f"{rank:.2f}  {name}"
+        shift = -0.03 * margin if to_left else 0.03 * margin
+        panel.text(end + shift, height, told, ha="right" if to_left else "left", va="center")
+    for place, group in enumerate(result.groups):
+        ranks = result.ranks[group]
+        height = -_BAR * (place + 1)
+        panel.plot([ranks.min() - 0.03, ranks.max() + 0.03], [height, height], color=ACCENT, linewidth=4)
+    panel.set_title(
+        f"Mean rank over {result.blocks} {blocks}: Friedman p {_p(result.friedman_p)}; "
+        "a bar joins what Nemenyi does not tell apart"
+    )
+    return figure
+
+
+def _draw_critical(panel: Axes, result: CriticalDifference) -> None:
+    end = 1 + result.critical
+    panel.plot([1, end], [0.75, 0.75], color=ACCENT, linewidth=1.6)
+    for edge in (1, end):
+        panel.plot([edge, edge], [0.68, 0.82], color=ACCENT, linewidth=1.6)
+    label = f"critical difference {result.critical:.2f} (level {result.alpha:g})"
+    panel.text(1, 0.92, label, ha="left", va="bottom", fontsize=9, color=ACCENT)
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+@house_style
+def draw_ledger(ledger: pd.DataFrame, title: str) -> Figure:
+    """Draws each measured mean as a bar with its 95 % interval and each published number as a mark.
+
+    Where rows were tested against a reference, a second panel shows the differences to it, claimed and measured: small
+    ones would vanish in the first.
+
+    Args:
+        ledger: As `build_ledger` returns it.
+        title: Of the figure.
+    """
+    tested = ledger["difference"].notna().any()
+    figure = Figure(figsize=(12 if tested else 8, 1.9 + 0.42 * len(ledger)), layout="constrained")
+    panels = figure.subplots(1, 2 if tested else 1, sharey=True, squeeze=False)[0]
+    _draw_scores(panels[0], ledger)
+    if tested:
+        _draw_differences(panels[1], ledger)
+    panels[0].set_yticks(range(len(ledger)), [shorten(row, 44) for row in ledger["row"]])
+    for panel in panels:
+        panel.set_ylim(len(ledger) - 0.4, -0.6)
+        panel.tick_params(axis="y", length=0)
+        panel.grid(axis="y", visible=False)
+    figure.suptitle(title, x=0.01, ha="left", weight="bold")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    return figure
+
+
+def _draw_scores(panel: Axes, ledger: pd.DataFrame) -> None:
+    places = np.arange(len(ledger))
+    run = (ledger["n_seeds"] > 0).to_numpy()
+    _draw_credible(panel, ledger)
+    panel.barh(places[run], ledger["mean"][run], height=0.58, color=VALIDATION, alpha=0.85, label="measured mean")
+    _draw_intervals(panel, places, ledger[["mean", "low", "high"]].to_numpy(np.float64), "95 % interval")
+    for place in places[~run]:
+        panel.text(0.01, place, "not run", va="center", fontsize=9, color=MUTED)
+    _draw_claims(panel, places, ledger["published"].to_numpy(np.float64))
+    panel.set(xlim=(0, 1.02), title="Score")
+    panel.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+
+
+def _draw_differences(panel: Axes, ledger: pd.DataFrame) -> None:
+    places = np.arange(len(ledger))
+    values = 100 * ledger[["difference", "difference_low", "difference_high"]].to_numpy(np.float64)
+    panel.axvline(0, color=MUTED, linewidth=1)
+    _draw_intervals(panel, places, values, None)
+    panel.plot(values[:, 0], places, "o", color=VALIDATION, markersize=7, markeredgecolor="white", zorder=4)
+    _draw_claims(panel, places, 100 * ledger["published_difference"].to_numpy(np.float64))
+    panel.set(title="Difference to the reference", xlabel="points")
+
+
+def _draw_intervals(panel: Axes, places: np.ndarray, values: np.ndarray, label: str | None) -> None:
+    """Draws those that exist.
+
+    Args:
+        panel: Where.
+        places: Heights `(N,)`.
+        values: Centre, lower and upper end, `(N, 3)`.
+        label: For the legend.
+    """
+    known = np.isfinite(values).all(axis=1)
+    if known.any():
+        centre, low, high = values[known].T
+        panel.errorbar(
+            centre,
+            places[known],
+            xerr=[centre - low, high - centre],
+            fmt="none",
+            ecolor=INK,
+            elinewidth=1.4,
+            capsize=3,
+            label=label,
+            zorder=3,
+        )
+
+
+def _draw_claims(panel: Axes, places: np.ndarray, claims: np.ndarray) -> None:
+    known = np.isfinite(claims)
+    if known.any():
+        label = "published, as a claim"
+        panel.plot(claims[known], places[known], "D", color=ACCENT, markersize=5, label=label, zorder=5)
+
+
+def _draw_credible(panel: Axes, ledger: pd.DataFrame) -> None:
+    known = ledger.dropna(subset="credible_low")
+    if known[["credible_low", "credible_high"]].drop_duplicates().shape[0] == 1:
+        low, high = known[["credible_low", "credible_high"]].iloc[0]
+        panel.axvspan(low, max(high, low + 0.004), color=FAINT, zorder=0, label="credible best of others")
+    if known["annotator_agreement"].nunique() == 1:
+        agreement = known["annotator_agreement"].dropna().iloc[0]
+        dashes = (0, (4, 2))
+        panel.axvline(agreement, color=TRAIN, linestyle=dashes, linewidth=1.4, zorder=1, label="annotator agreement")

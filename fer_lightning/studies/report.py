@@ -1,23 +1,32 @@
-"""From runs and a definition to the report of a study."""
+"""From runs and a definition to the report of a study, which becomes files, a page and a W&B run.
+
+It may also have other published tables that the same runs measure, and scores on corrupted pictures and other data
+sets.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from fer_lightning.errors import UserError
-from fer_lightning.report.further_tables import further_table
-from fer_lightning.studies.ledger import LedgerRow, build_ledger
-from fer_lightning.report.other_pictures import draw_other_pictures
-from fer_lightning.report.published import Credible
-from fer_lightning.report.study import StudyReport
-from fer_lightning.studies.definition import StudyDefinition
+from fer_lightning.plots.cross_dataset import cross_dataset_figures, cross_dataset_markdown
+from fer_lightning.plots.robustness import robustness_figures, robustness_markdown
+from fer_lightning.plots.text import NOTHING, as_printed
+from fer_lightning.results.collect import run_table
+from fer_lightning.studies.definition import FurtherTable, StudyDefinition
 from fer_lightning.studies.facts import study_facts
-from fer_lightning.studies.figures import draw_study
-from fer_lightning.report.study_records import run_table
+from fer_lightning.studies.figures import Picture, draw_study
+from fer_lightning.studies.ledger import Credible, LedgerRow, build_ledger, published_scores
 
 CLEAN = "test_clean"
+_MEASURED = {"mean": "mean", "sd": "sd", "p": "p", "p_holm": "p (Holm)"}
+_ROBUSTNESS = "Accuracy on spoilt pictures by severity: mean over seeds and their range."
+_ACROSS = "Accuracy by the data set trained on and the one tested on."
 
 
 def build_study(
@@ -147,3 +156,109 @@ def _require_scores(definition: StudyDefinition, runs: pd.DataFrame) -> None:
 
 def _told(runs: pd.DataFrame) -> str:
     return ", ".join(map(str, runs["variant"].unique()))
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """What a study found.
+
+    Attributes:
+        name: Of the study, for example `psysfa_table6`.
+        title: For readers, for example `"Table 6: What each component contributes"`.
+        facts: What a reader must know, in order, by heading: data, protocol, budget, seeds, images, hardware, commit.
+        command: What runs it, without paths of a machine.
+        ledgers: By published metric, the headline first; each as `build_ledger` returns it.
+        reference: Title of the row that the others are tested against, or None.
+        figures: By file name without ending.
+        captions: One sentence for each figure, by the same names.
+        runs: One row a finished run: `run`, `variant`, `dataset`, `seed`, scores of the test split, `val/accuracy`,
+            `best_epoch`, `train_seconds`, `parameters`, `commit`.
+        unfinished: Runs of the grid that have no record yet, as their overrides.
+        beside: Other tables of the same study that are no ledger, by title: numbers as text, ready to print.
+        tables: Tables of other pictures than the test split, in Markdown by title; `figures` shows the same.
+    """
+
+    name: str
+    title: str
+    facts: dict[str, str]
+    command: str
+    ledgers: dict[str, pd.DataFrame]
+    reference: str | None
+    figures: dict[str, Figure]
+    captions: dict[str, str]
+    runs: pd.DataFrame
+    unfinished: list[str]
+    beside: dict[str, pd.DataFrame] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
+
+    def tested_against(self, metric: str) -> str | None:
+        """Title of the row that the others of a ledger were tested against; None where it has no such row."""
+        return self.reference if (self.ledgers[metric]["row"] == self.reference).any() else None
+
+
+def further_table(further: FurtherTable, published: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
+    """Sets another published table beside what a ledger holds.
+
+    Args:
+        further: What the table is.
+        published: As `read_published` returns it.
+        ledger: The headline, as `build_ledger` returns it.
+
+    Returns:
+        Text, one line a row: `row`, then of each metric what was published and what was measured, then `seeds`, and for
+        p-values the `test`.
+
+    Raises:
+        UserError: The paper has no such table, metric or row, or the ledger no such column.
+    """
+    if strange := set(further.columns.values()) - set(_MEASURED):
+        raise UserError(f"{further.table} cannot show {', '.join(strange)}: choose from {', '.join(_MEASURED)}.")
+    claims = {metric: published_scores(published, further.table, metric) for metric in further.columns}
+    measured = ledger.set_index("variant")
+    lines = []
+    for title, variant in further.rows.items():
+        row = measured.loc[variant] if variant in measured.index else None
+        line = {"row": title}
+        for metric, column in further.columns.items():
+            if title not in claims[metric]:
+                raise UserError(f"{further.table} has no {metric} of {title!r}: it has {', '.join(claims[metric])}.")
+            line[f"published {metric}, as a claim"] = _shown(claims[metric][title], column, claim=True)
+            line[f"measured {_MEASURED[column]}"] = "not run" if row is None else _shown(row[column], column)
+        line["seeds"] = NOTHING if row is None else str(row["n_seeds"])
+        if {"p", "p_holm"} & set(further.columns.values()):
+            line["test"] = NOTHING if row is None or pd.isna(row["test"]) else str(row["test"])
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _shown(value: float, column: str, claim: bool = False) -> str:
+    if pd.isna(value):
+        return NOTHING
+    if column in ("p", "p_holm"):
+        return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
+    return as_printed(value) if claim else f"{100 * value:.2f} %"
+
+
+def draw_other_pictures(
+    definition: StudyDefinition, runs: pd.DataFrame, titles: Mapping[str, str]
+) -> tuple[dict[str, Picture], dict[str, str]]:
+    """Draws and tabulates what the study asks for and its runs have.
+
+    Args:
+        definition: Of the study.
+        runs: Test rows of its runs, as `collect_runs` returns them.
+        titles: By variant.
+
+    Returns:
+        Figure and caption by file name without ending; tables in Markdown by title.
+    """
+    named = runs.assign(variant=runs["variant"].map(titles))
+    pictures: dict[str, Picture] = {}
+    tables: dict[str, str] = {}
+    if definition.robustness and any((Path(folder) / "robustness.csv").is_file() for folder in runs["folder"]):
+        pictures |= {name: (figure, _ROBUSTNESS) for name, figure in robustness_figures(named).items()}
+        tables["Accuracy on spoilt pictures"] = robustness_markdown(named)
+    if definition.cross_dataset:
+        pictures |= {name: (figure, _ACROSS) for name, figure in cross_dataset_figures(named).items()}
+        tables["Across data sets"] = cross_dataset_markdown(named)
+    return pictures, tables

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from wandb.sdk.wandb_run import Run
 
-from fer_lightning.report.study import StudyReport
+from fer_lightning.studies.report import StudyReport
 from fer_lightning.studies.verdict import judge, verdict
 
 

@@ -1,12 +1,29 @@
-"""The course of a training: every metric of every epoch, and how long it took."""
+"""Callbacks of a training: history, seeds, early stopping, divergence, trials of a search, pictures, checkpoints."""
 
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from matplotlib.figure import Figure
+from optuna import Study
+from optuna.trial import Trial
+from pytorch_lightning import callbacks
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+
+from fer_lightning.errors import UserError
+from fer_lightning.files import writing
+from fer_lightning.plots.style import save_figures
 
 log = logging.getLogger(__name__)
 
@@ -68,3 +85,240 @@ class History(pl.Callback):
 
 
 _TOLD = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+
+
+class SeedEveryBatch(pl.Callback):
+    """Seeds torch from (seed, epoch, batch, rank) before each batch.
+
+    Dropout, mixup and every other draw then are the same in a run that was stopped and continued.
+
+    Args:
+        seed: Seed of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        place = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
+
+def nothing_selected(rows: Sequence[Mapping[str, float]], monitor: str) -> UserError:
+    """The sentence for a training of which no epoch could be selected.
+
+    Args:
+        rows: The history, one row an epoch.
+        monitor: Metric that epochs are selected by.
+    """
+    for row in rows:
+        losses = {name: row[name] for name in ("train/loss", "val/loss") if name in row}
+        if not all(map(math.isfinite, losses.values())):
+            values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+            return UserError(
+                f"Training diverged in epoch {row['epoch']:.0f} ({values}), and no epoch before it can be used: lower "
+                "optimizer.lr."
+            )
+    if any(monitor in row for row in rows):
+        return UserError(
+            f"No epoch can be selected: none has a {monitor} that is a number and belongs to an epoch that trained the "
+            "network. Select by another metric, such as selection.monitor=val/accuracy, or train longer."
+        )
+    return UserError(
+        f"No epoch was trained and validated: {len(rows)} epochs were trained, and trainer.check_val_every_n_epoch "
+        "must not be more."
+    )
+
+
+class StopAfterDivergence(pl.Callback):
+    """Stops a training whose loss is no longer a number; what was best before stays and is scored."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not torch.isfinite(trainer.callback_metrics["train/loss"]):
+            if trainer.is_global_zero:
+                log.warning(
+                    "Training diverged in epoch %d and stops here: lower optimizer.lr.", trainer.current_epoch + 1
+                )
+            trainer.should_stop = True
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's early stopping, which also stays stopped.
+
+    A run that was killed after it had stopped, and before its record was written, would otherwise train one more epoch
+    when it is continued.
+
+    Args:
+        monitor: Metric to watch.
+        mode: `"max"` or `"min"`.
+        patience: Epochs without a better value after which training stops.
+    """
+
+    def __init__(self, monitor: str, mode: str, patience: int) -> None:
+        super().__init__(monitor=monitor, mode=mode, patience=patience)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+class TrialReport(pl.Callback):
+    """Reports the validation score of every epoch to the storage of a search, and asks it whether to go on.
+
+    Args:
+        study: The search, with the pruner that decides.
+        trial_id: Of the trial in its storage.
+        monitor: The metric to report.
+    """
+
+    def __init__(self, study: Study, trial_id: int, monitor: str) -> None:
+        self._trial = Trial(study, trial_id)
+        self._monitor = monitor
+        self.pruned = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # A run that was killed between its pruning and the end would otherwise train one more epoch.
+        if self._told():
+            self._ask(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._trial.report(float(trainer.callback_metrics[self._monitor]), trainer.current_epoch)
+            if trainer.current_epoch + 1 != trainer.max_epochs:
+                self._ask(trainer)
+
+    def _told(self) -> bool:
+        return bool(self._trial.storage.get_trial(self._trial._trial_id).intermediate_values)
+
+    def _ask(self, trainer: pl.Trainer) -> None:
+        self.pruned = bool(self._trial.should_prune())  # NumPy's, which no checkpoint may hold
+        trainer.should_stop = trainer.should_stop or self.pruned
+
+
+def show_picture(trainer: pl.Trainer, folder: Path, name: str, key: str, figure: Figure) -> None:
+    """Saves a picture in the run folder and logs it where the run is logged.
+
+    Args:
+        trainer: Of the run.
+        folder: Of the run.
+        name: File name in its `figures/`, without ending.
+        key: What loggers call the picture.
+        figure: The picture.
+    """
+    [path] = save_figures(folder / "figures", {name: figure})
+    step = trainer.fit_loop.total_batch_idx
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(key, [str(path)], step)
+        elif isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure(key, figure, step)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the weights of the best epoch in `best.ckpt`, of those that the module calls `selectable`.
+
+    An epoch is passed over where it was not validated, or where its score, its validation loss or one of its weights is
+    not a finite number: Lightning would keep it until a better one comes.
+
+    Args:
+        folder: Where it lies.
+        monitor: Metric that tells which epoch is best; the earliest one where several are.
+        mode: `"max"` or `"min"`.
+    """
+
+    def __init__(self, folder: Path, monitor: str, mode: str) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename="best",
+            monitor=monitor,
+            mode=mode,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if getattr(pl_module, "selectable", True) and self._is_usable(trainer, pl_module):
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def _is_usable(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+        metrics = trainer.callback_metrics
+        scores = [metrics.get(str(self.monitor), torch.tensor(torch.nan)), metrics.get("val/loss", torch.tensor(0.0))]
+        finite = all(bool(value.isfinite().all()) for value in [*scores, *pl_module.state_dict().values()])
+        return trainer.strategy.reduce_boolean_decision(finite)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict["best_model_score"] is None:  # no epoch was selectable so far
+            return
+        # Lightning forgets the best score where a folder was moved or renamed, and would then replace best.ckpt.
+        best = str(Path(str(self.dirpath)) / "best.ckpt")
+        moved = {
+            "dirpath": self.dirpath,
+            "best_k_models": {best: state_dict["best_model_score"]},
+            "kth_best_model_path": best,
+            "best_model_path": best,
+        }
+        super().load_state_dict({**state_dict, **moved})
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the state of training after every epoch in `last.ckpt`, to continue from.
+
+    Lightning's own `save_last` keeps only epochs that were better than all before. It comes after `BestCheckpoint` in
+    the list of callbacks, so that it knows what that one chose. What Lightning leaves out is whether training was to
+    stop; a run that was killed between its last epoch and its record would train one more.
+
+    Args:
+        folder: Where it lies.
+        options: Options that decide what is trained, which a continued run must not change.
+    """
+
+    def __init__(self, folder: Path, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(dirpath=folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+        self._options = dict(options or {})
+        self._stopped = False
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["should_stop"] = trainer.should_stop
+        checkpoint["options"] = self._options
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # Checkpoints of an earlier version have neither.
+        self._stopped = checkpoint.get("should_stop", False)
+        before = checkpoint.get("options", self._options)
+        for name, value in self._options.items():
+            if before.get(name) != value:
+                raise UserError(
+                    f"{name} must be what the run was started with, {str(before.get(name))[:100]}, and config.yaml now "
+                    f"says {str(value)[:100]}: put the former value back, or start a new run."
+                )
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        trainer.should_stop = trainer.should_stop or self._stopped
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes each checkpoint beside its place and renames it.
+
+    Lightning writes it to the system's temporary folder, from where it is copied if that is another disk: a kill during
+    the copy leaves half a `last.ckpt`, and nothing to resume from.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}")  # the next save takes over what a kill left here
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # PyTorch does not pass on what the system said
+                with suppress(OSError):
+                    temporary.unlink()
+                raise OSError(str(error).partition("\n")[0]) from error
+            temporary.replace(path)

@@ -1,8 +1,12 @@
-"""From a checkpoint file back to a working classifier, without the code or config of the run that wrote it."""
+"""From a checkpoint file back to a working classifier, without the code or config of the run that wrote it.
+
+The weights of another run may be what a training starts from.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,15 +18,15 @@ from torch import Tensor, nn
 
 from fer_lightning.data.auxiliary import SIDE_SIZES
 from fer_lightning.errors import UserError, printable
-from fer_lightning.results.metrics_file import NAME, check_metrics, read_metrics
 from fer_lightning.files import write_whole
-from fer_lightning.training.checkpoint_files import find_checkpoint
+from fer_lightning.results.metrics_file import NAME, check_metrics, read_metrics
+from fer_lightning.training.checkpoint_files import StoredNet, find_checkpoint, read_safetensors, write_safetensors
 from fer_lightning.training.description import check_description
 from fer_lightning.training.registry import check_arguments, look_up
-from fer_lightning.training.safetensors_file import StoredNet, read_safetensors, write_safetensors
 
 _STATE = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "epoch", "global_step"}
 RECORD = "record"  # key of the run record in best.ckpt
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -220,3 +224,39 @@ def _record_of(path: Path) -> Any:
     """The record of the run that a checkpoint lies in, which is about its best one."""
     record = path.resolve().parents[1] / NAME
     return read_metrics(record) if path.name == "best.ckpt" and record.is_file() else {}
+
+
+def start_from(net: nn.Module, path: Path, num_classes: int) -> list[str]:
+    """Gives a network the weights of a trained one, of the same architecture and perhaps for other classes.
+
+    Args:
+        net: Changed in place.
+        path: What `load_net` takes.
+        num_classes: K of `net`. Tensors that differ in nothing but the number of classes, which is their first
+            dimension, keep the values they were drawn with.
+
+    Returns:
+        Names of the tensors that were kept: none where both know equally many classes.
+
+    Raises:
+        UserError: There is no such checkpoint, or the architectures differ.
+    """
+    trained = load_net(path)
+    given, own = trained.net.state_dict(), net.state_dict()
+    other = {name for name in own if name in given and given[name].shape != own[name].shape}
+    head = [
+        name
+        for name in own
+        if name in other
+        and len(given[name]) == len(trained.classes)
+        and own[name].shape == (num_classes, *given[name].shape[1:])
+    ]
+    strange = sorted((own.keys() ^ given.keys()) | (other - set(head)))
+    if strange:
+        raise UserError(
+            f"init={path} is another architecture ({len(strange)} tensors do not fit, such as {strange[0]}): use the "
+            "model options of that run."
+        )
+    net.load_state_dict({name: own[name] if name in head else value for name, value in given.items()})
+    log.info("Going on from %s; %s", path, f"drawn anew: {', '.join(head)}" if head else "its head fits too")
+    return head

@@ -12,10 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from fer_lightning.data.labels import check_class_names
-from fer_lightning.results.protocol import Protocol, Text
 from fer_lightning.errors import UserError, problem_of
 from fer_lightning.results.metrics_file import check_plain
+from fer_lightning.results.protocol import Protocol, Text, check_class_names
 
 LARGEST_IMAGE = 1024  # pixels
 _MOST_CLASSES = 1000

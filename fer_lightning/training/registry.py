@@ -101,7 +101,7 @@ KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "trainer": (
         ("pytorch_lightning.Trainer",),
         (
-            "fer_lightning.training.saving.AtomicCheckpoints",
+            "fer_lightning.training.callbacks.AtomicCheckpoints",
             "pytorch_lightning.plugins.environments.SLURMEnvironment",
         ),
     ),
@@ -116,15 +116,46 @@ KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "callbacks": (
         (
             "fer_lightning.explain.callback.GradCAMPanels",
-            "fer_lightning.training.early_stopping.EarlyStopping",
-            "fer_lightning.training.generated_faces.GeneratedFaces",
+            "fer_lightning.training.callbacks.EarlyStopping",
+            "fer_lightning.training.gan_augmentation.GeneratedFaces",
             "pytorch_lightning.callbacks.EMAWeightAveraging",
             "pytorch_lightning.callbacks.RichProgressBar",
         ),
         (),
     ),
 }
+# Where classes lay in version 0.1, whose files name them so.
+FORMER: Mapping[str, str] = {
+    "fer_lightning.explain.training_panels.GradCAMPanels": "fer_lightning.explain.callback.GradCAMPanels",
+    "fer_lightning.search.repeatable.RepeatableSampler": "fer_lightning.search.resumable.RepeatableSampler",
+    "fer_lightning.training.adversarial.AdversarialAugmentation": (
+        "fer_lightning.training.gan_augmentation.AdversarialAugmentation"
+    ),
+    "fer_lightning.training.early_stopping.EarlyStopping": "fer_lightning.training.callbacks.EarlyStopping",
+    "fer_lightning.training.generated_faces.GeneratedFaces": "fer_lightning.training.gan_augmentation.GeneratedFaces",
+    "fer_lightning.training.saving.AtomicCheckpoints": "fer_lightning.training.callbacks.AtomicCheckpoints",
+    "fer_lightning.training.schedules.one_cycle": "fer_lightning.training.schedulers.one_cycle",
+    "fer_lightning.training.schedules.plateau": "fer_lightning.training.schedulers.plateau",
+    "fer_lightning.training.schedules.warmup_cosine": "fer_lightning.training.schedulers.warmup_cosine",
+}
 _trusted: tuple[str, ...] = ()
+
+
+def present_name(name: str) -> str:
+    """The dotted name that a class has now, given one that it has or had."""
+    return FORMER.get(name, name)
+
+
+def with_present_names(values: Any) -> Any:
+    """Plain values of a stored config in which each `_target_` has its present name."""
+    if isinstance(values, list):
+        return [with_present_names(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    return {
+        key: present_name(value) if key == "_target_" and isinstance(value, str) else with_present_names(value)
+        for key, value in values.items()
+    }
 
 
 def trust(packages: Iterable[str]) -> None:
@@ -154,7 +185,9 @@ def known(name: object, part: str, nested: bool = False) -> bool:
     """
     if not isinstance(name, str):
         return False
-    return name in KNOWN[part][nested] or any(name == own or name.startswith(f"{own}.") for own in _trusted)
+    return present_name(name) in KNOWN[part][nested] or any(
+        name == own or name.startswith(f"{own}.") for own in _trusted
+    )
 
 
 def look_up(name: object, part: str, kind: type, where: str) -> Any:
@@ -170,7 +203,7 @@ def look_up(name: object, part: str, kind: type, where: str) -> Any:
         UserError: The class is not known, not installed, or not of this kind.
     """
     refuse_unknown(name, part, where)
-    found = _import(str(name))
+    found = _import(present_name(str(name)))
     fits = issubclass(found, kind) if isinstance(found, type) else kind is object
     if found is None or not fits:
         raise UserError(f"{where} names {name}, which is not a {kind.__name__} that is installed here.")

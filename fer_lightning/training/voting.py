@@ -13,8 +13,8 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from fer_lightning.results.protocol import Protocol
 from fer_lightning.errors import UserError
+from fer_lightning.results.protocol import Protocol
 from fer_lightning.training.checkpoints import TrainedNet, load_net
 from fer_lightning.training.classifier import ExpressionClassifier, hard
 

@@ -11,8 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from fer_lightning.cli import conf_dir
-from fer_lightning.files import write_whole
+from fer_lightning.files import conf_dir, write_whole
 
 log = logging.getLogger(__name__)
 

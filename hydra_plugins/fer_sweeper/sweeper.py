@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-    from fer_lightning.search.lease import Lease
+    from fer_lightning.search.storage import Lease
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class SearchSweeper(Sweeper):
 
     def _search(self, arguments: list[str]) -> None:
         from fer_lightning.commands.instantiate import check_selection
-        from fer_lightning.search.lease import Lease
+        from fer_lightning.search.storage import Lease
 
         self._check_options()
         check_selection(self.config)
@@ -178,9 +178,8 @@ class SearchSweeper(Sweeper):
         import optuna
 
         from fer_lightning.commands.instantiate import build
-        from fer_lightning.search.identity import population_of, remember
-        from fer_lightning.search.population import population_for
-        from fer_lightning.search.storage import open_storage
+        from fer_lightning.search.mboa import population_for
+        from fer_lightning.search.storage import open_storage, population_of, remember
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(

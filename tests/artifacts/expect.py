@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-
 from fer_lightning.data.class_folders import read_class_folders
-from fer_lightning.data.store import PackedImages
 from fer_lightning.deploy.classifier import open_classifier
 from fer_lightning.evaluation.collect import collect_runs
 from fer_lightning.training.record import RunRecord
+
+from fer_lightning.data.store import PackedImages
 
 NETS = ("run", "run/checkpoints/best.ckpt", "net.safetensors", "net_half.safetensors", "net.onnx", "net_int8.onnx")
 tiny, search = (shlex.split(text) for text in sys.argv[1:])

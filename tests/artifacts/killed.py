@@ -1,8 +1,9 @@
 import os
 import sys
 
-from fer_lightning import cli
 from fer_lightning.training.saving import LastCheckpoint
+
+from fer_lightning import cli
 
 save = LastCheckpoint.on_train_epoch_end
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from fer_lightning.inference.card import card_of
+from fer_lightning.training.checkpoint_files import StoredNet, write_safetensors
 from fer_lightning.training.checkpoints import check_last, load_net, save_net
-from fer_lightning.training.safetensors_file import StoredNet, write_safetensors
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +150,8 @@ def onnx_file(onnx, path, metadata: dict, weights: np.ndarray, change: int = 0) 
 def test_onnx(campaign, trained_run, tmp_path, mutate, damage):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    from fer_lightning.deploy.onnx_classifier import OnnxClassifier
     from fer_lightning.deploy.onnx import onnx_metadata
+    from fer_lightning.inference.onnx_classifier import OnnxClassifier
 
     trained = load_net(trained_run)
     metadata = onnx_metadata(trained, "run")

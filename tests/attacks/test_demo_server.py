@@ -27,9 +27,8 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
-from fer_lightning.deploy.demo_gate import Call, Gate, UploadedPicture
+from fer_lightning.deploy.demo_gate import Call, Gate, UploadedPicture, read_upload
 from fer_lightning.deploy.demo_memory import PictureStore
-from fer_lightning.deploy.demo.upload import read_upload
 
 testclient = pytest.importorskip("starlette.testclient")
 

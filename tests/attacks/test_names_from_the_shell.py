@@ -15,12 +15,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from fer_lightning.cli import COMMANDS, conf_dir
+from fer_lightning.cli import COMMANDS
 from fer_lightning.commands.instantiate import build
+from fer_lightning.commands.stored_config import read_yaml
 from fer_lightning.errors import UserError
 from fer_lightning.explained_errors import explain
+from fer_lightning.files import conf_dir
 from fer_lightning.overrides import literal, prepare
-from fer_lightning.commands.stored_config import read_yaml
 
 PIECES = [*"aé日=',\"[]{}()$#~ \t\n\\:;%*?!|&<>@.+-_0157eExX", "${", "}", "\\\\", "true", "null", "\\'", '\\"', "\\${"]
 PIECES += ["\udcff", "2024_01_05", "1e5", "0x10", "007", "inf", "nan", "choice(", "glob(*)", "${oc.env:HOME}", "last"]

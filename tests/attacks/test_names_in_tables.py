@@ -16,16 +16,15 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from fer_lightning.commands import align, audit, data, models as show_models
-from fer_lightning import bench_latency
+from fer_lightning.benchmark.output import PARTS, parts_table, whole_table
+from fer_lightning.commands import align, audit, bench, data
+from fer_lightning.commands import models as show_models
 from fer_lightning.commands.dashboard import LoggedRun, run_table
 from fer_lightning.data.duplicates.index import KINDS
 from fer_lightning.data.samples import SPLITS
-from fer_lightning.deploy.export_table import export_table
+from fer_lightning.deploy.parity import export_table
 from fer_lightning.errors import printable
-from fer_lightning.benchmark.output import PARTS
-from fer_lightning.report.pipeline_table import parts_table, whole_table
-from fer_lightning.report.terminal import escape, print_line
+from fer_lightning.plots.text import escape, print_line
 
 ACTS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 ALPHABET = [
@@ -48,7 +47,7 @@ def models(name: str) -> Table:
 
 
 def latencies(name: str) -> Table:
-    return bench_latency._table(pd.DataFrame({name: [1.0], bench_latency._bare(name): [2.0]}), [name])
+    return bench._latency_table(pd.DataFrame({name: [1.0], bench._bare(name): [2.0]}), [name])
 
 
 def data_of(name: str) -> Any:

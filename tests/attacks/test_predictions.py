@@ -19,12 +19,11 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from fer_lightning.commands import predict
-from fer_lightning.inference.face_detector import Face
-from fer_lightning.deploy.prediction import Prediction
-from fer_lightning.inference.predictor import Predictor
-from fer_lightning.inference.video import FolderContent, Video, folder_content
-from fer_lightning.deploy.video_reading import VideoReading
 from fer_lightning.errors import UserError, printable
+from fer_lightning.inference.face_detector import Face
+from fer_lightning.inference.predictor import Prediction, Predictor
+from fer_lightning.inference.tracking import VideoReading
+from fer_lightning.inference.video import FolderContent, Video, folder_content
 
 # Spreadsheets, Rich, shells, Hydra, HTML, terminals and paths obey these.
 PARTS = (

@@ -14,10 +14,11 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from fer_lightning.commands import dashboard, report as report_studies
+from fer_lightning.commands import dashboard
+from fer_lightning.commands import report as report_studies
+from fer_lightning.commands.stored_config import default_cache, read_config
 from fer_lightning.errors import UserError
 from fer_lightning.results.collect import collect_runs
-from fer_lightning.commands.stored_config import default_cache, read_config
 from fer_lightning.training.registry import KNOWN, known
 
 RIGHT = np.arange(200) < 150
@@ -177,9 +178,7 @@ def test_hostile_names_in_reports(campaign, tmp_path):
     from rich.console import Console
     from rich.table import Table
 
-    from fer_lightning.report.csv_text import csv_text
-    from fer_lightning.report.markdown import markdown_line
-    from fer_lightning.report.terminal import escape
+    from fer_lightning.plots.text import csv_text, escape, markdown_line
 
     alphabet = [*"|\\`<>[]()!/=+-@\t\n\r\x1b\x07$\u202e*_", "script", "bold red", "&#124;", "é", "1", " ", "\udce9"]
     for case, rng in campaign.cases(quick=60, full=2000):

@@ -17,11 +17,15 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fer_lightning.commands.instantiate import build_trainer
 from fer_lightning.errors import UserError
+from fer_lightning.training.callbacks import (
+    BestCheckpoint,
+    History,
+    LastCheckpoint,
+    StopAfterDivergence,
+    nothing_selected,
+)
 from fer_lightning.training.classifier import ExpressionClassifier
-from fer_lightning.training.divergence import StopAfterDivergence, nothing_selected
-from fer_lightning.training.callbacks import History
 from fer_lightning.training.mixup import Mixing
-from fer_lightning.training.saving import BestCheckpoint, LastCheckpoint
 from fer_lightning.training.schedulers import one_cycle, plateau
 from fer_lightning.training.trainer_options import check_trainer
 

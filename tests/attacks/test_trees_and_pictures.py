@@ -17,8 +17,8 @@ from PIL import Image
 
 from fer_lightning.data.folder import Folder
 from fer_lightning.data.samples import BadSample, ImageFiles, Samples
-from fer_lightning.inference.images import read_picture
 from fer_lightning.errors import UserError
+from fer_lightning.inference.images import read_picture
 
 SPLITS = {"train": "train", "training": "train", "Train": "train", "val": "val", "valid": "val", "validation": "val"}
 SPLITS |= {"dev": "val", "VAL": "val", "test": "test", "testing": "test", "Test": "test"}

@@ -12,8 +12,9 @@ import hydra
 import pytest
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fer_lightning.cli import COMMANDS, conf_dir
+from fer_lightning.cli import COMMANDS
 from fer_lightning.commands.options import check_options
+from fer_lightning.files import conf_dir
 
 WRONG: dict[type, list[Any]] = {
     bool: ["yes", "on", 1, 0.5, [True], None],

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from fer_lightning.deploy.annotated_video import AnnotatedVideo
-from fer_lightning.inference.video import Video, is_video
 from fer_lightning.errors import UserError
+from fer_lightning.inference.annotate import AnnotatedVideo
+from fer_lightning.inference.video import Video, is_video
 
 KINDS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v", ".webm": "VP80", ".mpg": "mpg1", ".ts": "mp4v", ".flv": "FLV1"}
 SIZE = (64, 48)

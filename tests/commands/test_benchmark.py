@@ -1,16 +1,22 @@
+"""There is no GPU where most of this runs: the CPU stands in for it."""
+
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from fer_lightning.commands.benchmark import PEERS
-from fer_lightning.deploy.benchmark import ours, peers
+from fer_lightning.benchmark import peers, pipeline
 from fer_lightning.benchmark.peers import DRIVERS
+from fer_lightning.commands import benchmark as benchmark_gpu
+from fer_lightning.commands.benchmark import PEERS
+from fer_lightning.training.checkpoints import load_net
 
 # Stands in for every contestant: waits as long as its argument says, finds a face where the frame is not black.
 CONTESTANT = f"""
@@ -32,7 +38,7 @@ def stand_ins(monkeypatch, tmp_path) -> None:
     """Ours take 2 ms a frame; the peer `fer` takes 8 ms where its Python is named."""
     program = tmp_path / "stand_in.py"
     program.write_text(CONTESTANT)
-    monkeypatch.setattr(ours, "_command", lambda source, backend: [sys.executable, str(program), "0.002"])
+    monkeypatch.setattr(pipeline, "_command", lambda source, backend: [sys.executable, str(program), "0.002"])
     monkeypatch.setitem(PEERS, "fer", peers.Peer(str(program), ("0.008",)))
 
 
@@ -103,7 +109,7 @@ def test_mistakes_are_one_sentence(benchmark, capsys, tmp_path, monkeypatch, opt
 
 def test_one_of_ours_that_fails_is_told(benchmark, monkeypatch, capsys):
     monkeypatch.setattr(
-        ours, "_command", lambda source, backend: [sys.executable, "-c", "raise SystemExit('no model')"]
+        pipeline, "_command", lambda source, backend: [sys.executable, "-c", "raise SystemExit('no model')"]
     )
     assert benchmark() == 2
     assert "ours torch cannot be timed: it ended with status 1: no model" in capsys.readouterr().err
@@ -120,3 +126,47 @@ def test_our_own_way_from_frame_to_label(fer, tmp_path):
     parts = medians[["detect", "align", "classify"]].sum(axis=1)
     assert (table["label"].nunique(), table["found"].min()) == (1, 1)
     assert np.allclose(parts, medians["whole"], rtol=1)
+
+
+def test_without_a_gpu_one_sentence_says_so(fer, tmp_path, capsys):
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without a GPU")
+    assert fer("benchmark", "device=cuda", "model=hafem", f"hydra.run.dir={tmp_path}") == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1 and "device=cuda: PyTorch finds no GPU here" in told[0]
+    assert not (tmp_path / "benchmark.csv").exists()
+
+
+@pytest.fixture
+def gpu_benchmark(fer, tmp_path, monkeypatch, capsys):
+    """Runs it on the CPU; returns what was printed, the table and the record."""
+    monkeypatch.setattr(benchmark_gpu, "find_gpu", lambda: torch.device("cpu"))
+
+    def run(*options: str):
+        assert fer("benchmark", "device=cuda", "rounds=2", "count=3", *options, f"hydra.run.dir={tmp_path}") == 0
+        record = json.loads((tmp_path / "benchmark.json").read_text())
+        return capsys.readouterr().out, pd.read_csv(tmp_path / "benchmark.csv"), record
+
+    return run
+
+
+def test_an_architecture_is_timed_untrained_beside_the_claim(gpu_benchmark):
+    printed, table, record = gpu_benchmark("model=resnet", "data.image_size=32", "data.channels=3")
+    assert table["precision"].tolist() == ["float32", "float16"] and (table["n"] == 6).all()
+    assert np.allclose(table["fps"], 1000 / table["median_ms"], rtol=1e-2)
+    assert re.search(r"HAFEM's claim\D+52\b", printed) and "NVIDIA RTX 3090" in printed
+    assert record["input"] == [1, 3, 32, 32] and record["net"]["parameters"] > 1e6
+    assert record["hardware"]["device"] == "cpu" and len(record["results"]) == 2
+
+
+def test_a_trained_net_takes_its_own_pictures(gpu_benchmark, trained_run):
+    _, _, record = gpu_benchmark(f"checkpoint={trained_run}")
+    assert record["input"] == [1, 1, 32, 32]
+    weights = sum(value.numel() for value in load_net(trained_run).net.parameters())
+    assert record["net"]["parameters"] == weights
+
+
+def test_a_net_that_is_not_there(fer, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark_gpu, "find_gpu", lambda: torch.device("cpu"))
+    assert fer("benchmark", "device=cuda", "checkpoint=hafen", f"hydra.run.dir={tmp_path}") == 2
+    assert "hafen does not exist" in capsys.readouterr().err

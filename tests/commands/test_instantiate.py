@@ -7,7 +7,14 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from fer_lightning.commands.instantiate import _tell_normalisation, build, build_each, build_loss, limit_threads, resolve_precision
+from fer_lightning.commands.instantiate import (
+    _tell_normalisation,
+    build,
+    build_each,
+    build_loss,
+    limit_threads,
+    resolve_precision,
+)
 from fer_lightning.errors import UserError
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from fer_lightning.commands import report as report_studies
-from fer_lightning.cli import claims_dir
 from fer_lightning.errors import UserError
+from fer_lightning.files import claims_dir
 
 TABLE = "study=psysfa_table7"
 SHARES = {"psysfa_full": 0.8, "psysfa_band_low": 0.6, "psysfa_band_all": 0.7}

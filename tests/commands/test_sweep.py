@@ -13,8 +13,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
 from fer_lightning.commands import sweep
-from fer_lightning.cli import conf_dir
-from fer_lightning.commands.sweep import report_sweep, trial_table
+from fer_lightning.commands.sweep import report_sweep
+from fer_lightning.files import conf_dir
+from fer_lightning.search.report import trial_table
 from fer_lightning.training.wandb_logger import WandbRunLogger
 
 SPACE = {"optimizer.lr": FloatDistribution(1e-5, 1e-2, log=True), "model": CategoricalDistribution(["resnet", "vit"])}

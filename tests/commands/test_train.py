@@ -17,9 +17,9 @@ import torch
 from omegaconf import OmegaConf
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from fer_lightning.training.checkpoints import load_net
-from fer_lightning.results.record import RunRecord
 from fer_lightning.evaluation.scoring import score
+from fer_lightning.results.record import RunRecord
+from fer_lightning.training.checkpoints import load_net
 
 
 def metrics_of(folder: Path) -> dict:

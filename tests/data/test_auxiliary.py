@@ -3,9 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fer_lightning.data.alignment.blendshapes import BLENDSHAPES
 from fer_lightning.data.alignment.detection import Landmarks
-from fer_lightning.data.alignment.landmarks import TEMPLATE
+from fer_lightning.data.alignment.landmarks import BLENDSHAPES, TEMPLATE
 from fer_lightning.data.auxiliary import SIDE_SIZES, mirror, side_vectors
 
 

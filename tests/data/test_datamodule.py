@@ -18,10 +18,9 @@ import pytorch_lightning as pl
 import torch
 from scipy.stats import chisquare
 
-from fer_lightning.data.bad_samples import refuse_or_skip
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.labels import LabelSet
-from fer_lightning.data.samples import PixelRows, Samples
+from fer_lightning.data.samples import PixelRows, Samples, refuse_or_skip
 from fer_lightning.data.splits import plan_splits
 from fer_lightning.errors import UserError
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fer_lightning.data.fer2013 import FER2013
-from fer_lightning.data.ferplus import FOLDERS, MAJORITY_COUNTS, FERPlus
+from fer_lightning.data.ferplus import FOLDERS, MAJORITY_COUNTS, FERPlus, read_vote_labels
+from fer_lightning.data.ferplus_votes import EMOTIONS
 from fer_lightning.errors import UserError
 
 HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
@@ -13,6 +14,7 @@ CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "c
 OWNERS_ORDER = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
 UNDECIDED = [5, 0, 0, 5, 0, 0, 0, 0, 0, 0]  # neutral and sad: no majority, but a distribution
 DROPPED = [0, 0, 0, 0, 0, 0, 0, 0, 10, 0]
+VOTE_LABELS_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
 
 def votes_for(emotion):
@@ -271,3 +273,25 @@ def test_votes_that_ten_annotators_cannot_give_are_bad(csvs, make_data, counts):
     with pytest.raises(UserError, match=r"fer2013new\.csv row 3: expected 10 counts of votes by 10 annotators"):
         make_data(FERPlus, csvs, labels="majority").scan()
     assert len(make_data(FERPlus, csvs, labels="majority", on_bad_sample="skip").scan().bad) == 1
+
+
+def test_two_annotations_of_the_same_images(tmp_path, write_pixel_csv):
+    votes = [
+        "Training,a.png,0,0,0,0,7,3,0,0,0,0",
+        "Training,,0,0,0,0,0,0,0,0,0,0",
+        "PublicTest,b.png,1,9,0,0,0,0,0,0,0,0",
+        "PrivateTest,c.png,0,0,10,0,0,0,0,0,0,0",
+    ]
+    (tmp_path / "fer2013new.csv").write_text("\n".join([VOTE_LABELS_HEADER, *votes]) + "\n")
+    write_pixel_csv(tmp_path / "fer2013.csv", [(0, 1, "Training"), (4, 2, "Training"), (3, 3, "PublicTest")])
+    found = read_vote_labels(str(tmp_path))
+    assert found.usage.tolist() == ["Training", "PublicTest"]
+    assert [EMOTIONS[label] for label in found.label] == ["angry", "happy"]
+    assert found.votes.tolist() == [[0, 0, 0, 0, 7, 3, 0, 0, 0, 0], [1, 9, 0, 0, 0, 0, 0, 0, 0, 0]]
+    assert found.left_out == 1
+
+
+def test_a_missing_file_is_told(tmp_path, write_pixel_csv):
+    write_pixel_csv(tmp_path / "fer2013.csv", [(0, 1, "Training")])
+    with pytest.raises(UserError, match=r"fer2013new\.csv together with fer2013\.csv"):
+        read_vote_labels(str(tmp_path))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.data.synthetic_faces.render import draw_face
 from fer_lightning.data.labels import EIGHT, SEVEN
 from fer_lightning.data.synthetic import DrawnFaces, Synthetic
+from fer_lightning.data.synthetic_faces.render import draw_face
 from fer_lightning.errors import UserError
 
 MakeData = Callable[..., ExpressionDataModule]

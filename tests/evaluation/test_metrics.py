@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn import metrics as sklearn_metrics
 
-from fer_lightning.results.calibration import BINS
 from fer_lightning.evaluation.metrics import BETTER, build_metrics, per_class_scores
+from fer_lightning.results.calibration import BINS
 
 
 def draw(count: int, classes: int, present: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from fer_lightning.data.corruptions import corruption
 from fer_lightning.data.folder import Folder
-from fer_lightning.training.inference import Inference
 from fer_lightning.evaluation.robustness import score_corruptions, summarise_robustness
+from fer_lightning.evaluation.scoring import Inference
 
 CLASSES = ("happy", "sad", "surprise")
 

@@ -4,8 +4,11 @@ import math
 
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
-from fer_lightning.evaluation.scoring import score
+from fer_lightning.errors import UserError
+from fer_lightning.evaluation.scoring import Inference, score
 
 
 def test_score_by_hand():
@@ -31,3 +34,45 @@ def test_score_by_hand():
 def test_a_probability_of_zero_costs_much_but_not_everything():
     table = pd.DataFrame({"target": [0, 1], "prob_happy": [0.0, 0.0], "prob_sad": [1.0, 1.0]})
     assert score(table, ["happy", "sad"])["loss"] == pytest.approx(-math.log(1e-12) / 2, rel=1e-4)
+
+
+def make_net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 36, 3)).eval()
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_probabilities(channels_last):
+    net, image = make_net(), torch.randn(4, 1, 8, 8)
+    expected = net(image).softmax(dim=1)
+    target = torch.tensor([0, 1, 2, 0])
+    probabilities, same = Inference(net, channels_last, flip=False).predict_step((image, target), 0)
+    torch.testing.assert_close(probabilities, expected)
+    assert same is target
+
+
+def test_flip_averages_the_probabilities_of_both_images():
+    net, image = make_net(), torch.randn(4, 1, 8, 8)
+    mirrored = torch.from_numpy(image.numpy()[..., ::-1].copy())
+    expected = (net(image).softmax(dim=1) + net(mirrored).softmax(dim=1)) / 2
+    probabilities, _ = Inference(net, channels_last=False, flip=True).predict_step((image, torch.zeros(4)), 0)
+    torch.testing.assert_close(probabilities, expected)
+    turned, _ = Inference(net, channels_last=False, flip=True).predict_step((mirrored, torch.zeros(4)), 0)
+    torch.testing.assert_close(turned, expected)
+
+
+class WithSide(nn.Module):
+    def forward(self, image, side):
+        return image.mean(dim=(2, 3)) + side
+
+
+def test_side_vectors_reach_the_net():
+    image, side, target = torch.randn(4, 3, 8, 8), torch.randn(4, 3), torch.zeros(4)
+    probabilities, same = Inference(WithSide(), True, flip=False).predict_step((image, side, target), 0)
+    torch.testing.assert_close(probabilities, (image.mean(dim=(2, 3)) + side).softmax(dim=1))
+    assert same is target
+
+
+def test_mirrored_images_do_not_go_with_side_vectors_that_are_not():
+    with pytest.raises(UserError, match="use flip=false"):
+        Inference(WithSide(), True, flip=True).predict_step((torch.randn(4, 3, 8, 8), torch.zeros(4, 3), 0), 0)

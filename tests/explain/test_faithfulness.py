@@ -5,12 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
-from fer_lightning.explain.explanation import Explanation
-from fer_lightning.explain.faces import Faces
-from fer_lightning.explain.faithfulness import area, moved, noise, trace
+from fer_lightning.explain.explanation import Explanation, Faces
+from fer_lightning.explain.faithfulness import Curves, area, area_table, compare, moved, noise, told, trace
 from fer_lightning.models.resnet import ResNet
 
 
@@ -113,3 +113,53 @@ def test_curves_start_at_the_probability_that_is_predicted():
     for curves in (explanation.curves["Grad-CAM"], *explanation.moved["Grad-CAM"], *explanation.noise):
         np.testing.assert_allclose(curves.deletion[:, 0], explanation.probabilities.max(1), atol=1e-5)
         np.testing.assert_allclose(curves.insertion[:, -1], explanation.probabilities.max(1), atol=1e-5)
+
+
+def flat(deletion: np.ndarray, insertion: np.ndarray) -> Curves:
+    """Curves that keep one height, which is their area."""
+    return Curves(*(np.repeat(values[:, None], 5, axis=1) for values in (deletion, insertion)))
+
+
+@pytest.fixture
+def areas():
+    rng = np.random.default_rng(0)
+    base = rng.random(12) / 2 + 0.2
+    good = flat(base - 0.1 - rng.random(12) / 20, base + 0.1)
+    copies = [flat(base - 0.02, base), flat(base + 0.02, base)]
+    return area_table(
+        [f"face {n}" for n in range(12)],
+        {"Good": good, "None": flat(base, base)},
+        {"Good": copies, "None": copies},
+        [flat(base * 0, base * 0 + 1)],
+    )
+
+
+def test_areas_of_random_maps_are_means_over_seeds(areas):
+    own = areas[(areas["map"] == "Good") & (areas["score"] == "deletion")]
+    none = areas[(areas["map"] == "None") & (areas["score"] == "deletion")]
+    assert len(areas) == 12 * 2 * 2
+    np.testing.assert_allclose(own["area_moved"], none["area"])
+    assert (own["area_noise"] == 0).all()
+
+
+def test_the_comparison_is_paired_by_face(areas):
+    row = compare(areas).query("map == 'Good' and score == 'deletion' and random == 'moved'").iloc[0]
+    own = areas[(areas["map"] == "Good") & (areas["score"] == "deletion")]
+    difference = own["area"] - own["area_moved"]
+    assert row["n"] == 12
+    assert row["difference"] == pytest.approx(difference.mean())
+    assert row["low"] < difference.mean() < row["high"] < 0
+    assert row["p"] == pytest.approx(stats.wilcoxon(difference).pvalue)
+
+
+def test_sentences_say_what_the_intervals_say(areas):
+    good, none = told(compare(areas))
+    assert good.startswith(
+        "Good beats the same map at random places in deletion and insertion over 12 faces: deletion "
+    )
+    assert none.startswith("None does not beat the same map at random places")
+
+
+def test_few_faces_tell_nothing(areas):
+    few = areas[areas["face"].isin(["face 0", "face 1"])]
+    assert "2 faces are too few to tell" in told(compare(few))[0]

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from fer_lightning.cli import conf_dir
-from fer_lightning.composed_nets import compose_net
+from fer_lightning.commands.instantiate import compose_net
 from fer_lightning.explain.attention import attention_maps, fusion_shares
 from fer_lightning.explain.feature_maps import feature_maps
+from fer_lightning.files import conf_dir
 
 
 def composed(*overrides: str) -> nn.Module:

@@ -3,8 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fer_lightning.explain.figures import draw_curves, draw_strips, faces_strip, heat_strip, map_strip, signed_strip
 from fer_lightning.explain.faithfulness import Curves
+from fer_lightning.explain.figures import (
+    draw_curves,
+    draw_strips,
+    faces_strip,
+    heat_strip,
+    map_strip,
+    overlay,
+    signed_strip,
+)
 
 FACES = np.full((10, 12, 12, 1), 128, np.uint8)
 
@@ -53,3 +61,25 @@ def test_legend_tells_the_areas_of_both_panels():
     assert told == ["Map: 0.250, 0.500", "Map, random places: 0.250, 0.500", "noise: 0.250, 0.500"]
     for panel, height in zip(figure.axes, (0.25, 0.5)):
         assert [line.get_ydata()[0] for line in panel.lines] == pytest.approx([height] * 3)
+
+
+def test_cold_places_keep_the_face_and_hot_ones_are_coloured():
+    face = np.full((4, 4, 1), 100, np.uint8)
+    heat = np.zeros((4, 4))
+    heat[0, 0] = 1
+
+    found = overlay(face, heat)
+
+    assert found.shape == (4, 4, 3) and found.dtype == np.uint8
+    assert (found[1:] == 100).all()
+    red, green, blue = found[0, 0].astype(int)
+    assert red > green and red > blue  # turbo ends with a dark red
+    # By hand: a quarter of the face, three quarters of turbo's last colour (122, 4, 3).
+    np.testing.assert_allclose(
+        found[0, 0], [0.25 * 100 + 0.75 * 122, 0.25 * 100 + 0.75 * 4, 0.25 * 100 + 0.75 * 3], atol=2
+    )
+
+
+def test_colour_faces_stay_as_they_are():
+    face = np.random.default_rng(0).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(overlay(face, np.zeros((5, 5))), face)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fer_lightning.cli import conf_dir
-from fer_lightning.composed_nets import compose_net
+from fer_lightning.commands.instantiate import compose_net
 from fer_lightning.explain.gradcam import gradcam, tokens_to_map
+from fer_lightning.files import conf_dir
 from fer_lightning.models.weighted_voting import WeightedVoting
 
 NOT_ONE_NET = {"weighted_voting"}

@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from fer_lightning.cli import conf_dir
+from fer_lightning.files import conf_dir
 from hydra_plugins.fer_sweeper.experiment_file import write_experiment
 
 GROUPS = {path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*") if path.is_dir()}

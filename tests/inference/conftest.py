@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from fer_lightning.errors import UserError
 from fer_lightning.inference.face_detector import FaceFinder
 from fer_lightning.inference.predictor import Predictor
-from fer_lightning.errors import UserError
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_lightning.inference.images import read_picture, to_rgb
 from fer_lightning.errors import UserError
+from fer_lightning.inference.images import read_picture, to_rgb
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 GREY = RGB[..., 0]

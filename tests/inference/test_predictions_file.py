@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from fer_lightning.deploy.prediction import predict
-from fer_lightning.inference.predictions_file import FoundFace, PeopleTable, PhotoTable, PredictionFiles
 from fer_lightning.errors import UserError
+from fer_lightning.inference.predictions_file import FoundFace, PeopleTable, PhotoTable, PredictionFiles
+from fer_lightning.inference.predictor import predict
 
 CLASSES = ("happy", "sad")
 

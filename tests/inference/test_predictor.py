@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_lightning.inference.predictor import Predictor
 from fer_lightning.errors import UserError
+from fer_lightning.inference.predictor import Predictor
 
 
 def test_the_three_lines_read_a_photo(predictor, portrait, tmp_path):

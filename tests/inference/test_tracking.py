@@ -2,10 +2,14 @@ from __future__ import annotations
 
 from itertools import permutations
 
+import cv2
 import numpy as np
 import pytest
 
-from fer_lightning.inference.tracking import Tracker, pairwise_iou
+from fer_lightning.inference.predictor import Predictor
+from fer_lightning.inference.tracking import Smoother, Tracker, VideoReading, pairwise_iou
+
+BEFORE, AFTER = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 
 
 def iou(one, other):
@@ -74,3 +78,103 @@ def test_a_face_elsewhere_is_somebody_else():
     tracker = Tracker(min_iou=0.3)
     assert tracker.update([(0, 0, 20, 20)], 0.0) == [1]
     assert tracker.update([(15, 0, 20, 20)], 0.1) == [2]
+
+
+@pytest.fixture(scope="module")
+def quick(finder):
+    with Predictor("ferplus", thorough=False, threads=1) as opened:
+        yield opened
+
+
+def frame_with(portrait, left):
+    picture = np.full((240, 320, 3), 100, np.uint8)
+    picture[20:220, left : left + 200] = cv2.resize(portrait[:300, 80:380], (200, 200))[:, : 320 - left]
+    return picture
+
+
+def test_a_face_that_moves_keeps_its_track(quick, portrait):
+    reading = VideoReading(quick, 0.3)
+    for number in range(25):
+        [read] = reading.read(frame_with(portrait, 2 + 4 * number), number / 25)
+        assert read.track == 1 and read.label == "happy"
+        assert read.box[0] == pytest.approx(60 + 4 * number, abs=12)
+
+
+def test_probabilities_are_averaged_over_time(quick, portrait):
+    dark = (frame_with(portrait, 40) * 0.3).astype(np.uint8)
+    bright = frame_with(portrait, 40)
+    [plain] = VideoReading(quick, 0.0).read(dark, 0.0)
+    smoothed = VideoReading(quick, 1.0)
+    [first] = smoothed.read(bright, 0.0)
+    [second] = smoothed.read(dark, 0.5)
+    # The second frame may be cut out a little differently, because the face is followed there.
+    kept = np.exp(-0.5)
+    expected = kept * np.array(list(first.probabilities.values()))
+    expected += (1 - kept) * np.array(list(plain.probabilities.values()))
+    np.testing.assert_allclose(list(second.probabilities.values()), expected, atol=0.02)
+    assert sum(second.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_faces_come_and_go(quick, portrait):
+    reading = VideoReading(quick, 0.3)
+    empty = np.full((240, 320, 3), 100, np.uint8)
+    assert reading.read(empty, 0.0) == []
+    assert [read.track for read in reading.read(frame_with(portrait, 40), 0.04)] == [1]
+    assert reading.read(empty, 0.08) == []
+    assert [read.track for read in reading.read(frame_with(portrait, 44), 0.12)] == [1]
+    both = np.hstack([frame_with(portrait, 40), frame_with(portrait, 40)])
+    tracks = [sorted(read.track for read in reading.read(both, 0.16 + 0.04 * number)) for number in range(14)]
+    assert tracks[-1] == [1, 2]
+
+
+@pytest.mark.parametrize("rate", [5, 30, pytest.param(240, marks=pytest.mark.slow)])
+def test_the_same_movement_is_read_alike_at_every_frame_rate(quick, portrait, rate):
+    reading = VideoReading(quick, 0.3)
+    tracks = set()
+    for number in range(rate * 3 // 5 + 1):
+        [read] = reading.read(frame_with(portrait, 2 + round(100 * number / rate)), number / rate)
+        tracks.add(read.track)
+    assert tracks == {1} and read.label == "happy"
+    assert read.box[0] == pytest.approx(120, abs=15)
+
+
+@pytest.mark.parametrize("size", [8, 120])
+def test_small_videos(quick, portrait, size):
+    reading = VideoReading(quick, 0.3)
+    for number in range(4):
+        reading.read(cv2.resize(portrait[:300, 80:380], (size, size)), number / 10)
+
+
+@pytest.mark.parametrize("rate", [5, 30, 240])
+def test_a_step_is_answered_alike_at_every_frame_rate(rate):
+    smoother = Smoother(time_constant=0.4)
+    smoother.smooth(1, BEFORE, 0.0)
+    for frame in range(1, rate + 1):
+        smoothed = smoother.smooth(1, AFTER, frame / rate)
+    np.testing.assert_allclose(smoothed, [np.exp(-1 / 0.4), 1 - np.exp(-1 / 0.4)])
+
+
+def test_frames_at_irregular_times_weigh_as_long_as_they_last():
+    """Against the sum that the recursion stands for."""
+    rng = np.random.default_rng(0)
+    times = np.cumsum(rng.uniform(0.01, 0.3, 20))
+    values = rng.dirichlet(np.ones(7), 20)
+    smoother = Smoother(0.25)
+    for seconds, value in zip(times, values):
+        smoothed = smoother.smooth(3, value, seconds)
+    kept = np.exp(-np.diff(times) / 0.25)
+    weights = [np.prod(kept[row:]) * (1 if row == 0 else 1 - kept[row - 1]) for row in range(20)]
+    np.testing.assert_allclose(smoothed, np.array(weights) @ values)
+    assert smoothed.sum() == pytest.approx(1)
+
+
+def test_people_do_not_mix_and_the_first_frame_is_as_it_is():
+    smoother = Smoother(1.0)
+    smoother.smooth(1, BEFORE, 0.0)
+    np.testing.assert_array_equal(smoother.smooth(2, AFTER, 0.1), AFTER)
+
+
+def test_without_a_time_constant_nothing_is_smoothed():
+    smoother = Smoother(0.0)
+    smoother.smooth(1, BEFORE, 0.0)
+    np.testing.assert_array_equal(smoother.smooth(1, AFTER, 0.01), AFTER)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_lightning.inference.video import Video, find_source, folder_content, is_video
 from fer_lightning.errors import UserError
+from fer_lightning.inference.video import Video, find_source, folder_content, is_video
 
 
 def write_video(path, count, rate=25.0, size=(64, 48), code="mp4v"):

@@ -1,7 +1,11 @@
+from __future__ import annotations
+
+import pytest
 import torch
 import torch.nn.functional as F
 
-from fer_lightning.layers.cnn_block import CNNBlock
+from fer_lightning.errors import UserError
+from fer_lightning.layers.cnn_block import CNNBlock, ConvReLU
 
 
 def test_stages_are_convolutions_with_relu_then_max_pooling():
@@ -32,3 +36,24 @@ def test_last_map_is_the_map_before_pooling_and_relu():
 
         assert seen[0].shape == (1, 8, 8, 8)
         assert torch.equal(features, F.relu(F.max_pool2d(seen[0], 2)))
+
+
+@pytest.mark.parametrize("normalization", ["batch", "none"])
+def test_pooling_before_relu_equals_pooling_after_it(normalization):
+    torch.manual_seed(0)
+    layer = ConvReLU(3, 8, normalization=normalization, pool=True).eval()
+    image = torch.randn(2, 3, 10, 10)
+    features = layer.norm(layer.conv(image)) if normalization == "batch" else layer.conv(image)
+
+    assert torch.equal(layer(image), F.max_pool2d(F.relu(features), 2))
+
+
+def test_normalization_none_leaves_the_convolution_with_a_bias_and_nothing_else():
+    names = [name for name, _ in ConvReLU(3, 8, normalization="none").named_parameters()]
+
+    assert names == ["conv.weight", "conv.bias"]
+
+
+def test_unknown_normalization_is_refused():
+    with pytest.raises(UserError, match=r"model\.normalization is 'group'"):
+        ConvReLU(3, 8, normalization="group")

@@ -4,9 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fer_lightning.losses.center import CenterLoss
+from fer_lightning.losses.center import CenterLoss, IntraClassVariation
 from fer_lightning.losses.compound import CompoundLoss
-from fer_lightning.losses.intra_class_variation import IntraClassVariation
 from fer_lightning.losses.label_smoothing import DistributionAwareCrossEntropy
 
 COUNTS = [30, 10, 20]

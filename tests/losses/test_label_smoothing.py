@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fer_lightning.losses.label_smoothing import DistributionAwareCrossEntropy
+from fer_lightning.losses.label_smoothing import DistributionAwareCrossEntropy, as_distributions
 
 # Square roots 4, 1 and 5, so the halves of the exponents give plain numbers.
 COUNTS = [16, 1, 25]
@@ -142,3 +142,10 @@ def test_is_no_part_of_a_checkpoint():
 def test_refuses_bad_options(options, told):
     with pytest.raises(ValueError, match=told):
         make(**options)
+
+
+def test_indices_become_certain_distributions_and_distributions_stay():
+    expected = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    assert torch.equal(as_distributions(torch.tensor([2, 0]), 3), expected)
+    votes = torch.tensor([[0.25, 0.75, 0.0]], dtype=torch.float64)
+    assert torch.equal(as_distributions(votes, 3), votes.float())

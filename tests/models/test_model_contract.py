@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_lightning.cli import conf_dir
-from fer_lightning.composed_nets import compose_net
+from fer_lightning.commands.instantiate import compose_net
+from fer_lightning.files import conf_dir
 
 # Consists of networks that are trained already.
 NOT_TRAINED = {"weighted_voting"}

@@ -7,8 +7,13 @@ import pandas as pd
 import pytest
 
 from fer_lightning.errors import UserError
+from fer_lightning.plots.cross_dataset import (
+    cross_dataset_figures,
+    cross_dataset_markdown,
+    cross_dataset_matrix,
+    draw_cross_dataset,
+)
 from fer_lightning.results.collect import collect_runs
-from fer_lightning.plots.cross_dataset import cross_dataset_figures, cross_dataset_markdown, cross_dataset_matrix, draw_cross_dataset
 
 RIGHT = np.arange(200)
 

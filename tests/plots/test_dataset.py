@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from fer_lightning.plots.dataset import draw_alignment
+from fer_lightning.plots.dataset import draw_agreement, draw_alignment, draw_copies
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -45,3 +46,39 @@ def test_nothing_reaches_beyond_the_page():
 def test_a_sheet_without_faces():
     none = np.zeros((0, 10, 10, 1), np.uint8)
     draw_alignment(none, np.zeros((0,)), none, [], "Nothing").savefig("/dev/null", format="png")
+
+
+def test_bars_are_stacked_and_told():
+    table = pd.DataFrame(
+        {"splits": ["train", "train - test", "test"], "exact": [5, 2, 0], "near": [3, 0, 0], "mirrored": [1, 1, 0]}
+    )
+    panel = draw_copies(table, "faces").axes[0]
+    exact, near, mirrored = ([bar.get_width() for bar in bars] for bars in panel.containers)
+    assert (exact, near, mirrored) == ([5, 2, 0], [3, 0, 0], [1, 1, 0])
+    assert [bar.get_x() for bar in panel.containers[2]] == [8, 2, 0]
+    assert [text.get_text().strip() for text in panel.texts] == ["5 + 3 + 1", "2 + 0 + 1", "none"]
+    assert panel.get_title(loc="left") == "faces: copies within and across splits"
+
+
+def test_a_dataset_without_copies(tmp_path):
+    table = pd.DataFrame({"splits": ["train"], "exact": [0], "near": [0], "mirrored": [0]})
+    draw_copies(table, "faces").savefig(tmp_path / "copies.png")
+
+
+def test_bars_stand_above_their_class(tmp_path):
+    rows = [
+        ("a", "all", "all", 0.5, 0.4, 0.6),
+        ("a", "all", "happy", 0.9, 0.8, 0.95),
+        ("a", "train", "happy", 0.1, 0.0, 0.2),  # not drawn
+        ("b", "all", "all", 0.3, 0.2, 0.4),
+        ("b", "all", "sad", 0.2, 0.1, 0.3),
+        ("c", "all", "sad", 1.0, 0.9, 1.0),  # not asked for
+    ]
+    table = pd.DataFrame(rows, columns=["measure", "split", "class", "agreement", "low", "high"])
+    figure = draw_agreement(table, ["a", "b"])
+    panel = figure.axes[0]
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["all classes", "happy", "sad"]
+    bars = {(round(bar.get_x() + bar.get_width() / 2, 6), round(bar.get_height(), 6)) for bar in panel.patches}
+    assert bars == {(-0.2, 0.5), (0.8, 0.9), (0.2, 0.3), (2.2, 0.2)}
+    assert bars and panel.get_ylim()[1] == pytest.approx(1.05)
+    figure.savefig(tmp_path / "label_noise.png")

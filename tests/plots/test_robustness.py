@@ -6,8 +6,15 @@ import pytest
 from matplotlib.colors import to_hex
 
 from fer_lightning.errors import UserError
+from fer_lightning.plots.robustness import (
+    draw_corruptions,
+    draw_robustness,
+    read_robustness,
+    robustness_figures,
+    robustness_markdown,
+    robustness_table,
+)
 from fer_lightning.results.collect import collect_runs
-from fer_lightning.plots.robustness import draw_corruptions, draw_robustness, read_robustness, robustness_figures, robustness_markdown, robustness_table
 
 BLUR = {"vit": [(0.8, 0.8, 0.7, 0.6, 0.5, 0.4), (0.6, 0.6, 0.5, 0.4, 0.3, 0.2)], "resnet": [(0.5,) * 6]}
 

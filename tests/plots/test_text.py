@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fer_lightning.plots.text import as_printed, p_value, percent, points, range_of_percents
+from fer_lightning.plots.text import as_printed, markdown_line, p_value, percent, points, range_of_percents, shorten
 
 NAN = float("nan")
 
@@ -27,3 +27,13 @@ def test_numbers(told, expected):
 
 def test_no_number():
     assert {percent(NAN), as_printed(NAN), points(NAN), range_of_percents(NAN, NAN), p_value(NAN)} == {"-"}
+
+
+def test_cells_stand_between_bars():
+    assert markdown_line(["a", "b c"]) == "| a | b c |"
+
+
+def test_long_titles_are_cut_and_short_ones_stay():
+    assert shorten("abcde", 5) == "abcde"
+    assert shorten("abcdef", 5) == "abcd…"
+    assert shorten("abc def", 5) == "abc…"

@@ -1,11 +1,23 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from fer_lightning.results.calibration import reliability
+from fer_lightning.results.calibration import (
+    BINS,
+    LEAST,
+    MOST,
+    calibrate,
+    fit_temperature,
+    reliability,
+    scale_probabilities,
+)
+
+CLASSES = ["happy", "sad", "neutral"]
 
 
 def test_bins_by_hand():
@@ -34,3 +46,68 @@ def test_rounding_above_one_stays_in_the_last_bin():
 @pytest.mark.filterwarnings("error")
 def test_nothing_to_bin():
     assert np.isnan(reliability(np.zeros(0, int), np.zeros((0, 7)), bins=15).error)
+
+
+def drawn(count: int, temperature: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Targets that follow softmax(logits), and what a net says that is `temperature` times too sure."""
+    random = np.random.default_rng(seed)
+    logits = torch.tensor(random.normal(0, 1.5, (count, 3)))
+    honest = logits.softmax(dim=1).numpy()
+    targets = (honest.cumsum(axis=1) > random.random((count, 1))).argmax(axis=1)
+    return targets, (logits * temperature).softmax(dim=1).numpy()
+
+
+def table_of(split: str, targets: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    columns = {f"prob_{name}": probabilities[:, index] for index, name in enumerate(CLASSES)}
+    return pd.DataFrame({"split": split, "target": targets, **columns})
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_recovers_a_known_temperature(temperature):
+    assert fit_temperature(*drawn(20_000, temperature, seed=0)) == pytest.approx(temperature, rel=0.05)
+
+
+def test_agrees_with_a_grid_search_on_logits():
+    """As in the paper, on logits and by torch, where the module has probabilities alone."""
+    random = np.random.default_rng(1)
+    logits, targets = torch.tensor(random.normal(0, 3, (300, 3))), torch.tensor(random.integers(0, 3, 300))
+    grid = np.exp(np.linspace(np.log(LEAST), np.log(MOST), 6001))
+    losses = [float(cross_entropy(logits / temperature, targets)) for temperature in grid]
+    best = grid[int(np.argmin(losses))]
+    assert fit_temperature(targets.numpy(), logits.softmax(dim=1).numpy()) == pytest.approx(best, rel=1e-3)
+
+
+def test_scaling_is_the_softmax_of_divided_logits():
+    logits = torch.tensor(np.random.default_rng(2).normal(0, 2, (40, 3)))
+    scaled = scale_probabilities(logits.softmax(dim=1).numpy(), 1.7)
+    np.testing.assert_allclose(scaled, (logits / 1.7).softmax(dim=1).numpy(), rtol=1e-9)
+    np.testing.assert_allclose(scale_probabilities(scaled, 1.0), scaled, rtol=1e-9)
+
+
+def test_decisions_stay_and_the_confidence_of_an_overconfident_net_becomes_honest():
+    validation, test = drawn(4000, 3.0, seed=3), drawn(4000, 3.0, seed=4)
+    found = calibrate(pd.concat([table_of("val", *validation), table_of("test", *test)]), CLASSES)
+    scaled = scale_probabilities(test[1], found["temperature"])
+    assert (scaled.argmax(axis=1) == test[1].argmax(axis=1)).all()
+    assert found["fitted_on"] == "val" and found["temperature"] == pytest.approx(3, rel=0.1)
+    assert found["test"]["ece"] == pytest.approx(reliability(*test, BINS).error)
+    assert found["test"]["ece_scaled"] == pytest.approx(reliability(test[0], scaled, BINS).error)
+    assert found["test"]["ece"] > 0.15 and found["test"]["ece_scaled"] < 0.05
+    of_target = torch.tensor(scaled).log()
+    assert found["test"]["loss_scaled"] == pytest.approx(float(-of_target[range(4000), test[0]].mean()))
+    assert found["test"]["loss_scaled"] < found["test"]["loss"]
+
+
+def test_test_rows_change_no_temperature():
+    validation = table_of("val", *drawn(500, 2.0, seed=5))
+    alone = calibrate(validation, CLASSES)
+    with_test = calibrate(pd.concat([validation, table_of("test", *drawn(500, 0.5, seed=6))]), CLASSES)
+    assert alone == {"temperature": with_test["temperature"], "fitted_on": "val"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_validation_that_is_all_right_or_all_wrong_stays_within_the_bounds():
+    sure = np.array([[0.9, 0.1, 0.0], [0.1, 0.8, 0.1], [0.0, 0.0, 1.0]])
+    assert fit_temperature(np.array([0, 1, 2]), sure) == pytest.approx(LEAST, rel=1e-3)
+    assert fit_temperature(np.array([1, 0, 0]), sure) == pytest.approx(MOST, rel=1e-3)
+    assert np.isfinite(scale_probabilities(sure, LEAST)).all()

@@ -4,12 +4,23 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fer_lightning.errors import UserError
-from fer_lightning.results.collect import collect_runs, read_predictions, require_one_protocol
+from fer_lightning.results.collect import (
+    by_current_name,
+    collect_runs,
+    name_variants,
+    pooled_predictions,
+    read_history,
+    read_predictions,
+    require_one_protocol,
+    run_table,
+)
 
 RIGHT = np.arange(200) < 150
+RIGHT_IMAGES = np.arange(200) < 150
 
 
 @pytest.fixture
@@ -125,3 +136,128 @@ def test_a_table_whose_values_are_shifted_is_named(study, table, caplog):
 def test_missing_predictions_are_named(tmp_path):
     with pytest.raises(UserError, match=r"predictions\.parquet is missing"):
         read_predictions(tmp_path)
+
+
+def test_seeds_share_a_name():
+    runs = [
+        ["ablation=psysfa_full", "seed=0"],
+        ["seed=1", "ablation=psysfa_full"],
+        ["ablation=psysfa_no_fusion", "seed=0"],
+    ]
+    assert name_variants(runs) == ["psysfa_full", "psysfa_full", "psysfa_no_fusion"]
+
+
+def test_what_all_share_is_not_told():
+    runs = [["experiment=psysfa", "trainer.max_epochs=6", f"model={name}"] for name in ("resnet", "vit")]
+    assert name_variants(runs) == ["resnet", "vit"]
+
+
+def test_several_choices_are_told_in_one_order():
+    runs = [["ablation=b", "model=resnet"], ["model=vit", "ablation=c"]]
+    assert name_variants(runs) == ["resnet, b", "vit, c"]
+
+
+def test_other_options_only_where_choices_do_not_suffice():
+    runs = [["model=vit", "optimizer.lr=1e-3"], ["model=resnet"], ["model=resnet", "+optimizer.lr=0.01"]]
+    assert name_variants(runs) == ["vit", "resnet", "resnet, optimizer.lr=0.01"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "seed=3",
+        "data=rafdb",
+        "data.root=/data",
+        "data.fold=3",
+        "+data@elsewhere.ferplus=ferplus",
+        "elsewhere.ferplus.root=/data",
+        "hydra.run.dir=x",
+        "hydra/launcher=ray",
+        "logger=none",
+        "logger.wandb.project=p",
+    ],
+)
+def test_where_and_on_what_a_run_went_is_no_variant(option):
+    assert name_variants([["model=vit"], ["model=vit", option]]) == ["vit", "vit"]
+
+
+@pytest.mark.parametrize("option", ["budget=smoke", "trainer.devices=2", "data.align=true", "callbacks=ema"])
+def test_what_changes_a_result_is_a_variant(option):
+    assert len(set(name_variants([["model=vit"], ["model=vit", option]]))) == 2
+
+
+def test_the_last_of_two_counts():
+    assert name_variants([["model=vit", "model=resnet"], ["model=resnet"]]) == ["resnet", "resnet"]
+
+
+def test_unlike_choices_with_one_value_stay_apart():
+    names = name_variants([["experiment=resnet"], ["model=resnet"], ["model=vit"]])
+    assert names == ["experiment=resnet", "model=resnet", "vit"]
+
+
+def test_a_study_that_is_half_done_has_the_names_of_the_whole():
+    runs = [["experiment=psysfa", f"ablation={name}", "seed=0"] for name in ("full", "no_fusion")]
+    assert name_variants(runs) == ["full", "no_fusion"]
+    assert name_variants(runs[:1]) == ["full"]
+
+
+@pytest.mark.parametrize(
+    ("former", "current"),
+    [
+        ("rival=vit", "baseline=vit"),
+        ("+rival=vit", "+baseline=vit"),
+        ("study=hafem_rivals", "study=hafem_baselines"),
+        ("hydra/sweeper=mboa", "hydra/sweeper=optuna"),
+        ("hydra/sweeper/sampler=mboa", "hydra/sweeper/sampler=mboa"),
+        ("study=hafem_rivals_of_mine", "study=hafem_rivals_of_mine"),
+        ("model.rival=1", "model.rival=1"),
+    ],
+)
+def test_options_of_earlier_versions(former, current):
+    assert by_current_name(former) == by_current_name(current) == current
+
+
+def test_nothing_typed():
+    assert name_variants([["seed=4"], []]) == ["default", "default"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, write_record) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    for seed in (0, 1):
+        write_record(folder / f"a{seed}", ["ablation=a"], seed, RIGHT_IMAGES if seed else ~RIGHT_IMAGES)
+        path = folder / f"a{seed}" / "metrics.json"
+        metrics = json.loads(path.read_text()) | {"best_epoch": 3, "epochs": 4, "timing": {"train_seconds": 2.5 + seed}}
+        metrics["splits"]["val"] = {"accuracy": 0.6 + seed / 10}
+        metrics["splits"]["test_clean"]["accuracy"] = 0.5
+        path.write_text(json.dumps(metrics))
+    return folder
+
+
+def test_one_row_a_run_with_all_that_tables_need(folder):
+    runs = collect_runs(folder)
+    table = run_table(runs)
+    assert table["variant"].tolist() == ["a", "a"] and table["seed"].tolist() == [0, 1]
+    assert table["run"].tolist() == ["a0", "a1"]
+    assert table["accuracy"].tolist() == [0.25, 0.75]
+    assert table["val/accuracy"].tolist() == [0.6, 0.7]
+    assert table["test_clean/accuracy"].tolist() == [0.5, 0.5]
+    assert table["train_seconds"].tolist() == [2.5, 3.5]
+    assert (table["best_epoch"] == 3).all() and (table["epochs"] == 4).all()
+    assert {"accuracy_low", "accuracy_high", "recall/happy", "commit", "parameters", "dataset"} <= set(table)
+    assert str(folder) not in table.to_csv()
+
+
+def test_predictions_of_all_seeds_one_below_the_other(folder):
+    runs = collect_runs(folder)
+    targets, probabilities, classes = pooled_predictions(runs[runs["split"] == "test"])
+    assert classes == ["happy", "sad"] and probabilities.shape == (400, 2)
+    right = probabilities.argmax(axis=1) == targets
+    assert (right[:200] == ~RIGHT_IMAGES).all() and (right[200:] == RIGHT_IMAGES).all()
+
+
+def test_a_run_without_epochs_has_no_history(folder):
+    assert read_history(str(folder / "a0")) is None
+    pd.DataFrame({"epoch": [1.0]}).to_csv(folder / "a1" / "history.csv", index=False)
+    history = read_history(str(folder / "a1"))
+    assert history is not None and history["epoch"].tolist() == [1.0]

@@ -2,9 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import auc, roc_auc_score
+from sklearn.metrics import auc, confusion_matrix, roc_auc_score
 
-from fer_lightning.results.curves import macro_area, precision_recall_curves, roc_curves
+from fer_lightning.results.curves import (
+    confusion_counts,
+    macro_area,
+    most_confident_errors,
+    precision_recall_curves,
+    roc_curves,
+)
 
 CLASSES = ["angry", "sad", "happy"]
 
@@ -63,3 +69,30 @@ def test_a_single_class_has_no_curves_and_no_area():
     curves = roc_curves(np.zeros(3, int), np.full((3, 3), 1 / 3), CLASSES)
     assert curves == []
     assert np.isnan(macro_area(curves))
+
+
+def test_agrees_with_sklearn_where_a_class_is_absent():
+    random = np.random.default_rng(0)
+    targets, predicted = random.integers(0, 6, 100), random.integers(0, 7, 100)
+    expected = confusion_matrix(targets, predicted, labels=range(7))
+    assert np.array_equal(confusion_counts(targets, predicted, 7), expected)
+
+
+def test_true_classes_are_rows():
+    assert confusion_counts(np.array([0, 0]), np.array([1, 1]), 2).tolist() == [[0, 2], [0, 0]]
+
+
+def test_without_images():
+    nothing = np.zeros(0, np.int64)
+    assert confusion_counts(nothing, nothing, 2).tolist() == [[0, 0], [0, 0]]
+
+
+def test_wrong_rows_by_falling_confidence():
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.99, 0.01], [0.4, 0.6]])
+    targets = np.array([1, 1, 0, 0, 1])
+    assert most_confident_errors(targets, probabilities, 2).tolist() == [0, 2]
+    assert most_confident_errors(targets, probabilities, 9).tolist() == [0, 2, 1]
+
+
+def test_no_errors():
+    assert most_confident_errors(np.array([0]), np.array([[0.9, 0.1]]), 5).size == 0

@@ -5,8 +5,14 @@ import itertools
 import numpy as np
 import pytest
 
-from fer_lightning.results.label_noise import annotator_against_the_others, annotator_agreement, best_against_annotator, consensus_agreement, summarise
 from fer_lightning.results.intervals import accuracy_interval
+from fer_lightning.results.label_noise import (
+    annotator_against_the_others,
+    annotator_agreement,
+    best_against_annotator,
+    consensus_agreement,
+    summarise,
+)
 
 # Four answers, of which the last is "unknown".
 VOTES = np.array([[7, 3, 0, 0], [5, 5, 0, 0], [1, 2, 3, 4], [4, 4, 2, 0]])

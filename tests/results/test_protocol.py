@@ -5,8 +5,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from fer_lightning.results.protocol import Protocol
 from fer_lightning.errors import UserError
+from fer_lightning.results.protocol import Protocol
 
 PROTOCOL = Protocol(
     dataset="fer2013",

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from fer_lightning.errors import UserError
+from fer_lightning.evaluation.efficiency import describe_hardware
 from fer_lightning.files import write_whole
 from fer_lightning.results import record as record_module
-from fer_lightning.results.record import RunRecord, describe_commit, describe_hardware, describe_software
+from fer_lightning.results.record import RunRecord, describe_commit, describe_software, predicted_arrays
 
 PROTOCOL = {
     "dataset": "fer2013",
@@ -90,3 +91,18 @@ def test_commit_is_unknown_without_git(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", no_git)
     assert describe_commit() == "unknown"
+
+
+def test_takes_one_split_in_the_order_of_the_classes_whatever_the_order_of_the_columns():
+    table = pd.DataFrame(
+        {
+            "id": ["a", "b", "c"],
+            "split": ["val", "test", "test"],
+            "prob_sad": [0.3, 0.2, 0.9],
+            "target": [0, 1, 0],
+            "prob_angry": [0.7, 0.8, 0.1],
+        }
+    )
+    targets, probabilities = predicted_arrays(table, ["angry", "sad"], "test")
+    assert targets.tolist() == [1, 0]
+    assert np.array_equal(probabilities, [[0.8, 0.2], [0.1, 0.9]])

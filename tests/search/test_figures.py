@@ -11,8 +11,14 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from fer_lightning.errors import UserError
-from fer_lightning.report.figures import save_figures
-from fer_lightning.search.figures import draw_fitness, draw_importances, draw_parallel_coordinates, draw_search, draw_slices
+from fer_lightning.plots.style import save_figures
+from fer_lightning.search.figures import (
+    draw_fitness,
+    draw_importances,
+    draw_parallel_coordinates,
+    draw_search,
+    draw_slices,
+)
 
 SPACE = {
     "optimizer.lr": FloatDistribution(1e-5, 1e-2, log=True),

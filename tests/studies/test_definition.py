@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from fer_lightning.errors import UserError
-from fer_lightning.studies.ledger import LedgerRow
 from fer_lightning.studies.definition import ClassTable, FurtherTable, StudyDefinition
+from fer_lightning.studies.ledger import LedgerRow
 
 BLOCK = {
     "paper": "paper",

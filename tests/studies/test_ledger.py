@@ -6,14 +6,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.collect import collect_runs
-from fer_lightning.results.significance import compare_variants
-from fer_lightning.evaluation.multiplicity import adjust_p_values
 from fer_lightning.results.intervals import mean_over_seeds
-from fer_lightning.studies.ledger import LedgerRow, build_ledger
-from fer_lightning.report.published import Credible
+from fer_lightning.results.significance import adjust_p_values, compare_variants
+from fer_lightning.studies.ledger import (
+    Credible,
+    LedgerRow,
+    build_ledger,
+    published_scores,
+    read_credible,
+    read_published,
+    scored_split,
+)
 
 PUBLISHED = {"Full": 0.981, "No fusion": 0.966, "No attention": 0.97, "No search": 0.979}
 ROWS = [
@@ -25,6 +32,10 @@ ROWS = [
 ]
 SHARES = {"full": 0.8, "no_fusion": 0.6, "no_attention": 0.78, "no_suppression": 0.79}
 CREDIBLE = {("fer2013", 2, "PublicTest"): Credible("PublicTest", 0.733, 0.768, 0.64)}
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+COUNTS = {1: 21, 2: 12, 3: 22, 4: 22, 5: 22, 6: 28, 7: 20, 8: 20, 9: 20, 10: 10, 11: 20, 12: 9}
+# Images of each class of CK+ that 30 % of Table 1 are.
+TEST_IMAGES = {"Happy": 62, "Sad": 34, "Anger": 41, "Neutral": 35, "Surprise": 75, "Fear": 39, "Disgust": 53}
 
 
 def write_study(folder: Path, write_record, seeds: int) -> pd.DataFrame:
@@ -215,3 +226,166 @@ def test_folds_are_told_from_seeds_and_count_where_a_class_has_images(tmp_path, 
 def test_the_reference_is_a_row(runs):
     with pytest.raises(ValueError, match="'Nobody' is none of the rows"):
         build_ledger(ROWS, PUBLISHED, runs, "Nobody", {})
+
+
+@pytest.fixture(scope="module")
+def psysfa() -> pd.DataFrame:
+    return read_published(EXPERIMENTS / "psysfa_net" / "published.csv")
+
+
+def cell(published: pd.DataFrame, table: int, row: str, metric: str, dataset: str | None = None) -> float:
+    rows = published[(published["table"] == f"Table {table}") & published["row"].str.startswith(row)]
+    rows = rows[rows["metric"] == metric]
+    return rows[rows["dataset"] == dataset]["value"].item() if dataset else rows["value"].item()
+
+
+class TestPsySFANet:
+    def test_every_table_is_whole(self, psysfa):
+        sizes = psysfa.groupby("table").size()
+        assert {number: sizes[f"Table {number}"] for number in range(1, 13)} == COUNTS
+        assert not psysfa.duplicated(["table", "row", "metric", "dataset"]).any()
+
+    @pytest.mark.parametrize(
+        "place, value",
+        [
+            ((1, "Disgust", "images", "RAF-DB"), 1500),
+            ((1, "Fear", "images", "CK+"), 129),
+            ((2, "Learning Rate", "lower bound"), 1e-5),
+            ((2, "Dropout", "optimized value"), 0.3555),
+            ((3, "Disgust", "precision"), 0.923),
+            ((4, "Anger", "recall"), 0.958),
+            ((5, "Fear", "F1"), 0.9620),
+            ((5, "Overall", "accuracy"), 97.06),
+            ((6, "- Dynamic", "macro recall"), 0.964),
+            ((6, "Backbone", "accuracy"), 94.7),
+            ((7, "High", "F1"), 0.909),
+            ((8, "11x11", "precision"), 0.952),
+            ((9, "Gabor + CNN", "recall"), 0.960),
+            ((10, "Attention CNN", "accuracy"), 91.78),
+            ((11, "ResNet", "standard deviation"), 0.18),
+            ((12, "Proposed vs. ResNet", "p-value"), 0.0057),
+        ],
+    )
+    def test_spot_values(self, psysfa, place, value):
+        assert cell(psysfa, *place) == value
+
+    def test_ratios_and_percentages_are_what_they_say(self, psysfa):
+        assert psysfa.loc[psysfa["unit"] == "ratio", "value"].between(0.8, 1).all()
+        assert psysfa.loc[(psysfa["unit"] == "%") & (psysfa["metric"] == "accuracy"), "value"].between(80, 100).all()
+
+    def test_every_f1_follows_from_precision_and_recall(self, psysfa):
+        wide = psysfa.pivot_table(index=["table", "row"], columns="metric", values="value")
+        rows = wide.loc[["Table 3", "Table 4", "Table 5", "Table 7", "Table 8", "Table 9"]].dropna(subset="F1")
+        assert len(rows) == 36
+        f1 = 2 * rows["precision"] * rows["recall"] / (rows["precision"] + rows["recall"])
+        assert ((f1 - rows["F1"]).abs() < 0.0011).all()
+
+    def test_the_full_row_of_table_6_is_the_mean_of_table_3(self, psysfa):
+        for metric in ("precision", "recall", "F1"):
+            mean = sum(published_scores(psysfa, "Table 3", metric).values()) / 7
+            assert cell(psysfa, 6, "Full", f"macro {metric}") == pytest.approx(mean, abs=0.0006)
+
+    def test_the_same_accuracies_in_tables_10_and_11(self, psysfa):
+        tables = [published_scores(psysfa, f"Table {number}", "accuracy") for number in (10, 11)]
+        assert list(tables[0].values()) == list(tables[1].values())
+
+
+class TestWherePsySFANetContradictsItself:
+    def test_classes_do_not_add_up_to_the_totals_of_the_text(self, psysfa):
+        told = psysfa[psysfa["row"] == "Whole dataset"].set_index("dataset")["value"].to_dict()
+        summed = psysfa[psysfa["table"] == "Table 1"].groupby("dataset")["value"].sum().to_dict()
+        assert told == {"RAF-DB": 24000, "FER2013": 35887, "CK+": 1124}
+        assert summed == {"RAF-DB": 30500, "FER2013": 33000, "CK+": 1124}
+
+    @pytest.mark.parametrize("number, inside", [(3, False), (4, False), (5, True)])
+    def test_an_accuracy_lies_between_the_lowest_and_the_highest_recall(self, psysfa, number, inside):
+        recalls = 100 * pd.Series(published_scores(psysfa, f"Table {number}", "recall"))
+        rounding = 0.05 if number < 5 else 0.005
+        accuracy = cell(psysfa, number, "Overall", "accuracy")
+        assert (recalls.min() - rounding <= accuracy < recalls.max() + rounding) == inside
+
+    def test_the_recalls_of_table_5_are_another_accuracy(self, psysfa):
+        recalls = published_scores(psysfa, "Table 5", "recall")
+        right = {name: round(recalls[name] * count) for name, count in TEST_IMAGES.items()}
+        assert all(abs(right[name] / count - recalls[name]) < 1e-4 for name, count in TEST_IMAGES.items())
+        assert round(100 * sum(right.values()) / sum(TEST_IMAGES.values()), 2) == 97.05
+
+    def test_one_net_has_two_accuracies(self, psysfa):
+        rows = ((6, "Full"), (7, "Mid"), (8, "7x7"), (9, "Diagonal"), (10, "Proposed"), (11, "Proposed"))
+        assert [cell(psysfa, number, row, "accuracy") for number, row in rows] == [98.1, 96.5, 96.5, 96.5, 96.5, 96.5]
+
+    def test_p_values_that_the_deviations_do_not_allow(self, psysfa):
+        # The deviation of a difference is at most the sum of both, so five runs have a t of at least this.
+        means = published_scores(psysfa, "Table 11", "accuracy")
+        spreads = published_scores(psysfa, "Table 11", "standard deviation")
+        claims = psysfa[psysfa["table"] == "Table 12"].set_index("row")
+        baselines = [name for name in means if name != "Proposed Model"]
+        impossible = []
+        for baseline, (row, claim) in zip(baselines, claims.iterrows()):
+            # All granted that rounding can hide: 0.05 points of a mean, 0.005 of a deviation.
+            difference = means["Proposed Model"] - means[baseline] - 0.001
+            spread = spreads["Proposed Model"] + spreads[baseline] + 0.0001
+            if claim["value"] > 2 * t.sf(difference / spread * 5**0.5, 4):
+                impossible.append(row)
+        assert len(impossible) == 8
+        assert set(claims.index) - set(impossible) == {"Proposed vs. Attention-based Transformer"}
+        assert claims["note"].str.contains("too large for Table 11").sum() == 8
+        assert claims.loc[impossible, "note"].str.contains("too large for Table 11").all()
+
+
+def test_hafems_abstract():
+    hafem = read_published(EXPERIMENTS / "hafem" / "published.csv")
+    accuracy = hafem[hafem["metric"] == "accuracy"].set_index("dataset")["value"].to_dict()
+    assert accuracy == {"FER2013": 94.7, "RAF-DB": 95.1, "AffectNet": 88.9, "FERPlus": 92.4}
+    assert sorted(hafem["value"]) == sorted([94.7, 95.1, 88.9, 92.4, 0.982, 52, 30, 0.001, 10, 4, 68])
+
+
+def test_percent_become_ratios(psysfa):
+    scores = published_scores(psysfa, "Table 8", "accuracy")
+    assert list(scores) == ["3x3", "5x5", "7x7 (Proposed)", "9x9", "11x11"]
+    assert scores["3x3"] == pytest.approx(0.949)
+    assert published_scores(psysfa, "Table 8", "recall")["3x3"] == 0.949
+
+
+def test_a_table_of_several_data_sets_wants_one_named(psysfa):
+    with pytest.raises(UserError, match=r"Table 1 holds several data sets: name one of RAF-DB, FER2013, CK\+"):
+        published_scores(psysfa, "Table 1", "images")
+    assert published_scores(psysfa, "Table 1", "images", "CK+")["Sad"] == 112
+
+
+def test_what_the_paper_does_not_have_is_named(psysfa):
+    with pytest.raises(UserError, match=r"has no accuracy in Table 2: it has Table 1: images; Table 2: lower bound"):
+        published_scores(psysfa, "Table 2", "accuracy")
+
+
+def test_other_columns_are_refused(tmp_path):
+    path = tmp_path / "published.csv"
+    with pytest.raises(UserError, match=r"published\.csv is missing"):
+        read_published(path)
+    path.write_text("table,value\n")
+    with pytest.raises(UserError, match=r"has the columns table, value: expected table, row, metric"):
+        read_published(path)
+
+
+def test_what_is_credible():
+    known = read_credible(EXPERIMENTS / "credible.csv")
+    public, private = known["fer2013", 7, "PublicTest"], known["fer2013", 7, "PrivateTest"]
+    assert (public.low, public.high, public.annotator_agreement) == pytest.approx((0.733, 0.733, 0.627))
+    assert public.protocol == "fer2013 PublicTest: from scratch 73.3 %"
+    assert (private.low, private.high) == pytest.approx((0.725, 0.761))
+    assert "from scratch 72.5 % to 73.2 %, ImageNet weights 72.9 % to 76.1 %" in private.protocol
+    assert np.isnan(private.annotator_agreement)
+    assert known["affectnet", 8, "val_set"].low == pytest.approx(0.61)
+
+
+@pytest.mark.parametrize(
+    ("split", "test", "name"),
+    [
+        ("official", "PrivateTest", "PrivateTest"),
+        ("random 70/30", "random 30 % of all rows, stratified, seed 1", "random 30 % of all rows, stratified, seed 1"),
+        ("subject-disjoint 10-fold, seed 0, fold 3", "fold 3", "subject-disjoint"),
+        ("random, without subject ids, 10-fold, seed 0, fold 3", "fold 3", "random,"),
+    ],
+)
+def test_the_split_that_is_compared(split, test, name):
+    assert scored_split({"split": split, "test": test}) == name

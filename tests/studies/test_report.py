@@ -9,10 +9,9 @@ import pytest
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.collect import collect_runs
-from fer_lightning.report.published import Credible
-from fer_lightning.report.study import StudyReport
-from fer_lightning.studies.report import build_study
-from fer_lightning.studies.definition import StudyDefinition
+from fer_lightning.studies.definition import FurtherTable, StudyDefinition
+from fer_lightning.studies.ledger import Credible
+from fer_lightning.studies.report import StudyReport, build_study, draw_other_pictures, further_table
 
 PUBLISHED = pd.DataFrame(
     [
@@ -36,6 +35,28 @@ BLOCK = {
     "rows": {"Full": "full", "- fusion": "no_fusion", "- spectral": "no_spectral"},
     "own_rows": {"- suppression": "no_suppression"},
 }
+PUBLISHED_SPREADS = pd.DataFrame(
+    [
+        ("Table 11", "ResNet Model", "accuracy", "not stated", 95.37, "%"),
+        ("Table 11", "Proposed Model", "accuracy", "not stated", 96.5, "%"),
+        ("Table 11", "ResNet Model", "standard deviation", "not stated", 0.18, "%"),
+        ("Table 11", "Proposed Model", "standard deviation", "not stated", 0.12, "%"),
+        ("Table 12", "Proposed vs. ResNet", "p-value", "not stated", 0.0057, ""),
+        ("Table 12", "Proposed vs. ViT", "p-value", "not stated", 0.0012, ""),
+    ],
+    columns=["table", "row", "metric", "dataset", "value", "unit"],
+)
+LEDGER = pd.DataFrame(
+    {
+        "variant": ["resnet", "psysfa_net", np.nan],
+        "mean": [0.65432, 0.67, np.nan],
+        "sd": [0.0123, np.nan, np.nan],
+        "p_holm": [0.00004, np.nan, np.nan],
+        "test": ["paired t, 3 seeds", None, None],
+        "n_seeds": [3, 1, 0],
+    }
+)
+TITLES = {"a": "Full", "b": "- fusion"}
 
 
 def write_study(folder: Path, write_record, seeds: int, dataset: str = "fer2013") -> None:
@@ -192,3 +213,83 @@ def test_no_run_belongs_to_a_row(tmp_path, write_record):
     write_record(tmp_path / "a", ["ablation=band_low"], 0, np.arange(200) < 90)
     with pytest.raises(UserError, match="no run of study=parts belongs to one of its rows: they are band_low"):
         build(tmp_path)
+
+
+def test_spreads_beside_published_ones():
+    rows = {"ResNet Model": "resnet", "Proposed Model": "psysfa_net"}
+    table = further_table(
+        FurtherTable("Table 11", {"accuracy": "mean", "standard deviation": "sd"}, rows), PUBLISHED_SPREADS, LEDGER
+    )
+    assert table.to_dict("records") == [
+        {
+            "row": "ResNet Model",
+            "published accuracy, as a claim": "95.37 %",
+            "measured mean": "65.43 %",
+            "published standard deviation, as a claim": "0.18 %",
+            "measured sd": "1.23 %",
+            "seeds": "3",
+        },
+        {
+            "row": "Proposed Model",
+            "published accuracy, as a claim": "96.5 %",
+            "measured mean": "67.00 %",
+            "published standard deviation, as a claim": "0.12 %",
+            "measured sd": "-",
+            "seeds": "1",
+        },
+    ]
+
+
+def test_p_values_tell_their_test():
+    rows = {"Proposed vs. ResNet": "resnet", "Proposed vs. ViT": "vit"}
+    table = further_table(FurtherTable("Table 12", {"p-value": "p_holm"}, rows), PUBLISHED_SPREADS, LEDGER)
+    assert table["published p-value, as a claim"].tolist() == ["0.0057", "0.0012"]
+    assert table["measured p (Holm)"].tolist() == ["< 0.0001", "not run"]
+    assert table["test"].tolist() == ["paired t, 3 seeds", "-"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "told"),
+    [
+        ({"p-value": "median"}, {}, "cannot show median: choose from mean, sd, p, p_holm"),
+        ({"p-value": "p"}, {"Proposed vs. GAN": "gan"}, "Table 12 has no p-value of 'Proposed vs. GAN'"),
+        ({"accuracy": "mean"}, {}, "no accuracy in Table 12"),
+    ],
+)
+def test_what_is_wrong_is_told(columns, rows, told):
+    with pytest.raises(UserError, match=told):
+        further_table(FurtherTable("Table 12", columns, rows), PUBLISHED_SPREADS, LEDGER)
+
+
+@pytest.fixture
+def folder(tmp_path, write_record) -> Path:
+    for name in TITLES:
+        write_record(tmp_path / name, [f"ablation={name}"], 0, np.arange(200) < 150)
+    return tmp_path
+
+
+def draw(folder: Path, **asked: bool) -> tuple[dict, dict[str, str]]:
+    runs = collect_runs(folder)
+    definition = StudyDefinition("study", "Title", {"accuracy": "accuracy"}, {"Full": "a"}, **asked)
+    return draw_other_pictures(definition, runs[runs["split"] == "test"], TITLES)
+
+
+def test_spoilt_pictures_under_the_titles_of_the_rows(folder):
+    for name, accuracy in (("a", 0.4), ("b", 0.5)):
+        table = {"corruption": ["clean", "blur"], "severity": [0, 1], "accuracy": [0.75, accuracy]}
+        pd.DataFrame(table).to_csv(folder / name / "robustness.csv", index=False)
+    pictures, tables = draw(folder, robustness=True)
+    assert list(pictures) == ["robustness"]
+    (text,) = tables.values()
+    assert text.startswith("| corruption | Full | - fusion |") and "40.0 %" in text and "50.0 %" in text
+
+
+def test_what_was_not_scored_or_not_asked_for_is_not_shown(folder):
+    assert draw(folder, robustness=True) == ({}, {})
+    assert draw(folder) == ({}, {})
+
+
+def test_data_sets_of_the_others(folder):
+    pictures, tables = draw(folder, cross_dataset=True)
+    assert list(pictures) == ["cross_dataset_1", "cross_dataset_2"]
+    assert "**Full**" in tables["Across data sets"] and "75.0 %" in tables["Across data sets"]

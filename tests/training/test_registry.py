@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import pytest
 import yaml
 from torch import nn
 
-from fer_lightning.cli import conf_dir
 from fer_lightning.errors import UserError
+from fer_lightning.files import conf_dir
 from fer_lightning.models.resnet import ResNet
-from fer_lightning.training.registry import KNOWN, check_arguments, known, look_up, trust
+from fer_lightning.training.registry import FORMER, KNOWN, check_arguments, known, look_up, trust, with_present_names
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +100,29 @@ def test_arguments_of_another_type(change, told):
     check_arguments(ResNet, right, "net.ckpt")
     with pytest.raises(UserError, match=rf"net\.ckpt.*{told}"):
         check_arguments(ResNet, {**right, **change}, "net.ckpt")
+
+
+@pytest.mark.parametrize(("former", "present"), FORMER.items())
+def test_a_file_of_version_0_1_names_classes_as_they_were_called(former, present):
+    module, _, name = present.rpartition(".")
+    assert hasattr(import_module(module), name)
+    places = [(part, nested) for part, names in KNOWN.items() for nested in (False, True) if present in names[nested]]
+    assert all(known(former, part, nested) for part, nested in places)
+    assert places or "Sampler" in present  # a sampler is remembered by its search alone
+
+
+def test_a_former_name_leads_to_the_present_class():
+    former = "fer_lightning.training.adversarial.AdversarialAugmentation"
+    assert (
+        look_up(former, "procedure", nn.Module, "config.yaml").__module__ == "fer_lightning.training.gan_augmentation"
+    )
+
+
+def test_only_targets_of_a_stored_config_get_present_names():
+    former = "fer_lightning.training.saving.AtomicCheckpoints"
+    stored = {"trainer": {"plugins": [{"_target_": former, "name": former}]}, "seed": 1}
+    present = with_present_names(stored)
+    assert present["trainer"]["plugins"] == [
+        {"_target_": "fer_lightning.training.callbacks.AtomicCheckpoints", "name": former}
+    ]
+    assert present["seed"] == 1

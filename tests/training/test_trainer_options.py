@@ -5,8 +5,8 @@ import math
 import hydra
 import pytest
 
-from fer_lightning.cli import conf_dir
 from fer_lightning.errors import UserError
+from fer_lightning.files import conf_dir
 from fer_lightning.training.trainer_options import SUPPORTED, check_trainer
 
 REFUSED = {

@@ -14,9 +14,9 @@ import numpy as np
 
 from fer_lightning import __version__
 from fer_lightning.benchmark.drivers.serving import Timed, serve
-from fer_lightning.deploy.face_crop import crop_faces
+from fer_lightning.inference.face_detector import crop_faces
 from fer_lightning.inference.predictor import Predictor
-from fer_lightning.deploy.video_reading import VideoReading
+from fer_lightning.inference.tracking import VideoReading
 
 _FRAMES_PER_SECOND = 30
 _SMOOTHING = 0.3  # seconds, as fer predict

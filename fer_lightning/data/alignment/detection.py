@@ -21,13 +21,11 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from fer_lightning.data.alignment.blendshapes import BLENDSHAPES
-from fer_lightning.data.alignment.landmarker import Landmarker
-from fer_lightning.data.alignment.model_file import MODEL_SHA256
-from fer_lightning.data.bad_samples import refusal
-from fer_lightning.data.cache_folder import make_once
-from fer_lightning.data.samples import BadSample, ImageReader
+from fer_lightning.data.alignment.landmarker import MODEL_SHA256, Landmarker
+from fer_lightning.data.alignment.landmarks import BLENDSHAPES
+from fer_lightning.data.samples import BadSample, ImageReader, refusal
 from fer_lightning.errors import UserError
+from fer_lightning.files import make_once
 
 log = logging.getLogger(__name__)
 

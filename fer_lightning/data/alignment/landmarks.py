@@ -1,6 +1,7 @@
-"""The 68 facial points of iBUG 300-W: where MediaPipe has them, their mirror images, and their mean place on a face.
+"""The 68 facial points of iBUG 300-W and the 52 expression coefficients of MediaPipe.
 
-C. Sagonas et al., "300 Faces in-the-Wild Challenge", ICCV workshops 2013. Parts run from the image's left to its right:
+The points: where MediaPipe has them, their mirror images, and their mean place on a face. C. Sagonas et al., "300 Faces
+in-the-Wild Challenge", ICCV workshops 2013. Parts run from the image's left to its right:
 
 | points | part |
 |---|---|
@@ -9,6 +10,8 @@ C. Sagonas et al., "300 Faces in-the-Wild Challenge", ICCV workshops 2013. Parts
 | 27-35 `NOSE` | bridge from top to tip (27-30), then below the nostrils (31-35) |
 | 36-47 `EYES` | six points each, from the left corner over the upper lid |
 | 48-67 `MOUTH` | outer lips (48-59), inner lips (60-67), each from the left corner over the upper lip |
+
+The coefficients: those that MediaPipe's FaceLandmarker gives for a face, each in 0..1.
 """
 
 from __future__ import annotations
@@ -20,7 +23,6 @@ BROWS = slice(17, 27)
 NOSE = slice(27, 36)
 EYES = slice(36, 48)
 MOUTH = slice(48, 68)
-
 # Points of MediaPipe's 478-point face mesh nearest to the 68. There is no official table: this is the list that
 # circulates in the community, with 70 and 300 instead of 71 and 301 as the outer brow ends, which lie closer to dlib's.
 # The jaw agrees worst by far.
@@ -33,7 +35,6 @@ FROM_MEDIAPIPE: np.ndarray = np.array(
         *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87),
     ]
 )
-
 # (68,): the points of the mirrored picture are `mirror(points)[MIRRORED]`, where `mirror` turns x into width - x.
 MIRRORED: np.ndarray = np.array(
     [
@@ -44,10 +45,8 @@ MIRRORED: np.ndarray = np.array(
         *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65),
     ]
 )
-
 # Points that alignment goes by. The mouth moves with the expression, and the jaw is the worst found of all parts.
 RIGID: np.ndarray = np.arange(BROWS.start, EYES.stop)
-
 # (68, 2): where the points go, in units of the side of the aligned picture. It is the mean of the upright shapes that
 # generalised Procrustes analysis (by the rigid points) leaves of the 973 faces found among 1,000 random pictures of
 # FER2013's Training, symmetrised with their mirror images. Eye centres lie at (16.7, 19.15) and (31.3, 19.15) of 48
@@ -124,3 +123,70 @@ TEMPLATE: np.ndarray = np.array(
         (0.4671, 0.7590),
     ]
 )
+# In the order of the model's output. Left and right are those of the person, not of the picture.
+BLENDSHAPES: tuple[str, ...] = (
+    "_neutral",
+    "browDownLeft",
+    "browDownRight",
+    "browInnerUp",
+    "browOuterUpLeft",
+    "browOuterUpRight",
+    "cheekPuff",
+    "cheekSquintLeft",
+    "cheekSquintRight",
+    "eyeBlinkLeft",
+    "eyeBlinkRight",
+    "eyeLookDownLeft",
+    "eyeLookDownRight",
+    "eyeLookInLeft",
+    "eyeLookInRight",
+    "eyeLookOutLeft",
+    "eyeLookOutRight",
+    "eyeLookUpLeft",
+    "eyeLookUpRight",
+    "eyeSquintLeft",
+    "eyeSquintRight",
+    "eyeWideLeft",
+    "eyeWideRight",
+    "jawForward",
+    "jawLeft",
+    "jawOpen",
+    "jawRight",
+    "mouthClose",
+    "mouthDimpleLeft",
+    "mouthDimpleRight",
+    "mouthFrownLeft",
+    "mouthFrownRight",
+    "mouthFunnel",
+    "mouthLeft",
+    "mouthLowerDownLeft",
+    "mouthLowerDownRight",
+    "mouthPressLeft",
+    "mouthPressRight",
+    "mouthPucker",
+    "mouthRight",
+    "mouthRollLower",
+    "mouthRollUpper",
+    "mouthShrugLower",
+    "mouthShrugUpper",
+    "mouthSmileLeft",
+    "mouthSmileRight",
+    "mouthStretchLeft",
+    "mouthStretchRight",
+    "mouthUpperUpLeft",
+    "mouthUpperUpRight",
+    "noseSneerLeft",
+    "noseSneerRight",
+)
+
+
+def _mirrored(name: str) -> str:
+    if name.endswith("Left"):
+        return name.removesuffix("Left") + "Right"
+    if name.endswith("Right"):
+        return name.removesuffix("Right") + "Left"
+    return name
+
+
+# (52,): the coefficients of the mirrored picture are `coefficients[MIRRORED]`.
+MIRRORED_BLENDSHAPES: np.ndarray = np.array([BLENDSHAPES.index(_mirrored(name)) for name in BLENDSHAPES])

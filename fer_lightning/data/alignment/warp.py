@@ -1,15 +1,22 @@
-"""Similarity transforms: fitted between point sets, applied to pictures, removed from shapes.
+"""Similarity transforms: fitted between point sets, applied to pictures, removed from shapes; and aligned images.
 
-Coordinates are (x, y) in pixels that span the picture from edge to edge: the centre of the first pixel lies at
-(0.5, 0.5), and the same place in the same picture at twice the size has exactly twice the coordinates.
+Coordinates are (x, y) in pixels that span the picture from edge to edge: the centre of the first pixel lies at (0.5,
+0.5), and the same place in the same picture at twice the size has exactly twice the coordinates.
 """
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
+from fer_lightning.data.alignment.detection import Landmarks
 from fer_lightning.data.alignment.landmarks import RIGID, TEMPLATE
+from fer_lightning.data.samples import ImageReader
+
+ALIGNMENT_VERSION = 1  # part of the content key; raise it when `read` yields other pixels from the same landmarks
 
 
 def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -89,3 +96,100 @@ def normalised_shape(points: np.ndarray) -> np.ndarray:
     turn = (rigid.conj() * (template - template.mean())).sum(-1, keepdims=True)
     shape = shape * (turn / np.abs(turn))
     return np.stack([shape.real, shape.imag], axis=-1).astype(points.dtype)
+
+
+def eye_centres(points: np.ndarray) -> np.ndarray:
+    """Means of the six points of each eye, the image-left one first.
+
+    Args:
+        points: `(N, 68, 2)` in iBUG order.
+
+    Returns:
+        `(N, 2, 2)`: face, eye, x and y.
+    """
+    return np.stack([points[:, 36:42].mean(1), points[:, 42:48].mean(1)], axis=1)
+
+
+def roll(points: np.ndarray) -> np.ndarray:
+    """Angle of the line through both eyes, in degrees; positive where the image-right eye lies lower.
+
+    Args:
+        points: `(N, 68, 2)` in iBUG order.
+
+    Returns:
+        `(N,)`.
+    """
+    left, right = eye_centres(points).transpose(1, 0, 2)
+    along = right - left
+    return np.degrees(np.arctan2(along[:, 1], along[:, 0]))
+
+
+def eye_distance(points: np.ndarray) -> np.ndarray:
+    """Distance of the centres of both eyes, in the unit of the points.
+
+    Args:
+        points: `(N, 68, 2)` in iBUG order.
+
+    Returns:
+        `(N,)`.
+    """
+    left, right = eye_centres(points).transpose(1, 0, 2)
+    return np.linalg.norm(right - left, axis=1)
+
+
+def eye_spread(points: np.ndarray) -> float:
+    """How far eye centres scatter between faces: the standard deviation of a coordinate, as root mean square over both
+    eyes and both axes, in the unit of the points.
+
+    Args:
+        points: `(N, 68, 2)` in iBUG order.
+    """
+    return float(np.sqrt(eye_centres(points).var(0).mean()))
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedReader:
+    """An `ImageReader` of aligned faces; images without a face stay as they are.
+
+    Attributes:
+        reader: Decodes the original images.
+        landmarks: Their faces.
+        size: Side of the aligned images in pixels.
+    """
+
+    reader: ImageReader
+    landmarks: Landmarks
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def read(self, position: int) -> np.ndarray:
+        """Returns a face resampled once from its source, uint8 `(size, size)` or `(size, size, 3)`.
+
+        Brows, nose and eyes decide; an image without a face comes back in the size it has.
+
+        Raises:
+            BadSample: The image cannot be decoded.
+        """
+        image = self.reader.read(position)
+        if not self.landmarks.found[position]:
+            return image
+        return warp(image, self.matrix(position), self.size)
+
+    def matrix(self, position: int) -> np.ndarray:
+        """The `(2, 3)` similarity from pixels of the source image of a found face to those of the aligned one."""
+        return fit_similarity(self.landmarks.points[position, RIGID], TEMPLATE[RIGID] * self.size)
+
+    def take(self, positions: np.ndarray) -> AlignedReader:
+        """The reader of some of the rows, in the given order."""
+        return AlignedReader(self.reader.take(positions), self.landmarks.take(positions), self.size)
+
+    def content_key(self) -> str:
+        digest = hashlib.sha256(f"{self.reader.content_key()} {self.size} {ALIGNMENT_VERSION}".encode())
+        for array in (self.landmarks.points, TEMPLATE, RIGID):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def local_key(self) -> str:
+        return self.reader.local_key()

@@ -8,8 +8,8 @@ from itertools import combinations_with_replacement
 import numpy as np
 import pandas as pd
 
-from fer_lightning.data.duplicates.index import KINDS
 from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.data.duplicates.index import KINDS
 from fer_lightning.data.samples import SPLITS
 
 EVALUATED = ("val", "test")

@@ -1,4 +1,4 @@
-"""Images that are equal pixel for pixel."""
+"""Images that are equal pixel for pixel, and all pairs of positions that hold the same key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 from rich.progress import track
 
-from fer_lightning.data.audit.equal_keys import equal_pairs
 from fer_lightning.data.store import Images
 
 _BLOCK = 512
@@ -71,3 +70,29 @@ def exact_pairs(digests: np.ndarray, crowd: int | None = None) -> np.ndarray:
         found += [np.stack(pair, axis=1) for pair in equal_pairs(digests)]
     pairs = np.concatenate(found) if found else np.zeros((0, 2), np.int64)
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+
+def equal_pairs(keys: np.ndarray, most: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields every pair of positions with equal keys once, at most N at a time.
+
+    The sorted keys are compared with themselves, shifted by one, two, three and so on until nothing is equal: memory
+    stays that of the keys, and the work is the sort and the number of pairs.
+
+    Args:
+        keys: `(N,)`.
+        most: Ends after about this many pairs, each position then having met those that follow it; None: all pairs.
+
+    Yields:
+        First and second positions of some pairs, `(P,)` int64 each; the first is the smaller one.
+    """
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    starts = np.arange(len(keys))
+    shift = yielded = 0
+    while len(starts) and (most is None or yielded < most):
+        shift += 1
+        starts = starts[: np.searchsorted(starts, len(keys) - shift)]
+        starts = starts[ordered[starts] == ordered[starts + shift]]
+        yielded += len(starts)
+        if len(starts):
+            yield order[starts], order[starts + shift]

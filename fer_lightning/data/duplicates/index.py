@@ -10,10 +10,9 @@ import pandas as pd
 from scipy.sparse import coo_array
 
 from fer_lightning.data.duplicates.exact import exact_pairs, pixel_digests
-from fer_lightning.data.audit.hamming_search import join
-from fer_lightning.data.duplicates.near import CROWD, near_pairs
-from fer_lightning.data.cache_folder import make_once
+from fer_lightning.data.duplicates.near import CROWD, join, near_pairs
 from fer_lightning.data.store import Images
+from fer_lightning.files import make_once
 
 KINDS = ("exact", "near", "mirrored")
 _PAIRS = 500_000  # that are counted at a time

@@ -1,15 +1,22 @@
-"""Anti-aliased painting of polygons onto a float image."""
+"""Anti-aliased painting of polygons, smooth curves and strokes, and the camera that looks at a face."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
+from fer_lightning.data.synthetic_faces.parameters import View
+
 _SUBPIXEL_BITS = 4
 # Anti-aliasing already softens an edge by about this many pixels.
 _INVISIBLE_BLUR = 0.6
+# Half width, half height and depth of the ellipsoid that the features lie on, in face units.
+_ELLIPSOID = (0.82, 1.3, 0.75)
+_FACE_SIZE = 0.425
+_FACE_MIDDLE = 0.525
 
 
 class Canvas:
@@ -76,3 +83,124 @@ def _cover(cover: np.ndarray, outline: np.ndarray, level: float, left: int, top:
     # Pixel centres lie at whole numbers for OpenCV, at halves here.
     fixed = np.rint((outline - (left + 0.5, top + 0.5)) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     cv2.fillPoly(cover, [fixed], level, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+@lru_cache(maxsize=64)
+def _catmull_rom(knots: int, per_segment: int, closed: bool) -> np.ndarray:
+    """Matrix `(samples, knots)` that maps knots onto a Catmull-Rom spline through them."""
+    t = np.arange(per_segment) / per_segment
+    basis = 0.5 * np.stack(
+        [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3], axis=1
+    )
+    segments = knots if closed else knots - 1
+    matrix = np.zeros((segments * per_segment + (0 if closed else 1), knots))
+    for segment in range(segments):
+        rows = slice(segment * per_segment, (segment + 1) * per_segment)
+        for column in range(4):
+            knot = segment + column - 1
+            knot = knot % knots if closed else min(max(knot, 0), knots - 1)
+            matrix[rows, knot] += basis[:, column]
+    if not closed:
+        matrix[-1, -1] = 1.0
+    return matrix
+
+
+def smooth(points: np.ndarray, per_segment: int = 6, closed: bool = False) -> np.ndarray:
+    """Catmull-Rom spline through points.
+
+    Args:
+        points: Knots `(N, 2)`.
+        per_segment: Samples between two knots.
+        closed: Whether the last knot joins the first.
+
+    Returns:
+        Samples `(M, 2)` that pass through every knot.
+    """
+    return _catmull_rom(len(points), per_segment, closed) @ np.asarray(points, dtype=float)
+
+
+def ribbon(line: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Outline of a stroke.
+
+    Args:
+        line: Points along the middle `(N, 2)`.
+        widths: Full width at each point `(N,)`.
+
+    Returns:
+        Closed polygon `(2 N, 2)`.
+    """
+    along = np.empty_like(line)
+    along[1:-1] = line[2:] - line[:-2]
+    along[0], along[-1] = line[1] - line[0], line[-1] - line[-2]
+    half = widths / (2 * np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9))
+    offset = along[:, ::-1] * np.stack([-half, half], axis=1)
+    return np.concatenate([line + offset, (line - offset)[::-1]])
+
+
+@lru_cache(maxsize=64)
+def taper(samples: int, start: float, middle: float, end: float) -> np.ndarray:
+    """Widths `(samples,)` that run smoothly from `start` over `middle` to `end`."""
+    t = np.linspace(0.0, 1.0, samples)
+    return start * (1 - t) ** 2 + end * t**2 + (2 * middle - (start + end) / 2) * 2 * t * (1 - t)
+
+
+def ellipse(centre: tuple[float, float], radius_x: float, radius_y: float, samples: int = 20) -> np.ndarray:
+    """Closed polygon `(samples, 2)`."""
+    return _circle(samples) * (radius_x, radius_y) + centre
+
+
+@lru_cache(maxsize=8)
+def _circle(samples: int) -> np.ndarray:
+    angle = np.linspace(0.0, 2 * np.pi, samples, endpoint=False)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+class Camera:
+    """Projects points of the face.
+
+    Args:
+        view: Pose and place of the face.
+        side: Width of the picture in pixels.
+    """
+
+    def __init__(self, view: View, side: int) -> None:
+        yaw, pitch, roll = np.radians([view.yaw, view.pitch, view.roll])
+        turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+        nod = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
+        tilt = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0]])
+        self.unit = _FACE_SIZE * view.scale * side
+        matrix = (tilt @ nod @ turn).T * self.unit
+        self._across, self._ahead = matrix[:2], matrix[2]
+        self._flat = tilt[:, :2].T * self.unit
+        # Keeps the turned face, not the head, near the middle of the crop, as a face detector does.
+        lead = 0.6 * _ELLIPSOID[2] * self._ahead
+        self._origin = np.array([0.5 + view.shift_x, _FACE_MIDDLE + view.shift_y]) * side - lead
+
+    def project(self, points: np.ndarray, lift: float = 0.0) -> np.ndarray:
+        """Pixels of points on the face.
+
+        Args:
+            points: `(N, 2)` in face units.
+            lift: How far they stand off the ellipsoid, in face units.
+
+        Returns:
+            `(N, 2)` in pixels.
+        """
+        width, height, depth = _ELLIPSOID
+        inside = 1 - points * points @ (width**-2, height**-2)
+        z = depth * np.sqrt(np.maximum(inside, 0.0)) + lift
+        return points @ self._across + z[:, None] * self._ahead + self._origin
+
+    def project_outline(self, points: np.ndarray, depth: float = 0.0) -> np.ndarray:
+        """Pixels of points on the silhouette, which stays as wide when the head turns.
+
+        Args:
+            points: `(N, 2)` in face units.
+            depth: How far they lie before (positive) or behind the middle of the head, in face units.
+
+        Returns:
+            `(N, 2)` in pixels.
+        """
+        # The chin juts out: it follows the face, while the skull stays.
+        jut = depth + 0.5 * np.clip((points[:, 1] - 0.2) / 0.8, 0.0, 1.0)
+        return points @ self._flat + jut[:, None] * self._ahead + self._origin

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer_lightning.data.faces.curves import smooth
+from fer_lightning.data.synthetic_faces.canvas import smooth
 from fer_lightning.data.synthetic_faces.parameters import ActionUnits, Identity
 
 SIDES = (-1.0, 1.0)

@@ -6,8 +6,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from fer_lightning.data.faces.expressions import PROTOTYPES
-from fer_lightning.data.synthetic_faces.parameters import ActionUnits, FaceParameters, Identity, View
+from fer_lightning.data.synthetic_faces.parameters import PROTOTYPES, ActionUnits, FaceParameters, Identity, View
 
 # Separate streams, so that a person does not depend on the picture nor on the number of pictures.
 _PERSON, _PICTURE = 1, 2

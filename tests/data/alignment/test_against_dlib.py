@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_lightning.data.alignment.landmarker import Landmarker
+from fer_lightning.data.alignment.landmarker import Landmarker, find_model_file
 from fer_lightning.data.alignment.landmarks import BROWS, EYES, JAW, MOUTH, NOSE
-from fer_lightning.data.alignment.model_file import find_model_file
-from fer_lightning.data.pixel_csv import read_pixel_csv
+from fer_lightning.data.text_tables import read_pixel_csv
 
 FACES = 500
 SIDE, BORDER = 192, 48

@@ -16,10 +16,9 @@ import pytest
 import rich
 
 from fer_lightning.data.alignment import detection
-from fer_lightning.data.alignment.blendshapes import BLENDSHAPES
 from fer_lightning.data.alignment.detection import Landmarks, detect_landmarks, landmarks_key
-from fer_lightning.data.alignment.landmarker import Landmarker
-from fer_lightning.data.alignment.model_file import find_model_file
+from fer_lightning.data.alignment.landmarker import Landmarker, find_model_file
+from fer_lightning.data.alignment.landmarks import BLENDSHAPES
 from fer_lightning.data.samples import ImageFiles
 from fer_lightning.errors import UserError
 

@@ -9,11 +9,17 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_lightning.data.alignment.blendshapes import BLENDSHAPES
-from fer_lightning.data.alignment.blendshapes import MIRRORED as MIRRORED_BLENDSHAPES
-from fer_lightning.data.alignment.landmarker import Landmarker
-from fer_lightning.data.alignment.landmarks import EYES, MIRRORED, MOUTH, NOSE, RIGID, TEMPLATE
-from fer_lightning.data.alignment.model_file import find_model_file
+from fer_lightning.data.alignment.landmarker import Landmarker, find_model_file
+from fer_lightning.data.alignment.landmarks import (
+    BLENDSHAPES,
+    EYES,
+    MIRRORED,
+    MIRRORED_BLENDSHAPES,
+    MOUTH,
+    NOSE,
+    RIGID,
+    TEMPLATE,
+)
 from fer_lightning.data.alignment.warp import fit_similarity, warp
 from fer_lightning.errors import UserError
 

@@ -2,7 +2,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from fer_lightning.data.alignment.landmarks import BROWS, EYES, FROM_MEDIAPIPE, JAW, MIRRORED, MOUTH, NOSE, RIGID, TEMPLATE
+from fer_lightning.data.alignment.landmarks import (
+    BLENDSHAPES,
+    BROWS,
+    EYES,
+    FROM_MEDIAPIPE,
+    JAW,
+    MIRRORED,
+    MIRRORED_BLENDSHAPES,
+    MOUTH,
+    NOSE,
+    RIGID,
+    TEMPLATE,
+)
 
 
 def test_parts_cover_the_points_once():
@@ -51,3 +63,15 @@ def test_each_part_starts_on_the_left_of_the_picture():
     # The mesh's contour bends inwards towards the temples, so the jaw is looked at below the ears.
     for start, stop in ((2, 14), (17, 21), (22, 26), (31, 35), (36, 39), (42, 45), (48, 54), (60, 64)):
         assert (np.diff(TEMPLATE[start : stop + 1, 0]) > 0).all()
+
+
+def test_52_different_names():
+    assert len(set(BLENDSHAPES)) == len(BLENDSHAPES) == 52
+
+
+def test_mirroring_swaps_left_and_right_alone():
+    for name, other in zip(BLENDSHAPES, MIRRORED_BLENDSHAPES):
+        swapped = name.replace("Left", "#").replace("Right", "Left").replace("#", "Right")
+        assert BLENDSHAPES[other] == swapped
+    assert (MIRRORED_BLENDSHAPES == np.arange(52)).sum() == 12
+    assert BLENDSHAPES[MIRRORED_BLENDSHAPES[BLENDSHAPES.index("mouthSmileLeft")]] == "mouthSmileRight"

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 
-from fer_lightning.data.duplicates.exact import exact_pairs, pixel_digests
+from fer_lightning.data.duplicates.exact import equal_pairs, exact_pairs, pixel_digests
 
 
 class Arrays:
@@ -37,3 +37,16 @@ def test_images_are_read_in_blocks():
     assert store.most == 512
     assert digests.tolist() == pixel_digests(store, np.arange(1300))[0][rows].tolist()
     assert len(exact_pairs(digests)) == 0
+
+
+def test_every_pair_once_and_few_at_a_time():
+    keys = np.random.default_rng(0).integers(0, 30, 200)
+    found = []
+    for first, second in equal_pairs(keys):
+        assert len(first) <= len(keys)
+        found += list(zip(first.tolist(), second.tolist()))
+    assert sorted(found) == [(i, j) for i, j in combinations(range(200), 2) if keys[i] == keys[j]]
+
+
+def test_nothing_is_equal():
+    assert list(equal_pairs(np.arange(5))) == [] == list(equal_pairs(np.zeros(0, np.uint64)))

@@ -9,11 +9,17 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_lightning.data.synthetic_faces.render import DRAWING_VERSION, draw_face
-from fer_lightning.data.faces.expressions import PROTOTYPES
-from fer_lightning.data.synthetic_faces.parameters import OCCLUSIONS, ActionUnits, FaceParameters, Identity, View
-from fer_lightning.data.synthetic_faces.sampling import sample_face
 from fer_lightning.data.labels import SEVEN
+from fer_lightning.data.synthetic_faces.parameters import (
+    OCCLUSIONS,
+    PROTOTYPES,
+    ActionUnits,
+    FaceParameters,
+    Identity,
+    View,
+)
+from fer_lightning.data.synthetic_faces.render import DRAWING_VERSION, draw_face
+from fer_lightning.data.synthetic_faces.sampling import sample_face
 
 SIZE = 160
 MODEL = Identity(hair_volume=0.0, hair_tone=0.0, age=0.0, skin_tone=0.1, lip_colour=0.0)

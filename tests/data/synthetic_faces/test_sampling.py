@@ -7,9 +7,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from fer_lightning.data.labels import EIGHT, SEVEN
 from fer_lightning.data.synthetic_faces.parameters import OCCLUSIONS, FaceParameters
 from fer_lightning.data.synthetic_faces.sampling import SAMPLING_VERSION, sample_face, sample_identity
-from fer_lightning.data.labels import EIGHT, SEVEN
 
 GOLDEN = {1: "dcb9bd5c464ecf56"}
 

@@ -1,1 +1,0 @@
-"""What is wrong with a dataset: copies, contradictions, leaks, blanks."""

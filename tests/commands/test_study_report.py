@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from fer_lightning.commands import study_report as study_wandb
+from fer_lightning.commands.study_report import compose_study, find_shared_studies, log_study_run
+from fer_lightning.files import claims_dir, conf_dir
+from fer_lightning.search.report import SearchDefinition, found_table
+from fer_lightning.studies.definition import StudyDefinition
+from fer_lightning.studies.discovery import FoundStudy
+from fer_lightning.studies.ledger import read_published
+from fer_lightning.training.wandb_logger import WandbRunLogger
+
+OWN = """# @package _global_
+hydra:
+  mode: MULTIRUN
+  sweep:
+    dir: outputs/mine
+  sweeper:
+    params:
+      seed: range(2)
+      model: resnet
+report:
+  title: Mine, under ${budget}
+"""
+LOGGED = """
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+from conftest import make_study_report
+from fer_lightning.studies.page import write_page
+from fer_lightning.commands.study_report import log_study_run
+
+folder = Path(sys.argv[2])
+report = make_study_report()
+page = write_page(report, folder.parent / "report")
+print(log_study_run(report, page, folder, "offline").name)
+print(log_study_run(report, page, folder, "offline"))
+"""
+
+
+def test_the_grid_in_the_order_of_its_runs():
+    study = compose_study("psysfa_table7", "smoke", None)
+    assert study.budget == "smoke" and study.swept == ("seed", "ablation")
+    variants = ["psysfa_band_low", "psysfa_band_high", "psysfa_band_low_mid", "psysfa_full", "psysfa_band_all"]
+    assert study.grid == [(f"seed={seed}", f"ablation={name}") for seed in (0, 1) for name in variants]
+    assert study.report is not None and study.report["table"] == "Table 7"
+    assert study.folder == "psysfa_ablations_synthetic_smoke"
+
+
+def test_a_search_has_no_grid():
+    study = compose_study("psysfa_mboa", None, None)
+    assert study.grid == [] and study.swept == () and study.budget == "pilot"
+
+
+def test_studies_of_the_user(tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "mine.yaml").write_text(OWN)
+    study = compose_study("mine", None, tmp_path)
+    assert study.grid == [("seed=0", "model=resnet"), ("seed=1", "model=resnet")]
+    assert study.report == {"title": "Mine, under pilot"}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (conf_dir() / "study").glob("*.yaml")))
+def test_every_study_can_be_reported(name):
+    """Its rows and metrics are those of the published table that it names."""
+    study = compose_study(name, "smoke", None)
+    block = study.report
+    if block is None:
+        pytest.skip("a search that shows all that it searched")
+    published = read_published(claims_dir() / block["paper"] / "published.csv") if block.get("table") else None
+    if not study.grid:
+        found_table({}, SearchDefinition.from_block(name, block), published)
+        return
+    definition = StudyDefinition.from_block(name, block)
+    for metric in definition.metrics:
+        definition.claims(published, metric)
+
+
+def runs_of_table_6(folder: Path, seeds: int) -> FoundStudy:
+    options = [(f"seed={seed}", "ablation=psysfa_full", "study=psysfa_table6", "budget=smoke") for seed in range(seeds)]
+    return FoundStudy("psysfa_table6", folder, tuple(options), searched=False)
+
+
+def test_table_4_is_the_full_net_of_table_6():
+    folder = Path("outputs/psysfa_ablations_fer2013_smoke")
+    found = runs_of_table_6(folder, seeds=2)
+    (shared,) = find_shared_studies([found])
+    assert (shared.name, shared.folder, shared.overrides) == ("psysfa_table4", folder, found.overrides)
+    assert shared.budget == "smoke"
+
+
+def test_data_that_was_typed_are_those_of_a_study_that_leaves_them_open():
+    folder = Path("outputs/psysfa_rivals_rafdb_smoke")
+    baselines = compose_study("hafem_baselines", "smoke", None).grid
+    runs = tuple((*run, "study=hafem_baselines", "budget=smoke", "data=rafdb") for run in baselines)
+    (shared,) = find_shared_studies([FoundStudy("hafem_baselines", folder, runs, searched=False)])
+    assert shared.name == "psysfa_table10" and shared.command(("seed", "baseline")).endswith("budget=smoke data=rafdb")
+
+
+def test_studies_of_other_folders_or_with_open_runs_are_not():
+    folders = {"psysfa_ablations_fer2013_smoke": 1, "psysfa_ablations_synthetic_smoke": 2, "elsewhere": 2}
+    assert find_shared_studies([runs_of_table_6(Path(folder), seeds) for folder, seeds in folders.items()]) == []
+
+
+def test_what_runs_name_is_not_found_again():
+    found = runs_of_table_6(Path("psysfa_ablations_fer2013_smoke"), seeds=2)
+    named = FoundStudy("psysfa_table4", found.folder, found.overrides[:1], searched=False)
+    assert find_shared_studies([found, named]) == []
+
+
+def test_searches_and_mixed_budgets_share_nothing():
+    folder = Path("psysfa_ablations_fer2013_smoke")
+    found = runs_of_table_6(folder, seeds=2)
+    other = FoundStudy("psysfa_table7", folder, (("study=psysfa_table7", "budget=pilot"),), searched=False)
+    searched = FoundStudy("psysfa_mboa", Path("a"), ((),), searched=True)
+    assert find_shared_studies([found, other, searched]) == []
+
+
+def finished_run(folder: Path, *loggers: str, **settings: object) -> None:
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text("{}")
+    chosen = OmegaConf.merge(*(OmegaConf.load(conf_dir() / "logger" / f"{name}.yaml") for name in loggers))
+    if settings:
+        chosen.wandb.update(settings)
+    OmegaConf.save(
+        OmegaConf.create({"output_dir": str(folder), "logger": chosen}), folder / "config.yaml", resolve=True
+    )
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    path = tmp_path / "index.html"
+    path.write_text("<p>found</p>")
+    return path
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[tuple[str, str]]:
+    """Project and mode of what would be logged."""
+    asked = []
+
+    def log(report, page, folder, node, mode):
+        asked.append((node.project, mode))
+        (folder / "wandb").mkdir(parents=True, exist_ok=True)
+        return folder / "wandb" / "run-1"
+
+    monkeypatch.setattr(study_wandb, "_log", log)
+    return asked
+
+
+@pytest.mark.slow
+def test_a_study_is_logged_once_in_the_group_of_its_runs(tmp_path):
+    folder = tmp_path / "components_fer2013_pilot"
+    finished_run(folder / "full_seed0", "csv", "wandb", project="faces")
+    command = [sys.executable, "-c", LOGGED, str(Path(__file__).parents[1]), str(folder)]
+    environment = {"HOME": str(tmp_path), "PATH": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    (logged,) = (folder / "wandb").glob("offline-run-*")
+    assert done.stdout.splitlines()[-2:] == [logged.name, "None"]
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(logged)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    records = [json.loads(line) for line in found.stdout.splitlines()]
+    (run,) = [record["run"] for record in records if record["type"] == "run"]
+    assert (run["project"], run["run_group"]) == ("faces", "components_fer2013_pilot")
+    assert (run["display_name"], run["tags"]) == ("study table_6", ["study"])
+    summary = {}
+    for record in records:
+        if record["type"] == "summary":
+            summary.update(record["summary"]["update"])
+    assert (summary["runs/finished"], summary["reference/accuracy/mean"]) == (3, 0.493)
+    media = logged / "files" / "media"
+    assert {path.name.partition("_0_")[0] for path in (media / "images" / "figures").iterdir()} == {"scores"}
+    (page,) = (media / "html").glob("page*.html")
+    assert page.read_text() == (tmp_path / "report" / "index.html").read_text()
+    assert {path.relative_to(media / "table").parts[0] for path in (media / "table").rglob("*.json")} >= {"ledger"}
+    assert [record["exit"].get("exit_code", 0) for record in records if record["type"] == "exit"] == [0]
+
+
+@pytest.mark.parametrize("mode, logged", [("auto", [("faces", "offline")]), ("online", [("faces", "online")])])
+def test_auto_is_how_the_runs_were_logged(study_report, page, asked, mode, logged):
+    finished_run(page.parent / "a", "csv")
+    finished_run(page.parent / "b", "wandb", project="faces", mode="offline")
+    log_study_run(study_report, page, page.parent, mode)
+    assert asked == logged
+
+
+def test_auto_leaves_alone_who_logs_elsewhere(study_report, page, asked):
+    finished_run(page.parent / "a", "csv")
+    assert log_study_run(study_report, page, page.parent, "auto") is None
+    log_study_run(study_report, page, page.parent, "offline")
+    assert asked == [("fer_lightning", "offline")]
+
+
+def test_disabled(study_report, page, asked):
+    finished_run(page.parent / "a", "wandb")
+    assert log_study_run(study_report, page, page.parent, "disabled") is None and asked == []
+
+
+def test_what_is_new_is_logged_again(study_report, page, asked):
+    finished_run(page.parent / "a", "wandb")
+    for text in ("<p>found</p>", "<p>found</p>", "<p>more</p>", "<p>more</p>"):
+        page.write_text(text)
+        log_study_run(study_report, page, page.parent, "auto")
+    assert len(asked) == 2
+
+
+def test_what_was_logged_offline_can_be_logged_online(study_report, page, asked):
+    for mode in ("offline", "offline", "online", "online"):
+        log_study_run(study_report, page, page.parent, mode)
+    assert [mode for _, mode in asked] == ["offline", "online"]
+
+
+def test_the_run_is_ended_whatever_happens(study_report, page, monkeypatch):
+    ends = []
+
+    def fails(*arguments):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("fer_lightning.studies.wandb_study.log_study", fails)
+    monkeypatch.setattr(WandbRunLogger, "experiment", None)
+    monkeypatch.setattr(WandbRunLogger, "close", lambda self, failed: ends.append(failed))
+    with pytest.raises(OSError, match="disk full"):
+        log_study_run(study_report, page, page.parent, "offline")
+    assert ends == [True] and not (page.parent / "wandb").exists()

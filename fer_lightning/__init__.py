@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictor", "__version__"]
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations calls home when it is imported
+# Both call home when they are imported: albumentations for its newest version, ONNX Runtime with telemetry.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 

@@ -175,7 +175,7 @@ def _run(name: str, arguments: list[str]) -> None:
 
     from fer_lightning.explained_errors import check_choices, remove_failed_start
     from fer_lightning.overrides import in_folder_of_resumed_run, prepare
-    from fer_lightning.results.collect import by_current_name
+    from fer_lightning.results.metrics_file import by_current_name
 
     for place, former in enumerate(arguments):
         if (current := by_current_name(former)) != former:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fer_lightning.errors import UserError, printable
-from fer_lightning.results.metrics_file import NAME, read_metrics
+from fer_lightning.results.metrics_file import NAME, by_current_name, read_metrics
 from fer_lightning.results.protocol import Protocol
 from fer_lightning.results.record import PROBABILITY_PREFIX, predicted_arrays, read_table
 
@@ -46,12 +46,6 @@ _LEFT_ASIDE = {
 _LEFT_ASIDE_BEGINNINGS = ("hydra.", "hydra/", "logger.", "elsewhere.", "data@elsewhere.")
 # The value alone is a good name. From the general to the special.
 _CHOICES = ("experiment", "model", "ablation", "baseline")
-# What earlier versions called an option, and what it is called now. Records keep what was typed.
-_FORMER = {
-    r"rival=": "baseline=",
-    r"study=hafem_rivals$": "study=hafem_baselines",
-    r"hydra/sweeper=mboa$": "hydra/sweeper=optuna",
-}
 _NO_SCORES = ("split", "protocol", "folder", "model")
 
 
@@ -246,17 +240,6 @@ def _refuse_repetitions(table: pd.DataFrame) -> None:
                 f"Runs of {variant} have the same options but hold different networks ({told}): the configuration "
                 "changed between them, so keep them in separate folders."
             )
-
-
-def by_current_name(option: str) -> str:
-    """An option as it is typed now, where an earlier version had another name for it.
-
-    Args:
-        option: For example `"rival=vit"`, which is `"baseline=vit"` now.
-    """
-    for former, current in _FORMER.items():
-        option = re.sub(rf"^(\+*){former}", rf"\g<1>{current}", option)
-    return option
 
 
 def name_variants(overrides: Sequence[Iterable[str]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,12 @@ from fer_lightning.errors import UserError, problem_of
 from fer_lightning.results.protocol import Protocol, Text
 
 NAME = "metrics.json"
+# What earlier versions called an option, and what it is called now. Records keep what was typed.
+_FORMER = {
+    r"rival=": "baseline=",
+    r"study=hafem_rivals$": "study=hafem_baselines",
+    r"hydra/sweeper=mboa$": "hydra/sweeper=optuna",
+}
 LARGEST = 20_000_000  # bytes
 _DEEPEST = 20
 _LARGEST_SCORE = 1e9
@@ -235,3 +242,14 @@ def check_plain(values: Any, most: int = 200_000) -> None:
 
 def _no_record(where: str, problem: str) -> UserError:
     return UserError(f"{where} is not a record of a run: {problem} Remove it, or train that run again.")
+
+
+def by_current_name(option: str) -> str:
+    """An option as it is typed now, where an earlier version had another name for it.
+
+    Args:
+        option: For example `"rival=vit"`, which is `"baseline=vit"` now.
+    """
+    for former, current in _FORMER.items():
+        option = re.sub(rf"^(\+*){former}", rf"\g<1>{current}", option)
+    return option

@@ -385,8 +385,8 @@ def test_being_terminated_leaves_no_pictures_either(tmp_path):
 BLOCKED = """
 import sys, time
 from functools import partial
-from fer_lightning import demo
-from fer_lightning.deploy.demo import server
+from fer_lightning.commands import demo
+from fer_lightning.deploy import demo_server as server
 
 async def page(scope, receive, send):
     if scope["type"] == "http":

@@ -34,7 +34,7 @@ def test_the_table_on_the_screen_and_in_files(fer, tmp_path, capsys):
     for line in lines[4:]:
         assert all(cell in told for cell in line.strip("| ").split(" | ")[:5])
     written = {path.name for path in tmp_path.iterdir() if path.is_file()}
-    assert written == {"models.csv", "models.md", "show_models.log"}
+    assert written == {"models.csv", "models.md", "models.log"}
 
 
 def test_size_and_channels_reach_the_nets(fer, tmp_path):

@@ -1,4 +1,4 @@
-"""Convolutional Block Attention Module: which channels matter, then which places.
+"""Convolutional Block Attention Module (CBAM): channel attention followed by spatial attention.
 
 Paper: S. Woo et al., CBAM: Convolutional block attention module (2018), https://arxiv.org/abs/1807.06521.
 """
@@ -30,7 +30,7 @@ class ChannelAttention(nn.Module):
         )
 
     def weights(self, features: Tensor) -> Tensor:
-        """Weight of each channel, (B, C) between 0 and 1, of maps (B, C, H, W)."""
+        """Channel weights (B, C) between 0 and 1 of maps (B, C, H, W)."""
         pooled = torch.stack([features.mean((2, 3)), features.amax((2, 3))], 1)
         return self.mlp(pooled).sum(1).sigmoid()
 
@@ -42,25 +42,23 @@ class SpatialAttention(nn.Module):
     """`x * sigmoid(Conv([AvgPool(x); MaxPool(x)]))`, eq. 3: average and maximum over the channels, then a convolution.
 
     Args:
-        kernel_size: Odd side of the convolution.
+        kernel_size: Odd size of the kernel.
 
     Shape:
         (B, C, H, W) to (B, C, H, W).
 
     Raises:
-        UserError: The side is not odd.
+        UserError: The kernel size is even or below 1.
     """
 
     def __init__(self, kernel_size: int) -> None:
         if kernel_size < 1 or kernel_size % 2 == 0:
-            raise UserError(
-                f"The spatial attention of CBAM cannot be {kernel_size} wide: use an odd number, such as 7."
-            )
+            raise UserError(f"The kernel of CBAM's spatial attention must be odd, such as 7; got {kernel_size}.")
         super().__init__()
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
     def weights(self, features: Tensor) -> Tensor:
-        """Weight of each place, (B, 1, H, W) between 0 and 1, of maps (B, C, H, W)."""
+        """Spatial weights (B, 1, H, W) between 0 and 1 of maps (B, C, H, W)."""
         pooled = torch.cat([features.mean(1, keepdim=True), features.amax(1, keepdim=True)], 1)
         return self.conv(pooled).sigmoid()
 
@@ -71,14 +69,14 @@ class SpatialAttention(nn.Module):
 class CBAM(nn.Sequential):
     """Channel attention, then spatial attention (eq. 1).
 
-    As eqs 2 and 3 have it, the MLP has no biases and no normalisation stands before the sigmoid of eq. 3. (timm's
-    `CbamModule`, "sort-of" CBAM by its own words, puts batch normalisation there.) The paper adds a residual only
-    around the whole block of the network that CBAM sits in, so none is here.
+    As in eqs 2 and 3, the MLP has no biases and no normalisation precedes the sigmoid of eq. 3 (timm's `CbamModule`
+    puts batch normalisation there). The paper's residual connection surrounds the whole block that contains CBAM, so
+    there is none here.
 
     Args:
         channels: Channels C of the map.
-        reduction: Of the hidden layer of the channel attention; the paper's is 16.
-        kernel_size: Of the spatial attention; the paper's is 7.
+        reduction: Reduction of the hidden layer of the channel attention; the paper's is 16.
+        kernel_size: Kernel size of the spatial attention; the paper's is 7.
 
     Shape:
         (B, C, H, W) to (B, C, H, W).

@@ -1,6 +1,6 @@
 """CNN block of PsySFA-Net (section 3.5, eq. 7): convolutions with ReLU, and max pooling.
 
-Paper: PsySFA-Net, IIETA 2026, section 3.5. Its convolution is the one that every block of PsySFA-Net is made of.
+Paper: PsySFA-Net, IIETA 2026, section 3.5. All blocks of PsySFA-Net use `ConvReLU`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ class CNNBlock(nn.Module):
     Args:
         in_channels: Channels C of the fused map.
         widths: Channels of each stage.
-        depths: Convolutions of each stage; 1 everywhere is a pooling after every convolution.
-        stride: Stride of the very first convolution.
+        depths: Number of convolutions of each stage.
+        stride: Stride of the first convolution.
         normalization: `"batch"` or `"none"`, see `ConvReLU`.
 
     Shape:
         (B, C, H, W) to (B, widths[-1], H / (stride * 2 ** stages), W / (stride * 2 ** stages)).
 
     Raises:
-        UserError: `widths` and `depths` of different length.
+        UserError: `widths` and `depths` differ in length.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class CNNBlock(nn.Module):
     ) -> None:
         if len(widths) != len(depths):
             raise UserError(
-                f"model.widths has {len(widths)} stages but model.depths has {len(depths)}; give both the same number."
+                f"model.widths and model.depths must have the same length; got {len(widths)} and {len(depths)}."
             )
         super().__init__()
         layers = []
@@ -49,7 +49,7 @@ class CNNBlock(nn.Module):
 
     @property
     def last_map(self) -> nn.Module:
-        """The module whose output is the last map (B, widths[-1], h, w) before its pooling and ReLU."""
+        """Module whose output is the last map (B, widths[-1], h, w) before pooling and ReLU."""
         named = dict(self.layers[-1].named_children())
         return named.get("norm", named["conv"])
 
@@ -58,35 +58,31 @@ class CNNBlock(nn.Module):
 
 
 def check_poolings(image_size: int, stages: int, stride: int) -> None:
-    """Refuses images of which the stages of a `CNNBlock` would leave nothing.
+    """Raises `UserError` for an image too small for the strides and poolings of a `CNNBlock`.
 
     Args:
-        image_size: Side of the image in pixels.
+        image_size: Height and width of the image in pixels.
         stages: Number of stages, each of which ends with a pooling.
         stride: Stride before the first stage.
-
-    Raises:
-        UserError: The image is too small.
     """
     least = stride * 2**stages
     if image_size < least:
         raise UserError(
-            f"data.image_size is {image_size}, too small for {stages} poolings after stride {stride}; "
-            f"use {least} or more."
+            f"data.image_size must be at least {least} for {stages} poolings after stride {stride}; got {image_size}."
         )
 
 
 class ConvReLU(nn.Sequential):
     """Convolution with same padding and ReLU, the operation of eq. 7 of PsySFA-Net.
 
-    Its parts are `conv`, `norm` (batch normalisation only), `pool` (with `pool=True` only) and `relu`.
+    Its submodules are `conv`, `norm` (batch normalisation only), `pool` (with `pool=True` only) and `relu`.
 
     Args:
         in_channels: Channels C of the input.
         out_channels: Channels F of the output.
-        kernel_size: Odd side of the kernel.
+        kernel_size: Odd size of the kernel.
         stride: Stride of the convolution.
-        normalization: `"batch"` puts batch normalisation after the convolution, `"none"` nothing.
+        normalization: `"batch"` for batch normalisation after the convolution, or `"none"`.
         pool: Halve the map with 2x2 max pooling.
 
     Shape:
@@ -107,7 +103,7 @@ class ConvReLU(nn.Sequential):
         pool: bool = False,
     ) -> None:
         if normalization not in NORMALIZATIONS:
-            raise UserError(f"model.normalization is {normalization!r}; use one of {', '.join(NORMALIZATIONS)}.")
+            raise UserError(f"model.normalization must be one of {', '.join(NORMALIZATIONS)}; got {normalization!r}.")
         super().__init__()
         batch = normalization == "batch"
         conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=not batch)

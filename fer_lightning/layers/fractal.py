@@ -32,7 +32,7 @@ def diagonal_difference(image: Tensor) -> Tensor:
 
 
 class DiagonalDifference(nn.Module):
-    """`diagonal_difference` as a descriptor; see there."""
+    """Module form of `diagonal_difference`."""
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class DiagonalDifference(nn.Module):
 
 
 class FractalBlock(nn.Module):
-    """A texture descriptor without parameters, then a learned convolution and ReLU.
+    """Texture descriptor without parameters, followed by a learned convolution and ReLU.
 
     Args:
         in_channels: Channels C of the image.
@@ -51,8 +51,8 @@ class FractalBlock(nn.Module):
         stride: Stride of the learned part.
         normalization: `"batch"` or `"none"`, see `ConvReLU`.
         texture: `"diagonal"` is the paper's block. The other values are the rows of its Table 9: `"lbp"` and `"gabor"`
-            replace the block by a hand-made descriptor that a 1x1 convolution only maps to F channels;
-            `"lbp_cnn"` and `"gabor_cnn"` put the descriptor in front of the block's own 3x3 convolution.
+            replace the block by a hand-made descriptor that a 1x1 convolution maps to F channels; `"lbp_cnn"` and
+            `"gabor_cnn"` put the descriptor before the block's 3x3 convolution.
 
     Shape:
         (B, C, H, W) to (B, F, H / stride, W / stride).
@@ -63,7 +63,7 @@ class FractalBlock(nn.Module):
 
     def __init__(self, in_channels: int, num_filters: int, *, stride: int, normalization: str, texture: str) -> None:
         if texture not in TEXTURES:
-            raise UserError(f"model.texture is {texture!r}; use one of {', '.join(TEXTURES)}.")
+            raise UserError(f"model.texture must be one of {', '.join(TEXTURES)}; got {texture!r}.")
         super().__init__()
         self.descriptor: DiagonalDifference | LocalBinaryPattern | GaborBank
         if texture.startswith("lbp"):
@@ -75,7 +75,7 @@ class FractalBlock(nn.Module):
         channels = self.descriptor.out_channels
         self.features: nn.Module
         if texture in ("lbp", "gabor"):
-            # A strided 1x1 convolution would skip pixels: the descriptor is averaged over each cell instead.
+            # A strided 1x1 convolution would skip pixels, so the descriptor is averaged over each cell instead.
             projection = ConvReLU(channels, num_filters, 1, normalization=normalization)
             self.features = nn.Sequential(nn.AvgPool2d(stride), projection)
         else:

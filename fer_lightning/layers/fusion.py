@@ -1,4 +1,4 @@
-"""Dynamic feature fusion of PsySFA-Net (section 3.4, eqs 4-6): maps of different origin attend to each other.
+"""Dynamic feature fusion of PsySFA-Net (section 3.4, eqs 4-6): attention among several feature maps.
 
 Paper: PsySFA-Net, IIETA 2026, section 3.4.
 """
@@ -19,15 +19,15 @@ class DynamicFeatureFusion(nn.Module):
 
     Every map is averaged over a G x G grid and mapped into a common feature space of E dimensions. Its cells are the
     tokens of eq. 4, `concat(f.flatten(2), s.flatten(2), a.flatten(2))`; eqs 5 and 6 are multi-head attention over all
-    of them. The result is reshaped to maps again, returned to F channels, spread over the cells it came from and added
-    to the maps, which keep their resolution.
+    of them. The attended tokens are projected back to F channels, upsampled to the resolution of the maps and added to
+    them.
 
     Args:
         num_maps: Number M of maps.
         in_channels: Channels F of each map.
         embed_dim: Size E of the common feature space.
-        num_heads: Heads of the attention; E / heads must be a multiple of 16.
-        grid: Side G of the grid; there are M * G * G tokens.
+        num_heads: Number of attention heads; E / heads must be a multiple of 16.
+        grid: Rows and columns G of the grid; there are M * G * G tokens.
 
     Shape:
         M times (B, F, H, W) to (B, M * F, H, W).
@@ -56,7 +56,7 @@ class DynamicFeatureFusion(nn.Module):
         return fused + F.interpolate(coarse.to(fused.dtype), size=fused.shape[-2:], mode="nearest")
 
     def attention_weights(self, maps: Sequence[Tensor]) -> Tensor:
-        """How much every token listens to every other, for explanation.
+        """Attention weights between all tokens, for explanation.
 
         Args:
             maps: M times (B, F, H, W).

@@ -1,4 +1,4 @@
-"""Where mixed precision has to pause."""
+"""Regions that are excluded from mixed precision."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ import torch
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """A region that computes in the dtype of its inputs, whether or not autocast is on.
+    """Context manager that disables autocast on a device.
 
-    Args:
-        device: Where the region computes.
-
-    Returns:
-        A context manager. Outside autocast it does nothing, so that an exported graph has no trace of it.
+    Outside autocast it does nothing, so that it leaves no trace in an exported graph.
     """
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)

@@ -1,4 +1,4 @@
-"""Spectral block of PsySFA-Net (section 3.2, eq. 2): a band of DCT coefficients, seen as an image.
+"""Spectral block of PsySFA-Net (section 3.2, eq. 2): convolution of a band-pass filtered image.
 
 Paper: PsySFA-Net, IIETA 2026, section 3.2 and Table 7.
 """
@@ -24,7 +24,7 @@ BANDS = {
 
 
 def dct_matrix(size: int) -> Tensor:
-    """Orthonormal DCT-II as a matrix D, so that `D @ image @ D.T` is eq. 2 and `D.T @ coefficients @ D` undoes it.
+    """Orthonormal DCT-II matrix D: `D @ image @ D.T` is eq. 2 and `D.T @ coefficients @ D` its inverse.
 
     Args:
         size: Number of samples N.
@@ -39,27 +39,27 @@ def dct_matrix(size: int) -> Tensor:
 
 
 def band_mask(size: int, band: str, edges: tuple[float, float]) -> Tensor:
-    """Which coefficients belong to a band.
+    """Mask of the DCT coefficients of a frequency band.
 
     The frequency of coefficient (u, v) is `(u + v) / (2 * N)`, its anti-diagonal in the zigzag of JPEG: 0 for the
     constant, nearly 1 for the finest checkerboard. Low is below the first edge, high starts at the second.
 
     Args:
-        size: Number of coefficients N along a side.
+        size: Number of coefficients N along each axis.
         band: `"low"`, `"mid"`, `"high"`, `"low_mid"` or `"all"`.
-        edges: Where mid begins and where it ends.
+        edges: Lower and upper bound of the mid band.
 
     Returns:
         (N, N) of zeros and ones.
 
     Raises:
-        UserError: Unknown band, or edges out of order.
+        UserError: Unknown band, or edges that do not increase.
     """
     if band not in BANDS:
-        raise UserError(f"model.band is {band!r}; use one of {', '.join(BANDS)}.")
+        raise UserError(f"model.band must be one of {', '.join(BANDS)}; got {band!r}.")
     first, second = edges
     if not 0 < first < second < 1:
-        raise UserError(f"model.band_edges is {list(edges)}; give two rising numbers between 0 and 1.")
+        raise UserError(f"model.band_edges must be two increasing numbers between 0 and 1; got {list(edges)}.")
     index = torch.arange(size)
     frequency = (index[:, None] + index[None, :]) / (2 * size)
     parts = {"low": frequency < first, "mid": (frequency >= first) & (frequency < second), "high": frequency >= second}
@@ -67,12 +67,12 @@ def band_mask(size: int, band: str, edges: tuple[float, float]) -> Tensor:
 
 
 class BandPass(nn.Module):
-    """DCT, band mask, inverse DCT.
+    """Band-pass filter: DCT, band mask, inverse DCT.
 
     Args:
-        image_size: Side N of the square image.
-        band: See `band_mask`.
-        edges: See `band_mask`.
+        image_size: Height and width N of the image in pixels.
+        band: Name of the band, see `band_mask`.
+        edges: Bounds of the mid band, see `band_mask`.
 
     Shape:
         (B, C, N, N) to (B, C, N, N).
@@ -87,21 +87,21 @@ class BandPass(nn.Module):
         self.register_buffer("mask", band_mask(image_size, band, edges), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        # bf16 keeps 8 bits: the large constant coefficient would drown the small ones when it is taken out again.
+        # bf16 keeps 8 bits: the inverse would lose the small coefficients beside the large constant one.
         with without_autocast(image.device):
             coefficients = self.transform @ image.float() @ self.transform.T
             return self.transform.T @ (coefficients * self.mask) @ self.transform
 
 
 class SpectralBlock(nn.Module):
-    """Band-passed image, then a learned 3x3 convolution and ReLU.
+    """Band-pass filter followed by a learned 3x3 convolution and ReLU.
 
     Args:
         in_channels: Channels C of the image.
         num_filters: Channels F of the feature map.
-        image_size: Side N of the square image.
-        band: See `band_mask`.
-        edges: See `band_mask`.
+        image_size: Height and width N of the image in pixels.
+        band: Name of the band, see `band_mask`.
+        edges: Bounds of the mid band, see `band_mask`.
         stride: Stride of the convolution.
         normalization: `"batch"` or `"none"`, see `ConvReLU`.
 

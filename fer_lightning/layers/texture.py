@@ -17,10 +17,10 @@ NEIGHBOURS = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -
 
 
 class LocalBinaryPattern(nn.Module):
-    """Code of the eight neighbours of a pixel, scaled to [0, 1].
+    """Local binary pattern of each pixel, scaled to [0, 1].
 
     Bit k of the code is set where neighbour k is at least as bright as the pixel. Pixels outside the image repeat the
-    border. Channels are coded apart.
+    border. Each channel is coded separately.
 
     Shape:
         (B, C, H, W) to (B, C, H, W).
@@ -41,11 +41,11 @@ class LocalBinaryPattern(nn.Module):
 
 
 def gabor_kernel(side: int, wavelength: float, orientation: float, sigma: float, aspect: float) -> Tensor:
-    """Even Gabor kernel without its mean, so that a flat image gives zero.
+    """Even Gabor kernel of zero mean, so that a constant image gives zero.
 
     Args:
-        side: Odd side S of the kernel in pixels.
-        wavelength: Length of the wave in pixels.
+        side: Odd height and width S of the kernel in pixels.
+        wavelength: Wavelength in pixels.
         orientation: Angle in radians between the wave and the x axis.
         sigma: Width of the envelope along the wave in pixels.
         aspect: Ratio of the envelope's width along the wave to that across it.
@@ -66,8 +66,8 @@ def gabor_kernel(side: int, wavelength: float, orientation: float, sigma: float,
 class GaborBank(nn.Module):
     """Magnitudes of a bank of even Gabor filters: 4 orientations at wavelengths of 4 and 8 pixels.
 
-    The envelope is as wide as one octave asks for (0.56 wavelengths), its aspect ratio is 0.5. Channels are filtered
-    apart.
+    The envelope has a bandwidth of one octave (0.56 wavelengths) and an aspect ratio of 0.5. Each channel is filtered
+    separately.
 
     Shape:
         (B, C, H, W) to (B, 8 * C, H, W).

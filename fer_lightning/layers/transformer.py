@@ -46,24 +46,24 @@ class TransformerBlock(nn.Module):
 
 
 class MultiHeadAttention(nn.Module):
-    """`Softmax(Q K^T / sqrt(d)) V` in every head, then a linear map.
+    """Multi-head self-attention: `Softmax(Q K^T / sqrt(d)) V` in every head, then a linear map.
 
     Args:
         embed_dim: Size E of a token.
-        num_heads: Number of heads; the size of a head must be a multiple of 16, others run several times slower.
+        num_heads: Number of heads; the head size must be a multiple of 16, since other sizes run several times slower.
 
     Shape:
         (B, T, E) to (B, T, E).
 
     Raises:
-        UserError: Head size not a multiple of 16.
+        UserError: The head size is not a multiple of 16.
     """
 
     def __init__(self, embed_dim: int, num_heads: int) -> None:
         if embed_dim % (16 * num_heads):
             raise UserError(
-                f"An attention of {embed_dim} dimensions and {num_heads} heads has a head size that is no multiple of "
-                f"16; use {16 * num_heads} dimensions or a multiple of it."
+                f"The embedding size of an attention with {num_heads} heads must be a multiple of {16 * num_heads}; "
+                f"got {embed_dim}."
             )
         super().__init__()
         self.num_heads = num_heads
@@ -88,21 +88,14 @@ class MultiHeadAttention(nn.Module):
         return self.output(attended.transpose(1, 2).flatten(2))
 
     def weights(self, tokens: Tensor) -> Tensor:
-        """The softmax itself, for explanation.
-
-        Args:
-            tokens: (B, T, E).
-
-        Returns:
-            (B, heads, T, T); every row sums to one.
-        """
+        """Attention weights (B, heads, T, T) of tokens (B, T, E), for explanation; every row sums to one."""
         query, key, _ = self.heads(tokens)
         scale = query.shape[-1] ** -0.5
         return (query.float() @ key.float().transpose(-1, -2) * scale).softmax(-1)
 
 
 def sinusoidal_grid(height: int, width: int, embed_dim: int) -> Tensor:
-    """Sines and cosines of the row in the first half of the dimensions, of the column in the second half.
+    """Sinusoidal positions on a grid: the row in the first half of the dimensions, the column in the second half.
 
     Args:
         height: Rows h of the grid.
@@ -119,10 +112,10 @@ def sinusoidal_grid(height: int, width: int, embed_dim: int) -> Tensor:
 
 
 class GridPosition(nn.Module):
-    """Adds to every token of a grid what tells its place.
+    """Position embedding of the tokens of a grid.
 
     Args:
-        kind: `"none"` adds nothing, `"learned"` a parameter for each cell, `"sinusoidal"` see `sinusoidal_grid`.
+        kind: `"none"`, `"learned"` (one parameter vector a cell) or `"sinusoidal"` (see `sinusoidal_grid`).
         embed_dim: Size D of a token.
         height: Rows h of the grid.
         width: Columns w of the grid.
@@ -136,7 +129,7 @@ class GridPosition(nn.Module):
 
     def __init__(self, kind: str, embed_dim: int, height: int, width: int) -> None:
         if kind not in POSITIONS:
-            raise UserError(f"model.position is {kind!r}; use one of {', '.join(POSITIONS)}.")
+            raise UserError(f"model.position must be one of {', '.join(POSITIONS)}; got {kind!r}.")
         super().__init__()
         if kind == "learned":
             self.position: Tensor | None = nn.Parameter(0.02 * torch.randn(height * width, embed_dim))

@@ -20,21 +20,21 @@ class CenterLoss(nn.Module):
         loss = 1 / 2B sum_i sum_k t_ik |x_i - c_k|^2
         c_k <- c_k - alpha sum_i t_ik (c_k - x_i) / (1 + sum_i t_ik)                            (eq. 4)
 
-    The loss is that of the centres before the step, as in Algorithm 1. While training, every forward pass steps;
-    no gradient reaches the centres. In eval mode they rest. They are part of the state dict, and so of checkpoints.
+    The loss is computed with the centres before their update, as in Algorithm 1. Every forward pass in training mode
+    updates the centres; no gradient reaches them. They are part of the state dict, and so of checkpoints.
 
     Args:
-        num_classes: K.
+        num_classes: Number K of classes.
         embed_dim: Size D of the features.
-        alpha: Step of the centres, 0 < alpha <= 1.
+        alpha: Step size of the centres, 0 < alpha <= 1.
 
     Readings:
-        Mean over the batch where the paper sums: its softmax loss is a sum as well, so the weight between the two keeps
-        its meaning, and neither depends on the batch size.
+        The loss is the mean over the batch where the paper sums. Its softmax loss is a sum as well, so the weight
+        between the two keeps its meaning, and neither depends on the batch size.
         Centres start at zero.
-        Label distributions weigh the distances and the sums of the step.
-        Several processes sum over all their images before the step, so they share one set of centres, the same that one
-        process would have from all their images.
+        Label distributions weigh the distances and the sums of the update.
+        Several processes sum over all their images before the update, so they share one set of centres, the same that
+        one process would compute from all their images.
 
     Raises:
         ValueError: `alpha` is out of range.
@@ -45,12 +45,12 @@ class CenterLoss(nn.Module):
     def __init__(self, num_classes: int, embed_dim: int, alpha: float) -> None:
         super().__init__()
         if not 0 < alpha <= 1:
-            raise ValueError(f"loss.center_alpha={alpha} is out of range: use more than 0, up to 1.")
+            raise ValueError(f"loss.center_alpha must be above 0 and at most 1; got {alpha}.")
         self.alpha = alpha
         self.register_buffer("centers", torch.zeros(num_classes, embed_dim))
 
     def forward(self, features: Tensor, target: Tensor) -> Tensor:
-        """Mean loss of a batch; moves the centres while training.
+        """Mean loss of a batch; updates the centres in training mode.
 
         Args:
             features: `(B, D)`.
@@ -60,7 +60,7 @@ class CenterLoss(nn.Module):
             Scalar, in squared units of the features.
         """
         share = as_distributions(target, len(self.centers))
-        # Under autocast the products of the step would be rounded to half precision, and with them the centres.
+        # Under autocast, the products of the update and with them the centres would be rounded to half precision.
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
             distance = (features[:, None] - self.centers).square().sum(dim=2)
@@ -79,7 +79,7 @@ class CenterLoss(nn.Module):
 
 
 class IntraClassVariation(nn.Module):
-    """Variance of the features of a class around their own mean, averaged over the classes of a batch.
+    """Intra-class variance of the features, averaged over the classes of a batch.
 
     With features x_i, target distributions t_i (one-hot for class indices), n_k = sum_i t_ik and the set C of classes
     with n_k >= 2:
@@ -90,13 +90,13 @@ class IntraClassVariation(nn.Module):
     It is 0 where C is empty.
 
     Args:
-        num_classes: K.
+        num_classes: Number K of classes.
 
     Readings:
-        HAFEM's abstract names no such term; it is off unless asked for. It differs from the center loss: the means are
-        those of the batch alone, so there is no memory, no step size and no start at zero; the gradient flows through
-        them, so a class is drawn together but never moved as a whole; and rare classes weigh as much as frequent
-        ones. Several processes take each its own part of the batch.
+        HAFEM's abstract names no such term; it is off by default. It differs from the center loss: the means are those
+        of the batch alone, so there is no memory, no step size and no start at zero; the gradient flows through them,
+        so a class contracts but never moves as a whole; and rare classes weigh as much as frequent ones. Each process
+        uses its part of the batch.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -104,7 +104,7 @@ class IntraClassVariation(nn.Module):
         self.num_classes = num_classes
 
     def forward(self, features: Tensor, target: Tensor) -> Tensor:
-        """Variance of a batch.
+        """Mean intra-class variance of a batch.
 
         Args:
             features: `(B, D)`.

@@ -13,22 +13,22 @@ from fer_lightning.losses.label_smoothing import DistributionAwareCrossEntropy
 class CompoundLoss(nn.Module):
     """`cross-entropy + center_weight * center loss + variation_weight * intra-class variation`.
 
-    The cross-entropy is smoothed as `DistributionAwareCrossEntropy` says. A term with weight 0 is not even computed.
+    The cross-entropy is a `DistributionAwareCrossEntropy`. A term with weight 0 is not computed.
 
     Args:
         class_counts: Training images of each class, `(K,)`.
         embed_dim: Size D of the features.
         label_smoothing: Mean share of the targets that is spread over the classes.
-        amount_exponent: Above 0 the labels of frequent classes are smoothed more.
-        target_exponent: Above 0 rare classes get more of the smoothed share.
+        amount_exponent: Exponent of the smoothing amount; above 0, labels of frequent classes are smoothed more.
+        target_exponent: Exponent of the smoothing target; above 0, rare classes get more of the smoothed share.
         center_weight: Weight of the center loss.
-        center_alpha: Step of the class centres.
+        center_alpha: Step size of the class centres.
         variation_weight: Weight of the intra-class variation.
 
     Readings:
         The abstract names three terms (cross-entropy, center loss, distribution-aware label smoothing) and no
-        weights. Here the second and the third act on one cross-entropy, and the weights are ours: center loss and
-        variation grow with the squared length of the features, so another net may want others.
+        weights. Here the smoothing acts on the cross-entropy, and the weights are our choice: center loss and variation
+        grow with the squared norm of the features, so another net may need other weights.
 
     Raises:
         ValueError: An option is out of range.
@@ -50,7 +50,7 @@ class CompoundLoss(nn.Module):
         super().__init__()
         for name, weight in (("center_weight", center_weight), ("variation_weight", variation_weight)):
             if not 0 <= weight < float("inf"):
-                raise ValueError(f"loss.{name}={weight} is out of range: use a positive number, or 0 to turn it off.")
+                raise ValueError(f"loss.{name} must be a positive number, or 0 to disable the term; got {weight}.")
         self.center_weight = center_weight
         self.variation_weight = variation_weight
         self.cross_entropy = DistributionAwareCrossEntropy(
@@ -60,7 +60,7 @@ class CompoundLoss(nn.Module):
         self.variation = IntraClassVariation(len(class_counts)) if variation_weight else None
 
     def forward(self, logits: Tensor, target: Tensor, features: Tensor) -> Tensor:
-        """Mean loss of a batch; moves the class centres while training.
+        """Mean loss of a batch; updates the class centres in training mode.
 
         Args:
             logits: `(B, K)`.

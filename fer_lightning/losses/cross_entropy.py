@@ -19,7 +19,7 @@ class CrossEntropy(nn.Module):
             training images is 1).
 
     Raises:
-        ValueError: `class_weights` is neither word, or `label_smoothing` is out of range.
+        ValueError: Unknown `class_weights`, or `label_smoothing` out of range.
     """
 
     weight: Tensor | None
@@ -27,10 +27,10 @@ class CrossEntropy(nn.Module):
     def __init__(self, class_counts: Sequence[int], label_smoothing: float, class_weights: str) -> None:
         super().__init__()
         if class_weights not in ("none", "inverse"):
-            raise ValueError(f"loss.class_weights={class_weights} is unknown: use none or inverse.")
+            raise ValueError(f"loss.class_weights must be none or inverse; got {class_weights}.")
         if not 0 <= label_smoothing < 1:
-            raise ValueError(f"loss.label_smoothing={label_smoothing} is out of range: use 0 up to, not including, 1.")
-        # A class without images would weigh infinitely; with label smoothing it is part of every target.
+            raise ValueError(f"loss.label_smoothing must be at least 0 and below 1; got {label_smoothing}.")
+        # With label smoothing, a class without images is part of every target: its weight must be finite.
         counts = torch.tensor(class_counts, dtype=torch.float32).clamp_min(1)
         weight = counts.sum() / (len(counts) * counts) if class_weights == "inverse" else None
         self.register_buffer("weight", weight, persistent=False)

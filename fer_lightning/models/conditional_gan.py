@@ -1,14 +1,12 @@
-"""A conditional GAN for small faces: a generator that is given the class, and a discriminator that judges with it.
+"""Conditional GAN for small faces.
 
 The nets are those of A. Radford et al., Unsupervised representation learning with deep convolutional generative
-adversarial networks (DCGAN, 2016), https://arxiv.org/abs/1511.06434. The generator knows the class through conditional
-batch normalisation, the discriminator through a projection: T. Miyato, M. Koyama, cGANs with projection discriminator
-(2018), https://arxiv.org/abs/1802.05637. All weights of the discriminator are spectrally normalised: T. Miyato et al.,
-Spectral normalization for generative adversarial networks (2018), https://arxiv.org/abs/1802.05957.
-
-Paper: V. Dumoulin, J. Shlens, M. Kudlur, A learned representation for artistic style (2017),
-https://arxiv.org/abs/1610.07629, eq. 5, there for instance normalisation and styles; T. Miyato, M. Koyama, cGANs with
-projection discriminator (2018), https://arxiv.org/abs/1802.05637, use it with batch normalisation and classes.
+adversarial networks (DCGAN, 2016), https://arxiv.org/abs/1511.06434. The generator is conditioned on the class by
+conditional batch normalisation (V. Dumoulin et al., A learned representation for artistic style, 2017,
+https://arxiv.org/abs/1610.07629, eq. 5, for instance normalisation and styles), the discriminator by a projection
+(T. Miyato, M. Koyama, cGANs with projection discriminator, 2018, https://arxiv.org/abs/1802.05637). All weights of the
+discriminator are spectrally normalised (T. Miyato et al., Spectral normalization for generative adversarial networks,
+2018, https://arxiv.org/abs/1802.05957).
 """
 
 from __future__ import annotations
@@ -28,12 +26,12 @@ _HALVINGS = 4
 
 
 class Generator(nn.Module):
-    """Turns noise and a class into a face.
+    """Generator of a face from noise and a class.
 
     Args:
-        num_classes: K.
+        num_classes: Number K of classes.
         channels: Channels C of the images.
-        image_size: Side S of the images in pixels, a multiple of 16 in 32..96.
+        image_size: Height and width S of the images in pixels, a multiple of 16 in 32..96.
         latent_dim: Length L of the noise.
         width: Channels w of the largest map; each smaller one has twice as many.
 
@@ -48,8 +46,8 @@ class Generator(nn.Module):
 
     Readings:
         - DCGAN starts at 4x4 and makes 64 pixels; here the first map is S / 16, 3x3 for 48 pixels.
-        - DCGAN has no classes. Conditional batch normalisation is what Miyato and Koyama use; it stands behind the
-          linear layer and every transposed convolution but the last.
+        - DCGAN has no classes. Conditional batch normalisation, as in Miyato and Koyama, follows the linear layer and
+          every transposed convolution but the last.
         - Weights are drawn from a normal distribution with standard deviation 0.02, as DCGAN's.
 
     Raises:
@@ -79,14 +77,14 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Scores how real an image of a class looks: `f(x, y) = w . phi(x) + b + v_y . phi(x)`.
+    """Projection discriminator: `f(x, y) = w . phi(x) + b + v_y . phi(x)`, higher for real images.
 
     This is eq. 8 of Miyato and Koyama with a linear psi; v_y is an embedding of the class.
 
     Args:
-        num_classes: K.
+        num_classes: Number K of classes.
         channels: Channels C of the images.
-        image_size: Side S of the images in pixels, a multiple of 16 in 32..96.
+        image_size: Height and width S of the images in pixels, a multiple of 16 in 32..96.
         width: Channels w of the first map; each smaller one has twice as many.
 
     Shape:
@@ -102,8 +100,8 @@ class Discriminator(nn.Module):
           others of its batch. Miyato and Koyama use residual blocks, which cost several times as much.
         - Leaky ReLU has slope 0.1, as in the paper on spectral normalisation; DCGAN's is 0.2.
         - Weights start with Xavier's distribution; their scale is normalised away.
-        - Spectral norms are computed in fp32 under autocast, because one step of the power iteration from rounded
-          vectors would not find them.
+        - Spectral norms are computed in fp32 under autocast, because one step of the power iteration is too inaccurate
+          from rounded vectors.
 
     Raises:
         UserError: `image_size` is none of these.
@@ -125,7 +123,7 @@ class Discriminator(nn.Module):
         with parametrize.cached():
             with without_autocast(image.device):
                 for conv in self.convs:
-                    conv.weight  # noqa: B018  # fills the cache: normalised here, used below
+                    conv.weight  # noqa: B018  # fills the cache that the forward pass below reads
             features = image
             for conv in self.convs:
                 features = F.leaky_relu(conv(features), 0.1)
@@ -136,16 +134,16 @@ class Discriminator(nn.Module):
 
 def _smallest_side(image_size: int) -> int:
     if image_size not in range(32, 97, 2**_HALVINGS):
-        raise UserError(f"data.image_size={image_size} does not suit procedure=gan: use 32, 48, 64, 80 or 96.")
+        raise UserError(f"data.image_size must be 32, 48, 64, 80 or 96 for procedure=gan; got {image_size}.")
     return image_size // 2**_HALVINGS
 
 
 class ConditionalBatchNorm(nn.Module):
-    """`scale[y] * (x - mean) / sd + shift[y]`: the statistics are those of the batch, scale and shift of the class y.
+    """`scale[y] * (x - mean) / sd + shift[y]`: statistics of the batch, scale and shift of the class y.
 
     Args:
         channels: Channels C of the map.
-        num_classes: K.
+        num_classes: Number K of classes.
 
     Shape:
         Maps (B, C, H, W) and class indices (B,) to (B, C, H, W).

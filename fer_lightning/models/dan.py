@@ -1,4 +1,4 @@
-"""DAN: heads that attend to different parts of the face, each to places and then to channels.
+"""DAN: several attention heads, each of spatial attention followed by channel attention.
 
 Paper: Z. Wen et al., Distract your attention: multi-head cross attention network for facial expression recognition
 (2021), https://arxiv.org/abs/2109.07270.
@@ -17,7 +17,7 @@ from fer_lightning.models.resnet import ResNet
 
 
 class SpatialUnit(nn.Module):
-    """Weighs places by what a 3x3, a 1x3 and a 3x1 convolution see together.
+    """Spatial attention from the sum of a 3x3, a 1x3 and a 3x1 convolution.
 
     Args:
         channels: Channels C of the map; a 1x1 convolution halves them first.
@@ -38,17 +38,16 @@ class SpatialUnit(nn.Module):
         )
 
     def weights(self, features: Tensor) -> Tensor:
-        """Weight of each place, (B, 1, h, w), never negative, of maps (B, C, h, w)."""
+        """Non-negative spatial weights (B, 1, h, w) of maps (B, C, h, w)."""
         reduced = self.reduce(features)
-        seen = F.relu(self.square(reduced) + self.row(reduced) + self.column(reduced))
-        return seen.sum(1, keepdim=True)
+        return F.relu(self.square(reduced) + self.row(reduced) + self.column(reduced)).sum(1, keepdim=True)
 
     def forward(self, features: Tensor) -> Tensor:
         return features * self.weights(features)
 
 
 class ChannelUnit(nn.Module):
-    """Averages a map and weighs its channels by a bottleneck of two linear layers.
+    """Global average of a map, with channel attention from a bottleneck of two linear layers.
 
     Args:
         channels: Channels C of the map.
@@ -106,9 +105,9 @@ class DAN(nn.Module):
         - The paper trains with cross-entropy, affinity loss (embeddings of a class move to a center, centers apart) and
           partition loss (variance among the heads). Only the classification loss of the run is used here: the other
           two need the backbone's map and the single heads, which `forward` does not return. So "DAN" in a table is its
-          architecture, and nothing but their random start keeps the heads apart.
-        - With one head the paper's fusion has nothing to compare: its features are the embedding.
-        - Dropout before the classifier is not in the paper; 0 leaves it out.
+          architecture, and only their random initialisation makes the heads differ.
+        - With one head there is nothing to fuse: its features are the embedding.
+        - Dropout before the classifier is not in the paper; 0 disables it.
         - Batch normalisation needs two images or more in a training batch.
     """
 
@@ -144,18 +143,11 @@ class DAN(nn.Module):
 
     @property
     def gradcam_layer(self) -> nn.Module:
-        """The module whose output (B, D, h, w) Grad-CAM weighs: the last residual stage, before the heads."""
+        """Module whose output (B, D, h, w) Grad-CAM weighs: the last residual stage, before the heads."""
         return self.backbone.get_submodule("layer4")
 
     def spatial_attention(self, image: Tensor) -> Tensor:
-        """Where each head looks, for explanation.
-
-        Args:
-            image: (B, C, H, W).
-
-        Returns:
-            (B, M, h, w), not normalised.
-        """
+        """Spatial attention (B, M, h, w) of each head for images (B, C, H, W), not normalised, for explanation."""
         features = self.backbone.forward_features(image)
         return torch.cat([cast(SpatialUnit, head.get_submodule("0")).weights(features) for head in self.heads], 1)
 
@@ -163,7 +155,7 @@ class DAN(nn.Module):
         """Embedding (B, D) of images (B, C, H, W)."""
         features = self.backbone.forward_features(image)
         seen = torch.stack([head(features) for head in self.heads], 1)
-        # bf16 would round away what tells one embedding of an untrained net from another.
+        # Embeddings of an untrained net differ by less than the resolution of bf16.
         return seen[:, 0] if len(self.heads) == 1 else F.log_softmax(seen.float(), 1).sum(1)
 
     def forward_head(self, features: Tensor) -> Tensor:

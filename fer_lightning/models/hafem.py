@@ -1,7 +1,7 @@
 """HAFEM: a convolutional backbone, CBAM, and a light transformer over the cells of its feature map.
 
 Paper: D. Chatterjee, HAFEM: Hybrid attention-driven facial expression mapping (2026),
-https://doi.org/10.55529/jaimlnn.61.64.74. Known here by its abstract only.
+https://doi.org/10.55529/jaimlnn.61.64.74, of which only the abstract was available.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ class HAFEM(nn.Module):
     Args:
         num_classes: Number K of classes.
         in_channels: Channels C of the image.
-        image_size: Side N of the square image.
+        image_size: Height and width N of the image in pixels.
         backbone: Name of a timm network.
         stem_stride: Stride of the backbone's first convolution, see `build_network`; None leaves it as published.
         pretrained: `none`, `imagenet` or the path of a file, see `pretrained_overlay`.
-        stage: Which of the backbone's feature maps is attended to, see `feature_map`; -1 is the last.
+        stage: Index of the backbone's feature map that the attention uses, see `feature_map`; -1 is the last.
         cbam: Use CBAM.
         cbam_reduction: Reduction of its channel attention.
-        cbam_kernel: Side of the convolution of its spatial attention.
+        cbam_kernel: Kernel size of its spatial attention.
         transformer: Use the transformer.
-        max_grid: A feature map with a longer side is averaged to this side; every cell is a token.
+        max_grid: Maximum height and width of the token grid; a larger feature map is averaged to it.
         embed_dim: Size D of a token and of the embedding.
         num_layers: Transformer blocks.
         num_heads: Heads of their attention; D / heads must be a multiple of 16.
@@ -54,21 +54,21 @@ class HAFEM(nn.Module):
 
     Readings:
         The abstract names an EfficientNet-B5 backbone, "a lightweight multi-head self-attention Transformer block" and
-        CBAM, in this order, and gives no size and no wiring. All that follows is the choice of this project.
+        CBAM, in this order, and gives no sizes and no connections. All that follows is the choice of this project.
 
-        - The parts stand one behind the other: CBAM first weighs channels and places of the convolutional map, then
-          the transformer relates the places. CBAM could as well sit inside the backbone's blocks, as in its own paper;
-          here the published backbone stays whole, so that pretrained weights fit.
-        - Which map: the last one (`stage`), with stride 32 for EfficientNet; `hafem_lite` takes the one before it, for
-          of 48 pixels the last leaves 2 x 2 cells. The 1x1 convolution that EfficientNet appends to its last map (512
-          to 2048 channels in B5) is left out: the projection to D takes its place.
+        - The parts are applied in sequence: CBAM weighs channels and places of the convolutional map, then the
+          transformer relates the places. CBAM could as well be inside the backbone's blocks, as in its own paper; here
+          the published backbone is unchanged, so that pretrained weights fit.
+        - Which map: the last one (`stage`), with stride 32 for EfficientNet; `hafem_lite` takes the one before it,
+          because the last map of a 48-pixel image has 2 x 2 cells. The 1x1 convolution that EfficientNet appends to its
+          last map (512 to 2048 channels in B5) is replaced by the projection to D.
         - Projection, width, layers, heads, MLP, dropout and position of the transformer: all options. Its blocks
-          normalise before each branch. `transformer=false` leaves blocks, position and last normalisation out, and
-          the embedding is the average of the projected map; `cbam=false` leaves CBAM out. The projection stays.
+          normalise before each branch. `transformer=false` omits blocks, position and last normalisation, and the
+          embedding is the average of the projected map; `cbam=false` omits CBAM. The projection stays.
         - The embedding is the average of the tokens; there is no class token.
-        - Large images: the map is averaged to `max_grid` a side, so attention costs the same from there on.
+        - Large images: the map is averaged to `max_grid` x `max_grid`, which bounds the cost of the attention.
         - Image size: not in the abstract. EfficientNet-B5 was published for 456 pixels.
-        - Small faces: `stem_stride` (see `build_network`) keeps more of 48 pixels.
+        - Small faces: `stem_stride` (see `build_network`) keeps a higher resolution of 48-pixel images.
 
     Raises:
         UserError: `max_grid` below 1; see also `build_network`, `feature_map`, `MultiHeadAttention` and `GridPosition`.
@@ -98,7 +98,7 @@ class HAFEM(nn.Module):
         dropout: float,
     ) -> None:
         if max_grid < 1:
-            raise UserError(f"model.max_grid={max_grid} leaves no cell to attend to: use 1 or more.")
+            raise UserError(f"model.max_grid must be at least 1; got {max_grid}.")
         super().__init__()
         network = build_network(
             backbone, in_channels=in_channels, image_size=image_size, stem_stride=stem_stride, pretrained=pretrained
@@ -125,7 +125,7 @@ class HAFEM(nn.Module):
 
     @property
     def gradcam_layer(self) -> nn.Module:
-        """The module whose output (B, F', h', w') Grad-CAM weighs: the backbone's map before the last one.
+        """Module whose output (B, F', h', w') Grad-CAM weighs: the backbone's second to last map.
 
         The transformer mixes the few cells of the last map: on 40 validation faces of FER2013 (72 pixels), maps of the
         projection were worse than the same maps at random places (deletion 0.420 against 0.355, insertion 0.345 against
@@ -137,7 +137,7 @@ class HAFEM(nn.Module):
 
     @property
     def feature_stages(self) -> dict[str, nn.Module]:
-        """The modules whose outputs are worth a look, by name, in the order of computation."""
+        """Modules whose outputs are shown as feature maps, by name, in the order of computation."""
         maps = map_modules(self.backbone, self.stage)
         stages = {f"backbone {number}": module for number, module in enumerate(maps, start=1)}
         return {**stages, "CBAM": self.cbam, "projection": self.projection}
@@ -146,7 +146,7 @@ class HAFEM(nn.Module):
         """Embedding (B, D) of images (B, C, N, N)."""
         (features,) = self.backbone(image)
         features = self.cbam(features)
-        # Averaging and a 1x1 projection are linear and change places freely; the cheaper order is this one.
+        # Averaging and a 1x1 projection commute; this order is cheaper.
         features = self.projection(F.adaptive_avg_pool2d(features, self.grid))
         return self.transformer(features.flatten(2).transpose(1, 2)).mean(1)
 

@@ -1,4 +1,4 @@
-"""PsySFA-Net: fractal, spectral and psychological-attention maps, fused by attention, suppressed, classified.
+"""PsySFA-Net: fractal, spectral and psychological-attention features, attention fusion and emotion suppression.
 
 Paper: PsySFA-Net, IIETA 2026 (CC BY 4.0).
 """
@@ -21,30 +21,30 @@ from fer_lightning.layers.suppression import EmotionSuppression
 
 
 class PsySFANet(nn.Module):
-    """Facial expression classifier of three parallel views of the image (sections 3.1-3.7).
+    """Facial expression classifier with three parallel feature blocks (sections 3.1-3.7).
 
     Args:
         num_classes: Number K of classes.
         in_channels: Channels C of the image, 1 or 3.
-        image_size: Side N of the square image.
+        image_size: Height and width N of the image in pixels.
         num_filters: Channels F of each of the three blocks.
         fractal: Use the fractal block (eq. 1).
         spectral: Use the spectral block (eq. 2).
         attention: Use the psychological attention block (eq. 3).
         texture: Descriptor of the fractal block, `diagonal|lbp|gabor|lbp_cnn|gabor_cnn` (Table 9).
         band: Band of the spectral block, `low|mid|high|low_mid|all` (Table 7).
-        band_edges: Where mid begins and ends, see `band_mask`.
-        attention_kernel: Side of the psychological attention kernel (Table 8).
+        band_edges: Lower and upper bound of the mid band, see `band_mask`.
+        attention_kernel: Kernel size of the psychological attention (Table 8).
         stride: Stride s of the first learned convolutions: of the three blocks, or of the CNN block when all are off.
         fusion: `attention` (eqs 4-6) or `concat`.
-        fusion_grid: Side G of the grid that tokens are pooled to.
+        fusion_grid: Rows and columns G of the grid that tokens are pooled to.
         fusion_dim: Size E of the common feature space.
-        fusion_heads: Heads of the fusion; E / heads must be a multiple of 16.
+        fusion_heads: Number of heads of the fusion; E / heads must be a multiple of 16.
         widths: Channels of the stages of the CNN block (eq. 7); each stage ends with max pooling.
         depths: Convolutions of each stage.
         normalization: `batch`, or `none` as in the equations.
         suppression: Use the emotion suppression block (eqs 8-12).
-        head_grid: Side g of the map that is flattened.
+        head_grid: Height and width g of the map that is flattened.
         embed_dim: Size D of the embedding, the output of the first linear layer.
         dropout: Dropout rate before the last linear layer.
 
@@ -62,39 +62,37 @@ class PsySFANet(nn.Module):
         | dropout, linear                  | 3.7      | (B, K) logits                                |
 
     Readings:
-        What the paper leaves open, and what is done here.
-
         - Eq. 1 at the first row and column, which have no diagonal neighbour: zero.
-        - Colour images: eqs 1 and 2 run on every channel apart, the convolutions mix the channels.
+        - Colour images: eqs 1 and 2 apply to every channel separately, the convolutions mix the channels.
         - Eq. 2 prints `alpha_v = sqrt(2 / N)` for `u > 0`: taken as the orthonormal DCT-II along both axes.
         - The paper gives no bounds of the bands: cut points on `(u + v) / (2 N)`, the zigzag diagonal (`band_edges`).
-        - What the convolution of the spectral block sees: the masked coefficients taken back to an image by the
-          inverse DCT, because a convolution expects neighbours to be alike. `band=all` therefore is the image itself.
+        - Input of the spectral block's convolution: the inverse DCT of the masked coefficients, because a convolution
+          expects neighbours to be alike. `band=all` therefore is the image itself.
         - Kernel of the fractal and spectral convolutions: 3x3. Every convolution has same padding with zeros.
         - `num_filters` is the width of each of the three blocks; the widths of the CNN block are not stated (`widths`).
         - Table 9, `lbp` and `gabor`: the fixed descriptor (LBP: 8 neighbours, one code image; Gabor: 4 orientations
-          times 2 wavelengths) replaces the block, and a 1x1 convolution only brings it to F channels. `lbp_cnn` and
-          `gabor_cnn` put it before the block's own 3x3 convolution.
-        - Resolution of the maps: `stride` 1 is what the equations say; 2 is four times cheaper.
-        - Eq. 4 joins tokens (`flatten(2)` keeps channels). Tokens of the full resolution would cost most of the step,
-          so maps are averaged over `fusion_grid` cells first. The common feature space of section 3.3 is one linear
-          map for each source; a learned position and layer normalisation precede the attention.
-        - "Reshaped and passed forward": the attended tokens return to F channels, are spread over the cells they came
-          from and added to the concatenated maps, so the CNN block keeps the detail that the grid has not.
+          times 2 wavelengths) replaces the block, and a 1x1 convolution maps it to F channels. `lbp_cnn` and
+          `gabor_cnn` put it before the block's 3x3 convolution.
+        - Resolution of the maps: `stride` 1 follows the equations; 2 is four times cheaper.
+        - Eq. 4 joins tokens (`flatten(2)` keeps channels). Tokens of the full resolution would dominate the cost of a
+          step, so maps are averaged over `fusion_grid` cells first. The common feature space of section 3.3 is one
+          linear map for each source; a learned position and layer normalisation precede the attention.
+        - "Reshaped and passed forward": the attended tokens are projected to F channels, upsampled and added to the
+          concatenated maps, so the CNN block keeps details finer than the grid.
         - Fusion off is concatenation of the same maps along channels (Table 6).
         - Normalisation is not mentioned: batch normalisation after every convolution trains far better;
-          `normalization=none` is the literal net.
+          `normalization=none` is the net as printed.
         - "Several" convolutions, each followed by ReLU and pooling: `depths` convolutions before each pooling.
         - Place of the suppression: after the CNN block, before the FC layers, on its channels.
         - Eq. 10, attention over the weight vector: groups of channels are the tokens; and alpha, unbounded in eqs
           10-12, is kept in (0, 1) by a sigmoid. See `EmotionSuppression`.
-        - Flatten: the map is first averaged to `head_grid`, so the size of the FC layers does not follow that of the
-          image. Dropout stands between the two linear layers, after ReLU.
-        - "Backbone only" (Table 6) is the CNN block and the FC layers on the image; its first convolution takes over
-          `stride`, so that all variants compute at the same resolution.
+        - Flatten: the map is first averaged to `head_grid`, so the size of the FC layers does not depend on the image
+          size. Dropout is between the two linear layers, after ReLU.
+        - "Backbone only" (Table 6) is the CNN block and the FC layers on the image; its first convolution has the
+          stride `stride`, so that all variants compute at the same resolution.
 
     Raises:
-        UserError: An option outside its list, `widths` and `depths` of different length, or an image too small for
+        UserError: An unknown value of an option, `widths` and `depths` of different length, or an image too small for
             `stride` and the number of stages.
     """
 
@@ -127,7 +125,7 @@ class PsySFANet(nn.Module):
     ) -> None:
         super().__init__()
         if fusion not in ("attention", "concat"):
-            raise UserError(f"model.fusion is {fusion!r}; use attention or concat.")
+            raise UserError(f"model.fusion must be attention or concat; got {fusion!r}.")
         check_poolings(image_size, len(widths), stride)
         self.blocks = nn.ModuleDict()
         if fractal:
@@ -171,7 +169,7 @@ class PsySFANet(nn.Module):
 
     @property
     def gradcam_layer(self) -> nn.Module:
-        """The module whose output (B, widths[-1], h, w) Grad-CAM weighs: the map that the FC layers see.
+        """Module whose output (B, widths[-1], h, w) Grad-CAM weighs: the map that the FC layers see.
 
         Not the finer one before the last pooling: the gradient there also passes through the averages of eq. 8, which
         know no places, and its maps tell a net's decision no better than random ones do (deletion and insertion).
@@ -210,7 +208,7 @@ class PsySFANet(nn.Module):
             UserError: The net has no attention fusion.
         """
         if self.fusion is None:
-            raise UserError("This PsySFA-Net has no attention fusion; train it with model.fusion=attention to see one.")
+            raise UserError("This PsySFA-Net has no attention fusion: train one with model.fusion=attention.")
         return self.fusion.attention_weights(self.source_maps(image))
 
     def forward_features(self, image: Tensor) -> Tensor:

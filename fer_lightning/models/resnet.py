@@ -1,4 +1,4 @@
-"""ResNet for small faces: timm's residual stages behind a stem that keeps small images readable.
+"""ResNet for small faces: timm's residual stages behind a stem that keeps the resolution of small images.
 
 Papers: K. He et al., Deep residual learning for image recognition (2016), https://arxiv.org/abs/1512.03385; the stem of
 three 3x3 convolutions is that of T. He et al., Bag of tricks (2019), https://arxiv.org/abs/1812.01187.
@@ -39,7 +39,7 @@ class ResNet(nn.Module):
         | dropout, linear              | (B, K) logits                               |
 
     Readings:
-        The paper's stem (7x7 with stride 2, then pooling by 2) leaves 12 x 12 of a 48 x 48 face. Here it is three 3x3
+        The paper's stem (7x7 with stride 2, then pooling by 2) reduces a 48 x 48 face to 12 x 12. Here it is three 3x3
         convolutions, the first with `stem_stride`, and no pooling.
     """
 
@@ -72,7 +72,7 @@ class ResNet(nn.Module):
 
     @property
     def gradcam_layer(self) -> nn.Module:
-        """The module whose output (B, D, h, w) Grad-CAM weighs: the last residual stage."""
+        """Module whose output (B, D, h, w) Grad-CAM weighs: the last residual stage."""
         return self.backbone.get_submodule("layer4")
 
     def forward_features(self, image: Tensor) -> Tensor:

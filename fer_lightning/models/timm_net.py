@@ -1,4 +1,4 @@
-"""Any network of timm behind the same classifier as every other model here.
+"""Any timm network with the dropout and linear classifier of the other models.
 
 Library: R. Wightman, PyTorch image models, https://github.com/huggingface/pytorch-image-models; each network's paper is
 named in its timm source.
@@ -17,12 +17,12 @@ from fer_lightning.models.backbone import build_network, normalisation, probed
 
 
 class TimmNet(nn.Module):
-    """A timm network without its classifier, dropout and a linear classifier.
+    """A timm network whose classifier is replaced by dropout and a linear layer.
 
     Args:
         num_classes: Number K of classes.
         in_channels: Channels C of the image.
-        image_size: Side N of the square image.
+        image_size: Height and width N of the image in pixels.
         name: Name of the timm network.
         stem_stride: Stride of its first convolution, see `build_network`; None leaves it as published.
         pretrained: `none`, `imagenet` or the path of a file, see `pretrained_overlay`.
@@ -42,7 +42,7 @@ class TimmNet(nn.Module):
           last map is smaller (48 pixels leave one cell), they are left out and the map is averaged.
 
     Raises:
-        UserError: See `build_network`; or the network returns neither a map nor tokens.
+        UserError: The network returns neither a map nor tokens; see also `build_network`.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class TimmNet(nn.Module):
         self.network.reset_classifier(0)
         features = probed(network, self.network.forward_features, name, in_channels, image_size)
         if not isinstance(features, Tensor) or features.ndim not in (3, 4):
-            raise UserError(f"model.name={name} ends with neither a feature map nor tokens; use another network.")
+            raise UserError(f"model.name must be a network that returns a feature map or tokens; got {name}.")
         if isinstance(network, VGG) and features.shape[-1] < 7:
             self.network.pre_logits = nn.Identity()
         self.embed_dim = probed(network, self.network, name, in_channels, image_size).shape[1]
@@ -77,10 +77,10 @@ class TimmNet(nn.Module):
 
     @property
     def gradcam_layer(self) -> nn.Module:
-        """The module whose output Grad-CAM weighs.
+        """Module whose output Grad-CAM weighs.
 
-        The last map (B, F, h, w). For tokens (B, P + h * w, F), the normalisation before the last attention: what comes
-        later reaches a class token no more. Token networks that timm builds differently show their last tokens.
+        It is the last map (B, F, h, w), or for tokens (B, P + h * w, F) the normalisation before the last attention,
+        after which patches no longer reach the class token. Token networks without `blocks` use their last tokens.
         """
         if self._num_tokens is not None and hasattr(self.network, "blocks"):
             return getattr(self.network.blocks[-1], "norm1", self.last_map)
@@ -88,7 +88,7 @@ class TimmNet(nn.Module):
 
     @property
     def gradcam_tokens(self) -> tuple[int, int, int] | None:
-        """(P, h, w), how many leading tokens are no patches and the square grid of the others; None for a map."""
+        """Number P of prefix tokens, and rows and columns of the square grid of the others; None for a map."""
         if self._num_tokens is None:
             return None
         prefix = getattr(self.network, "num_prefix_tokens", 0)
@@ -98,7 +98,7 @@ class TimmNet(nn.Module):
     def forward_features(self, image: Tensor) -> Tensor:
         """Embedding (B, D) of images (B, C, N, N)."""
         features = self.network.forward_features(image)
-        # Whoever hooks the last map finds its channels in front, as in every other net.
+        # Hooks of the last map receive channels first, as in every other net.
         if self._channels_last:
             features = self.last_map(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         else:

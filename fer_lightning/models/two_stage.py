@@ -1,9 +1,9 @@
 """Two-stage attention: local multi-patch attention, then global self-attention among channels.
 
-Papers: the baseline is a row of PsySFA-Net's Tables 10-12 (IIETA 2026), which says of it no more than the names of its
-two modules. The gate of a patch is that of Y. Li et al., Occlusion aware facial expression recognition using CNN with
-attention mechanism (2019), https://doi.org/10.1109/TIP.2018.2886767; the attention among channels is that of A.
-El-Nouby et al., XCiT: Cross-covariance image transformers (2021), https://arxiv.org/abs/2106.09681.
+Papers: the baseline is a row of PsySFA-Net's Tables 10-12 (IIETA 2026), which gives only the names of its two modules.
+The gate of a patch is that of Y. Li et al., Occlusion aware facial expression recognition using CNN with attention
+mechanism (2019), https://doi.org/10.1109/TIP.2018.2886767; the attention among channels is that of A. El-Nouby et al.,
+XCiT: Cross-covariance image transformers (2021), https://arxiv.org/abs/2106.09681.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from fer_lightning.layers.precision import without_autocast
 
 
 class LocalMultiPatchAttention(nn.Module):
-    """Weighs every place by the patches that cover it.
+    """Spatial attention from the weights of overlapping patches.
 
-    All P x P patches, one step apart, overlap. Each is judged by its own average,
-    `a = sigmoid(w . relu(W mean(patch) + b) + c)`, and a place is multiplied by the mean of the a of its patches.
+    Every P x P patch (with stride 1) has the weight `a = sigmoid(w . relu(W mean(patch) + b) + c)`; a place is
+    multiplied by the mean weight of the patches that cover it.
 
     Args:
         channels: Channels C of the map.
-        patch_size: Side P of a patch.
-        hidden: Size of the hidden layer of the judgement.
+        patch_size: Height and width P of a patch in cells of the map.
+        hidden: Size of the hidden layer that weighs a patch.
 
     Shape:
         (B, C, h, w) to (B, C, h, w), with h and w at least P.
@@ -40,19 +40,12 @@ class LocalMultiPatchAttention(nn.Module):
         self.judge = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 1))
 
     def patch_weights(self, features: Tensor) -> Tensor:
-        """The weight of every patch.
-
-        Args:
-            features: (B, C, h, w).
-
-        Returns:
-            (B, h - P + 1, w - P + 1), each between 0 and 1.
-        """
+        """Patch weights (B, h - P + 1, w - P + 1) between 0 and 1 of maps (B, C, h, w)."""
         averages = F.avg_pool2d(features, self.patch_size, stride=1).permute(0, 2, 3, 1)
         return self.judge(averages).squeeze(3).sigmoid()
 
     def place_weights(self, features: Tensor) -> Tensor:
-        """The weight of every place, (B, 1, h, w) between 0 and 1, of maps (B, C, h, w)."""
+        """Spatial weights (B, 1, h, w) between 0 and 1 of maps (B, C, h, w)."""
         weights = self.patch_weights(features)[:, None].float()
         margin = self.patch_size - 1
         # A place is covered by the patches that start up to P - 1 above and to the left of it.
@@ -79,15 +72,12 @@ class GlobalChannelAttention(nn.Module):
         (B, C, h, w) to (B, C, h, w).
 
     Raises:
-        UserError: Channels not a multiple of `num_heads`.
+        UserError: `channels` is not a multiple of `num_heads`.
     """
 
     def __init__(self, channels: int, num_heads: int) -> None:
         if channels % num_heads:
-            raise UserError(
-                f"model.widths ends with {channels}, which {num_heads} heads cannot share; "
-                f"change model.num_heads to a divisor of {channels}."
-            )
+            raise UserError(f"model.num_heads must divide {channels}, the last of model.widths; got {num_heads}.")
         super().__init__()
         self.num_heads = num_heads
         self.query_key_value = nn.Conv2d(channels, 3 * channels, 1)
@@ -95,7 +85,7 @@ class GlobalChannelAttention(nn.Module):
         self.output = nn.Conv2d(channels, channels, 1)
 
     def _attend(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights (B, heads, C / heads, C / heads) and what they make of the values (B, C, h, w), both in float32."""
+        """Attention weights (B, heads, C / heads, C / heads) and attended values (B, C, h, w), both in float32."""
         mixed = self.query_key_value(features).flatten(2).float()
         query, key, value = mixed.unflatten(1, (3, self.num_heads, -1)).unbind(1)
         with without_autocast(features.device):
@@ -104,14 +94,7 @@ class GlobalChannelAttention(nn.Module):
             return weights, (weights @ value).reshape(features.shape)
 
     def weights(self, features: Tensor) -> Tensor:
-        """How much every channel listens to every other, for explanation.
-
-        Args:
-            features: (B, C, h, w).
-
-        Returns:
-            (B, heads, C / heads, C / heads); every row sums to one.
-        """
+        """Attention weights (B, heads, C / heads, C / heads) among channels, for explanation; rows sum to one."""
         return self._attend(features)[0]
 
     def forward(self, features: Tensor) -> Tensor:
@@ -120,20 +103,20 @@ class GlobalChannelAttention(nn.Module):
 
 
 class TwoStage(nn.Module):
-    """CNN whose map is weighed patch by patch, then related channel by channel.
+    """CNN with local multi-patch attention and global self-attention among channels.
 
     Args:
         num_classes: Number K of classes.
         in_channels: Channels C of the image.
-        image_size: Side N of the square image.
+        image_size: Height and width N of the image in pixels.
         widths: Channels of the stages of the CNN; each of the t stages ends with max pooling.
         depths: Convolutions of each stage.
         stride: Stride s of the first convolution.
-        normalization: `batch` or `none`, of the CNN.
-        patch_size: Side of a patch, in cells of the map.
-        patch_hidden: Size of the hidden layer that judges a patch.
-        num_heads: Heads of the attention among channels.
-        head_grid: Side g of the map that is flattened.
+        normalization: Normalisation of the CNN, `batch` or `none`.
+        patch_size: Height and width of a patch in cells of the map.
+        patch_hidden: Size of the hidden layer that weighs a patch.
+        num_heads: Number of heads of the attention among channels.
+        head_grid: Height and width g of the map that is flattened.
         embed_dim: Size D of the embedding.
         dropout: Dropout rate before the classifier.
 
@@ -152,10 +135,10 @@ class TwoStage(nn.Module):
         PsySFA-Net has a "Two-Stage DL Model" in its tables. Its related work ascribes "a two-stage DL model" to Pei et
         al. [19], with "the Local Multi-Patch Attention Module and the Global Self-Attention Channel Module". Reference
         19 of its bibliography (Pei, Chen, Wang 2024) is titled "Multi-scale patch fuzzy decision for face recognition
-        with category information". We had neither that text nor another with these two modules: everything below the
-        two names is ours.
+        with category information". We had neither that text nor another with these two modules: everything but the two
+        names is our choice.
 
-        - Stages are the two modules, one after the other in one net trained at once, not two trainings.
+        - Stages are the two modules, in sequence in one net that is trained end to end, not two trainings.
         - Patches are cut from the CNN's map, not from the image, overlap, and are all of one size.
         - The weight of a patch is a sigmoid of its content, as in the gate units of Li et al. 2019, so several patches
           can matter at once; overlapping patches share a place by averaging.
@@ -163,8 +146,8 @@ class TwoStage(nn.Module):
         - CNN and head are those of the other nets of this package.
 
     Raises:
-        UserError: `widths` and `depths` of different length, a map smaller than a patch, or channels that the heads
-            cannot share.
+        UserError: `widths` and `depths` differ in length, the map is smaller than a patch, or the number of heads does
+            not divide the channels.
     """
 
     def __init__(
@@ -185,11 +168,11 @@ class TwoStage(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        side = image_size // (stride * 2 ** len(widths))
-        if side < patch_size:
+        reduction = stride * 2 ** len(widths)
+        if image_size < patch_size * reduction:
             raise UserError(
-                f"model.patch_size is {patch_size} but the map of a {image_size}-pixel image has {side} cells a side; "
-                f"use a smaller patch or a data.image_size of {patch_size * stride * 2 ** len(widths)} or more."
+                f"model.patch_size must be at most {image_size // reduction}, the size of the map of an image of "
+                f"{image_size} pixels; got {patch_size}: use data.image_size={patch_size * reduction} or more."
             )
         self.embed_dim = embed_dim
         self.cnn = CNNBlock(in_channels, widths, depths, stride=stride, normalization=normalization)
@@ -202,7 +185,7 @@ class TwoStage(nn.Module):
 
     @property
     def gradcam_layer(self) -> nn.Module:
-        """The module whose output (B, F, h, h) Grad-CAM weighs: the second stage."""
+        """Module whose output (B, F, h, h) Grad-CAM weighs: the second stage."""
         return self.channels
 
     def forward_features(self, image: Tensor) -> Tensor:

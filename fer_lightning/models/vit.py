@@ -14,13 +14,13 @@ from fer_lightning.layers.transformer import TransformerBlock
 
 
 class ViT(nn.Module):
-    """Patches, a class token and learned positions through a stack of transformer blocks (section 3.1, eqs 1-4).
+    """Transformer over patches and a class token with learned positions (section 3.1, eqs 1-4).
 
     Args:
         num_classes: Number K of classes.
         in_channels: Channels C of the image.
-        image_size: Side N of the square image.
-        patch_size: Side P of a patch.
+        image_size: Height and width N of the image in pixels.
+        patch_size: Height and width P of a patch in pixels.
         embed_dim: Size D of a token and of the embedding.
         depth: Number of blocks.
         num_heads: Heads of each block; D / heads must be a multiple of 16.
@@ -39,19 +39,19 @@ class ViT(nn.Module):
         | dropout, linear                           |          | (B, K) logits                              |
 
     Readings:
-        The baseline of PsySFA-Net's Table 10 is named "Vision Transformer (ViT) Model" and no more. Its related work
-        cites ViTFER (Chaudhari et al. 2022) for a ViT. This is the ViT of the paper above, not ViTFER.
+        The baseline of PsySFA-Net's Table 10 is named "Vision Transformer (ViT) Model" without a reference. Its related
+        work cites ViTFER (Chaudhari et al. 2022) for a ViT. This is the ViT of the paper above, not ViTFER.
 
         - The paper's nets (86 million parameters and more, pre-trained, patches of 14 to 32 pixels of 224) do not fit
-          48 pixels and a training from scratch. Size, depth, heads and patch are options; the defaults are ours.
-        - A side that is no multiple of the patch: zeros are put around the image until it is.
+          48 pixels and training from scratch. Size, depth, heads and patch are options; the defaults are ours.
+        - An image size that is not a multiple of the patch size: the image is padded with zeros.
         - Classifier: one linear layer, as the paper does for fine-tuning; its MLP head is for pre-training.
         - Weights start as PyTorch's layers do; the class token and the positions are normal with deviation 0.02.
         - Dropout before the classifier is not in the paper.
-        - timm's `VisionTransformer` computes the same; here the attention is the one that is fast under bf16 on CPUs.
+        - timm's `VisionTransformer` computes the same; here the attention is one that is fast under bf16 on CPUs.
 
     Raises:
-        UserError: An image smaller than a patch, or a head size that is no multiple of 16.
+        UserError: The image is smaller than a patch, or the head size is not a multiple of 16.
     """
 
     def __init__(
@@ -70,13 +70,11 @@ class ViT(nn.Module):
     ) -> None:
         super().__init__()
         if image_size < patch_size:
-            raise UserError(
-                f"model.patch_size is {patch_size} but the image has {image_size} pixels; use {image_size} or less."
-            )
+            raise UserError(f"model.patch_size must be at most data.image_size={image_size}; got {patch_size}.")
         self.embed_dim = embed_dim
         self.grid = -(-image_size // patch_size)
         missing = self.grid * patch_size - image_size
-        # Half of the missing pixels on each side; where their number is odd, the convolution ignores the last one.
+        # Half of the missing pixels at each border; where their number is odd, the convolution ignores the last one.
         self.patches = nn.Conv2d(in_channels, embed_dim, patch_size, patch_size, padding=(missing + 1) // 2)
         self.class_token = nn.Parameter(0.02 * torch.randn(embed_dim))
         self.position = nn.Parameter(0.02 * torch.randn(1 + self.grid**2, embed_dim))
@@ -90,29 +88,22 @@ class ViT(nn.Module):
 
     @property
     def gradcam_layer(self) -> nn.Module:
-        """The module whose output (B, 1 + g * g, D) Grad-CAM weighs: the last point where patches reach the class."""
+        """Module whose output (B, 1 + g * g, D) Grad-CAM weighs: the last input of the class token's attention."""
         return self.blocks[-1].get_submodule("attention_norm")
 
     @property
     def gradcam_tokens(self) -> tuple[int, int, int]:
-        """Tokens before the patches, then rows and columns of the grid of patches."""
+        """Number of tokens before the patches, and rows and columns of the grid of patches."""
         return 1, self.grid, self.grid
 
     @property
     def feature_stages(self) -> dict[str, nn.Module]:
-        """The modules whose outputs are worth a look, by name, in the order of computation."""
+        """Modules whose outputs are shown as feature maps, by name, in the order of computation."""
         blocks = {f"block {number}": block for number, block in enumerate(self.blocks, start=1)}
         return {"patches": self.patches, **blocks}
 
     def tokens(self, image: Tensor) -> Tensor:
-        """What enters the blocks (eq. 1).
-
-        Args:
-            image: (B, C, N, N).
-
-        Returns:
-            (B, 1 + g * g, D): the class token, then the patches row by row.
-        """
+        """Input (B, 1 + g * g, D) of the blocks (eq. 1): the class token, then the patches row by row."""
         patches = self.patches(image).flatten(2).transpose(1, 2)
         first = self.class_token.to(patches.dtype).expand(image.shape[0], 1, -1)
         return self.position_dropout(torch.cat([first, patches], 1) + self.position)

@@ -1,4 +1,4 @@
-"""Weighted voting: the weighted mean of what several trained networks think.
+"""Weighted voting: the weighted mean of the class probabilities of several trained networks.
 
 Source: the linear opinion pool, M. Stone, The opinion pool (1961).
 """
@@ -15,10 +15,10 @@ from fer_lightning.errors import UserError
 
 
 class WeightedVoting(nn.Module):
-    """Trained networks whose class probabilities are averaged with a weight each.
+    """Ensemble whose members' class probabilities are averaged with learned weights.
 
-    The members are frozen and stay in evaluation mode. The weights lie in the buffer `weights` (M,), are equal at first
-    and sum to one; `procedure=vote` fits them on the validation split.
+    The members are frozen and stay in evaluation mode. The buffer `weights` (M,) starts with equal weights that sum to
+    one; `procedure=vote` fits them on the validation split.
 
     Args:
         num_classes: Number K of classes, the same for all members.
@@ -36,14 +36,14 @@ class WeightedVoting(nn.Module):
         - The row "Weighted Voting" of Tables 10-12 of PsySFA-Net has no citation there. Its section 2.5 calls the
           method of reference 27 (Shah et al. 2023) a weighted voting inspired by the prisoner's dilemma; the abstract
           of that paper is about recognising persons by three-way decisions and mentions no weights. Neither the members
-          nor the rule of that row are known: this is the plain form of a weighted vote, not the authors' own.
-        - Soft votes: probabilities are averaged, so a hesitant member counts less, and the vote is a distribution.
-        - One weight a member for all classes: a weight a class is K times as many values to fit on rare classes, and
-          its vote no longer sums to one.
-        - The mirror image is no member of its own: a weight for it could only tell left from right.
+          nor the rule of that row are known: this is the plain form of a weighted vote, not the authors' baseline.
+        - Soft votes: probabilities are averaged, so an uncertain member counts less, and the vote is a distribution.
+        - One weight per member for all classes: weights per class are K times as many values to fit on rare classes,
+          and their vote no longer sums to one.
+        - The mirror image shares the weight of its member: a separate weight could only distinguish left from right.
 
     Raises:
-        UserError: There is no member.
+        UserError: `members` is empty.
     """
 
     weights: Tensor
@@ -52,8 +52,8 @@ class WeightedVoting(nn.Module):
         super().__init__()
         if not members:
             raise UserError(
-                "model.checkpoints is empty: name the finished runs that vote, "
-                "as in 'model.checkpoints=[outputs/a,outputs/b]'."
+                "model.checkpoints must name the finished runs that vote, as in "
+                "'model.checkpoints=[outputs/a,outputs/b]'; got an empty list."
             )
         self.num_classes = num_classes
         self.mirror = mirror
@@ -62,20 +62,20 @@ class WeightedVoting(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> WeightedVoting:
-        """Sets the mode of this module alone: dropout and batch statistics of a finished member stay off."""
+        """Sets the mode of this module but not of its members, which stay in evaluation mode."""
         super().train(mode)
         self.members.eval()
         return self
 
     def member_log_probabilities(self, image: Tensor) -> Tensor:
-        """Log-probabilities (B, M, K) that the members give to images (B, C, H, W)."""
+        """Log-probabilities (B, M, K) of the members for images (B, C, H, W)."""
         return torch.stack([self._log_probabilities(member, image) for member in self.members], dim=1)
 
     def _log_probabilities(self, member: nn.Module, image: Tensor) -> Tensor:
-        own = member(image).float().log_softmax(dim=1)
+        original = member(image).float().log_softmax(dim=1)
         if not self.mirror:
-            return own
-        return torch.logaddexp(own, member(image.flip(-1)).float().log_softmax(dim=1)) - math.log(2)
+            return original
+        return torch.logaddexp(original, member(image.flip(-1)).float().log_softmax(dim=1)) - math.log(2)
 
     def vote(self, log_probabilities: Tensor) -> Tensor:
         """Log of the weighted mean (B, K) of the members' probabilities, given as logs (B, M, K)."""

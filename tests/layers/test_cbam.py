@@ -77,5 +77,5 @@ def test_gradients_pass_under_bf16_for_a_map_of_one_cell():
 
 
 def test_a_convolution_without_a_centre_is_refused():
-    with pytest.raises(UserError, match="use an odd number"):
+    with pytest.raises(UserError, match="must be odd"):
         CBAM(8, kernel_size=6)

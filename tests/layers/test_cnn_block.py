@@ -55,5 +55,5 @@ def test_normalization_none_leaves_the_convolution_with_a_bias_and_nothing_else(
 
 
 def test_unknown_normalization_is_refused():
-    with pytest.raises(UserError, match=r"model\.normalization is 'group'"):
+    with pytest.raises(UserError, match=r"model\.normalization must be one of batch, none; got 'group'"):
         ConvReLU(3, 8, normalization="group")

@@ -49,5 +49,5 @@ def test_fixed_descriptor_is_averaged_over_the_cells_of_the_stride():
 
 
 def test_unknown_texture_is_refused():
-    with pytest.raises(UserError, match=r"model\.texture is 'hog'"):
+    with pytest.raises(UserError, match=r"model\.texture must be one of .*; got 'hog'"):
         FractalBlock(1, 8, stride=1, normalization="batch", texture="hog")

@@ -26,5 +26,5 @@ def test_it_is_equation_3(kernel_size):
 
 
 def test_even_kernel_is_refused():
-    with pytest.raises(UserError, match=r"model\.attention_kernel is 4"):
+    with pytest.raises(UserError, match=r"model\.attention_kernel must be odd.*got 4"):
         PsychologicalAttention(1, 8, kernel_size=4, stride=1, normalization="none")

@@ -69,7 +69,7 @@ def test_fixed_matrices_are_not_saved_with_the_weights():
 @pytest.mark.parametrize(
     ("band", "edges", "message"),
     [
-        ("middle", EDGES, "model.band is 'middle'"),
+        ("middle", EDGES, "model.band must be one of .*; got 'middle'"),
         ("mid", (0.5, 0.1), "model.band_edges"),
         ("mid", (0, 2), "model.band_edges"),
     ],

@@ -39,5 +39,5 @@ def test_a_channel_depends_on_the_others():
 
 
 def test_channels_that_make_no_whole_tokens_are_refused():
-    with pytest.raises(UserError, match=r"model\.widths ends with 100.*use 128"):
+    with pytest.raises(UserError, match=r"model\.widths must be a multiple of 32.*got 100: use 128"):
         EmotionSuppression(100)

@@ -138,7 +138,7 @@ def test_two_processes_share_the_centres_of_one_with_all_images(tmp_path: Path):
 
 @pytest.mark.parametrize("alpha", [0.0, 1.1, float("nan")])
 def test_refuses_bad_options(alpha):
-    with pytest.raises(ValueError, match=f"loss.center_alpha={alpha} is out of range: use more than 0, up to 1"):
+    with pytest.raises(ValueError, match=f"loss.center_alpha must be above 0 and at most 1; got {alpha}"):
         CenterLoss(3, 2, alpha=alpha)
 
 

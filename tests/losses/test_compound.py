@@ -80,14 +80,14 @@ def test_state_dict_carries_the_centres():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"center": -1.0}, "loss.center_weight=-1.0 is out of range: use a positive number, or 0 to turn it off"),
-        ({"variation": float("nan")}, "loss.variation_weight=nan is out of range"),
-        ({"center_alpha": 2.0}, "loss.center_alpha=2.0 is out of range"),
-        ({"label_smoothing": 1.0}, "loss.label_smoothing=1.0 is out of range"),
+        ({"center": -1.0}, "loss.center_weight must be a positive number, or 0 to disable the term; got -1.0"),
+        ({"variation": float("nan")}, "loss.variation_weight must be .*; got nan"),
+        ({"center_alpha": 2.0}, "loss.center_alpha must be .*; got 2.0"),
+        ({"label_smoothing": 1.0}, "loss.label_smoothing must be .*; got 1.0"),
     ],
 )
-def test_refuses_bad_options(options, told):
-    with pytest.raises(ValueError, match=told):
+def test_refuses_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
         make(**options)

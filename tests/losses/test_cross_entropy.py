@@ -67,7 +67,7 @@ def test_weights_are_no_part_of_a_checkpoint():
     assert CrossEntropy([30, 10], label_smoothing=0.0, class_weights="inverse").state_dict() == {}
 
 
-@pytest.mark.parametrize(("smoothing", "weights", "told"), [(1.0, "none", "smoothing=1.0"), (0.0, "some", "=some")])
-def test_refuses_bad_options(smoothing, weights, told):
-    with pytest.raises(ValueError, match=told):
+@pytest.mark.parametrize(("smoothing", "weights", "message"), [(1.0, "none", "got 1.0"), (0.0, "some", "got some")])
+def test_refuses_bad_options(smoothing, weights, message):
+    with pytest.raises(ValueError, match=message):
         CrossEntropy([30, 10], label_smoothing=smoothing, class_weights=weights)

@@ -130,17 +130,20 @@ def test_is_no_part_of_a_checkpoint():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"smoothing": 1.0}, "loss.label_smoothing=1.0 is out of range: use 0 up to"),
-        ({"smoothing": -0.1}, "loss.label_smoothing=-0.1 is out of range"),
-        ({"amount": 2.0}, "loss.amount_exponent=2.0 is out of range: use -1 to 1"),
-        ({"target": math.nan}, "loss.target_exponent=nan is out of range"),
-        ({"smoothing": 0.9, "amount": 1.0}, "loss.label_smoothing=0.9 with loss.amount_exponent=1.0 would replace"),
+        ({"smoothing": 1.0}, "loss.label_smoothing must be at least 0 and below 1; got 1.0"),
+        ({"smoothing": -0.1}, "loss.label_smoothing must be at least 0 and below 1; got -0.1"),
+        ({"amount": 2.0}, "loss.amount_exponent must be between -1 and 1; got 2.0"),
+        ({"target": math.nan}, "loss.target_exponent must be between -1 and 1; got nan"),
+        (
+            {"smoothing": 0.9, "amount": 1.0},
+            "loss.label_smoothing=0.9 with loss.amount_exponent=1.0 must replace less than 1",
+        ),
     ],
 )
-def test_refuses_bad_options(options, told):
-    with pytest.raises(ValueError, match=told):
+def test_refuses_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
         make(**options)
 
 

@@ -119,10 +119,10 @@ def test_gradcam_layer_yields_a_map():
 
 @pytest.mark.parametrize("option", ["widths", "localization_widths"])
 def test_stages_other_than_two_are_refused(option):
-    with pytest.raises(UserError, match=f"model.{option} has 3"):
+    with pytest.raises(UserError, match=f"model.{option} must be the channels of two stages; got 3"):
         make(**{option: (8, 8, 8)})
 
 
 def test_an_image_too_small_is_refused():
-    with pytest.raises(UserError, match="too small"):
+    with pytest.raises(UserError, match="must be at least 8"):
         make(image_size=7)

@@ -57,10 +57,10 @@ def test_global_grids_are_in_front_of_the_local_one(global_grids, prefix):
 
 
 def test_stages_must_match():
-    with pytest.raises(UserError, match="same number"):
+    with pytest.raises(UserError, match="same length"):
         make(depths=(1, 1, 1))
 
 
 def test_an_image_too_small_is_refused():
-    with pytest.raises(UserError, match="use 8 or more"):
+    with pytest.raises(UserError, match="must be at least 8"):
         make(image_size=7)

@@ -116,7 +116,7 @@ def test_a_stem_that_cannot_be_changed(name, stem_stride, message):
 
 @pytest.mark.parametrize("stage", [5, -6])
 def test_a_stage_that_is_not_there(stage):
-    with pytest.raises(UserError, match=rf"model\.stage is {stage}, but test_efficientnet has 5 stages: 0 to 4"):
+    with pytest.raises(UserError, match=rf"model\.stage must be 0 to 4 or negative for test_efficientnet; got {stage}"):
         feature_map(build("test_efficientnet"), "test_efficientnet", in_channels=1, image_size=48, stage=stage)
 
 
@@ -201,7 +201,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, wrong):
         torch.save({"epoch": 3}, path)
     elif wrong == "garbage":
         path.write_bytes(b"no weights at all")
-    with pytest.raises(UserError, match=r"model\.pretrained=.*weights\.pth"):
+    with pytest.raises(UserError, match=r"model\.pretrained.*weights\.pth"):
         build_pretrained(source=path)
 
 

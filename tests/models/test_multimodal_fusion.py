@@ -57,7 +57,7 @@ def test_gradcam_sees_the_last_map():
 
 
 def test_a_side_vector_of_another_size_is_a_sentence():
-    with pytest.raises(UserError, match=r"use model\.side_dim=53"):
+    with pytest.raises(UserError, match=r"model\.side_dim must be 53"):
         make()(torch.randn(2, 1, 48, 48), sides(2, 53))
 
 

@@ -130,8 +130,8 @@ def test_gradcam_layer_yields_the_map_that_the_head_sees(suppression):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fusion": "sum"}, "model.fusion is 'sum'"),
-        ({"image_size": 8}, "data.image_size is 8.*use 16 or more"),
+        ({"fusion": "sum"}, "model.fusion must be attention or concat; got 'sum'"),
+        ({"image_size": 8}, "data.image_size must be at least 16 .*got 8"),
         ({"widths": (16, 32), "depths": (1,)}, "model.widths.*model.depths"),
     ],
 )

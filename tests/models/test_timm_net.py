@@ -84,5 +84,5 @@ def test_what_gradcam_sees_decides_the_logits(name):
 
 
 def test_without_a_map_or_tokens_it_is_refused():
-    with pytest.raises(UserError, match=r"model\.name=coat_tiny|coat_tiny cannot"):
+    with pytest.raises(UserError, match=r"model\.name must be .*; got coat_tiny|coat_tiny does not"):
         make("coat_tiny", image_size=224, in_channels=3)

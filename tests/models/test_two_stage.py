@@ -101,7 +101,7 @@ def test_channel_attention_is_its_equation(num_heads):
 
 
 def test_channels_that_heads_cannot_share_are_refused():
-    with pytest.raises(UserError, match="divisor of 16"):
+    with pytest.raises(UserError, match="must divide 16"):
         make(num_heads=3)
 
 
@@ -115,10 +115,10 @@ def test_gradcam_layer_yields_the_map_of_the_second_stage():
 
 
 def test_stages_must_match():
-    with pytest.raises(UserError, match="same number"):
+    with pytest.raises(UserError, match="same length"):
         make(depths=(1, 1, 1))
 
 
 def test_a_map_smaller_than_a_patch_is_refused():
-    with pytest.raises(UserError, match="of 24 or more"):
+    with pytest.raises(UserError, match="image_size=24 or more"):
         make(image_size=23)

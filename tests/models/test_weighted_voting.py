@@ -65,5 +65,5 @@ def test_members_that_are_sure_and_wrong_leave_finite_logits():
 
 
 def test_nobody_votes():
-    with pytest.raises(UserError, match=r"model\.checkpoints is empty"):
+    with pytest.raises(UserError, match=r"model\.checkpoints must name"):
         WeightedVoting(num_classes=3, members=[])

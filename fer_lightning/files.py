@@ -129,6 +129,11 @@ def make_once(folder: Path, make: Callable[[Path], None], *, resume: bool = Fals
         ) from error
 
 
+def default_cache() -> str:
+    """Folder of the cache: `FER_CACHE_DIR` where it is set."""
+    return os.environ.get("FER_CACHE_DIR", "~/.cache/fer_lightning")
+
+
 def shown_path(path: Path) -> Path:
     """The path from here where it lies below, so that it is short and can be copied; else as it is.
 

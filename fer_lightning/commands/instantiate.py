@@ -23,11 +23,12 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-from fer_lightning.commands.stored_config import default_cache, places_of, usual_root
+from fer_lightning.commands.stored_config import places_of, usual_root
 from fer_lightning.data.auxiliary import SIDE_SIZES
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.metrics import BETTER
+from fer_lightning.files import default_cache
 from fer_lightning.inference.card import PLACES
 from fer_lightning.overrides import literal
 from fer_lightning.training.checkpoints import TrainedNet, load_net

@@ -6,7 +6,6 @@ write to before it was checked.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +19,7 @@ from omegaconf._utils import get_yaml_loader
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fer_lightning.errors import UserError, problem_of
-from fer_lightning.files import conf_dir
+from fer_lightning.files import conf_dir, default_cache
 from fer_lightning.overrides import literal
 from fer_lightning.results.metrics_file import check_plain
 from fer_lightning.training.checkpoint_files import read_header
@@ -171,11 +170,6 @@ def usual_root(dataset: str) -> str | None:
         return None
     root: str | None = OmegaConf.select(OmegaConf.load(path), "root")
     return root
-
-
-def default_cache() -> str:
-    """The cache of this user, as in conf/data/folder.yaml."""
-    return os.environ.get("FER_CACHE_DIR", "~/.cache/fer_lightning")
 
 
 def read_yaml(path: Path) -> Any:

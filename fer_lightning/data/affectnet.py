@@ -61,7 +61,9 @@ class AffectNet(ExpressionDataModule):
 
     dataset_name = "affectnet"
 
-    classes: int
+    image_size: int = 112
+    channels: int = 3
+    classes: int = 7
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -49,8 +49,9 @@ class CKPlus(ExpressionDataModule):
     dataset_name = "ckplus"
     policies: ClassVar[tuple[str, ...]] = ("subject_kfold", "paper_70_30")
 
-    frames: int
-    neutral: bool
+    split: str = "subject_kfold"
+    frames: int = 3
+    neutral: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

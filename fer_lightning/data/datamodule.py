@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,6 +30,7 @@ from fer_lightning.data.samples import SPLITS, ImageReader, Samples, refuse_or_s
 from fer_lightning.data.splits import SplitPlan, plan_splits
 from fer_lightning.data.store import Images, LazyImages, available_cores, cache_key, find_undecodable, pack
 from fer_lightning.errors import UserError
+from fer_lightning.files import default_cache
 from fer_lightning.results.protocol import Protocol
 
 log = logging.getLogger(__name__)
@@ -69,27 +71,27 @@ class ExpressionDataModule(LightningDataModule):
     policies: ClassVar[tuple[str, ...]] = ("official", "paper_70_30")
 
     root: str | None
-    image_size: int
-    channels: int
-    mean: list[float]
-    std: list[float]
-    batch_size: int
-    num_workers: int
-    split: str
-    val_fraction: float
-    split_seed: int
-    fold: int
-    seed: int
-    store: str
-    cache_dir: str
-    on_bad_sample: str
-    sampler: str
-    align: bool
-    side: str
-    landmark_model: str | None
-    align_workers: int | None
-    transforms: list[albumentations.BasicTransform]
-    drop_leaked: bool | str = False  # has a default, because checkpoints of earlier versions do not name it
+    image_size: int = 48
+    channels: int = 1
+    mean: Sequence[float] = (0.5,)
+    std: Sequence[float] = (0.25,)
+    batch_size: int = 64
+    num_workers: int = 0
+    split: str = "official"
+    val_fraction: float = 0.1
+    split_seed: int = 0
+    fold: int = 0
+    seed: int = 0
+    store: str = "packed"
+    cache_dir: str = field(default_factory=default_cache)
+    on_bad_sample: str = "raise"
+    sampler: str = "shuffle"
+    align: bool = False
+    side: str = "none"
+    landmark_model: str | None = None
+    align_workers: int | None = None
+    transforms: Sequence[albumentations.BasicTransform] = ()
+    drop_leaked: bool | str = False
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -301,15 +303,9 @@ class ExpressionDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader:
-        """Loader of the trainer's current epoch; the trainer asks for a new one every epoch.
-
-        Raises:
-            UserError: The trainer would draw the same order and augmentation in every epoch.
-        """
-        if self.trainer and self.trainer.reload_dataloaders_every_n_epochs != 1:  # type: ignore[attr-defined]
-            raise UserError(
-                "trainer.reload_dataloaders_every_n_epochs must be 1, because each epoch has its own loader."
-            )
+        """Loader of the trainer's current epoch; the trainer is made to ask for a new one every epoch."""
+        if self.trainer:  # otherwise every epoch would have the same order and augmentation
+            self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         epoch = self.trainer.current_epoch if self.trainer else 0
         rank, world_size = self._place()
         weights = None

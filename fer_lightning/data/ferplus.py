@@ -41,7 +41,7 @@ class FERPlus(Fer2013SplitsDataModule):
 
     dataset_name = "ferplus"
 
-    labels: str
+    labels: str = "majority"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -38,6 +38,9 @@ class RAFDB(ExpressionDataModule):
 
     dataset_name = "rafdb"
 
+    image_size: int = 100
+    channels: int = 3
+
     def scan(self) -> Samples:
         if labels := find_file(self.root, LISTS):
             return self._from_owner(labels)

@@ -78,10 +78,11 @@ class Synthetic(ExpressionDataModule):
     dataset_name = "synthetic"
     policies = ("official", "paper_70_30", "subject_kfold")
 
-    classes: int
-    size: int
-    difficulty: float
-    face_seed: int
+    root: str | None = None
+    classes: int = 7
+    size: int = 6000
+    difficulty: float = 0.55
+    face_seed: int = 0
 
     def scan(self) -> Samples:
         """Lays out people and splits; nothing is drawn yet.

@@ -126,7 +126,7 @@ class Inference(pl.LightningModule):
         flip: Average the probabilities of each image and its mirror image.
     """
 
-    def __init__(self, net: nn.Module, channels_last: bool, flip: bool) -> None:
+    def __init__(self, net: nn.Module, channels_last: bool = True, flip: bool = False) -> None:
         super().__init__()
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=self._memory_format)

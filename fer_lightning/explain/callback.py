@@ -33,7 +33,7 @@ class GradCAMPanels(pl.Callback):
         UserError: One of the two numbers is below 1.
     """
 
-    def __init__(self, folder: str, every_n_epochs: int, faces: int) -> None:
+    def __init__(self, folder: str, every_n_epochs: int = 5, faces: int = 8) -> None:
         for option, value in {"every_n_epochs": every_n_epochs, "faces": faces}.items():
             if value < 1:
                 raise UserError(f"callbacks.gradcam.{option}={value} is too small: use 1 or more.")

@@ -7,7 +7,6 @@ image-left one comes first.
 
 from __future__ import annotations
 
-import os
 import weakref
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 
 from fer_lightning.data.alignment.landmarker import close_task, find_model_file, open_task
 from fer_lightning.data.alignment.warp import fit_similarity, warp
+from fer_lightning.files import default_cache
 
 MIN_SCORE = 0.5
 # In tiles and turned pictures, where much more is looked at. Of 250 real faces 97 % reach it at the first look, of 543
@@ -212,8 +212,7 @@ class FaceFinder:
 
 def _detector_model() -> bytes:
     """BlazeFace, which the file of the landmark model holds as well."""
-    cache_dir = Path(os.environ.get("FER_CACHE_DIR", "~/.cache/fer_lightning")).expanduser()
-    with zipfile.ZipFile(find_model_file(None, cache_dir)) as bundle:
+    with zipfile.ZipFile(find_model_file(None, Path(default_cache()).expanduser())) as bundle:
         return bundle.read("face_detector.tflite")
 
 

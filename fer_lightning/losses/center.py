@@ -42,7 +42,7 @@ class CenterLoss(nn.Module):
 
     centers: Tensor
 
-    def __init__(self, num_classes: int, embed_dim: int, alpha: float) -> None:
+    def __init__(self, num_classes: int, embed_dim: int, alpha: float = 0.5) -> None:
         super().__init__()
         if not 0 < alpha <= 1:
             raise ValueError(f"loss.center_alpha must be above 0 and at most 1; got {alpha}.")

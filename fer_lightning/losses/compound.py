@@ -40,12 +40,12 @@ class CompoundLoss(nn.Module):
         self,
         class_counts: Sequence[int],
         embed_dim: int,
-        label_smoothing: float,
-        amount_exponent: float,
-        target_exponent: float,
-        center_weight: float,
-        center_alpha: float,
-        variation_weight: float,
+        label_smoothing: float = 0.1,
+        amount_exponent: float = 0.5,
+        target_exponent: float = 0.5,
+        center_weight: float = 0.01,
+        center_alpha: float = 0.5,
+        variation_weight: float = 0.0,
     ) -> None:
         super().__init__()
         for name, weight in (("center_weight", center_weight), ("variation_weight", variation_weight)):

@@ -13,7 +13,7 @@ class CrossEntropy(nn.Module):
     """Cross-entropy of softmax(logits).
 
     Args:
-        class_counts: Training images of each class, `(K,)`.
+        class_counts: Training images of each class, `(K,)`; `class_weights="inverse"` needs them.
         label_smoothing: Share of the target that is spread evenly over all classes, 0 <= s < 1.
         class_weights: `"none"`, or `"inverse"` to weigh each class by its inverse frequency (the mean weight over the
             training images is 1).
@@ -24,12 +24,16 @@ class CrossEntropy(nn.Module):
 
     weight: Tensor | None
 
-    def __init__(self, class_counts: Sequence[int], label_smoothing: float, class_weights: str) -> None:
+    def __init__(
+        self, class_counts: Sequence[int] = (), label_smoothing: float = 0.1, class_weights: str = "none"
+    ) -> None:
         super().__init__()
         if class_weights not in ("none", "inverse"):
             raise ValueError(f"loss.class_weights must be none or inverse; got {class_weights}.")
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"loss.label_smoothing must be at least 0 and below 1; got {label_smoothing}.")
+        if class_weights == "inverse" and not class_counts:
+            raise ValueError("loss.class_weights=inverse needs class_counts, the training images of each class.")
         # With label smoothing, a class without images is part of every target: its weight must be finite.
         counts = torch.tensor(class_counts, dtype=torch.float32).clamp_min(1)
         weight = counts.sum() / (len(counts) * counts) if class_weights == "inverse" else None

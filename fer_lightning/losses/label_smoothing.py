@@ -50,7 +50,11 @@ class DistributionAwareCrossEntropy(nn.Module):
     spread: Tensor
 
     def __init__(
-        self, class_counts: Sequence[int], label_smoothing: float, amount_exponent: float, target_exponent: float
+        self,
+        class_counts: Sequence[int],
+        label_smoothing: float = 0.1,
+        amount_exponent: float = 0.5,
+        target_exponent: float = 0.5,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:

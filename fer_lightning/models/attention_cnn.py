@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fer_lightning.errors import UserError
 from fer_lightning.layers.cnn_block import CNNBlock, ConvReLU
 from fer_lightning.layers.precision import without_autocast
+from fer_lightning.models.architecture import Architecture
 
 
 class SpatialTransformer(nn.Module):
@@ -65,7 +66,7 @@ class SpatialTransformer(nn.Module):
             return F.grid_sample(image.float(), places, padding_mode="border", align_corners=False)
 
 
-class AttentionCNN(nn.Module):
+class AttentionCNN(Architecture):
     """Spatial transformer, four convolutions and two linear layers (Minaee et al., section 3).
 
     Args:
@@ -116,15 +117,15 @@ class AttentionCNN(nn.Module):
         self,
         *,
         num_classes: int,
-        in_channels: int,
-        image_size: int,
-        localization_widths: Sequence[int],
-        localization_hidden: int,
-        widths: Sequence[int],
-        normalization: str,
-        head_grid: int,
-        embed_dim: int,
-        dropout: float,
+        in_channels: int = 1,
+        image_size: int = 48,
+        localization_widths: Sequence[int] = (8, 10),
+        localization_hidden: int = 32,
+        widths: Sequence[int] = (32, 64),
+        normalization: str = "batch",
+        head_grid: int = 6,
+        embed_dim: int = 256,
+        dropout: float = 0.3,
     ) -> None:
         super().__init__()
         for name, channels in {"widths": widths, "localization_widths": localization_widths}.items():

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from fer_lightning.layers.cnn_block import CNNBlock, check_poolings
 from fer_lightning.layers.transformer import TransformerBlock
+from fer_lightning.models.architecture import Architecture
 
 
-class AttentionTransformer(nn.Module):
+class AttentionTransformer(Architecture):
     """Transformer over local tokens (cells of a CNN map) and global tokens (averages of large regions of it).
 
     Args:
@@ -72,20 +73,20 @@ class AttentionTransformer(nn.Module):
         self,
         *,
         num_classes: int,
-        in_channels: int,
-        image_size: int,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        stride: int,
-        normalization: str,
-        local_grid: int,
-        global_grids: Sequence[int],
-        embed_dim: int,
-        depth: int,
-        num_heads: int,
-        mlp_ratio: float,
-        block_dropout: float,
-        dropout: float,
+        in_channels: int = 1,
+        image_size: int = 48,
+        widths: Sequence[int] = (48, 96),
+        depths: Sequence[int] = (1, 2),
+        stride: int = 2,
+        normalization: str = "batch",
+        local_grid: int = 6,
+        global_grids: Sequence[int] = (1, 2),
+        embed_dim: int = 128,
+        depth: int = 4,
+        num_heads: int = 4,
+        mlp_ratio: float = 2.0,
+        block_dropout: float = 0.0,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         check_poolings(image_size, len(widths), stride)

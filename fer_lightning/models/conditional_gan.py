@@ -54,7 +54,9 @@ class Generator(nn.Module):
         UserError: `image_size` is none of these.
     """
 
-    def __init__(self, *, num_classes: int, channels: int, image_size: int, latent_dim: int, width: int) -> None:
+    def __init__(
+        self, *, num_classes: int, channels: int = 1, image_size: int = 48, latent_dim: int = 64, width: int = 48
+    ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         self._side = _smallest_side(image_size)
@@ -107,7 +109,7 @@ class Discriminator(nn.Module):
         UserError: `image_size` is none of these.
     """
 
-    def __init__(self, *, num_classes: int, channels: int, image_size: int, width: int) -> None:
+    def __init__(self, *, num_classes: int, channels: int = 1, image_size: int = 48, width: int = 32) -> None:
         super().__init__()
         _smallest_side(image_size)
         widths = [channels, width, 2 * width, 4 * width, 8 * width]

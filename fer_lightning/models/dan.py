@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fer_lightning.models.architecture import Architecture
 from fer_lightning.models.resnet import ResNet
 
 
@@ -72,7 +73,7 @@ class ChannelUnit(nn.Module):
         return pooled * self.gate(pooled)
 
 
-class DAN(nn.Module):
+class DAN(Architecture):
     """Feature clustering network, multi-head cross attention and attention fusion (section 3).
 
     Args:
@@ -115,13 +116,13 @@ class DAN(nn.Module):
         self,
         *,
         num_classes: int,
-        in_channels: int,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        stem_stride: int,
-        num_heads: int,
-        channel_hidden: int,
-        dropout: float,
+        in_channels: int = 1,
+        widths: Sequence[int] = (16, 32, 64, 128),
+        depths: Sequence[int] = (1, 1, 1, 1),
+        stem_stride: int = 1,
+        num_heads: int = 4,
+        channel_hidden: int = 32,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.embed_dim = widths[-1]

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from fer_lightning.errors import UserError
 from fer_lightning.layers.cbam import CBAM
 from fer_lightning.layers.transformer import GridPosition, TransformerBlock
+from fer_lightning.models.architecture import Architecture
 from fer_lightning.models.backbone import build_network, feature_map, map_modules, normalisation
 
 
-class HAFEM(nn.Module):
+class HAFEM(Architecture):
     """Backbone, CBAM, projection, transformer, classifier.
 
     Args:
@@ -78,24 +79,24 @@ class HAFEM(nn.Module):
         self,
         *,
         num_classes: int,
-        in_channels: int,
-        image_size: int,
-        backbone: str,
-        stem_stride: int | None,
-        pretrained: str,
-        stage: int,
-        cbam: bool,
-        cbam_reduction: int,
-        cbam_kernel: int,
-        transformer: bool,
-        max_grid: int,
-        embed_dim: int,
-        num_layers: int,
-        num_heads: int,
-        mlp_ratio: float,
-        position: str,
-        transformer_dropout: float,
-        dropout: float,
+        in_channels: int = 1,
+        image_size: int = 48,
+        backbone: str = "efficientnet_b5",
+        stem_stride: int | None = None,
+        pretrained: str = "none",
+        stage: int = -1,
+        cbam: bool = True,
+        cbam_reduction: int = 16,
+        cbam_kernel: int = 7,
+        transformer: bool = True,
+        max_grid: int = 7,
+        embed_dim: int = 256,
+        num_layers: int = 1,
+        num_heads: int = 4,
+        mlp_ratio: float = 2,
+        position: str = "learned",
+        transformer_dropout: float = 0.1,
+        dropout: float = 0.4,
     ) -> None:
         if max_grid < 1:
             raise UserError(f"model.max_grid must be at least 1; got {max_grid}.")

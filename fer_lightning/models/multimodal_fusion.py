@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
+from fer_lightning.models.architecture import Architecture
 from fer_lightning.models.resnet import ResNet
 
 
-class MultimodalFusion(nn.Module):
+class MultimodalFusion(Architecture):
     """Facial expression classifier of an image and an auxiliary input vector.
 
     Args:
@@ -65,15 +66,15 @@ class MultimodalFusion(nn.Module):
         self,
         *,
         num_classes: int,
-        in_channels: int,
-        side: str,
-        side_dim: int,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        stem_stride: int,
-        side_width: int,
-        embed_dim: int,
-        dropout: float,
+        in_channels: int = 1,
+        side: str = "landmarks",
+        side_dim: int = 137,
+        widths: Sequence[int] = (32, 64, 128, 256),
+        depths: Sequence[int] = (1, 1, 1, 1),
+        stem_stride: int = 2,
+        side_width: int = 128,
+        embed_dim: int = 128,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.side = side

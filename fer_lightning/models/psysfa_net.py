@@ -18,9 +18,10 @@ from fer_lightning.layers.fusion import DynamicFeatureFusion
 from fer_lightning.layers.psychological_attention import PsychologicalAttention
 from fer_lightning.layers.spectral import SpectralBlock
 from fer_lightning.layers.suppression import EmotionSuppression
+from fer_lightning.models.architecture import Architecture
 
 
-class PsySFANet(nn.Module):
+class PsySFANet(Architecture):
     """Facial expression classifier with three parallel feature blocks (sections 3.1-3.7).
 
     Args:
@@ -100,28 +101,28 @@ class PsySFANet(nn.Module):
         self,
         *,
         num_classes: int,
-        in_channels: int,
-        image_size: int,
-        num_filters: int,
-        fractal: bool,
-        spectral: bool,
-        attention: bool,
-        texture: str,
-        band: str,
-        band_edges: Sequence[float],
-        attention_kernel: int,
-        stride: int,
-        fusion: str,
-        fusion_grid: int,
-        fusion_dim: int,
-        fusion_heads: int,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        normalization: str,
-        suppression: bool,
-        head_grid: int,
-        embed_dim: int,
-        dropout: float,
+        in_channels: int = 1,
+        image_size: int = 48,
+        num_filters: int = 24,
+        fractal: bool = True,
+        spectral: bool = True,
+        attention: bool = True,
+        texture: str = "diagonal",
+        band: str = "mid",
+        band_edges: Sequence[float] = (0.1, 0.5),
+        attention_kernel: int = 7,
+        stride: int = 2,
+        fusion: str = "attention",
+        fusion_grid: int = 6,
+        fusion_dim: int = 64,
+        fusion_heads: int = 2,
+        widths: Sequence[int] = (64, 128, 256),
+        depths: Sequence[int] = (1, 2, 2),
+        normalization: str = "batch",
+        suppression: bool = True,
+        head_grid: int = 3,
+        embed_dim: int = 128,
+        dropout: float = 0.3,
     ) -> None:
         super().__init__()
         if fusion not in ("attention", "concat"):

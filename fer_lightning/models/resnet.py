@@ -14,8 +14,10 @@ from timm.models.resnet import BasicBlock
 from timm.models.resnet import ResNet as TimmResNet
 from torch import Tensor, nn
 
+from fer_lightning.models.architecture import Architecture
 
-class ResNet(nn.Module):
+
+class ResNet(Architecture):
     """Residual network of basic blocks without the max pooling after the stem.
 
     Args:
@@ -47,11 +49,11 @@ class ResNet(nn.Module):
         self,
         *,
         num_classes: int,
-        in_channels: int,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        stem_stride: int,
-        dropout: float,
+        in_channels: int = 1,
+        widths: Sequence[int] = (32, 64, 128, 256),
+        depths: Sequence[int] = (1, 1, 1, 1),
+        stem_stride: int = 2,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.backbone = TimmResNet(

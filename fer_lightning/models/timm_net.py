@@ -13,10 +13,11 @@ from timm.models.vgg import VGG
 from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
+from fer_lightning.models.architecture import Architecture
 from fer_lightning.models.backbone import build_network, normalisation, probed
 
 
-class TimmNet(nn.Module):
+class TimmNet(Architecture):
     """A timm network whose classifier is replaced by dropout and a linear layer.
 
     Args:
@@ -49,12 +50,12 @@ class TimmNet(nn.Module):
         self,
         *,
         num_classes: int,
-        in_channels: int,
-        image_size: int,
-        name: str,
-        stem_stride: int | None,
-        pretrained: str,
-        dropout: float,
+        in_channels: int = 1,
+        image_size: int = 48,
+        name: str = "efficientnet_b0",
+        stem_stride: int | None = 2,
+        pretrained: str = "none",
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         network = build_network(

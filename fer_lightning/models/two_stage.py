@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fer_lightning.errors import UserError
 from fer_lightning.layers.cnn_block import CNNBlock
 from fer_lightning.layers.precision import without_autocast
+from fer_lightning.models.architecture import Architecture
 
 
 class LocalMultiPatchAttention(nn.Module):
@@ -102,7 +103,7 @@ class GlobalChannelAttention(nn.Module):
         return features + self.output(attended)
 
 
-class TwoStage(nn.Module):
+class TwoStage(Architecture):
     """CNN with local multi-patch attention and global self-attention among channels.
 
     Args:
@@ -154,18 +155,18 @@ class TwoStage(nn.Module):
         self,
         *,
         num_classes: int,
-        in_channels: int,
-        image_size: int,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        stride: int,
-        normalization: str,
-        patch_size: int,
-        patch_hidden: int,
-        num_heads: int,
-        head_grid: int,
-        embed_dim: int,
-        dropout: float,
+        in_channels: int = 1,
+        image_size: int = 48,
+        widths: Sequence[int] = (64, 128),
+        depths: Sequence[int] = (1, 2),
+        stride: int = 2,
+        normalization: str = "batch",
+        patch_size: int = 3,
+        patch_hidden: int = 32,
+        num_heads: int = 1,
+        head_grid: int = 3,
+        embed_dim: int = 256,
+        dropout: float = 0.3,
     ) -> None:
         super().__init__()
         reduction = stride * 2 ** len(widths)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
 from fer_lightning.layers.transformer import TransformerBlock
+from fer_lightning.models.architecture import Architecture
 
 
-class ViT(nn.Module):
+class ViT(Architecture):
     """Transformer over patches and a class token with learned positions (section 3.1, eqs 1-4).
 
     Args:
@@ -58,15 +59,15 @@ class ViT(nn.Module):
         self,
         *,
         num_classes: int,
-        in_channels: int,
-        image_size: int,
-        patch_size: int,
-        embed_dim: int,
-        depth: int,
-        num_heads: int,
-        mlp_ratio: float,
-        block_dropout: float,
-        dropout: float,
+        in_channels: int = 1,
+        image_size: int = 48,
+        patch_size: int = 6,
+        embed_dim: int = 128,
+        depth: int = 6,
+        num_heads: int = 4,
+        mlp_ratio: float = 2.0,
+        block_dropout: float = 0.0,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         if image_size < patch_size:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
+from fer_lightning.models.architecture import Architecture
 
 
-class WeightedVoting(nn.Module):
+class WeightedVoting(Architecture):
     """Ensemble whose members' class probabilities are averaged with learned weights.
 
     The members are frozen and stay in evaluation mode. The buffer `weights` (M,) starts with equal weights that sum to

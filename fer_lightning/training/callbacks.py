@@ -156,7 +156,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         patience: Epochs without a better value after which training stops.
     """
 
-    def __init__(self, monitor: str, mode: str, patience: int) -> None:
+    def __init__(self, monitor: str = "val/accuracy", mode: str = "max", patience: int = 10) -> None:
         super().__init__(monitor=monitor, mode=mode, patience=patience)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -228,7 +228,7 @@ class BestCheckpoint(ModelCheckpoint):
         mode: `"max"` or `"min"`.
     """
 
-    def __init__(self, folder: Path, monitor: str, mode: str) -> None:
+    def __init__(self, folder: Path | str, monitor: str = "val/accuracy", mode: str = "max") -> None:
         super().__init__(
             dirpath=folder,
             filename="best",
@@ -274,7 +274,7 @@ class LastCheckpoint(ModelCheckpoint):
         options: Options that decide what is trained, which a continued run must not change.
     """
 
-    def __init__(self, folder: Path, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path | str, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(dirpath=folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
         self._options = dict(options or {})
         self._stopped = False

@@ -31,7 +31,7 @@ def shipped_nets() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
 
 
-def find_checkpoint(path: Path, option: str = "checkpoint") -> Path:
+def find_checkpoint(path: Path | str, option: str = "checkpoint") -> Path:
     """The file that a user means; a run folder that bears the name of a shipped network comes before it.
 
     Args:

@@ -48,7 +48,7 @@ class TrainedNet:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-def load_net(path: Path) -> TrainedNet:
+def load_net(path: Path | str) -> TrainedNet:
     """Loads a trained network, executing no code from the file: all it can name is the class of a network.
 
     Args:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.metrics import build_metrics
+from fer_lightning.training.description import describe
 from fer_lightning.training.mixup import Mixing
+from fer_lightning.training.schedulers import one_cycle
 from fer_lightning.training.trainer_options import planned_steps
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
+ADAMW: OptimizerFactory = partial(AdamW, lr=1e-3, weight_decay=0.05, fused=True)
 
 
 class ExpressionClassifier(pl.LightningModule):
@@ -28,32 +32,48 @@ class ExpressionClassifier(pl.LightningModule):
     Args:
         net: Maps images `(B, C, H, W)` to logits `(B, K)`; with `data.side` it takes side vectors `(B, S)` as well.
         loss: Maps logits and targets to a scalar; one with `needs_features` also takes the embedding, which the
-            network's `forward_features` returns and its `forward_head` turns into logits.
-        num_classes: K.
+            network's `forward_features` returns and its `forward_head` turns into logits. None: cross-entropy with
+            label smoothing 0.1.
+        num_classes: Number K of classes; None: as the network was built, which architectures of this package know.
         optimizer: Builds the optimizer from parameter groups.
         scheduler: Builds the learning-rate schedule from the optimizer and the number of steps; None keeps it constant.
-        mixing: Mixes training batches.
+        mixing: Mixes training batches; None leaves them as they are.
         channels_last: Keep activations with the channels innermost, which is what fast convolutions want.
         description: Plain values that travel in the checkpoint and from which `load_net` rebuilds the network:
-            its config, the class names, the protocol, the preprocessing.
+            its config, the class names, the protocol, the preprocessing. None: what `describe` finds in the network and
+            the trainer's data module.
+
+    Raises:
+        UserError: `num_classes` is None and the network does not know it.
+
+    Example:
+        >>> from fer_lightning.models import ResNet
+        >>> classifier = ExpressionClassifier(ResNet(num_classes=7))
+        >>> classifier(torch.zeros(2, 1, 48, 48)).shape
+        torch.Size([2, 7])
     """
 
     def __init__(
         self,
         net: nn.Module,
-        loss: nn.Module,
-        num_classes: int,
-        optimizer: OptimizerFactory,
-        scheduler: Callable[[Optimizer, int, int], LRScheduler] | None,
-        mixing: Mixing,
-        channels_last: bool,
-        description: Mapping[str, Any],
+        loss: nn.Module | None = None,
+        num_classes: int | None = None,
+        optimizer: OptimizerFactory = ADAMW,
+        scheduler: Callable[[Optimizer, int, int], LRScheduler] | None = one_cycle,
+        mixing: Mixing | None = None,
+        channels_last: bool = True,
+        description: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        num_classes = num_classes or getattr(net, "options", {}).get("num_classes")
+        if num_classes is None:
+            raise UserError(
+                f"num_classes must be given for {type(net).__name__}, which is not a fer_lightning.models.Architecture."
+            )
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
-        self.loss = loss
+        self.loss = nn.CrossEntropyLoss(label_smoothing=0.1) if loss is None else loss
         self.mixing = mixing
-        self.description = description
+        self.description = description or {}
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -68,13 +88,18 @@ class ExpressionClassifier(pl.LightningModule):
         """Logits `(B, K)` of images `(B, C, H, W)` and, for networks that take one, their side vectors `(B, S)`."""
         return self.net(image.contiguous(memory_format=self._memory_format), *side)
 
+    def setup(self, stage: str) -> None:
+        """Describes what is trained, unless the description was given."""
+        if not self.description:
+            self.description = describe(self.net, self.trainer.datamodule)  # type: ignore[attr-defined]
+
     def on_train_epoch_start(self) -> None:
         # Lightning would repeat the values of an earlier epoch where this one has none, such as those of validation.
         self.trainer.callback_metrics.clear()
 
     def training_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
         image, *side, target = batch
-        mixed_image, mixed_target = self.mixing(image, target)
+        mixed_image, mixed_target = self.mixing(image, target) if self.mixing else (image, target)
         try:
             logits, loss = self._judge(mixed_image, side, mixed_target)
         except ValueError as error:

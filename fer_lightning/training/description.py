@@ -6,7 +6,9 @@ rely on types and bounds.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -67,6 +69,42 @@ class _Metadata(BaseModel):
     protocol: dict[str, Any]
     card: _Card
     precision: Literal["float32", "int8"]
+
+
+def describe(net: Any, datamodule: Any) -> dict[str, Any]:
+    """What a checkpoint says of a network and the data that it is trained on.
+
+    Args:
+        net: The network, an `Architecture`.
+        datamodule: The data, an `ExpressionDataModule` that is set up.
+
+    Returns:
+        `model`, `classes`, `protocol`, `preprocessing` and `data`, all plain values. Empty where either is of another
+        kind, which no checkpoint could name.
+    """
+    if not hasattr(net, "options") or not hasattr(datamodule, "protocol"):
+        return {}
+    data = {field.name: getattr(datamodule, field.name) for field in fields(datamodule)}
+    description = {
+        "model": _options_of(net),
+        "classes": datamodule.label_set.classes,
+        "protocol": datamodule.protocol.to_dict(),
+        "preprocessing": {name: data[name] for name in Preprocessing.model_fields},
+        "data": {"_target_": _name_of(datamodule), **data, "transforms": []},
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(description, default=str))
+    return plain
+
+
+def _options_of(net: Any) -> dict[str, Any]:
+    options = {name: value for name, value in net.options.items() if name != "num_classes"}
+    if "members" in options:
+        options["members"] = [_options_of(member) for member in options["members"]]
+    return {"_target_": _name_of(net), **options}
+
+
+def _name_of(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def check_description(values: Any, where: str) -> dict[str, Any]:

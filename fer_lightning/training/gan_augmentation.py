@@ -88,8 +88,8 @@ class AdversarialAugmentation(ExpressionClassifier):
         discriminator: Callable[..., nn.Module],
         generator_optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
         discriminator_optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
-        gan_epochs: int,
-        generated_share: float,
+        gan_epochs: int = 5,
+        generated_share: float = 0.25,
     ) -> None:
         super().__init__(net, loss, num_classes, optimizer, scheduler, mixing, channels_last, description)
         if gan_epochs < 1:
@@ -315,7 +315,7 @@ class GeneratedFaces(pl.Callback):
         UserError: In training, if the procedure has no generator.
     """
 
-    def __init__(self, folder: str, columns: int) -> None:
+    def __init__(self, folder: str, columns: int = 8) -> None:
         self.folder = Path(folder)
         self.columns = columns
 

@@ -7,7 +7,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, Re
 
 
 def warmup_cosine(
-    optimizer: Optimizer, steps: int, steps_per_epoch: int, warmup_epochs: float, final_share: float
+    optimizer: Optimizer, steps: int, steps_per_epoch: int, warmup_epochs: float = 1.0, final_share: float = 0.01
 ) -> SequentialLR:
     """Rises linearly over `warmup_epochs`, then falls along a half cosine to `final_share` of the learning rate."""
     warmup = min(max(1, round(warmup_epochs * steps_per_epoch)), max(1, steps - 1))
@@ -17,7 +17,7 @@ def warmup_cosine(
     return SequentialLR(optimizer, [rise, fall], milestones=[warmup])
 
 
-def one_cycle(optimizer: Optimizer, steps: int, steps_per_epoch: int, rise_share: float) -> OneCycleLR:
+def one_cycle(optimizer: Optimizer, steps: int, steps_per_epoch: int, rise_share: float = 0.25) -> OneCycleLR:
     """One cycle (Smith 2018) whose peak is the optimizer's learning rate, reached after `rise_share` of the steps.
 
     Raises:
@@ -33,6 +33,8 @@ def one_cycle(optimizer: Optimizer, steps: int, steps_per_epoch: int, rise_share
     )
 
 
-def plateau(optimizer: Optimizer, steps: int, steps_per_epoch: int, factor: float, patience: int) -> ReduceLROnPlateau:
+def plateau(
+    optimizer: Optimizer, steps: int, steps_per_epoch: int, factor: float = 0.5, patience: int = 3
+) -> ReduceLROnPlateau:
     """Multiplies the learning rate by `factor` when the validation loss has not fallen for `patience` epochs."""
     return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)

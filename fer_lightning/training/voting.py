@@ -114,6 +114,7 @@ class VoteFitting(ExpressionClassifier):
             raise UserError("procedure=vote fits a handful of numbers within one process: use trainer.devices=1.")
         if any(isinstance(callback, WeightAveraging) for callback in self.trainer.callbacks):  # type: ignore[attr-defined]
             raise UserError("procedure=vote takes no steps whose weights could be averaged: leave callbacks=ema away.")
+        super().setup(stage)
         self.trainer.limit_train_batches = 1
         self.trainer.fit_loop.max_epochs = 1
         self._seen: list[tuple[Tensor, Tensor]] = []

@@ -52,14 +52,14 @@ class WandbRunLogger(WandbLogger):
     def __init__(
         self,
         save_dir: str,
-        mode: str,
-        project: str,
-        entity: str | None,
-        name: str | None,
-        group: str | None,
-        tags: Sequence[str],
-        init_timeout: float,
-        log_checkpoint: bool,
+        mode: str = "auto",
+        project: str = "fer_lightning",
+        entity: str | None = None,
+        name: str | None = None,
+        group: str | None = None,
+        tags: Sequence[str] = (),
+        init_timeout: float = 30,
+        log_checkpoint: bool = False,
     ) -> None:
         if mode not in MODES:
             raise UserError(f"logger.wandb.mode={mode} is unknown: use one of {', '.join(MODES)}.")

@@ -485,9 +485,10 @@ class TestTrainer:
         first, second = (data.dataset("train", epoch).pixels(range(36)) for epoch in (0, 1))
         assert (first != second).any(axis=(1, 2, 3)).mean() > 0.9
 
-    def test_a_trainer_that_keeps_its_loader_is_refused(self, make: Make) -> None:
-        with pytest.raises(UserError, match=r"trainer.reload_dataloaders_every_n_epochs must be 1"):
-            fit(make(), 2, reload=0)
+    def test_a_plain_trainer_asks_for_each_epoch_too(self, make: Make) -> None:
+        asked, _ = fit(make(transforms=moving()), 2)
+        plain, _ = fit(make(transforms=moving()), 2, reload=0)
+        assert plain.seen == asked.seen
 
 
 @pytest.mark.parametrize(

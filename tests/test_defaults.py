@@ -1,0 +1,143 @@
+"""What runs without Hydra runs as configured: signatures have the defaults of conf/."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import hydra
+import pytest
+import torch
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from fer_lightning.commands.instantiate import build_classifier, build_datamodule, build_net
+from fer_lightning.data.synthetic import Synthetic
+from fer_lightning.errors import UserError
+from fer_lightning.files import conf_dir
+from fer_lightning.losses.cross_entropy import CrossEntropy
+from fer_lightning.models.psysfa_net import PsySFANet
+from fer_lightning.models.resnet import ResNet
+from fer_lightning.models.weighted_voting import WeightedVoting
+from fer_lightning.training.callbacks import BestCheckpoint
+from fer_lightning.training.classifier import ExpressionClassifier
+from fer_lightning.training.description import describe
+
+GROUPS = ("data", "model", "loss", "scheduler", "procedure", "callbacks", "logger")
+CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((conf_dir() / group).glob("*.yaml"))]
+# Configs of a class under another name, with values of their own.
+VARIANTS = {("model", "hafem_lite"), ("model", "multimodal_emotion")}
+NO_DEFAULT = {
+    "root": "where the user's copy of a data set lies",
+    "folder": "of the run",
+    "save_dir": "of the run",
+    "generator": "is built for the data",
+    "discriminator": "is built for the data",
+    "generator_optimizer": "of the comparison with a GAN alone",
+    "discriminator_optimizer": "of the comparison with a GAN alone",
+}
+OTHER_DEFAULT = {
+    "transforms": "augment=... is a choice of its own; without it images stay as they are",
+    "checkpoints": "the runs whose networks become the members of a vote",
+}
+# What the command computes from the data, and what stays for the procedure.
+NOT_IN_CONF = {"num_classes", "class_counts", "embed_dim", "members"}
+
+
+@pytest.fixture(autouse=True)
+def composer() -> Iterator[None]:
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield
+
+
+def compose(*overrides: str) -> DictConfig:
+    return hydra.compose("train", ["output_dir=outputs/none", *overrides])
+
+
+def named_classes(node: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Every class or function of this package that a config names, with the values it is called with."""
+    if not isinstance(node, dict):
+        return
+    for value in node.values():
+        yield from named_classes(value)
+    if str(node.get("_target_")).startswith("fer_lightning."):
+        yield get_object(node["_target_"]), {name: value for name, value in node.items() if name[0] != "_"}
+
+
+@pytest.mark.parametrize(("group", "choice"), [pair for pair in CHOICES if pair not in VARIANTS])
+def test_signatures_have_the_defaults_of_conf(group, choice):
+    overrides = [f"{group}={choice}"] if group != "data" else [f"data={choice}", "data.root=here"]
+    node = OmegaConf.to_container(compose(*overrides), resolve=True).get(group)
+    for target, values in named_classes(node):
+        parameters = inspect.signature(target).parameters
+        for name, value in values.items():
+            if name in OTHER_DEFAULT:
+                continue
+            default = parameters[name].default
+            if target is Synthetic and name == "root":
+                assert default is None
+            elif name in NO_DEFAULT:
+                assert default is inspect.Parameter.empty, f"{target.__name__}.{name}"
+            else:
+                default = Synthetic().cache_dir if name == "cache_dir" else default
+                assert value == (list(default) if isinstance(default, tuple) else default), f"{target.__name__}.{name}"
+        if group in ("data", "model", "loss"):
+            assert parameters.keys() - values.keys() <= NOT_IN_CONF, target.__name__
+
+
+def test_the_walk_sees_nested_classes():
+    node = OmegaConf.to_container(compose("procedure=gan").procedure, resolve=True)
+    assert {target.__name__ for target, _ in named_classes(node)} == {
+        "AdversarialAugmentation",
+        "Generator",
+        "Discriminator",
+    }
+
+
+def test_the_classifier_trains_by_default_as_the_command_does():
+    cfg = compose()
+    classifier = ExpressionClassifier(ResNet(num_classes=7))
+    optimizer, scheduler = classifier._optimizer, classifier._scheduler
+    assert isinstance(optimizer, partial) and optimizer.func is get_object(cfg.optimizer._target_)
+    assert optimizer.keywords == {name: value for name, value in cfg.optimizer.items() if name[0] != "_"}
+    assert scheduler is get_object(cfg.scheduler._target_)
+    assert inspect.signature(ExpressionClassifier).parameters["channels_last"].default is cfg.channels_last
+    assert classifier.mixing is None and cfg.mixing.mixup_alpha == cfg.mixing.cutmix_alpha == 0
+    logits, target = torch.randn(5, 7), torch.randint(7, (5,))
+    assert cfg.loss._target_.endswith(".CrossEntropy")
+    assert torch.equal(classifier.loss(logits, target), CrossEntropy()(logits, target))
+    selection = inspect.signature(BestCheckpoint).parameters
+    assert (selection["monitor"].default, selection["mode"].default) == (cfg.selection.monitor, cfg.selection.mode)
+
+
+def test_the_description_is_that_of_the_command():
+    cfg = compose("data.size=140", "model.num_filters=32", "augment=none")
+    data = build_datamodule(cfg)
+    net = build_net(cfg, len(data.label_set))
+    assert describe(net, data) == build_classifier(cfg, net, data).description
+
+
+def test_members_of_a_vote_are_described():
+    members = [ResNet(num_classes=7), PsySFANet(num_classes=7, stride=1)]
+    vote = WeightedVoting(num_classes=7, members=members)
+    data = Synthetic(size=140)
+    data.setup()
+    described = describe(vote, data)["model"]
+    assert [member["_target_"].rpartition(".")[2] for member in described["members"]] == ["ResNet", "PsySFANet"]
+    assert described["members"][1]["stride"] == 1
+    assert "num_classes" not in described["members"][0]
+
+
+def test_a_net_of_another_kind_needs_the_number_of_classes_and_has_no_description():
+    net = torch.nn.Linear(3, 7)
+    with pytest.raises(UserError, match="num_classes must be given for Linear"):
+        ExpressionClassifier(net)
+    assert ExpressionClassifier(net, num_classes=7).description == {}
+    assert describe(net, Synthetic()) == describe(ResNet(num_classes=7), None) == {}
+
+
+def test_inverse_weights_need_counts():
+    with pytest.raises(ValueError, match="needs class_counts"):
+        CrossEntropy(class_weights="inverse")

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,6 +22,36 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 FORMER_NAMES = {"ceiling": "label_noise"}
+# Without arrays, so that zsh's bashcompinit runs it too. Bash breaks words at `=` and completes only what follows it.
+_BASH = """\
+_fer() {
+    local line="${COMP_LINE:0:${COMP_POINT:-${#COMP_LINE}}}"
+    local word="${line##*[[:space:]]}" program command rest
+    read -r program command rest <<< "$line"
+    if [[ -z "$command" ]] || [[ -z "$rest" && "$word" == "$command" ]]; then
+        COMPREPLY=($(compgen -W "<commands>" -- "$word"))
+        COMPREPLY=("${COMPREPLY[@]/%/ }")
+    elif [[ " <composed> " == *" $command "* ]]; then
+        program="${program/#\\~/$HOME}"
+        COMPREPLY=($(compgen -W "$(COMP_LINE="$line" "$program" "$command" -sc query=bash 2> /dev/null)" -- "$word"))
+        if [[ "$word" == *=* && "${COMP_WORDBREAKS:-}" == *=* ]]; then
+            COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*=}"}"}")
+        fi
+    fi
+}
+complete -o nospace -o default -F _fer fer
+"""
+_ZSH = "autoload -Uz compinit bashcompinit && compinit && bashcompinit\n" + _BASH
+_FISH = """\
+function __fer_options
+    set -lx COMP_LINE (commandline -cp)
+    set -l words (commandline -cpo)
+    $words[1] $words[2] -sc query=fish 2> /dev/null
+end
+complete -c fer -f -n __fish_is_first_token -a "<commands>"
+complete -c fer -f -n "__fish_seen_subcommand_from <composed>" -a "(__fer_options)"
+"""
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
 @dataclass(frozen=True)
@@ -91,7 +121,7 @@ COMMANDS = {
     ),
     "report": Command("fer_lightning.commands.report", "tables and pictures of a study, beside the published numbers"),
     "dashboard": Command("fer_lightning.commands.dashboard", "browse logged runs, offline too"),
-    "completion": Command("fer_lightning.completion", 'print the shell completion: eval "$(fer completion bash)"'),
+    "completion": Command("fer_lightning.cli", 'print the shell completion: eval "$(fer completion bash)"'),
 }
 
 
@@ -165,6 +195,9 @@ def _list_commands() -> None:
 
 def _run(name: str, arguments: list[str]) -> None:
     command = COMMANDS[name]
+    if name == "completion":
+        print_completion(arguments)
+        return
     if command.config is None:
         import_module(command.module).main(arguments)
         return
@@ -251,6 +284,22 @@ class _Task:
             return
         require_inputs(cfg, self.name)
         check_options(cfg, str(COMMANDS[self.name].config))
+
+
+def print_completion(arguments: Sequence[str]) -> None:
+    """Prints the script that teaches a shell to complete `fer`.
+
+    Args:
+        arguments: The name of the shell.
+
+    Raises:
+        UserError: That is no shell known here.
+    """
+    if len(arguments) != 1 or arguments[0] not in _SCRIPTS:
+        raise UserError(f'name your shell, one of {", ".join(_SCRIPTS)}: eval "$(fer completion bash)".')
+    composed = (name for name, command in COMMANDS.items() if command.config)
+    script = _SCRIPTS[arguments[0]].replace("<commands>", " ".join(COMMANDS)).replace("<composed>", " ".join(composed))
+    print(script, end="")
 
 
 def _strip_command_from_completion(name: str) -> None:

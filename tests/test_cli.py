@@ -237,7 +237,7 @@ def test_signals_that_end_a_process_end_a_command_like_ctrl_c(name, fer, monkeyp
             closed.append(True)
 
     before = signal.signal(number, signal.SIG_DFL)  # tests that run in the background ignore some
-    monkeypatch.setattr("fer_lightning.completion.main", main)
+    monkeypatch.setattr("fer_lightning.cli.print_completion", main)
     try:
         assert fer("completion") == 128 + number
         assert signal.getsignal(number) == signal.SIG_DFL

@@ -29,13 +29,14 @@ class Architecture(nn.Module):
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         build = cls.__init__
+        signature = inspect.signature(build)
 
         @functools.wraps(build)
         def remember(self: Any, *arguments: Any, **options: Any) -> None:
             build(self, *arguments, **options)
             if type(self) is cls:
-                bound = inspect.signature(cls).bind(*arguments, **options)
+                bound = signature.bind(self, *arguments, **options)
                 bound.apply_defaults()
-                self.options = dict(bound.arguments)
+                self.options = dict(list(bound.arguments.items())[1:])
 
         cls.__init__ = remember  # type: ignore[method-assign]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,6 +55,16 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(self.args)
+
+
+def require_known(option: str, value: object, known: Iterable[str]) -> None:
+    """Refuses a value that is none of the known ones.
+
+    Raises:
+        UserError: It names the option and the known values.
+    """
+    if value not in (known := tuple(known)):
+        raise UserError(f"{option}={value} is unknown: use one of {', '.join(known)}.")
 
 
 def problem_of(error: ValidationError) -> str:

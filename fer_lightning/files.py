@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from fer_lightning.errors import UserError
 
 if TYPE_CHECKING:
-    pass
+    import pandas as pd
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -58,6 +59,21 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
             with suppress(OSError):
                 unfinished.unlink()
     return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Writes text, as `write_whole` does."""
+    return write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: object) -> Path:
+    """Writes plain values as JSON, as `write_whole` does."""
+    return write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_csv(path: Path, table: pd.DataFrame, **options: Any) -> Path:
+    """Writes a table as CSV, as `write_whole` does; the options are those of `DataFrame.to_csv`."""
+    return write_whole(path, lambda unfinished: table.to_csv(unfinished, **options))
 
 
 _CURE = (

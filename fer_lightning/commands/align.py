@@ -20,7 +20,7 @@ from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.data.store import conform
 from fer_lightning.errors import UserError
-from fer_lightning.files import write_whole
+from fer_lightning.files import write_csv
 from fer_lightning.plots.dataset import draw_alignment
 from fer_lightning.plots.style import save_figures
 from fer_lightning.plots.text import escape, print_line
@@ -48,7 +48,7 @@ def run(cfg: DictConfig) -> None:
     geometry = _measure(datamodule, faces)
     folder = Path(cfg.output_dir)
     numbers = pd.concat([counts.melt(["split", "class"], var_name="quantity"), geometry], ignore_index=True)
-    write_whole(folder / "alignment.csv", lambda path: numbers.to_csv(path, index=False))
+    write_csv(folder / "alignment.csv", numbers, index=False)
     save_figures(folder, {"alignment": _draw(datamodule, faces)})
 
     console = Console()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from fer_lightning.commands.instantiate import build_datamodule
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.duplicates.audit import KINDS, Findings, audit
 from fer_lightning.data.duplicates.near import LEAST_CORRELATION, RADIUS
-from fer_lightning.files import write_whole
+from fer_lightning.files import write_csv, write_json
 from fer_lightning.plots.contact_sheet import draw_contact_sheet
 from fer_lightning.plots.dataset import draw_copies
 from fer_lightning.plots.style import save_figures
@@ -32,10 +31,9 @@ def run(cfg: DictConfig) -> None:
     datamodule = build_datamodule(cfg)
     findings = audit(datamodule)
     folder = Path(cfg.output_dir)
-    text = json.dumps(_summary(datamodule, findings), indent=2) + "\n"
-    write_whole(folder / "audit.json", lambda path: path.write_text(text))
+    write_json(folder / "audit.json", _summary(datamodule, findings))
     listed = findings.pairs.drop(columns=["first_row", "second_row"])
-    write_whole(folder / "duplicates.csv", lambda path: listed.to_csv(path, index=False, float_format="%.4f"))
+    write_csv(folder / "duplicates.csv", listed, index=False, float_format="%.4f")
     figures = {"copies": draw_copies(findings.by_splits, datamodule.dataset_name)}
     conflicting = _conflicting(findings.pairs)
     if shown := min(cfg.examples, len(conflicting)):

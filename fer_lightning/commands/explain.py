@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from fer_lightning.commands.finish import ending
 from fer_lightning.commands.instantiate import build_each, data_for, limit_threads
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.data.store import conform
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, require_known
 from fer_lightning.evaluation.scoring import Inference
 from fer_lightning.explain.explanation import (
     Explanation,
@@ -30,7 +28,7 @@ from fer_lightning.explain.explanation import (
     training_background,
 )
 from fer_lightning.explain.shap_values import METHODS
-from fer_lightning.files import write_whole
+from fer_lightning.files import write_csv, write_json
 from fer_lightning.inference.card import card_of
 from fer_lightning.inference.classifier import normalise
 from fer_lightning.inference.face_detector import FaceFinder, crop_faces
@@ -74,7 +72,7 @@ def run(cfg: DictConfig) -> None:
 
 def _write_numbers(folder: Path, explanation: Explanation, checkpoint: str) -> None:
     for name, table in explanation.tables().items():
-        write_whole(folder / f"{name}.csv", partial(table.to_csv, index=False))
+        write_csv(folder / f"{name}.csv", table, index=False)
     told = {
         "checkpoint": checkpoint,
         "model": type(explanation.net).__name__,
@@ -84,7 +82,7 @@ def _write_numbers(folder: Path, explanation: Explanation, checkpoint: str) -> N
         "versions": describe_software(),
         "commit": describe_commit(),
     }
-    write_whole(folder / "explanation.json", lambda path: path.write_text(json.dumps(told, indent=2) + "\n"))
+    write_json(folder / "explanation.json", told)
 
 
 def _log(loggers: Sequence[Logger], pictures: Sequence[Path], sentences: Sequence[str]) -> None:
@@ -96,12 +94,9 @@ def _log(loggers: Sequence[Logger], pictures: Sequence[Path], sentences: Sequenc
 
 
 def _check(cfg: DictConfig) -> None:
-    if cfg.split not in SPLITS:
-        raise UserError(f"split={cfg.split} is unknown: use one of {', '.join(SPLITS)}.")
-    if cfg.shap not in (*METHODS, "none"):
-        raise UserError(f"shap={cfg.shap} is unknown: use one of {', '.join(METHODS)}, none.")
-    if cfg.crop not in CROPS:
-        raise UserError(f"crop={cfg.crop} is unknown: use one of {', '.join(CROPS)}.")
+    require_known("split", cfg.split, SPLITS)
+    require_known("shap", cfg.shap, (*METHODS, "none"))
+    require_known("crop", cfg.crop, CROPS)
     least = {"n": 1, "shap_samples": 10, "faithfulness.steps": 0, "faithfulness.random_maps": 1}
     given = {
         "n": cfg.n,

@@ -21,9 +21,9 @@ from fer_lightning.commands.instantiate import data_for, limit_threads
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.deploy.hub import push, require_access
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, require_known
 from fer_lightning.evaluation.efficiency import describe_hardware
-from fer_lightning.files import shown_path, write_whole, writing
+from fer_lightning.files import shown_path, write_text, write_whole, writing
 from fer_lightning.inference.card import card_of, portable
 from fer_lightning.plots.text import print_line
 from fer_lightning.results.calibration import calibrate
@@ -102,10 +102,8 @@ def _formats(cfg: DictConfig) -> list[str]:
     for name in formats or [""]:
         if name not in FILES:
             raise UserError(f"format={name} is unknown: use {', '.join(FILES)}, or several as in format=[onnx,int8].")
-    if cfg.split not in SPLITS:
-        raise UserError(f"split={cfg.split} is unknown: use one of {', '.join(SPLITS)}.")
-    if cfg.int8.method not in METHODS:
-        raise UserError(f"int8.method={cfg.int8.method} is unknown: use one of {', '.join(METHODS)}.")
+    require_known("split", cfg.split, SPLITS)
+    require_known("int8.method", cfg.int8.method, METHODS)
     if cfg.half and "safetensors" not in formats:
         raise UserError("half=true is about format=safetensors alone: leave it away.")
     for option, value in (("images", cfg.images), ("int8.images", cfg.int8.images)):
@@ -218,5 +216,5 @@ def _describe(
         if path.suffix == ".safetensors":
             texts[path.with_suffix(".json")] = json.dumps({**trained.record, "export": measured}, indent=2) + "\n"
     for path, text in texts.items():
-        write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))
+        write_text(path, text)
     return list(texts)

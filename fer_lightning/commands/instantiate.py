@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from fer_lightning.commands.stored_config import places_of, usual_root
 from fer_lightning.data.auxiliary import SIDE_SIZES
 from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, require_known
 from fer_lightning.evaluation.metrics import BETTER
 from fer_lightning.files import default_cache
 from fer_lightning.inference.card import PLACES
@@ -288,8 +288,7 @@ def check_selection(cfg: DictConfig) -> None:
     """
     monitor, mode = cfg.selection.monitor, cfg.selection.mode
     known = {f"val/{name}": best for name, best in BETTER.items()}
-    if monitor not in known:
-        raise UserError(f"selection.monitor={monitor} is unknown: use one of {', '.join(known)}.")
+    require_known("selection.monitor", monitor, known)
     if mode != known[monitor]:
         raise UserError(f"selection.mode={mode} would select the worst epoch by {monitor}: use {known[monitor]}.")
 

@@ -14,7 +14,7 @@ from fer_lightning.data.fer2013 import Fer2013SplitsDataModule
 from fer_lightning.data.ferplus import VoteLabels, read_vote_labels
 from fer_lightning.data.ferplus_votes import DROPPED, EMOTIONS, majority
 from fer_lightning.errors import UserError
-from fer_lightning.files import write_whole
+from fer_lightning.files import write_csv
 from fer_lightning.plots.dataset import draw_agreement
 from fer_lightning.plots.style import save_figures
 from fer_lightning.plots.text import escape, print_line
@@ -45,7 +45,7 @@ def run(cfg: DictConfig) -> None:
     found = read_vote_labels(cfg.data.root)
     table = agreement_table(found)
     folder = Path(cfg.output_dir)
-    write_whole(folder / "label_noise.csv", lambda path: table.to_csv(path, index=False, float_format="%.4f"))
+    write_csv(folder / "label_noise.csv", table, index=False, float_format="%.4f")
     pictures = save_figures(folder, {"label_noise": draw_agreement(table, [CONSENSUS, ANNOTATOR, ANNOTATOR_OTHERS])})
     console = Console()
     console.print(_split_table(table))

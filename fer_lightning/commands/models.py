@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fer_lightning.commands.instantiate import compose_net
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import describe_hardware, latency, multiply_adds, parameters
-from fer_lightning.files import write_whole
+from fer_lightning.files import write_csv, write_text
 from fer_lightning.plots.text import escape, markdown_line, print_line
 
 HEADINGS = ("model", "weights", "mult-adds", "ms", "p95 ms", "source")
@@ -49,8 +49,8 @@ def run(cfg: DictConfig) -> None:
     table = table.sort_values("multiply_adds")
     title = _title(cfg)
     folder = Path(cfg.output_dir)
-    write_whole(folder / "models.csv", lambda path: table.to_csv(path, float_format="%.3f"))
-    write_whole(folder / "models.md", lambda path: path.write_text(_markdown(table, title, left_out)))
+    write_csv(folder / "models.csv", table, float_format="%.3f")
+    write_text(folder / "models.md", _markdown(table, title, left_out))
     console = Console()
     console.print(_rich_table(table, title))
     for name, reason in left_out.items():

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fer_lightning.errors import UserError, printable
+from fer_lightning.errors import UserError, printable, require_known
 from fer_lightning.files import write_whole
 from fer_lightning.inference.annotate import AnnotatedVideo, can_show, draw_predictions, show
 from fer_lightning.inference.images import read_picture
@@ -56,8 +56,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def _check(cfg: DictConfig) -> None:
-    if cfg.search not in _SEARCHES:
-        raise UserError(f"search={cfg.search} is unknown: use one of {', '.join(_SEARCHES)}.")
+    require_known("search", cfg.search, _SEARCHES)
     if not 0 <= cfg.threshold <= 1:
         raise UserError(f"threshold={cfg.threshold} is no probability: use 0 to 1.")
     if cfg.smoothing < 0:

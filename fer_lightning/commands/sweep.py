@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from wandb.sdk.wandb_run import Run
 
 from fer_lightning.commands.instantiate import build
 from fer_lightning.commands.stored_config import sweep_group, wandb_nodes
-from fer_lightning.files import shown_path, write_whole
+from fer_lightning.files import shown_path, write_json, write_text
 from fer_lightning.plots.style import save_figures
 from fer_lightning.plots.text import csv_text, escape, print_line
 from fer_lightning.search.figures import draw_search
@@ -42,9 +41,9 @@ def report_sweep(study: Study, folder: Path, cfg: DictConfig) -> None:
     trials = trial_table(study)
     text = csv_text(trials, index=False)
     told = (folder / "trials.csv").is_file() and (folder / "trials.csv").read_text() == text
-    write_whole(folder / "trials.csv", lambda path: path.write_text(text))
+    write_text(folder / "trials.csv", text)
     best = describe_best(study, folder, cfg)
-    write_whole(folder / "best.json", lambda path: path.write_text(json.dumps(best, indent=2) + "\n"))
+    write_json(folder / "best.json", best)
     figures, missing = draw_search(study, objective)
     pictures = save_figures(folder / "figures", figures)
     if not told:  # a finished sweep that was started once more has nothing new for W&B

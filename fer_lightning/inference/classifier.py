@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, require_known
 from fer_lightning.inference.card import card_of
 from fer_lightning.training.checkpoints import TrainedNet
 
@@ -58,8 +58,7 @@ def open_classifier(source: str, backend: str = "auto", threads: int | None = No
         UserError: There is no such file, it is none of this project, the backend does not fit it, or the network needs
             more than the image.
     """
-    if backend not in BACKENDS:
-        raise UserError(f"backend={backend} is unknown: use one of {', '.join(BACKENDS)}.")
+    require_known("backend", backend, BACKENDS)
     if threads is not None and threads < 1:
         raise UserError(f"threads={threads} is too small: use 1 or more, or null for the backend's own choice.")
     is_onnx = Path(source).suffix == ".onnx"

@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from fer_lightning.errors import printable
-from fer_lightning.files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,11 +154,6 @@ def folder_table(
         when = f"{datetime.fromtimestamp(min(max(changed, 0), _LATEST)):%Y-%m-%d %H:%M}"
         table.add_row(*map(escape, [folder.relative_to(root).as_posix(), *cells, when]))
     return table
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Writes a file that is whole as soon as it is there."""
-    return write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
 def facts_markdown(facts: Mapping[str, str]) -> str:

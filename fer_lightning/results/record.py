@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from fer_lightning.errors import UserError
-from fer_lightning.files import write_whole
+from fer_lightning.files import write_csv, write_json, write_whole
 from fer_lightning.results.metrics_file import read_metrics
 
 _PACKAGES = ("fer_lightning", "torch", "pytorch-lightning", "torchmetrics", "timm", "albumentations", "numpy")
@@ -42,12 +41,10 @@ class RunRecord:
     def write(self, folder: Path) -> None:
         """Writes the record; `metrics.json` comes last, so its presence says that the record is whole."""
         write_whole(folder / "predictions.parquet", lambda path: self.predictions.to_parquet(path, index=False))
-        write_whole(folder / "history.csv", lambda path: self.history.to_csv(path, index=False))
+        write_csv(folder / "history.csv", self.history, index=False)
         if self.robustness is not None:
-            table = self.robustness
-            write_whole(folder / "robustness.csv", lambda path: table.to_csv(path, index=False))
-        text = json.dumps(self.metrics, indent=2) + "\n"
-        write_whole(folder / "metrics.json", lambda path: path.write_text(text))
+            write_csv(folder / "robustness.csv", self.robustness, index=False)
+        write_json(folder / "metrics.json", self.metrics)
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:

@@ -13,12 +13,12 @@ import pandas as pd
 from optuna import Study
 
 from fer_lightning.errors import UserError
+from fer_lightning.files import write_text
 from fer_lightning.plots.text import (
     NOTHING,
     facts_markdown,
     markdown_text,
     table_markdown,
-    write_text,
 )
 from fer_lightning.results.metrics_file import read_best
 

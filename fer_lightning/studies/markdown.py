@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from fer_lightning.errors import printable
+from fer_lightning.files import write_text
 from fer_lightning.plots.style import save_figures
 from fer_lightning.plots.text import (
     NOTHING,
@@ -22,7 +23,6 @@ from fer_lightning.plots.text import (
     points,
     range_of_percents,
     table_markdown,
-    write_text,
 )
 from fer_lightning.studies.report import StudyReport
 

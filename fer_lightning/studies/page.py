@@ -15,7 +15,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from fer_lightning.errors import printable
-from fer_lightning.plots.text import NOTHING, as_printed, p_value, percent, points, range_of_percents, write_text
+from fer_lightning.files import write_text
+from fer_lightning.plots.text import NOTHING, as_printed, p_value, percent, points, range_of_percents
 from fer_lightning.studies.report import StudyReport
 from fer_lightning.studies.verdict import Finding, judge, verdict
 

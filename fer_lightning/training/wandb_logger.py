@@ -18,7 +18,7 @@ from wandb.plot import CustomChart, plot_table
 from wandb.sdk.lib.runid import generate_id
 from wandb.sdk.wandb_run import Run
 
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, require_known
 from fer_lightning.files import write_whole
 from fer_lightning.results.curves import ClassCurve, confusion_counts, precision_recall_curves, roc_curves
 from fer_lightning.results.record import predicted_arrays
@@ -61,8 +61,7 @@ class WandbRunLogger(WandbLogger):
         init_timeout: float = 30,
         log_checkpoint: bool = False,
     ) -> None:
-        if mode not in MODES:
-            raise UserError(f"logger.wandb.mode={mode} is unknown: use one of {', '.join(MODES)}.")
+        require_known("logger.wandb.mode", mode, MODES)
         wanted = os.environ.get("WANDB_MODE", "")
         if wanted not in (*_OBEYED, "online", "run", "shared", ""):
             raise UserError(f"WANDB_MODE={wanted} is unknown: use online, offline or disabled, or unset it.")

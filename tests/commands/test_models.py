@@ -49,7 +49,7 @@ def test_a_net_that_cannot_be_built_is_left_out_with_its_reason(fer, tmp_path, c
     assert fer("models", "models=[weighted_voting,resnet]", "rounds=1", f"hydra.run.dir={tmp_path}") == 0
     assert pd.read_csv(tmp_path / "models.csv")["model"].tolist() == ["resnet"]
     for told in (capsys.readouterr().out, (tmp_path / "models.md").read_text()):
-        assert "Left out: weighted_voting, model.checkpoints is empty" in " ".join(told.split())
+        assert "Left out: weighted_voting, model.checkpoints must name the finished runs" in " ".join(told.split())
 
 
 def test_nothing_to_show_is_told(fer, tmp_path, capsys):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from fer_lightning import files
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import describe_hardware
 from fer_lightning.files import write_whole
@@ -64,9 +65,10 @@ def test_metrics_come_last_and_are_plain_json(tmp_path, monkeypatch):
 
     def note(path, write):
         order.append(path.name)
-        write_whole(path, write)
+        return write_whole(path, write)
 
-    monkeypatch.setattr(record_module, "write_whole", note)
+    for module in (record_module, files):
+        monkeypatch.setattr(module, "write_whole", note)
     make_record().write(tmp_path)
     assert order[-1] == "metrics.json"
     assert json.loads((tmp_path / "metrics.json").read_text())["seed"] == 3

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from fer_lightning.plots.text import table_markdown, write_text
+from fer_lightning.files import write_text
+from fer_lightning.plots.text import table_markdown
 from fer_lightning.studies.ledger import COLUMNS
 from fer_lightning.studies.markdown import ledger_csv, ledger_markdown, study_markdown, write_study
 from fer_lightning.studies.report import StudyReport

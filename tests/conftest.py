@@ -28,6 +28,7 @@ from matplotlib.figure import Figure
 from fer_lightning import cli
 from fer_lightning.results.record import RunRecord
 from fer_lightning.studies.ledger import COLUMNS
+from fer_lightning.studies.presentation import present_ledger
 from fer_lightning.studies.report import StudyReport
 
 atexit.register(shutil.rmtree, os.environ["FER_CACHE_DIR"], ignore_errors=True)
@@ -230,8 +231,10 @@ def make_study_report() -> StudyReport:
         title="Table 6: <i>components</i>",
         facts={"Data": "fer2013 & friends", "Seeds": "0, 1, 2"},
         command="fer train study=table_6 'data.root=<folder>'",
-        ledgers={"accuracy": ledger, "macro F1": ledger.assign(mean=ledger["mean"] - 0.1)},
-        reference=full["row"],
+        ledgers={
+            "accuracy": present_ledger(ledger, str(full["row"])),
+            "macro F1": present_ledger(ledger.assign(mean=ledger["mean"] - 0.1), str(full["row"])),
+        },
         figures={"scores": figure},
         captions={"scores": "Scores < 1 & more."},
         runs=seeds.assign(parameters=1234567, train_seconds=123.7, loss=np.inf, best_epoch=[1, 2, np.nan]),

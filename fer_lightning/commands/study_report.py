@@ -24,7 +24,7 @@ from fer_lightning.commands.stored_config import read_yaml, sweep_group, wandb_n
 from fer_lightning.errors import UserError
 from fer_lightning.files import claims_dir, conf_dir, shown_path
 from fer_lightning.overrides import literal
-from fer_lightning.plots.text import as_printed, escape, p_value, percent, points, print_line
+from fer_lightning.plots.text import escape, print_line
 from fer_lightning.results.collect import collect_runs
 from fer_lightning.search.report import SearchDefinition, write_search
 from fer_lightning.studies.definition import StudyDefinition
@@ -32,6 +32,7 @@ from fer_lightning.studies.discovery import FoundStudy, find_studies
 from fer_lightning.studies.ledger import read_credible, read_published
 from fer_lightning.studies.markdown import write_study
 from fer_lightning.studies.page import write_page
+from fer_lightning.studies.presentation import Finding
 from fer_lightning.studies.report import StudyReport, build_study
 
 _SCORES = {"accuracy": "accuracy", "macro F1": "macro_f1"}  # shown of runs without a study
@@ -240,15 +241,13 @@ def show_study(report: StudyReport, files: Sequence[Path], console: Console) -> 
     table.add_column("row")
     for heading in ("claimed", "measured", "seeds", "difference", "p (Holm)"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in ledger.itertuples():
-        spread = f" ± {100 * row.sd:.1f}" if row.n_seeds > 1 else ""
-        measured = f"{percent(row.mean)}{spread}" if row.n_seeds else "not run"
-        one_seed = "¹" if str(row.test).startswith("McNemar") else ""
-        tested = "reference" if row.row == report.reference else f"{p_value(row.p_holm)}{one_seed}"
-        cells = [as_printed(row.published), measured, str(row.n_seeds), points(row.difference), tested]
-        table.add_row(*map(escape, [str(row.row), *cells]))
+    for line in ledger.lines:
+        tested = "reference" if line.finding is Finding.REFERENCE else line.marked_p
+        measured = f"{line.measured.text}{line.spread}"
+        cells = [line.title, line.published.text, measured, str(line.n_seeds), line.difference.text, tested]
+        table.add_row(*map(escape, cells))
     console.print(table)
-    if ledger["test"].astype(str).str.startswith("McNemar").any():
+    if ledger.tested_by_images:
         console.print("¹ of one seed: covers the draw of the test images, not the luck of the seed.")
     if report.unfinished:
         more = "; ..." if len(report.unfinished) > _NEXT else ""

@@ -29,6 +29,7 @@ from fer_lightning.plots.style import (
 from fer_lightning.plots.text import shorten
 from fer_lightning.results.collect import pooled_predictions, read_history
 from fer_lightning.results.critical_difference import CriticalDifference, critical_difference
+from fer_lightning.studies.presentation import Cell, LedgerLine, PresentedLedger
 
 Picture = tuple[Figure, str]
 _PANELS = (
@@ -42,7 +43,11 @@ _BAR = 0.3  # distance of two bars
 
 
 def draw_study(
-    heading: str, ledgers: Mapping[str, pd.DataFrame], titles: Mapping[str, str], shown: str | None, runs: pd.DataFrame
+    heading: str,
+    ledgers: Mapping[str, PresentedLedger],
+    titles: Mapping[str, str],
+    shown: str | None,
+    runs: pd.DataFrame,
 ) -> dict[str, Picture]:
     """Draws all that can be drawn.
 
@@ -59,7 +64,7 @@ def draw_study(
     """
     pictures: dict[str, Picture] = {}
     for number, (metric, ledger) in enumerate(ledgers.items()):
-        if number == 0 or ledger["score"].str.contains("/").all():
+        if number == 0 or ledger.table["score"].str.contains("/").all():
             name = "scores" if number == 0 else f"scores_{metric.lower()}"
             caption = f"Measured {metric} with 95 % intervals, and what was published as a claim."
             pictures[name] = draw_ledger(ledger, f"{heading} ({metric})"), caption
@@ -238,25 +243,32 @@ def _p(value: float) -> str:
 
 
 @house_style
-def draw_ledger(ledger: pd.DataFrame, title: str) -> Figure:
+def draw_ledger(ledger: PresentedLedger, title: str) -> Figure:
     """Draws each measured mean as a bar with its 95 % interval and each published number as a mark.
 
     Where rows were tested against a reference, a second panel shows the differences to it, claimed and measured: small
     ones would vanish in the first.
 
     Args:
-        ledger: As `build_ledger` returns it.
-        title: Of the figure.
+        ledger: One bar for each of its lines.
+        title: Title of the figure.
     """
-    tested = ledger["difference"].notna().any()
-    figure = Figure(figsize=(12 if tested else 8, 1.9 + 0.42 * len(ledger)), layout="constrained")
+    lines = ledger.lines
+    tested = any(line.difference.order is not None for line in lines)
+    figure = Figure(figsize=(12 if tested else 8, 1.9 + 0.42 * len(lines)), layout="constrained")
     panels = figure.subplots(1, 2 if tested else 1, sharey=True, squeeze=False)[0]
-    _draw_scores(panels[0], ledger)
+    _draw_scores(panels[0], lines)
     if tested:
-        _draw_differences(panels[1], ledger)
-    panels[0].set_yticks(range(len(ledger)), [shorten(row, 44) for row in ledger["row"]])
+        panels[1].axvline(0, color=MUTED, linewidth=1)
+        centres = _draw_intervals(panels[1], [line.difference for line in lines], 100, None)
+        panels[1].plot(
+            centres, range(len(lines)), "o", color=VALIDATION, markersize=7, markeredgecolor="white", zorder=4
+        )
+        _draw_claims(panels[1], [line.published_difference for line in lines], 100)
+        panels[1].set(title="Difference to the reference", xlabel="points")
+    panels[0].set_yticks(range(len(lines)), [shorten(line.title, 44) for line in lines])
     for panel in panels:
-        panel.set_ylim(len(ledger) - 0.4, -0.6)
+        panel.set_ylim(len(lines) - 0.4, -0.6)
         panel.tick_params(axis="y", length=0)
         panel.grid(axis="y", visible=False)
     figure.suptitle(title, x=0.01, ha="left", weight="bold")
@@ -265,44 +277,28 @@ def draw_ledger(ledger: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def _draw_scores(panel: Axes, ledger: pd.DataFrame) -> None:
-    places = np.arange(len(ledger))
-    run = (ledger["n_seeds"] > 0).to_numpy()
-    _draw_credible(panel, ledger)
-    panel.barh(places[run], ledger["mean"][run], height=0.58, color=VALIDATION, alpha=0.85, label="measured mean")
-    _draw_intervals(panel, places, ledger[["mean", "low", "high"]].to_numpy(np.float64), "95 % interval")
-    for place in places[~run]:
+def _draw_scores(panel: Axes, lines: Sequence[LedgerLine]) -> None:
+    _draw_credible(panel, [line for line in lines if line.credible.low is not None])
+    run = [place for place, line in enumerate(lines) if line.n_seeds]
+    means = np.array([lines[place].measured.order for place in run], dtype=np.float64)
+    panel.barh(run, means, height=0.58, color=VALIDATION, alpha=0.85, label="measured mean")
+    _draw_intervals(panel, [line.measured for line in lines], 1, "95 % interval")
+    for place in sorted({*range(len(lines))} - {*run}):
         panel.text(0.01, place, "not run", va="center", fontsize=9, color=MUTED)
-    _draw_claims(panel, places, ledger["published"].to_numpy(np.float64))
+    _draw_claims(panel, [line.published for line in lines], 1)
     panel.set(xlim=(0, 1.02), title="Score")
     panel.xaxis.set_major_formatter(PercentFormatter(xmax=1))
 
 
-def _draw_differences(panel: Axes, ledger: pd.DataFrame) -> None:
-    places = np.arange(len(ledger))
-    values = 100 * ledger[["difference", "difference_low", "difference_high"]].to_numpy(np.float64)
-    panel.axvline(0, color=MUTED, linewidth=1)
-    _draw_intervals(panel, places, values, None)
-    panel.plot(values[:, 0], places, "o", color=VALIDATION, markersize=7, markeredgecolor="white", zorder=4)
-    _draw_claims(panel, places, 100 * ledger["published_difference"].to_numpy(np.float64))
-    panel.set(title="Difference to the reference", xlabel="points")
-
-
-def _draw_intervals(panel: Axes, places: np.ndarray, values: np.ndarray, label: str | None) -> None:
-    """Draws those that exist.
-
-    Args:
-        panel: Where.
-        places: Heights `(N,)`.
-        values: Centre, lower and upper end, `(N, 3)`.
-        label: For the legend.
-    """
-    known = np.isfinite(values).all(axis=1)
-    if known.any():
+def _draw_intervals(panel: Axes, cells: Sequence[Cell], scale: float, label: str | None) -> np.ndarray:
+    """Draws those that exist, one below the other, and returns their centres, NaN where there is none."""
+    values = scale * np.array([[cell.order, cell.low, cell.high] for cell in cells], dtype=np.float64)
+    known = np.flatnonzero(np.isfinite(values).all(axis=1))
+    if known.size:
         centre, low, high = values[known].T
         panel.errorbar(
             centre,
-            places[known],
+            known,
             xerr=[centre - low, high - centre],
             fmt="none",
             ecolor=INK,
@@ -311,21 +307,24 @@ def _draw_intervals(panel: Axes, places: np.ndarray, values: np.ndarray, label: 
             label=label,
             zorder=3,
         )
+    return values[:, 0]
 
 
-def _draw_claims(panel: Axes, places: np.ndarray, claims: np.ndarray) -> None:
-    known = np.isfinite(claims)
-    if known.any():
+def _draw_claims(panel: Axes, cells: Sequence[Cell], scale: float) -> None:
+    known = {place: scale * cell.order for place, cell in enumerate(cells) if cell.order is not None}
+    if known:
         label = "published, as a claim"
-        panel.plot(claims[known], places[known], "D", color=ACCENT, markersize=5, label=label, zorder=5)
+        panel.plot(list(known.values()), list(known), "D", color=ACCENT, markersize=5, label=label, zorder=5)
 
 
-def _draw_credible(panel: Axes, ledger: pd.DataFrame) -> None:
-    known = ledger.dropna(subset="credible_low")
-    if known[["credible_low", "credible_high"]].drop_duplicates().shape[0] == 1:
-        low, high = known[["credible_low", "credible_high"]].iloc[0]
+def _draw_credible(panel: Axes, lines: Sequence[LedgerLine]) -> None:
+    if len({(line.credible.low, line.credible.high) for line in lines}) == 1:
+        low, high = lines[0].credible.low, lines[0].credible.high
+        assert low is not None and high is not None
         panel.axvspan(low, max(high, low + 0.004), color=FAINT, zorder=0, label="credible best of others")
-    if known["annotator_agreement"].nunique() == 1:
-        agreement = known["annotator_agreement"].dropna().iloc[0]
+    agreements = {line.agreement.order for line in lines if line.agreement.order is not None}
+    if len(agreements) == 1:
         dashes = (0, (4, 2))
-        panel.axvline(agreement, color=TRAIN, linestyle=dashes, linewidth=1.4, zorder=1, label="annotator agreement")
+        panel.axvline(
+            agreements.pop(), color=TRAIN, linestyle=dashes, linewidth=1.4, zorder=1, label="annotator agreement"
+        )

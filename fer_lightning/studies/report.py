@@ -22,6 +22,7 @@ from fer_lightning.studies.definition import FurtherTable, StudyDefinition
 from fer_lightning.studies.facts import study_facts
 from fer_lightning.studies.figures import Picture, draw_study
 from fer_lightning.studies.ledger import Credible, LedgerRow, build_ledger, published_scores
+from fer_lightning.studies.presentation import PresentedLedger, present_ledger
 
 CLEAN = "test_clean"
 _MEASURED = {"mean": "mean", "sd": "sd", "p": "p", "p_holm": "p (Holm)"}
@@ -77,7 +78,7 @@ def build_study(
     )
     others, tables = draw_other_pictures(definition, test, titles)
     pictures |= others
-    headline = next(iter(ledgers.values()))
+    headline = next(iter(ledgers.values())).table
     beside = {} if published is None else {t.table: further_table(t, published, headline) for t in definition.also}
     return StudyReport(
         name=definition.name,
@@ -85,7 +86,6 @@ def build_study(
         facts=study_facts(test, budget, grid),
         command=command,
         ledgers=ledgers,
-        reference=definition.reference,
         figures={name: figure for name, (figure, _) in pictures.items()},
         captions={name: caption for name, (_, caption) in pictures.items()},
         runs=run_table(own),
@@ -101,9 +101,10 @@ def _ledgers(
     runs: pd.DataFrame,
     published: pd.DataFrame | None,
     credible: Mapping[tuple[str, int, str], Credible],
-) -> dict[str, pd.DataFrame]:
-    def build(metric: str, rows: Sequence[LedgerRow], reference: str | None, split: str = "test") -> pd.DataFrame:
-        return build_ledger(rows, definition.claims(published, metric), runs, reference, credible, split)
+) -> dict[str, PresentedLedger]:
+    def build(metric: str, rows: Sequence[LedgerRow], reference: str | None, split: str = "test") -> PresentedLedger:
+        table = build_ledger(rows, definition.claims(published, metric), runs, reference, credible, split)
+        return present_ledger(table, reference)
 
     ledgers = {
         metric: build(metric, definition.ledger_rows(score, only), definition.reference)
@@ -167,8 +168,7 @@ class StudyReport:
         title: For readers, for example `"Table 6: What each component contributes"`.
         facts: What a reader must know, in order, by heading: data, protocol, budget, seeds, images, hardware, commit.
         command: What runs it, without paths of a machine.
-        ledgers: By published metric, the headline first; each as `build_ledger` returns it.
-        reference: Title of the row that the others are tested against, or None.
+        ledgers: By published metric, the headline first.
         figures: By file name without ending.
         captions: One sentence for each figure, by the same names.
         runs: One row a finished run: `run`, `variant`, `dataset`, `seed`, scores of the test split, `val/accuracy`,
@@ -182,18 +182,13 @@ class StudyReport:
     title: str
     facts: dict[str, str]
     command: str
-    ledgers: dict[str, pd.DataFrame]
-    reference: str | None
+    ledgers: dict[str, PresentedLedger]
     figures: dict[str, Figure]
     captions: dict[str, str]
     runs: pd.DataFrame
     unfinished: list[str]
     beside: dict[str, pd.DataFrame] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
-
-    def tested_against(self, metric: str) -> str | None:
-        """Title of the row that the others of a ledger were tested against; None where it has no such row."""
-        return self.reference if (self.ledgers[metric]["row"] == self.reference).any() else None
 
 
 def further_table(further: FurtherTable, published: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:

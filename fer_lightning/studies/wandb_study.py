@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from wandb.sdk.wandb_run import Run
 
+from fer_lightning.studies.presentation import PresentedLedger, verdict
 from fer_lightning.studies.report import StudyReport
-from fer_lightning.studies.verdict import judge, verdict
 
 
 def log_study(run: Run, report: StudyReport, page: Path) -> None:
@@ -25,10 +25,7 @@ def log_study(run: Run, report: StudyReport, page: Path) -> None:
         page: The page of the study, which W&B shows as it is.
     """
     run.config.update({"study": report.name, "title": report.title, "command": report.command, **report.facts})
-    logged: dict[str, Any] = {
-        f"ledger/{metric}": _table(_judged(ledger, report.tested_against(metric)))
-        for metric, ledger in report.ledgers.items()
-    }
+    logged: dict[str, Any] = {f"ledger/{metric}": _table(_judged(ledger)) for metric, ledger in report.ledgers.items()}
     logged |= {f"beside/{title}": _table(table) for title, table in report.beside.items()}
     logged["runs"] = _table(report.runs)
     for name, figure in report.figures.items():
@@ -45,11 +42,9 @@ def _drawn(figure: Figure) -> Image.Image:
     return Image.open(written)
 
 
-def _judged(ledger: pd.DataFrame, reference: str | None) -> pd.DataFrame:
-    if reference is None:
-        return ledger
-    found = [judge(row, reference).value for _, row in ledger.iterrows()]
-    return ledger.assign(found=found)
+def _judged(ledger: PresentedLedger) -> pd.DataFrame:
+    found = [line.finding.value for line in ledger.lines if line.finding is not None]
+    return ledger.table.assign(found=found) if found else ledger.table
 
 
 def _table(table: pd.DataFrame) -> wandb.Table:
@@ -62,8 +57,8 @@ def _summary(report: StudyReport) -> dict[str, Any]:
     summary: dict[str, Any] = {"runs/finished": len(report.runs), "runs/unfinished": len(report.unfinished)}
     for place, (metric, ledger) in enumerate(report.ledgers.items()):
         if place == 0:
-            summary["verdict"] = " ".join(verdict(ledger, report.tested_against(metric)))
-        for _, row in ledger[ledger["row"] == report.reference].iterrows():
+            summary["verdict"] = " ".join(verdict(ledger))
+        for _, row in ledger.table[ledger.table["row"] == ledger.reference].iterrows():
             known = row[["published", "mean", "sd", "n_seeds"]].dropna()
             summary |= {f"reference/{metric}/{name}": float(value) for name, value in known.items()}
     return summary

@@ -8,6 +8,7 @@ from fer_lightning.plots.style import ACCENT
 from fer_lightning.results.critical_difference import critical_difference
 from fer_lightning.studies.figures import draw_ledger, draw_rank_diagram, draw_study_curves
 from fer_lightning.studies.ledger import COLUMNS
+from fer_lightning.studies.presentation import present_ledger
 
 
 def history(*accuracies: float) -> pd.DataFrame:
@@ -85,7 +86,7 @@ def ledger() -> pd.DataFrame:
 
 
 def test_bars_marks_and_what_was_not_run(ledger):
-    figure = draw_ledger(ledger, "Table 6")
+    figure = draw_ledger(present_ledger(ledger, "Full"), "Table 6")
     scores, differences = figure.axes
     assert [bar.get_width() for bar in scores.patches if bar.get_height() == 0.58] == [0.68, 0.66]
     assert [text.get_text() for text in scores.texts] == ["not run"]
@@ -102,6 +103,6 @@ def test_bars_marks_and_what_was_not_run(ledger):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("rows", [[0], [2]])
 def test_without_a_reference_there_is_one_panel(ledger, rows):
-    figure = draw_ledger(ledger.iloc[rows].reset_index(drop=True), "Table 3")
+    figure = draw_ledger(present_ledger(ledger.iloc[rows].reset_index(drop=True), None), "Table 3")
     figure.draw_without_rendering()
     assert len(figure.axes) == 1

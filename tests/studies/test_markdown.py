@@ -11,6 +11,7 @@ from fer_lightning.files import write_text
 from fer_lightning.plots.text import table_markdown
 from fer_lightning.studies.ledger import COLUMNS
 from fer_lightning.studies.markdown import ledger_csv, ledger_markdown, study_markdown, write_study
+from fer_lightning.studies.presentation import present_ledger
 from fer_lightning.studies.report import StudyReport
 
 ONE = {"interval": "test images", "test": "McNemar, seed 0"}
@@ -28,8 +29,10 @@ def report() -> StudyReport:
         title="Table 6: Parts",
         facts={"Data": "fer2013", "Seeds": "0"},
         command="fer train study=study",
-        ledgers={"accuracy": ledger(("Full", 0.981, 0.5, 1)), "macro F1": ledger(("Full", 0.97, 0.4, 1))},
-        reference="Full",
+        ledgers={
+            "accuracy": present_ledger(ledger(("Full", 0.981, 0.5, 1)), "Full"),
+            "macro F1": present_ledger(ledger(("Full", 0.97, 0.4, 1)), "Full"),
+        },
         figures={"scores": Figure(), "roc": Figure()},
         captions={"scores": "The scores.", "roc": "The ROC."},
         runs=pd.DataFrame({"variant": ["full"], "seed": [0], "accuracy": [0.5]}),
@@ -111,7 +114,7 @@ def cells(line: str) -> list[str]:
 
 
 def test_markdown(ledger_of_text):
-    lines = ledger_markdown(ledger_of_text, "Full").splitlines()
+    lines = ledger_markdown(present_ledger(ledger_of_text, "Full")).splitlines()
     assert len({line.replace("\\|", "").count("|") for line in lines[:5]}) == 1
     assert cells(lines[2]) == [
         "Full",
@@ -141,19 +144,20 @@ def test_markdown(ledger_of_text):
 
 
 def test_the_marks_are_explained(ledger_of_text):
-    text = ledger_markdown(ledger_of_text, "Full")
+    text = ledger_markdown(present_ledger(ledger_of_text, "Full"))
     assert "¹ One seed: interval and p cover the draw of the test images" in text
     assert "row *Full*, in points; p is Holm's over this table (McNemar, seed 0), their intervals are not" in text
     assert text.rstrip().endswith("that can be believed: PrivateTest.")
 
 
 def test_folds_are_no_seeds(ledger_of_text):
-    assert "folds of one seed" not in ledger_markdown(ledger_of_text, "Full")
-    assert "*Seeds* are folds of one seed here" in ledger_markdown(ledger_of_text.replace("seeds", "folds"), "Full")
+    assert "folds of one seed" not in ledger_markdown(present_ledger(ledger_of_text, "Full"))
+    folds = present_ledger(ledger_of_text.replace("seeds", "folds"), "Full")
+    assert "*Seeds* are folds of one seed here" in ledger_markdown(folds)
 
 
 def test_notes_only_where_they_are_needed(ledger_of_text):
-    text = ledger_markdown(ledger_of_text.iloc[[2]], None)
+    text = ledger_markdown(present_ledger(ledger_of_text.iloc[[2]], None))
     assert text.count("\n") == 3
 
 

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fer_lightning.studies.ledger import COLUMNS
-from fer_lightning.studies.page import Bar, embed_figure, lay_out_ledger, study_page, write_page
-from fer_lightning.studies.verdict import Finding
+from fer_lightning.studies.page import embed_figure, study_page, write_page
+from fer_lightning.studies.presentation import present_ledger
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -126,7 +126,7 @@ def test_numbers_can_be_sorted_by(reader):
 
 
 def test_a_table_without_a_reference_has_no_tests(study_report):
-    ledgers = {"recall": study_report.ledgers["accuracy"].iloc[1:]}
+    ledgers = {"recall": present_ledger(study_report.ledgers["accuracy"].table.iloc[1:], None)}
     told = Reader(study_page(replace(study_report, ledgers=ledgers, figures={}))).text
     assert "p (Holm)" not in told and "Of 2 published numbers, 1 was measured here" in told
 
@@ -174,75 +174,49 @@ def test_a_browser_shows_and_sorts_it(path):
     assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
 
 
-def laid_out(*rows: dict[str, object], reference: str | None = "Full"):
+def bars(study_report, *rows: dict[str, object]) -> tuple[list[tuple[str, str]], str]:
+    """Class and place of every part of the bars of a page with one ledger of two rows, and its text."""
     full = {"row": "Full", "published": 0.98, "mean": 0.5, "sd": 0.02, "low": 0.4, "high": 0.6, "n_seeds": 3}
-    return lay_out_ledger(pd.DataFrame([full, *rows]).reindex(columns=list(COLUMNS)), reference)
+    ledger = present_ledger(pd.DataFrame([full, *rows]).reindex(columns=list(COLUMNS)), "Full")
+    reader = Reader(study_page(replace(study_report, ledgers={"accuracy": ledger}, figures={})))
+    parts = [(tag, dict(attributes)) for tag, attributes in reader.tags if tag in ("rect", "line", "svg")]
+    shown = [(part.get("class"), part.get("x", part.get("x1"))) for _, part in parts if "track" not in part.values()]
+    return [(str(kind), str(place)) for kind, place in shown], reader.text
 
 
 def other(difference: float, low: float, high: float, claimed: float) -> dict[str, object]:
-    return {
-        "row": "No fusion",
-        "n_seeds": 3,
-        "mean": 0.5 + difference,
-        "published_difference": claimed,
-        "difference": difference,
-        "difference_low": low,
-        "difference_high": high,
-        "test": "paired t, 3 seeds",
-        "p_holm": 0.3,
-    }
+    claim = {"row": "No fusion", "n_seeds": 3, "published_difference": claimed}
+    return claim | {"difference": difference, "difference_low": low, "difference_high": high}
 
 
-def test_text_and_order_of_a_row():
-    line = laid_out(other(-0.02, -0.05, 0.01, -0.015)).lines[1]
-    assert (line.difference.text, line.difference.order) == ("−2.0", -0.02)
-    assert line.difference_interval == "[−5.0, +1.0]"
-    assert (line.p.text, line.p.order, line.finding) == ("0.300", 0.3, Finding.NOT_SHOWN)
-    assert (line.published.text, line.published.order) == ("−", None)
+def test_scores_lie_between_0_and_100(study_report):
+    best = {"credible_low": 0.733, "credible_high": 0.768, "annotator_agreement": 0.64}
+    shown, _ = bars(study_report, {"row": "Far", "n_seeds": 0, **best})
+    assert shown == [
+        ("bar score", "None"),
+        ("value", "0.0%"),
+        ("interval", "40.0%"),
+        ("interval", "40.0%"),
+        ("interval", "60.0%"),
+        ("None", "98.0%"),
+        ("bar score", "None"),
+        ("band", "73.3%"),
+        ("agreement", "64.0%"),
+    ]
 
 
-def test_scores_lie_between_0_and_100():
-    ledger = laid_out(
-        {"row": "Far", "n_seeds": 0, "credible_low": 0.733, "credible_high": 0.768, "annotator_agreement": 0.64}
-    )
-    assert ledger.lines[0].score_bar == Bar(0.0, 50.0, 40.0, 60.0, 98.0)
-    assert ledger.lines[1].score_bar == Bar(0.0, None, None, None, None, (73.3, 76.8), 64.0)
+def test_differences_share_a_scale_around_0(study_report):
+    shown, _ = bars(study_report, other(0.02, 0.01, 0.03, -0.015))
+    ends = [float(place.rstrip("%")) for _, place in shown[shown.index(("bar difference", "None")) + 1 :]]
+    at = [50 * (1 + each / (1.05 * 0.03)) for each in (0, 0, 0.01, 0.01, 0.03, -0.015)]
+    assert ends == pytest.approx(at, abs=0.01)
 
 
-def test_differences_share_a_scale_around_0():
-    bar = laid_out(other(0.02, 0.01, 0.03, -0.015)).lines[1].difference_bar
-    full = 1.05 * 0.03
-    places = [50 * (1 + each / full) for each in (0.02, 0.01, 0.03, -0.015)]
-    assert [bar.value, bar.low, bar.high, bar.claim] == pytest.approx(places, abs=0.01)
-
-
-def test_a_huge_interval_runs_out_of_its_bar_instead_of_hiding_the_rest():
-    ledger = laid_out(other(0.02, -0.5, 0.54, 0.01))
-    bar = ledger.lines[1].difference_bar
-    assert bar.low < 0 and bar.high > 100
-    assert ledger.span == "4.2"
-
-
-def test_what_was_not_run():
-    line = laid_out({"row": "No search", "n_seeds": 0, "published": 0.9}).lines[1]
-    assert (line.measured.text, line.measured.order, line.run) == ("not run", None, False)
-    assert (line.seeds.text, line.seeds.order) == ("−", None)
-
-
-def test_without_a_reference_nothing_is_found():
-    ledger = laid_out(reference=None)
-    assert not ledger.tested and ledger.lines[0].finding is None
-
-
-@pytest.mark.parametrize("cells", [{"interval": "test images"}, {"test": "McNemar, seed 0", "p_holm": 0.01}])
-def test_one_seed_is_told(cells):
-    assert laid_out({"row": "No fusion", "n_seeds": 1, "mean": 0.5, **cells}).one_seed
-    assert not laid_out().one_seed
-
-
-def test_folds_are_told():
-    assert laid_out({"row": "Happy", "n_seeds": 10, "interval": "folds"}).over_folds
-    assert not laid_out({"row": "Happy", "n_seeds": 10, "interval": "seeds"}).over_folds
+def test_a_huge_interval_runs_out_of_its_bar_instead_of_hiding_the_rest(study_report):
+    shown, text = bars(study_report, other(0.02, -0.5, 0.54, 0.01))
+    ends = [float(place.rstrip("%")) for kind, place in shown if kind == "interval"][-2:]
+    assert ends[0] < 0 and ends[1] > 100
+    assert "differences from −4.2 to +4.2 points" in text
 
 
 def drawn(points: int) -> Figure:

@@ -84,7 +84,7 @@ def report(tmp_path_factory, write_record) -> StudyReport:
 
 
 def test_each_published_number_stands_beside_what_was_measured(report):
-    ledger = report.ledgers["accuracy"].set_index("row")
+    ledger = report.ledgers["accuracy"].table.set_index("row")
     assert ledger["published"].dropna().to_dict() == pytest.approx(
         {"Full": 0.981, "- fusion": 0.966, "- spectral": 0.975}
     )
@@ -120,7 +120,7 @@ def test_a_reference_that_was_not_run_yet(tmp_path, write_record):
     write_record(tmp_path / "a", ["ablation=no_fusion"], 0, np.arange(200) < 90)
     report = build(tmp_path)
     assert list(report.figures) == ["scores"]
-    assert report.ledgers["accuracy"]["n_seeds"].tolist() == [0, 1, 0, 0]
+    assert report.ledgers["accuracy"].table["n_seeds"].tolist() == [0, 1, 0, 0]
 
 
 def test_classes_of_one_net(tmp_path, write_record):
@@ -128,9 +128,9 @@ def test_classes_of_one_net(tmp_path, write_record):
     write_record(tmp_path / "a", ["ablation=full"], 0, right)
     block = {"table": "Table 4", "reference": None, "rows": {"Overall": "full"}, "own_rows": {}}
     report = build(tmp_path, **block, per_class={"metrics": {"recall": "recall"}, "rows": {"Happy": "happy"}})
-    (happy,) = report.ledgers["recall"].to_dict("records")
+    (happy,) = report.ledgers["recall"].table.to_dict("records")
     assert (happy["row"], happy["published"], happy["mean"]) == ("Happy", 0.95, 0.5)
-    assert report.ledgers["accuracy"]["mean"].tolist() == [0.75]
+    assert report.ledgers["accuracy"].table["mean"].tolist() == [0.75]
     assert {"scores", "scores_recall", "roc", "confusion"} <= set(report.figures)
 
 
@@ -139,7 +139,7 @@ def test_one_net_on_several_data_sets(tmp_path, write_record):
         write_record(tmp_path / dataset, [f"data={dataset}"], 0, np.arange(200) < right, dataset)
     rows = {"FER2013": "fer2013", "RAF-DB": "rafdb"}
     report = build(tmp_path, table="abstract", per_dataset="HAFEM", rows=rows, own_rows={}, reference=None)
-    ledger = report.ledgers["accuracy"]
+    ledger = report.ledgers["accuracy"].table
     assert ledger["row"].tolist() == ["FER2013", "RAF-DB"]
     assert ledger["published"].tolist() == pytest.approx([0.947, 0.951])
     assert ledger["mean"].tolist() == [0.6, 0.8]

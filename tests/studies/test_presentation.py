@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from fer_lightning.studies.ledger import COLUMNS
-from fer_lightning.studies.verdict import Finding, judge, verdict
+from fer_lightning.studies.presentation import Finding, PresentedLedger, judge, present_ledger, verdict
 
 NAN = float("nan")
 
@@ -68,7 +68,7 @@ def test_a_study_in_sentences():
         other("No fractal", -0.008, NAN, NAN, n_seeds=0),
         other("No suppression", NAN, 0.001, 0.7),
     )
-    assert verdict(ledger, "Full") == [
+    assert verdict(present_ledger(ledger, "Full")) == [
         "Published for “Full”, as a claim: 98.1 %.",
         "Measured here on fer2013: 49.3 % ± 0.9 over 3 seeds.",
         "Of 4 claimed differences to it, 1 is confirmed (Holm p < 0.05), 1 points the other way, 1 is not shown and "
@@ -80,7 +80,7 @@ def test_a_study_in_sentences():
 def test_one_seed_in_sentences():
     one = {"n_seeds": 1, "test": "McNemar, seed 0"}
     rows = [other(name, -0.015, -0.02, 1e-9, **one) for name in ("No fusion", "No attention")]
-    assert verdict(table(full(n_seeds=1, sd=NAN), *rows), "Full") == [
+    assert verdict(present_ledger(table(full(n_seeds=1, sd=NAN), *rows), "Full")) == [
         "Published for “Full”, as a claim: 98.1 %.",
         "Measured here on fer2013: 49.3 % with one seed.",
         "Of 2 claimed differences to it, 0 are confirmed (Holm p < 0.05) and 2 rest on one seed (which confirms "
@@ -90,7 +90,7 @@ def test_one_seed_in_sentences():
 
 def test_a_reference_that_was_not_run():
     rows = [full(n_seeds=0, mean=NAN, dataset=None), other("No fusion", -0.015, NAN, NAN, test=None)]
-    assert verdict(table(*rows), "Full") == [
+    assert verdict(present_ledger(table(*rows), "Full")) == [
         "Published for “Full”, as a claim: 98.1 %.",
         "Not run here yet, so that nothing can be compared with it.",
         "Of 1 claimed difference to it, 0 are confirmed (Holm p < 0.05) and 1 could not be tested.",
@@ -98,11 +98,13 @@ def test_a_reference_that_was_not_run():
 
 
 def test_nothing_was_run():
-    assert verdict(table(full(n_seeds=0, mean=NAN)), "Full") == ["Nothing was run yet: every cell is open."]
+    assert verdict(present_ledger(table(full(n_seeds=0, mean=NAN)), "Full")) == [
+        "Nothing was run yet: every cell is open."
+    ]
 
 
 def test_no_claim():
-    first, *_ = verdict(table(full(published=NAN)), "Full")
+    first, *_ = verdict(present_ledger(table(full(published=NAN)), "Full"))
     assert first == "No number was published for “Full”."
 
 
@@ -114,7 +116,7 @@ def test_claims_without_a_reference():
         full(row="Angry", n_seeds=1, gap=-0.488),
         full(row="Calm", n_seeds=0, mean=NAN),
     ]
-    assert verdict(table(*rows), None) == [
+    assert verdict(present_ledger(table(*rows), None)) == [
         "Of 5 published numbers, 4 were measured here: 1 lies above the measured 95 % interval, 1 lies inside it, 1 "
         "lies below it and 1 lies beside a single seed without an interval.",
         "Measured minus published: -48.8 to +9.3 points.",
@@ -122,11 +124,49 @@ def test_claims_without_a_reference():
 
 
 def test_measured_alone():
-    assert verdict(table(full(published=NAN)), None) == ["No published number stands beside what was measured."]
+    assert verdict(present_ledger(table(full(published=NAN)), None)) == [
+        "No published number stands beside what was measured."
+    ]
 
 
 def test_where_no_paper_has_a_number_none_is_spoken_of():
     rows = [full(published=NAN), other("ResNet", NAN, 0.02, 0.01)]
-    assert verdict(table(*rows).assign(published=NAN), "Full")[2:] == [
+    assert verdict(present_ledger(table(*rows).assign(published=NAN), "Full"))[2:] == [
         "Of 1 difference to it, 1 is shown (Holm p < 0.05)."
     ]
+
+
+def presented(*rows: dict[str, object], reference: str | None = "Full") -> PresentedLedger:
+    return present_ledger(table(full(low=0.47, high=0.51, published=0.98), *rows), reference)
+
+
+def test_text_and_number_of_a_row():
+    ends = {"difference_low": -0.05, "difference_high": 0.01}
+    first, line = presented(other("No fusion", -0.015, -0.02, 0.3, **ends)).lines
+    assert (line.difference.text, line.difference.order) == ("-2.0", -0.02)
+    assert (line.difference.interval, line.difference.low, line.difference.high) == ("[-5.0, +1.0]", -0.05, 0.01)
+    assert (line.p.text, line.p.order, line.finding) == ("0.300", 0.3, Finding.NOT_SHOWN)
+    assert (first.measured.text, first.spread, first.measured.interval) == ("49.3 %", " ± 0.9", "[47.0, 51.0]")
+    assert (first.published_difference.text, first.published_difference.order) == ("-", None)
+
+
+def test_what_was_not_run():
+    line = presented({"row": "No search", "n_seeds": 0, "published": 0.9}).lines[1]
+    assert (line.measured.text, line.measured.order) == ("not run", None)
+    assert (line.seeds.text, line.seeds.order) == ("-", None)
+
+
+def test_without_a_reference_nothing_is_found():
+    ledger = presented(reference="No such row")
+    assert ledger.reference is None and ledger.lines[0].finding is None
+
+
+@pytest.mark.parametrize("cells", [{"interval": "test images"}, {"test": "McNemar, seed 0", "p_holm": 0.01}])
+def test_one_seed_is_told(cells):
+    assert presented({"row": "No fusion", "n_seeds": 1, "mean": 0.5, **cells}).one_seed
+    assert not presented().one_seed
+
+
+def test_folds_are_told():
+    assert presented({"row": "Happy", "n_seeds": 10, "interval": "folds"}).covers("folds")
+    assert not presented({"row": "Happy", "n_seeds": 10, "interval": "seeds"}).covers("folds")

@@ -1,0 +1,283 @@
+"""A ledger for its readers: its numbers as text, what each row found, and a summary in sentences.
+
+Markdown, the web page, the terminal, the bars of a figure and W&B all show this, so that no two of them round apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import pandas as pd
+
+from fer_lightning.plots.text import NOTHING, as_printed, p_value, percent, points, range_of_percents
+
+LEVEL = 0.05
+_UNCLAIMED = " that the paper does not claim"
+_ROUNDING = 1e-6  # published differences are differences of floats
+_ROOM = 2.0  # an interval that is wider than this many times the largest difference runs out of its bar
+
+
+class Finding(Enum):
+    """What was found about the difference of a row to the reference; the value is the word for it."""
+
+    REFERENCE = "reference"
+    CONFIRMED = "confirmed"
+    SHOWN = "shown"
+    OTHER_WAY = "the other way"
+    NOT_SHOWN = "not shown"
+    ONE_SEED = "one seed"
+    NOT_TESTED = "not tested"
+    NOT_RUN = "not run"
+
+
+_TOLD = {
+    Finding.CONFIRMED: ("is confirmed", "are confirmed"),
+    Finding.SHOWN: ("is shown", "are shown"),
+    Finding.OTHER_WAY: ("points the other way", "point the other way"),
+    Finding.NOT_SHOWN: ("is not shown", "are not shown"),
+    Finding.ONE_SEED: ("rests on one seed (which confirms nothing)", "rest on one seed (which confirms nothing)"),
+    Finding.NOT_TESTED: ("could not be tested", "could not be tested"),
+    Finding.NOT_RUN: ("was not run", "were not run"),
+}
+
+
+def judge(row: pd.Series, reference: str | None) -> Finding:
+    """Judges a row of a ledger.
+
+    Args:
+        row: As `build_ledger` returns it.
+        reference: Title of the row that the others were tested against.
+
+    Readings:
+        - A claim is the sign of a published difference: one of the same sign with Holm's p below `LEVEL` over at least
+          two seeds confirms it, whatever its size. Where the paper has no difference, or none of any size, one that is
+          significant is merely shown.
+        - McNemar's test of one seed is significant where one run was luckier than the other, so that it shows nothing
+          of the variants.
+    """
+    if row["row"] == reference:
+        return Finding.REFERENCE
+    if row["n_seeds"] == 0:
+        return Finding.NOT_RUN
+    test = "" if pd.isna(row["test"]) else str(row["test"])
+    if test.startswith("McNemar") or test == "none: one seed":
+        return Finding.ONE_SEED
+    if not test.startswith("paired t") or math.isnan(row["p_holm"]):
+        return Finding.NOT_TESTED
+    if row["p_holm"] >= LEVEL:
+        return Finding.NOT_SHOWN
+    if not abs(row["published_difference"]) > _ROUNDING:  # or NaN
+        return Finding.SHOWN
+    alike = (row["difference"] > 0) == (row["published_difference"] > 0)
+    return Finding.CONFIRMED if alike else Finding.OTHER_WAY
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell with a number.
+
+    Attributes:
+        text: For readers.
+        order: The number, to sort by; None where there is none.
+        low: Lower end of its interval or range, or None.
+        high: Upper end.
+        interval: Both ends for readers; empty where they are not shown.
+    """
+
+    text: str
+    order: float | None = None
+    low: float | None = None
+    high: float | None = None
+    interval: str = ""
+
+
+@dataclass(frozen=True)
+class LedgerLine:
+    """A row of a ledger.
+
+    Attributes:
+        finding: None where nothing is tested.
+        over: What the interval of the measured mean covers: `seeds`, `folds` or `test images`; empty for nothing.
+        spread: The standard deviation over seeds, for readers; empty for one seed.
+        marked_p: The p-value, with a mark where it covers the draw of the test images alone.
+    """
+
+    title: str
+    finding: Finding | None
+    dataset: str
+    n_seeds: int
+    seeds: Cell
+    published: Cell
+    published_difference: Cell
+    measured: Cell
+    spread: str
+    over: str
+    difference: Cell
+    p: Cell
+    marked_p: str
+    test: str
+    gap: Cell
+    credible: Cell
+    agreement: Cell
+
+
+@dataclass(frozen=True)
+class PresentedLedger:
+    """A ledger ready to be shown.
+
+    Attributes:
+        table: All its numbers, as `build_ledger` returns them.
+        reference: Title of the row that the others were tested against; None where it has no such row.
+        lines: Its rows.
+        span: What the ends of a bar of differences stand for, in 0..1.
+        protocols: What the credible numbers hold for.
+    """
+
+    table: pd.DataFrame
+    reference: str | None
+    lines: list[LedgerLine]
+    span: float
+    protocols: str
+
+    def covers(self, what: str) -> bool:
+        """Whether an interval is over `what`, see `LedgerLine.over`."""
+        return any(line.over == what for line in self.lines)
+
+    @property
+    def tested_by_images(self) -> bool:
+        """Whether a p-value covers the draw of the test images alone."""
+        return any(line.marked_p != line.p.text for line in self.lines)
+
+    @property
+    def one_seed(self) -> bool:
+        """Whether a number rests on the images of one seed."""
+        return self.covers("test images") or any(line.finding is Finding.ONE_SEED for line in self.lines)
+
+
+def present_ledger(table: pd.DataFrame, reference: str | None) -> PresentedLedger:
+    """Formats every number of a ledger, once.
+
+    Args:
+        table: As `build_ledger` returns it.
+        reference: Title of the row that the others were tested against, or None.
+    """
+    tested = reference if (table["row"] == reference).any() else None
+    lines = [_line(row, tested) for _, row in table.iterrows()]
+    return PresentedLedger(table, tested, lines, _span(table), "; ".join(table["credible_protocol"].dropna().unique()))
+
+
+def _line(row: pd.Series, reference: str | None) -> LedgerLine:
+    def cell(shown: Callable[[float], str], name: str) -> Cell:
+        return Cell(shown(row[name]), _number(row[name]))
+
+    def between(order: Cell, low: str, high: str, form: str = "") -> Cell:
+        ends = f"[{100 * row[low]:{form}}, {100 * row[high]:{form}}]" if form and not math.isnan(row[low]) else ""
+        return replace(order, low=_number(row[low]), high=_number(row[high]), interval=ends)
+
+    count, p = int(row["n_seeds"]), cell(p_value, "p_holm")
+    test = "" if pd.isna(row["test"]) else str(row["test"])
+    best = Cell(range_of_percents(row["credible_low"], row["credible_high"]), _number(row["credible_high"]))
+    return LedgerLine(
+        title=str(row["row"]),
+        finding=None if reference is None else judge(row, reference),
+        dataset=str(row["dataset"]),
+        n_seeds=count,
+        seeds=Cell(str(count), float(count)) if count else Cell(NOTHING),
+        published=cell(as_printed, "published"),
+        published_difference=cell(points, "published_difference"),
+        measured=between(cell(percent if count else lambda _: "not run", "mean"), "low", "high", ".1f"),
+        spread=f" ± {100 * row['sd']:.1f}" if count > 1 else "",
+        over=str(row["interval"]),
+        difference=between(cell(points, "difference"), "difference_low", "difference_high", "+.1f"),
+        p=p,
+        marked_p=f"{p.text}¹" if test.startswith("McNemar") else p.text,
+        test=test,
+        gap=cell(points, "gap"),
+        credible=between(best, "credible_low", "credible_high"),
+        agreement=cell(percent, "annotator_agreement"),
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _span(table: pd.DataFrame) -> float:
+    """So that every difference has its place, and every interval that is no wider than `_ROOM` allows."""
+    most = table[["difference", "published_difference"]].abs().max(axis=None)
+    ends = table[["difference_low", "difference_high"]].abs().max(axis=None)
+    if math.isnan(most) or most == 0:
+        return 0.01
+    return 1.05 * (most if math.isnan(ends) else min(max(most, ends), _ROOM * most))
+
+
+def verdict(ledger: PresentedLedger) -> list[str]:
+    """Says in sentences what was claimed, what was measured and what that shows."""
+    if not any(line.n_seeds for line in ledger.lines):
+        return ["Nothing was run yet: every cell is open."]
+    if ledger.reference is None:
+        return _against_claims(ledger.table)
+    basis = next(line for line in ledger.lines if line.title == ledger.reference)
+    others = [line for line in ledger.lines if line.title != ledger.reference]
+    claimed = [line for line in others if abs(line.published_difference.order or 0) > _ROUNDING]
+    unclaimed = [line for line in others if line not in claimed]
+    of_a_paper = any(line.published.order is not None for line in ledger.lines)
+    return [
+        *_scores(basis),
+        *_counted(claimed, "claimed difference", "to it", Finding.CONFIRMED),
+        *_counted(unclaimed, "difference", f"to it{_UNCLAIMED if of_a_paper else ''}", Finding.SHOWN),
+    ]
+
+
+def _scores(basis: LedgerLine) -> list[str]:
+    claim = f"No number was published for “{basis.title}”."
+    if basis.published.order is not None:
+        claim = f"Published for “{basis.title}”, as a claim: {basis.published.text}."
+    if basis.n_seeds == 0:
+        return [claim, "Not run here yet, so that nothing can be compared with it."]
+    seeds = "with one seed" if basis.n_seeds == 1 else f"over {basis.n_seeds} seeds"
+    return [claim, f"Measured here on {basis.dataset}: {basis.measured.text}{basis.spread} {seeds}."]
+
+
+def _counted(lines: list[LedgerLine], what: str, to: str, headline: Finding) -> list[str]:
+    """One sentence, which starts with how many there are and names the number of the headline even where it is 0."""
+    if not lines:
+        return []
+    counts = Counter(line.finding for line in lines)
+    parts = [
+        f"{counts[finding]} {_TOLD[finding][counts[finding] != 1]}"
+        for finding in _TOLD
+        if counts[finding] or finding is headline
+    ]
+    parts[0] += f" (Holm p < {LEVEL:g})"
+    return [f"Of {len(lines)} {what}{'s' if len(lines) != 1 else ''} {to}, {_listed(parts)}."]
+
+
+def _against_claims(table: pd.DataFrame) -> list[str]:
+    claimed = table[table["published"].notna()]
+    measured = claimed[claimed["n_seeds"] > 0]
+    if measured.empty:
+        return ["No published number stands beside what was measured."]
+    known = measured["low"].notna()
+    places = {
+        "above the measured 95 % interval": measured["published"] > measured["high"],
+        "inside it": known & measured["published"].between(measured["low"], measured["high"]),
+        "below it": measured["published"] < measured["low"],
+        "beside a single seed without an interval": ~known,
+    }
+    counts = [(int(there.sum()), place) for place, there in places.items()]
+    parts = [f"{count} lie{'s' if count == 1 else ''} {place}" for count, place in counts if count or "above" in place]
+    gaps = measured["gap"]
+    return [
+        f"Of {len(claimed)} published number{'s' if len(claimed) != 1 else ''}, {len(measured)} "
+        f"{'was' if len(measured) == 1 else 'were'} measured here: {_listed(parts)}.",
+        f"Measured minus published: {points(gaps.min())} to {points(gaps.max())} points.",
+    ]
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import friedmanchisquare, rankdata, studentized_range
+from scipy.stats import friedmanchisquare, studentized_range
 
 from fer_lightning.errors import UserError
 
@@ -20,7 +20,6 @@ class CriticalDifference:
         blocks: N.
         friedman_p: p of Friedman's test that all variants rank alike; 1 where every block is one tie.
         critical: Mean ranks that differ by less are not told apart (Nemenyi).
-        nemenyi_p: Pairwise p-values `(K, K)`, rows and columns in the order of `ranks`.
         groups: Largest sets of neighbouring variants that are not told apart, each with at least two, best first.
         alpha: Level of `critical`.
     """
@@ -29,7 +28,6 @@ class CriticalDifference:
     blocks: int
     friedman_p: float
     critical: float
-    nemenyi_p: pd.DataFrame
     groups: list[list[str]]
     alpha: float
 
@@ -61,16 +59,14 @@ def critical_difference(scores: pd.DataFrame, alpha: float = 0.05) -> CriticalDi
             f"Ranks need every score, and these are missing: {', '.join(missing)}; run them or leave them out."
         )
     blocks, count = scores.shape
-    ranked = rankdata(-scores.to_numpy(), axis=1)
-    ranks = pd.Series(ranked.mean(axis=0), index=scores.columns).sort_values(kind="stable")
-    tied = (ranked == ranked[:, :1]).all()
+    ranked = scores.rank(axis=1, ascending=False)
+    ranks = ranked.mean().sort_values(kind="stable")
+    tied = (ranked.nunique(axis=1) == 1).all()
     friedman_p = 1.0 if tied else float(friedmanchisquare(*scores.to_numpy().T).pvalue)
     # Demšar divides the quantile of the studentized range by the root of 2.
     unit = np.sqrt(count * (count + 1) / (6 * blocks)) / np.sqrt(2)
     critical = float(studentized_range.ppf(1 - alpha, count, np.inf) * unit)
-    apart = np.abs(ranks.to_numpy()[:, None] - ranks.to_numpy())
-    p_values = pd.DataFrame(studentized_range.sf(apart / unit, count, np.inf), index=ranks.index, columns=ranks.index)
-    return CriticalDifference(ranks, blocks, friedman_p, critical, p_values, _groups(ranks, critical), alpha)
+    return CriticalDifference(ranks, blocks, friedman_p, critical, _groups(ranks, critical), alpha)
 
 
 def _groups(ranks: pd.Series, critical: float) -> list[list[str]]:

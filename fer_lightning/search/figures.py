@@ -124,7 +124,7 @@ def draw_importances(study: Study, objective: str) -> Figure:
     panel.set_title(f"Which parameters decide about {objective}")
     bars = panel.barh(names, [shares[name] for name in names], color=VALIDATION, height=0.62)
     panel.bar_label(bars, [f"{shares[name]:.0%}" for name in names], padding=4, color=INK)
-    panel.set_xlabel(f"importance (PED-ANOVA, {_count(len(_complete(study)))})")
+    panel.set_xlabel(f"importance (PED-ANOVA, {len(_complete(study))} complete trials)")
     panel.set_xlim(0, 1.08 * max(shares.values()))
     panel.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     panel.grid(visible=False, axis="y")
@@ -160,7 +160,7 @@ def draw_slices(study: Study, objective: str) -> Figure:
     best = study.best_trial
     for panel, (name, space) in zip(panels.flat, spaces.items()):
         shown = [trial for trial in near if name in trial.params]
-        at = {trial.number: _position(space, trial.params[name]) for trial in shown}
+        at = {trial.number: space.to_internal_repr(trial.params[name]) for trial in shown}
         panel.scatter(
             list(at.values()),
             [_value(trial) for trial in shown],
@@ -270,10 +270,6 @@ def _spaces(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
     return spaces
 
 
-def _position(space: BaseDistribution, value: object) -> float:
-    return float(space.to_internal_repr(value))
-
-
 def _scale_parameter(panel: Axes, space: BaseDistribution) -> None:
     if isinstance(space, CategoricalDistribution):
         names = [str(choice) for choice in space.choices]
@@ -334,7 +330,3 @@ def _shade_generations(panel: Axes, study: Study, count: int) -> list[Patch]:
         if generation:
             panel.axvline(start, color=FAINT, linewidth=0.8, zorder=0.5)
     return [Patch(color=colour, label=phase) for phase, colour in _PHASES.items() if phase in phases]
-
-
-def _count(trials: int) -> str:
-    return f"{trials} complete trial{'' if trials == 1 else 's'}"

@@ -63,17 +63,21 @@ def test_friedman_agrees_with_its_equation(demsar):
     assert critical_difference(scores).friedman_p == pytest.approx(chi2.sf(statistic, 3))
 
 
-def test_nemenyi_agrees_with_scikit_posthocs(demsar):
+@pytest.mark.parametrize("alpha", [0.05, 0.07, 0.1])
+def test_a_difference_is_critical_where_the_p_value_of_scikit_posthocs_is_at_the_level(demsar, alpha):
     posthocs = pytest.importorskip("scikit_posthocs")
-    found = critical_difference(demsar).nemenyi_p
-    theirs = posthocs.posthoc_nemenyi_friedman(demsar).loc[found.index, found.columns]
-    np.testing.assert_allclose(found, theirs, atol=1e-8)
-
-
-def test_a_difference_is_critical_where_p_is_at_the_level(demsar):
-    found = critical_difference(demsar)
+    found = critical_difference(demsar, alpha)
     apart = np.abs(found.ranks.to_numpy()[:, None] - found.ranks.to_numpy())
-    assert ((apart >= found.critical) == (found.nemenyi_p <= found.alpha)).all(axis=None)
+    theirs = posthocs.posthoc_nemenyi_friedman(demsar).loc[found.ranks.index, found.ranks.index]
+    assert ((apart >= found.critical) == (theirs <= alpha)).all(axis=None)
+
+
+def test_the_critical_difference_has_the_p_value_of_the_level(demsar):
+    """Two variants that scikit-posthocs finds p apart differ by the critical difference at level p."""
+    posthocs = pytest.importorskip("scikit_posthocs")
+    ranks = critical_difference(demsar).ranks
+    level = posthocs.posthoc_nemenyi_friedman(demsar).loc[ranks.index[0], ranks.index[-1]]
+    assert critical_difference(demsar, level).critical == pytest.approx(ranks.iloc[-1] - ranks.iloc[0], abs=1e-8)
 
 
 def test_groups_are_maximal_and_of_neighbours():

@@ -1,4 +1,24 @@
-"""Facial expression recognition experiments whose numbers can be trusted."""
+"""Facial expression recognition experiments whose numbers can be trusted.
+
+A training without Hydra:
+
+```python
+import pytorch_lightning as pl
+
+from fer_lightning.data import Synthetic
+from fer_lightning.evaluation import Inference, predict_split, score
+from fer_lightning.models import PsySFANet
+from fer_lightning.training import BestCheckpoint, ExpressionClassifier, load_net
+
+faces = Synthetic(size=6000)  # or FER2013(root="/data/fer2013")
+trainer = pl.Trainer(max_epochs=10, callbacks=[BestCheckpoint("checkpoints")])
+trainer.fit(ExpressionClassifier(PsySFANet(num_classes=7)), datamodule=faces)
+
+best = load_net("checkpoints/best.ckpt")
+predictions = predict_split(trainer, Inference(best.net), faces, "test", best.classes)
+print(score(predictions, best.classes)["accuracy"])
+```
+"""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def test_rooms_import_only_what_stands_below_them():
 def test_losses_stand_alone():
     for path in files_of("losses"):
         assert rooms_of(path) <= {"losses", "errors"}, name_of(path)
-        assert packages_of(path) <= {"torch", "fer_lightning"}, name_of(path)
+        assert packages_of(path) <= {"torch", "fer_lightning", "lazy_loader"}, name_of(path)
 
 
 def test_the_command_line_needs_no_room_at_its_start():
@@ -147,7 +147,7 @@ def test_only_commands_see_the_config():
 
 def test_nets_need_torch_and_timm_alone():
     for path in files_of("layers", "models"):
-        assert packages_of(path) <= {"torch", "timm", "fer_lightning"}, name_of(path)
+        assert packages_of(path) <= {"torch", "timm", "fer_lightning", "lazy_loader"}, name_of(path)
 
 
 @pytest.mark.parametrize("room", ["results", "plots", "search", "studies"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -13,6 +15,7 @@ import torch
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+import fer_lightning
 from fer_lightning.commands.instantiate import build_classifier, build_datamodule, build_net
 from fer_lightning.data.synthetic import Synthetic
 from fer_lightning.errors import UserError
@@ -141,3 +144,28 @@ def test_a_net_of_another_kind_needs_the_number_of_classes_and_has_no_descriptio
 def test_inverse_weights_need_counts():
     with pytest.raises(ValueError, match="needs class_counts"):
         CrossEntropy(class_weights="inverse")
+
+
+EXAMPLE = re.search(r"```python\n(.*?)```", str(fer_lightning.__doc__), re.DOTALL)
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_example_without_hydra_runs(tmp_path, monkeypatch, capsys):
+    assert EXAMPLE
+    few = {"size=6000": "size=210", "max_epochs=10": "max_epochs=1"}
+    assert all(EXAMPLE[1].count(many) == 1 for many in few)
+    code = re.sub("|".join(few), lambda match: few[match[0]], EXAMPLE[1])
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert 0 <= float(capsys.readouterr().out.splitlines()[-1]) <= 1
+    assert len(names["predictions"]) == 42  # a fifth of the faces
+    assert names["best"].description == describe(names["best"].net, names["faces"])
+
+
+def test_the_readme_shows_the_same_example():
+    section = re.search(r"^## Without Hydra\n(.*?)^## ", README.read_text(), re.DOTALL | re.MULTILINE)
+    if section is None:
+        pytest.skip("this README has no such section")
+    assert EXAMPLE and f"```python\n{EXAMPLE[1]}```" in section[1]

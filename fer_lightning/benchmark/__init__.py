@@ -1,0 +1,11 @@
+"""Benchmarks: training speed, latency from frame to label, and samplers on test problems.
+
+- `time_net`: times of the forward pass of one image
+- `Problem`: a function to minimise
+- `compete`: runs one sampler on one problem
+- `plain_epoch`: training in a bare PyTorch loop, to compare with
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

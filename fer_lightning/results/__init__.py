@@ -1,0 +1,19 @@
+"""Run records and the statistics that are computed from them, without PyTorch.
+
+- `RunRecord`: what a finished run leaves in its folder
+- `Protocol`: data, classes, labels and splits that a score belongs to
+- `collect_runs`: all finished runs below a folder as a table
+- `accuracy_interval`: Wilson score interval of an accuracy
+- `mean_over_seeds`: mean over seeds with Student's t interval
+- `compare_images`: McNemar's test of two networks on the same images
+- `compare_seeds`: paired test of the scores of two networks over seeds
+- `adjust_p_values`: Holm-adjusted p-values of a table
+- `CriticalDifference`: mean ranks of several networks over data sets or seeds
+- `calibrate`: temperature fitted on validation and its effect on test
+- `confusion_counts`: confusion matrix
+- `roc_curves`: ROC curves of the classes
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,1 @@
+"""Programs that the pipeline benchmark times in processes of their own."""

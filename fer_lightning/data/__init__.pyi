@@ -1,0 +1,11 @@
+from .affectnet import AffectNet as AffectNet
+from .augmentation import Augmentation as Augmentation
+from .ckplus import CKPlus as CKPlus
+from .datamodule import ExpressionDataModule as ExpressionDataModule
+from .dataset import ExpressionDataset as ExpressionDataset
+from .fer2013 import FER2013 as FER2013
+from .ferplus import FERPlus as FERPlus
+from .folder import Folder as Folder
+from .labels import LabelSet as LabelSet
+from .rafdb import RAFDB as RAFDB
+from .synthetic import Synthetic as Synthetic

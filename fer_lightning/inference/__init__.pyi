@@ -1,0 +1,6 @@
+from .classifier import FaceClassifier as FaceClassifier
+from .classifier import open_classifier as open_classifier
+from .face_detector import FaceFinder as FaceFinder
+from .predictor import Prediction as Prediction
+from .predictor import Predictor as Predictor
+from .tracking import VideoReading as VideoReading

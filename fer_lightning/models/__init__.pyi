@@ -1,0 +1,12 @@
+from .architecture import Architecture as Architecture
+from .attention_cnn import AttentionCNN as AttentionCNN
+from .attention_transformer import AttentionTransformer as AttentionTransformer
+from .dan import DAN as DAN
+from .hafem import HAFEM as HAFEM
+from .multimodal_fusion import MultimodalFusion as MultimodalFusion
+from .psysfa_net import PsySFANet as PsySFANet
+from .resnet import ResNet as ResNet
+from .timm_net import TimmNet as TimmNet
+from .two_stage import TwoStage as TwoStage
+from .vit import ViT as ViT
+from .weighted_voting import WeightedVoting as WeightedVoting

@@ -1,0 +1,12 @@
+from .calibration import calibrate as calibrate
+from .collect import collect_runs as collect_runs
+from .critical_difference import CriticalDifference as CriticalDifference
+from .curves import confusion_counts as confusion_counts
+from .curves import roc_curves as roc_curves
+from .intervals import accuracy_interval as accuracy_interval
+from .intervals import mean_over_seeds as mean_over_seeds
+from .protocol import Protocol as Protocol
+from .record import RunRecord as RunRecord
+from .significance import adjust_p_values as adjust_p_values
+from .significance import compare_images as compare_images
+from .significance import compare_seeds as compare_seeds

@@ -1,0 +1,15 @@
+from .callbacks import BestCheckpoint as BestCheckpoint
+from .callbacks import EarlyStopping as EarlyStopping
+from .callbacks import History as History
+from .callbacks import LastCheckpoint as LastCheckpoint
+from .checkpoints import TrainedNet as TrainedNet
+from .checkpoints import load_net as load_net
+from .checkpoints import save_net as save_net
+from .classifier import ExpressionClassifier as ExpressionClassifier
+from .gan_augmentation import AdversarialAugmentation as AdversarialAugmentation
+from .mixup import Mixing as Mixing
+from .schedulers import one_cycle as one_cycle
+from .schedulers import plateau as plateau
+from .schedulers import warmup_cosine as warmup_cosine
+from .voting import VoteFitting as VoteFitting
+from .wandb_logger import WandbRunLogger as WandbRunLogger

@@ -12,24 +12,12 @@ from matplotlib.patches import Rectangle
 
 from fer_lightning.errors import UserError
 from fer_lightning.plots.style import ACCENT, FAINT, INK, MUTED, SHADES, house_style
-from fer_lightning.plots.text import NOTHING, markdown_line, markdown_text, percent
+from fer_lightning.plots.text import NOTHING, markdown_text, percent, table_markdown
 from fer_lightning.results.collect import metrics_of_run, require_one_protocol
 from fer_lightning.results.intervals import mean_over_seeds
 
 _SCORES = ("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1")
 _MOST_DIFFERENT = 0.01  # share of equal pictures above which two data sets are told to share them
-_HEADINGS = (
-    "trained on",
-    "tested on",
-    "images",
-    "accuracy [95 %]",
-    "balanced accuracy",
-    "macro F1",
-    "seeds",
-    "left out: class unknown",
-    "left out: seen",
-    "classes it lacks",
-)
 _NOTES = (
     "Accuracy over the classes that net and data share; among these alone the net chooses.",
     "Intervals are Student's over seeds where there are several, else Wilson's over the draw of the test images.",
@@ -180,40 +168,33 @@ def _require_same_tests(found: pd.DataFrame) -> None:
 
 
 def _matrix_table(matrix: pd.DataFrame) -> str:
-    lines = [
-        markdown_line(["trained on \\ tested on", *matrix.columns]),
-        markdown_line(["---", *["---:"] * len(matrix)]),
-    ]
-    for trained, row in matrix.iterrows():
-        cells = ["not run" if np.isnan(accuracy) else percent(accuracy) for accuracy in row]
-        own = matrix.columns.get_loc(trained)
-        cells[own] = f"**{cells[own]}**"
-        lines.append(markdown_line([str(trained), *cells]))
-    return "\n".join(lines)
+    shown = matrix.map(lambda accuracy: "not run" if np.isnan(accuracy) else percent(accuracy))
+    for name in shown:
+        shown.loc[name, name] = f"**{shown.loc[name, name]}**"
+    return table_markdown(shown.rename_axis(index="trained on \\ tested on").reset_index())
 
 
 def _score_table(found: pd.DataFrame) -> str:
-    lines = [markdown_line(_HEADINGS), markdown_line(["---", "---", *["---:"] * 5, "---", "---:", "---"])]
+    rows = []
     for (trained, tested), cell in found[found["protocol"].notna()].groupby(["trained", "tested"]):
         first = cell.iloc[0]
         left_out = ", ".join(f"{count:,} {name}" for name, count in first["left_out"].items())
-        lines.append(
-            markdown_line(
-                [
-                    trained,
-                    tested,
-                    f"{first['n']:,.0f}",
-                    _accuracy(cell),
-                    percent(cell["balanced_accuracy"].mean()),
-                    percent(cell["macro_f1"].mean()),
-                    str(len(cell)),
-                    left_out or NOTHING,
-                    NOTHING if trained == tested else "unknown" if pd.isna(first["seen"]) else f"{first['seen']:,.0f}",
-                    ", ".join(first["never_right"]) or NOTHING,
-                ]
-            )
+        seen = "unknown" if pd.isna(first["seen"]) else f"{first['seen']:,.0f}"
+        rows.append(
+            {
+                "trained on": trained,
+                "tested on": tested,
+                "images": f"{first['n']:,.0f}",
+                "accuracy [95 %]": _accuracy(cell),
+                "balanced accuracy": percent(cell["balanced_accuracy"].mean()),
+                "macro F1": percent(cell["macro_f1"].mean()),
+                "seeds": str(len(cell)),
+                "left out: class unknown": left_out or NOTHING,
+                "left out: seen": NOTHING if trained == tested else seen,
+                "classes it lacks": ", ".join(first["never_right"]) or NOTHING,
+            }
         )
-    return "\n".join(lines)
+    return table_markdown(pd.DataFrame(rows), words=("tested on", "left out: class unknown", "classes it lacks"))
 
 
 def _accuracy(cell: pd.DataFrame) -> str:

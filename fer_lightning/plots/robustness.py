@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fer_lightning.errors import UserError
 from fer_lightning.plots.style import MUTED, class_colour, house_style
-from fer_lightning.plots.text import markdown_line, percent
+from fer_lightning.plots.text import percent, table_markdown
 from fer_lightning.results.collect import read_predictions, require_one_protocol
 
 _COLUMNS = 5
@@ -130,12 +130,9 @@ def robustness_table(table: pd.DataFrame) -> str:
     means = table.groupby(["variant", "seed", "corruption"], sort=False)["accuracy"].mean()
     seeds = means.unstack("corruption")  # (variant, seed) x corruption
     seeds["mean of all"] = seeds[names].mean(axis=1)
-    lines = [markdown_line(["corruption", *variants]), markdown_line(["---", *["---:"] * len(variants)])]
-    lines.append(markdown_line(["clean", *(_measured(seeds.loc[variant, "clean"]) for variant in variants)]))
-    for name in [*names, "mean of all"]:
-        cells = [_measured(seeds.loc[variant, name]) + _change(seeds.loc[variant], name) for variant in variants]
-        lines.append(markdown_line([name.replace("_", " "), *cells]))
-    return "\n".join(lines) + "\n"
+    rows = ["clean", *names, "mean of all"]
+    cells = {v: [_measured(seeds.loc[v, name]) + _change(seeds.loc[v], name) for name in rows] for v in variants}
+    return table_markdown(pd.DataFrame({"corruption": [name.replace("_", " ") for name in rows], **cells})) + "\n"
 
 
 def _measured(accuracy: pd.Series) -> str:
@@ -144,7 +141,7 @@ def _measured(accuracy: pd.Series) -> str:
 
 
 def _change(seeds: pd.DataFrame, name: str) -> str:
-    return f" ({100 * (seeds[name].mean() / seeds['clean'].mean() - 1):+.0f} %)"
+    return "" if name == "clean" else f" ({100 * (seeds[name].mean() / seeds['clean'].mean() - 1):+.0f} %)"
 
 
 @house_style

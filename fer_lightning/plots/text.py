@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,7 +161,8 @@ def facts_markdown(facts: Mapping[str, str]) -> str:
     return "\n".join(f"- **{markdown_text(heading)}:** {markdown_text(told)}" for heading, told in facts.items())
 
 
-def table_markdown(table: pd.DataFrame) -> str:
-    """A table of text in Markdown, its first column to the left and the others to the right."""
-    lines = [list(table), ["---", *["---:"] * (table.shape[1] - 1)], *table.to_numpy().tolist()]
+def table_markdown(table: pd.DataFrame, words: Collection[str] = ()) -> str:
+    """A table of text in Markdown, its first column and those of `words` to the left and the others to the right."""
+    sides = ["---" if name in (*words, table.columns[0]) else "---:" for name in table]
+    lines = [list(table), sides, *table.to_numpy().tolist()]
     return "\n".join(markdown_line(line) for line in lines)

@@ -14,25 +14,11 @@ from fer_lightning.plots.text import (
     NOTHING,
     csv_text,
     facts_markdown,
-    markdown_line,
     markdown_text,
     table_markdown,
 )
 from fer_lightning.studies.presentation import Finding, LedgerLine, PresentedLedger
 from fer_lightning.studies.report import StudyReport
-
-_HEADINGS = (
-    "row",
-    "published, as a claim",
-    "published difference",
-    "measured mean ± sd [95 %]",
-    "seeds",
-    "measured difference [95 %]",
-    "p (Holm)",
-    "measured - published",
-    "credible",
-    "annotator agreement",
-)
 
 
 def write_study(report: StudyReport, folder: Path) -> list[Path]:
@@ -92,27 +78,26 @@ def ledger_csv(table: pd.DataFrame) -> str:
 
 def ledger_markdown(ledger: PresentedLedger) -> str:
     """The ledger as a Markdown table in percent and points, with notes on what its marks mean."""
-    lines = [markdown_line(_HEADINGS), markdown_line(["---", *["---:"] * (len(_HEADINGS) - 1)])]
-    lines += [markdown_line(_cells(line)) for line in ledger.lines]
-    return "\n\n".join(["\n".join(lines), *_notes(ledger)]) + "\n"
+    table = table_markdown(pd.DataFrame([_cells(line) for line in ledger.lines]))
+    return "\n\n".join([table, *_notes(ledger)]) + "\n"
 
 
-def _cells(line: LedgerLine) -> list[str]:
+def _cells(line: LedgerLine) -> dict[str, str]:
     tested = "reference" if line.finding is Finding.REFERENCE else line.marked_p
     if line.p.order is None and line.test:
         tested = line.test
-    return [
-        line.title,
-        line.published.text,
-        line.published_difference.text,
-        _measured(line) if line.n_seeds else line.measured.text,
-        line.seeds.text,
-        f"{line.difference.text} {line.difference.interval}".rstrip(),
-        tested if line.n_seeds else NOTHING,
-        line.gap.text,
-        line.credible.text,
-        line.agreement.text,
-    ]
+    return {
+        "row": line.title,
+        "published, as a claim": line.published.text,
+        "published difference": line.published_difference.text,
+        "measured mean ± sd [95 %]": _measured(line) if line.n_seeds else line.measured.text,
+        "seeds": line.seeds.text,
+        "measured difference [95 %]": f"{line.difference.text} {line.difference.interval}".rstrip(),
+        "p (Holm)": tested if line.n_seeds else NOTHING,
+        "measured - published": line.gap.text,
+        "credible": line.credible.text,
+        "annotator agreement": line.agreement.text,
+    }
 
 
 def _measured(line: LedgerLine) -> str:

@@ -80,8 +80,8 @@ dashboard: setup  ## browse what was logged and searched, offline too
 demo: setup  ## a page on this machine to try a net: drop a picture, or the camera
 	$(BIN)/fer demo $(ARGS)
 
-bench: setup  ## measure speed or samplers: make bench ARGS=part=training; without a part, lists the parts
-	$(BIN)/fer bench $(ARGS)
+bench: setup  ## time prediction from frame to label; ARGS=part=training, part=latency or part=samplers for the others
+	$(BIN)/fer benchmark $(ARGS)
 
 clean:  ## remove the environment and caches; outputs/ stays
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache

@@ -21,7 +21,14 @@ from fer_lightning.files import conf_dir
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-FORMER_NAMES = {"ceiling": "label_noise"}
+FORMER_NAMES = {"ceiling": "label_noise", "bench": "benchmark"}
+# What the options of fer bench are called now; without a part it lists the parts, as before.
+BENCH_OPTIONS = {
+    r"part=search$": "part=samplers",
+    r"search\.samplers\b": "samplers.names",
+    r"search\b": "samplers",
+    r"(rounds|batches|threads)=": r"training.\2=",
+}
 # Without arrays, so that zsh's bashcompinit runs it too. Bash breaks words at `=` and completes only what follows it.
 _BASH = """\
 _fer() {
@@ -96,7 +103,9 @@ COMMANDS = {
         "fer_lightning.commands.demo", "a page on this machine to try a net: drop a picture, or the camera", "demo"
     ),
     "benchmark": Command(
-        "fer_lightning.commands.benchmark", "time prediction from frame to label, beside other packages", "benchmark"
+        "fer_lightning.commands.benchmark",
+        "time prediction beside other packages, training beside plain PyTorch; compare samplers",
+        "benchmark",
     ),
     "data": Command(
         "fer_lightning.commands.data", "show what a dataset holds: protocol, counts, pictures", "show_data"
@@ -114,11 +123,6 @@ COMMANDS = {
     "models": Command(
         "fer_lightning.commands.models", "show what every network costs: size, work, time", "show_models"
     ),
-    "bench": Command(
-        "fer_lightning.commands.bench",
-        "measure training against plain PyTorch, and samplers against each other",
-        "bench",
-    ),
     "report": Command("fer_lightning.commands.report", "tables and pictures of a study, beside the published numbers"),
     "dashboard": Command("fer_lightning.commands.dashboard", "browse logged runs, offline too"),
     "completion": Command("fer_lightning.cli", 'print the shell completion: eval "$(fer completion bash)"'),
@@ -135,6 +139,7 @@ def main() -> None:
     name, rest = arguments[0], arguments[1:]
     if name in FORMER_NAMES:
         print(f"fer {name} is called fer {FORMER_NAMES[name]} now.", file=sys.stderr)
+        rest = _of_benchmark(rest) if name == "bench" else rest
         name = FORMER_NAMES[name]
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -147,6 +152,13 @@ def main() -> None:
         _fail(COMMANDS[name].stopped, name, status=128 + (stop.number if isinstance(stop, _Stop) else signal.SIGINT))
     except Exception as error:
         _fail_for(error, name, rest)
+
+
+def _of_benchmark(arguments: list[str]) -> list[str]:
+    """The arguments of `fer bench` as `fer benchmark` takes them."""
+    for former, current in BENCH_OPTIONS.items():
+        arguments = [re.sub(rf"^([+~]*){former}", rf"\g<1>{current}", argument) for argument in arguments]
+    return arguments if any(argument.startswith("part=") for argument in arguments) else [*arguments, "part=list"]
 
 
 class _Stop(KeyboardInterrupt):

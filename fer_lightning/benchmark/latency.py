@@ -12,6 +12,8 @@ import torch
 from scipy.stats import quantile_test
 from torch import Tensor, nn
 
+from fer_lightning.errors import UserError
+
 FEWEST_ROUNDS = 6  # with fewer not even their extremes enclose the median in 95 of 100 cases
 WARM_UP = 20  # passes: the first ones choose algorithms and claim memory
 PRECISIONS = {"float32": None, "float16": torch.float16}  # None: no autocast
@@ -71,6 +73,20 @@ def ratio_of_rounds(times: pd.Series, reference: pd.Series) -> Ratio:
         return Ratio(float(np.median(ratios)), float("nan"), float("nan"))
     interval = quantile_test(ratios, q=float(np.median(ratios)), p=0.5).confidence_interval(0.95)
     return Ratio(float(np.median(ratios)), float(interval.low), float(interval.high))
+
+
+def find_gpu() -> torch.device:
+    """The GPU that PyTorch takes.
+
+    Raises:
+        UserError: There is none.
+    """
+    if not torch.cuda.is_available():
+        raise UserError(
+            "device=cuda needs a GPU, and PyTorch finds none here: omit device to time the way from frame to label on "
+            "the CPU."
+        )
+    return torch.device("cuda")
 
 
 def time_net(net: nn.Module, inputs: Sequence[Tensor], device: torch.device, rounds: Iterable[object]) -> pd.DataFrame:

@@ -1,18 +1,27 @@
-"""Figures and tables of the pipeline benchmark and of the sampler benchmark."""
+"""Tables, figures and files of every benchmark."""
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from fer_lightning.plots.style import ACCENT, CLASS_COLOURS, INK, MUTED, TRAIN, VALIDATION, house_style
+from fer_lightning.evaluation.efficiency import describe_hardware
+from fer_lightning.files import claims_dir, write_csv, write_json
+from fer_lightning.plots.style import ACCENT, CLASS_COLOURS, INK, MUTED, TRAIN, VALIDATION, house_style, save_figures
 from fer_lightning.plots.text import escape
+from fer_lightning.results.record import describe_commit, describe_software
+from fer_lightning.studies.ledger import read_published
 
 PARTS = ("detect", "align", "classify")
 _SUMMARY = {"budget", "sampler", "mean_rank", "low", "high", "ask_ms"}
@@ -130,6 +139,101 @@ def _label(row: pd.Series) -> str:
     if row["found"] == 0:
         return "no face found"
     return f"{row['label']}" if row["found"] == 1 else f"{row['label']}, {row['found']:.0%}"
+
+
+def speed_table(table: pd.DataFrame, title: str) -> Table:
+    """Measured speed of a net on a GPU, with what HAFEM's abstract claims below.
+
+    Args:
+        table: `precision`, `median_ms`, `p95_ms`, `fps` and `peak_memory_mb`.
+        title: Title of the table.
+    """
+    drawn = Table("precision", title=escape(title))
+    for heading in ("ms", "p95", "frames/s", "MB"):
+        drawn.add_column(heading, justify="right")
+    for _, row in table.iterrows():
+        memory = "-" if pd.isna(row["peak_memory_mb"]) else f"{row['peak_memory_mb']:.0f}"
+        drawn.add_row(row["precision"], f"{row['median_ms']:.2f}", f"{row['p95_ms']:.2f}", f"{row['fps']:.0f}", memory)
+    claims = read_published(claims_dir() / "hafem" / "published.csv")
+    claim = claims[(claims["row"] == "HAFEM") & (claims["metric"] == "speed")].iloc[0]
+    drawn.add_section()
+    drawn.add_row("HAFEM's claim", "", "", f"{claim['value']:.0f}", "")
+    drawn.caption = f"HAFEM's abstract: {claim['note']}"
+    return drawn
+
+
+def write_benchmark(
+    folder: Path, table: pd.DataFrame, facts: Mapping[str, Any], device: torch.device, figures: Mapping[str, Figure]
+) -> list[Path]:
+    """Writes `benchmark.csv`, `benchmark.json` and figures.
+
+    Args:
+        folder: Where to write.
+        table: The result, one row a measured thing.
+        facts: Plain values that the record holds besides; none of them a folder of this machine.
+        device: Where was measured.
+        figures: Figures by file name without ending.
+
+    Returns:
+        The files.
+    """
+    hardware = describe_hardware(device, "float32")
+    del hardware["threads"]  # of this process, which times nothing on the CPU; the table has those of each contestant
+    write_csv(folder / "benchmark.csv", table, index=False, float_format="%.4g")
+    record = {
+        **facts,
+        "versions": describe_software(),
+        "commit": describe_commit(),
+        "hardware": hardware,
+        "results": json.loads(table.to_json(orient="records")),  # NaN becomes null
+    }
+    write_json(folder / "benchmark.json", record)
+    return [folder / "benchmark.csv", folder / "benchmark.json", *save_figures(folder, figures)]
+
+
+def rates_table(rates: pd.DataFrame, precision: str) -> Table:
+    """Medians of `training_rates`, and their ratios round by round."""
+    threads = torch.get_num_threads()
+    title = f"Images per second, median of {len(rates)} rounds, {threads} thread(s), {precision}"
+    table = Table("what", "images/s", title=title)
+    for name in rates:
+        table.add_row(str(name), f"{rates[name].median():,.0f}")
+    table.add_section()
+    table.add_row("fer train : plain loop", f"{(rates['fer train'] / rates['plain loop']).median():.2f} x")
+    table.add_row("loader alone : net alone", f"{(rates['loader alone'] / rates['net alone']).median():.1f} x")
+    return table
+
+
+def without_attention(name: str) -> str:
+    """The name of a net's second column, without its attention."""
+    return f"{name} without attention"
+
+
+def latency_table(times: pd.DataFrame, names: Sequence[str]) -> Table:
+    """Medians of the milliseconds of nets, each with a column by its name and one by `without_attention`."""
+    table = Table("net", "ms", title=f"One picture, median of {len(times)} rounds, 1 thread, float32")
+    for column in times:
+        table.add_row(escape(column), f"{times[column].median():.1f}")
+    table.add_section()
+    for name in names:
+        ratio = (times[name] / times[without_attention(name)]).median()
+        table.add_row(escape(f"{name} : without attention"), f"{ratio:.3f} x")
+    return table
+
+
+def rank_table(ranks: pd.DataFrame, problems: int, seeds: int) -> Table:
+    """Mean ranks of samplers at each budget, as `rank_samplers` returns them, over so many problems and seeds."""
+    table = Table(title=f"Mean rank of the median regret on {problems} problems, {seeds} seeds")
+    table.add_column("evaluations", justify="right")
+    table.add_column("sampler")
+    for heading in ("mean rank", "95 % of redrawn seeds", "ms CPU an ask"):
+        table.add_column(heading, justify="right")
+    for budget, rows in ranks.groupby("budget"):
+        for row in rows.itertuples():
+            interval = f"{row.low:.1f} to {row.high:.1f}"
+            table.add_row(str(budget), escape(row.sampler), f"{row.mean_rank:.1f}", interval, f"{row.ask_ms:.2f}")
+        table.add_section()
+    return table
 
 
 @house_style

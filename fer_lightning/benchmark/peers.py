@@ -9,12 +9,14 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 from typing import Any
+
+from fer_lightning.errors import UserError
 
 DRIVERS = Path(__file__).parent / "drivers"
 THREAD_VARIABLES = (
@@ -175,3 +177,22 @@ PEERS = {
     "face_api_416": Peer("face_api.mjs", ("416",)),
     "human": Peer("human.mjs"),
 }
+
+
+def peer_commands(
+    names: Iterable[str], python: Path | None, node_modules: Path | None
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """How to start the packages of `PEERS` that are named, and why others of them cannot be; see `Peer.command`.
+
+    Raises:
+        UserError: A name is unknown.
+    """
+    commands, left_out = {}, {}
+    for name in names:
+        if name not in PEERS:
+            raise UserError(f"peers has {name}, which is unknown: use any of {', '.join(PEERS)}.")
+        if command := PEERS[name].command(python, node_modules):
+            commands[name] = command
+        else:
+            left_out[name] = f"install it with {PEERS[name].install}"
+    return commands, left_out

@@ -101,6 +101,19 @@ def hold_contest(
     return contest
 
 
+def require_labels(contest: Contest, ours: Iterable[str], frames: str | None) -> None:
+    """Refuses a contest in which one of our programs failed, or found no face in one of the user's `frames`."""
+    for who in ours:
+        if who in contest.left_out:
+            raise UserError(f"{who} cannot be timed: {contest.left_out[who]}")
+        labels = contest.facts[who]["labels"]
+        if None in labels:
+            raise UserError(
+                f"frames={frames}: {labels.count(None)} of {len(labels)} show no face, so that there is no label: "
+                "give a photo or a video with one face that is well visible."
+            )
+
+
 def _from(names: list[str], number: int) -> list[str]:
     start = number % max(1, len(names))
     return names[start:] + names[:start]

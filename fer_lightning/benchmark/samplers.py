@@ -1,21 +1,27 @@
-"""Samplers on benchmark problems: one run of one sampler, and the mean ranks of many."""
+"""Samplers on benchmark problems: one run of one sampler, all runs of a comparison, and the mean ranks of many."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import process_time
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
 import pandas as pd
+from joblib import Parallel, delayed, parallel_config
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from scipy.stats import rankdata
 
 from fer_lightning.benchmark.problems import PROBLEMS
+from fer_lightning.errors import UserError
+from fer_lightning.files import write_csv
 from fer_lightning.search.mboa import MBOASampler
 
+KEYS = ["sampler", "problem", "seed", "budget"]
 _RESAMPLES = 1000
 
 
@@ -89,6 +95,86 @@ def compete(sampler: str, problem: str, seed: int, trials: int) -> Course:
             best = min(best, seen)
     optuna.logging.set_verbosity(verbosity)
     return Course(regret, seconds)
+
+
+class Study(NamedTuple):
+    """One run of a sampler.
+
+    Attributes:
+        sampler: Name of a contestant.
+        problem: Name of a problem.
+        seed: Seed of both.
+        budgets: Evaluations after which the regret is read off, rising; the last one ends the study.
+    """
+
+    sampler: str
+    problem: str
+    seed: int
+    budgets: tuple[int, ...]
+
+
+def plan_studies(
+    samplers: Sequence[str], problems: Sequence[str], seeds: int, budgets: Sequence[int], most: Mapping[str, int]
+) -> list[Study]:
+    """Every sampler on every problem with every seed, one sampler after the other: they differ most in what they cost.
+
+    Args:
+        samplers: Names in `CONTESTANTS`.
+        problems: Names in `PROBLEMS`.
+        seeds: Number of seeds.
+        budgets: Evaluations; a sampler whose moves depend on the budget has a study for each.
+        most: Largest budget of samplers that are too slow for more.
+
+    Raises:
+        UserError: A sampler or problem is unknown.
+    """
+    for option, names, known in (
+        ("names", samplers, CONTESTANTS),
+        ("problems", problems, PROBLEMS),
+        ("most", most, CONTESTANTS),
+    ):
+        for name in names:
+            if name not in known:
+                raise UserError(f"samplers.{option} has {name}, which is unknown: use any of {', '.join(known)}.")
+    studies = []
+    for sampler in samplers:
+        reached = tuple(sorted(budget for budget in budgets if budget <= most.get(sampler, max(budgets))))
+        lengths = [(budget,) for budget in reached] if CONTESTANTS[sampler].knows_the_end else [reached]
+        for problem in problems:
+            for seed in range(seeds):
+                studies += [Study(sampler, problem, seed, length) for length in lengths if length]
+    return studies
+
+
+def run_studies(
+    studies: Sequence[Study], file: Path, workers: int, progress: Callable[..., Iterable[Any]]
+) -> pd.DataFrame:
+    """Runs the studies that a file does not have yet; the file is written after each of them.
+
+    Args:
+        studies: As `plan_studies` returns them.
+        file: CSV with the columns `sampler`, `problem`, `seed`, `budget`, `regret` and `ask_ms`.
+        workers: Studies that run in parallel, one core each.
+        progress: Goes through studies and shows how far it is; takes their results and `total`.
+
+    Returns:
+        The rows of these studies, in their order.
+    """
+    table = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=[*KEYS, "regret", "ask_ms"])
+    done = set(table[KEYS].itertuples(index=False, name=None))
+    left = [study for study in studies if (*study[:3], study.budgets[-1]) not in done]
+    rows = table.to_dict("records")
+    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
+        courses = Parallel(return_as="generator")(delayed(compete)(*study[:3], study.budgets[-1]) for study in left)
+        for study, course in zip(left, progress(courses, total=len(left))):
+            for budget in study.budgets:
+                milliseconds = 1000 * course.ask_seconds[:budget].mean()
+                values = (*study[:3], budget, course.regret[budget - 1], milliseconds)
+                rows.append(dict(zip((*KEYS, "regret", "ask_ms"), values)))
+            table = pd.DataFrame(rows)
+            write_csv(file, table, index=False, float_format="%.4g")
+    wanted = pd.DataFrame([(*study[:3], budget) for study in studies for budget in study.budgets], columns=KEYS)
+    return wanted.merge(table, on=KEYS)
 
 
 def median_regrets(results: pd.DataFrame) -> pd.DataFrame:

@@ -1,18 +1,25 @@
-"""The training loop that a researcher writes by hand: the yardstick for the speed of `fer train`."""
+"""The speed of `fer train` against the training loop that a researcher writes by hand; of loading against the net."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from time import perf_counter
 
 import albumentations
 import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
+
+from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.errors import UserError
+from fer_lightning.training.callbacks import History
 
 log = logging.getLogger(__name__)
 
@@ -46,40 +53,94 @@ class ArrayDataset(Dataset):
         return (pixels - self.mean) / self.std, int(self.targets[index])
 
 
-def plain_epoch(
-    net: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
-    loader: Iterable[tuple[Tensor, Tensor]],
-    batches: int,
-    bf16: bool,
-    clip: float | None,
-) -> float:
-    """Trains for some batches in a bare loop that keeps the mean loss and the accuracy, as scripts do.
+@dataclass(frozen=True)
+class Recipe:
+    """What `fer train` and the plain loop both train.
+
+    Attributes:
+        datamodule: Data set, set up.
+        net: Builds the network, in its memory layout and with the same weights every time.
+        classifier: Builds the network with its procedure, as `fer train` trains it.
+        trainer: Builds a trainer of one epoch of `batches` steps that reports to a `History`.
+        optimizer: Builds the plain loop's optimizer from the parameters.
+        scheduler: Builds the schedule, stepped after every batch, from an optimizer, all steps and those of an epoch.
+        batches: Steps of each measurement.
+        bf16: Whether the plain loop computes forward under bfloat16 autocast.
+        clip: Largest norm of the gradient; None leaves it.
+    """
+
+    datamodule: ExpressionDataModule
+    net: Callable[[], nn.Module]
+    classifier: Callable[[], pl.LightningModule]
+    trainer: Callable[[History], pl.Trainer]
+    optimizer: Callable[..., Optimizer]
+    scheduler: Callable[[Optimizer, int, int], LRScheduler]
+    batches: int
+    bf16: bool
+    clip: float | None
+
+
+def training_rates(recipe: Recipe, rounds: int) -> pd.DataFrame:
+    """Times training with the trainer of `fer train` and with the plain loop, the net alone and the loader alone.
+
+    Every round times each of them on the same number of batches, one after the other, so that a noisy machine disturbs
+    all alike.
 
     Args:
-        net: In channels-last layout.
-        optimizer: Of its parameters.
-        scheduler: Stepped after every batch.
-        loader: Yields images and class indices.
-        batches: Number of steps.
-        bf16: Compute forward under bfloat16 autocast.
-        clip: Largest norm of the gradient; None leaves it.
+        recipe: What is trained.
+        rounds: Number of rounds.
+
+    Returns:
+        Images per second: one row a round, one column for each.
+
+    Raises:
+        UserError: An epoch has fewer batches.
+    """
+    data = recipe.datamodule
+    images, available = recipe.batches * data.batch_size, data.protocol.counts["train"]
+    if images > available:
+        most = available // data.batch_size
+        raise UserError(f"training.batches must be at most {most}, the batches of an epoch; got {recipe.batches}.")
+    rows = []
+    for number in range(rounds):
+        seconds = {
+            "fer train": _trainer_seconds(recipe),
+            "plain loop": _loop_seconds(recipe, _plain_loader(data)),
+            "net alone": _loop_seconds(recipe, [_batch(data)] * recipe.batches),
+            "loader alone": _loader_seconds(recipe),
+        }
+        rows.append({name: images / value for name, value in seconds.items()})
+        log.info("round %d/%d: %s images/s", number + 1, rounds, {name: round(rate) for name, rate in rows[-1].items()})
+    return pd.DataFrame(rows)
+
+
+def _trainer_seconds(recipe: Recipe) -> float:
+    history = History()
+    classifier = recipe.classifier()
+    recipe.trainer(history).fit(classifier, datamodule=recipe.datamodule)
+    return history.rows[-1]["train_seconds"]
+
+
+def _loop_seconds(recipe: Recipe, loader: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Trains in a bare loop that keeps the mean loss and the accuracy, as scripts do.
 
     Returns:
         Seconds from asking for the first batch to the end of the last step.
     """
+    net = recipe.net()
+    optimizer = recipe.optimizer(net.parameters())
+    scheduler = recipe.scheduler(optimizer, recipe.batches, recipe.batches)
     net.train()
     total_loss, correct, seen = 0.0, 0, 0
     started = perf_counter()
-    for _, (image, target) in zip(range(batches), loader):
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    for _, (image, target) in zip(range(recipe.batches), loader):
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
             logits = net(image.contiguous(memory_format=torch.channels_last))
             loss = nn.functional.cross_entropy(logits, target, label_smoothing=0.1)
         optimizer.zero_grad()
         loss.backward()
-        if clip is not None:
-            nn.utils.clip_grad_norm_(net.parameters(), clip)
+        if recipe.clip is not None:
+            nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
         optimizer.step()
         scheduler.step()
         total_loss += loss.item() * len(target)
@@ -88,3 +149,24 @@ def plain_epoch(
     seconds = perf_counter() - started
     log.info("plain loop: loss %.3f, accuracy %.3f", total_loss / seen, correct / seen)
     return seconds
+
+
+def _plain_loader(data: ExpressionDataModule) -> DataLoader:
+    source = data.dataset("train")
+    pixels = source.pixels(range(len(source)))
+    pipeline = albumentations.Compose(data.transforms)
+    dataset = ArrayDataset(pixels, source.targets.numpy(), pipeline, data.mean[0], data.std[0])
+    return DataLoader(dataset, data.batch_size, shuffle=True, drop_last=True, num_workers=data.num_workers)
+
+
+def _batch(data: ExpressionDataModule) -> tuple[Tensor, Tensor]:
+    """One batch, which the net can train on over and over as if data were free."""
+    image, target = next(iter(data.eval_dataloader("train")))
+    return image[: data.batch_size], target[: data.batch_size]
+
+
+def _loader_seconds(recipe: Recipe) -> float:
+    started = perf_counter()
+    for _ in zip(range(recipe.batches), recipe.datamodule.train_dataloader()):
+        pass
+    return perf_counter() - started

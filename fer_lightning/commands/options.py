@@ -54,7 +54,7 @@ _RANGES = {
     "lease": (1, math.inf),
 }
 _OF_STUDIES = {"report", "budgets"}
-_NAMED_BY_USERS = {"latency.nets", "search.most"}
+_NAMED_BY_USERS = {"latency.nets", "samplers.most"}
 _OF_HYDRA = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path", Any: "anything"}
 _LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable)

@@ -16,8 +16,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from fer_lightning.benchmark.output import PARTS, parts_table, whole_table
-from fer_lightning.commands import align, audit, bench, data
+from fer_lightning.benchmark.output import PARTS, latency_table, parts_table, whole_table, without_attention
+from fer_lightning.commands import align, audit, data
 from fer_lightning.commands import models as show_models
 from fer_lightning.commands.dashboard import LoggedRun, run_table
 from fer_lightning.data.duplicates.index import KINDS
@@ -47,7 +47,7 @@ def models(name: str) -> Table:
 
 
 def latencies(name: str) -> Table:
-    return bench._latency_table(pd.DataFrame({name: [1.0], bench._bare(name): [2.0]}), [name])
+    return latency_table(pd.DataFrame({name: [1.0], without_attention(name): [2.0]}), [name])
 
 
 def data_of(name: str) -> Any:
@@ -90,7 +90,7 @@ TABLES: dict[str, Callable[[str], Table]] = {
     "fer benchmark": lambda name: pipeline(name, name, whole_table),
     "fer benchmark, parts": lambda name: pipeline(name, name, parts_table),
     "fer models": models,
-    "fer bench part=latency": latencies,
+    "fer benchmark part=latency": latencies,
     "fer data, protocol": lambda name: data._protocol_table(data_of(name)),
     "fer data, counts": lambda name: data._count_table(data_of(name)),
     "fer audit, copies": lambda name: audit._copy_table(findings_of(name), data_of(name)),

@@ -9,7 +9,17 @@ import pytest
 from optuna.samplers import CmaEsSampler, GPSampler, RandomSampler, TPESampler
 
 from fer_lightning.benchmark.problems import PROBLEMS
-from fer_lightning.benchmark.samplers import CONTESTANTS, Contestant, compete, median_regrets, rank_samplers
+from fer_lightning.benchmark.samplers import (
+    CONTESTANTS,
+    KEYS,
+    Contestant,
+    compete,
+    median_regrets,
+    plan_studies,
+    rank_samplers,
+    run_studies,
+)
+from fer_lightning.errors import UserError
 from fer_lightning.search.mboa import MBOASampler
 
 
@@ -147,3 +157,65 @@ def test_the_interval_holds_what_luck_with_seeds_can_change():
 def test_one_seed_is_enough():
     ranks = rank_samplers(RESULTS[RESULTS["seed"] == 0])
     assert (ranks["low"] == ranks["high"]).all()
+
+
+@pytest.fixture
+def race(tmp_path):
+    """Runs studies and returns the rows of all of them, and the lengths of those that were not in the file yet."""
+
+    def run(names=("random", "mboa paper", "gp"), problems=("sphere_4", "tuning"), seeds=2, budgets=(12, 6), workers=1):
+        lengths = []
+
+        def progress(courses, total):
+            for course in courses:
+                lengths.append(len(course.regret))
+                yield course
+
+        studies = plan_studies(names, problems, seeds, budgets, most={"gp": 6})
+        return run_studies(studies, tmp_path / "benchmark.csv", workers, progress), sorted(lengths)
+
+    return run
+
+
+def test_every_sampler_problem_seed_and_budget_once(race):
+    results, lengths = race()
+    assert list(results) == ["sampler", "problem", "seed", "budget", "regret", "ask_ms"]
+    # random and MBOA at both budgets, GP at the smaller one alone
+    assert len(results) == 2 * 2 * (2 + 2 + 1) and not results.duplicated(KEYS).any()
+    assert results.loc[results["sampler"] == "gp", "budget"].unique().tolist() == [6]
+    # random is read off the longer study; MBOA, which plans for the end, runs both
+    assert lengths == [6] * (4 + 4) + [12] * (4 + 4)
+    row = results.query("sampler == 'mboa paper' and problem == 'tuning' and seed == 1 and budget == 6")
+    assert row["regret"].item() == compete("mboa paper", "tuning", 1, 6).regret[-1]
+    assert rank_samplers(results).groupby("budget").size().to_dict() == {6: 3, 12: 2}
+
+
+def test_studies_that_the_file_has_are_not_run_again(race, tmp_path):
+    race(seeds=1)
+    first = pd.read_csv(tmp_path / "benchmark.csv")
+    first[:-1].to_csv(tmp_path / "benchmark.csv", index=False)  # as if stopped before the last study
+    results, lengths = race()
+    assert lengths == [6] * (4 + 1) + [12] * 4 and len(results) == 20
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "benchmark.csv")[: len(first) - 1], first[:-1])
+    fewer, lengths = race(names=("random", "gp"), budgets=(6,))
+    assert not lengths and sorted(fewer["sampler"].unique()) == ["gp", "random"] and set(fewer["budget"]) == {6}
+
+
+def test_processes_find_the_same(race, tmp_path):
+    alone, _ = race(("mboa scent",), ("tuning",), budgets=(12,))
+    (tmp_path / "benchmark.csv").unlink()
+    together, _ = race(("mboa scent",), ("tuning",), budgets=(12,), workers=2)
+    pd.testing.assert_frame_equal(together.drop(columns="ask_ms"), alone.drop(columns="ask_ms"))
+
+
+@pytest.mark.parametrize(
+    ("names", "problems", "most", "told"),
+    [
+        (["mboa"], ["tuning"], {}, "samplers.names has mboa, which is unknown: use any of mboa literal, mboa paper"),
+        (["gp"], ["sphere"], {}, "samplers.problems has sphere, which is unknown: use any of sphere_4"),
+        (["gp"], ["tuning"], {"bayes": 5}, "samplers.most has bayes, which is unknown"),
+    ],
+)
+def test_unknown_names_are_refused(names, problems, most, told):
+    with pytest.raises(UserError, match=told):
+        plan_studies(names, problems, 1, [6], most)

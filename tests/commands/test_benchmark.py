@@ -1,4 +1,4 @@
-"""There is no GPU where most of this runs: the CPU stands in for it."""
+"""Every part of `fer benchmark`; there is no GPU where most of this runs: the CPU stands in for it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ import pandas as pd
 import pytest
 import torch
 
-from fer_lightning.benchmark import peers, pipeline
-from fer_lightning.benchmark.peers import DRIVERS
-from fer_lightning.commands import benchmark as benchmark_gpu
-from fer_lightning.commands.benchmark import PEERS
+from fer_lightning.benchmark import latency, peers, pipeline
+from fer_lightning.benchmark.peers import DRIVERS, PEERS
 from fer_lightning.training.checkpoints import load_net
 
 # Stands in for every contestant: waits as long as its argument says, finds a face where the frame is not black.
@@ -94,7 +92,12 @@ def test_no_face_in_the_frames_is_one_sentence(stand_ins, benchmark, tmp_path, c
         ("threads=[]", "need one entry at least"),
         ("peers=[deepface]", "peers has deepface, which is unknown: use any of fer, face_api"),
         ("backends=[tensorrt]", "backends has tensorrt, which is unknown: use any of torch, onnxruntime"),
-        ("model=resnet", "model=... is an architecture without weights: add device=cuda"),
+        ("model=resnet", "model has no effect with part=pipeline: it belongs to part=pipeline device=cuda and part=tr"),
+        (
+            "part=samplers",
+            "checkpoint has no effect with part=samplers: it belongs to part=pipeline and part=pipeline ",
+        ),
+        ("part=speed", "part=speed is unknown: use one of pipeline, training, latency, samplers"),
         ("checkpoint=nowhere", "nowhere does not exist"),
         ("checkpoint=net.onnx", "net.onnx is an ONNX file: use backends=[onnxruntime]"),
     ],
@@ -133,14 +136,14 @@ def test_without_a_gpu_one_sentence_says_so(fer, tmp_path, capsys):
         pytest.skip("needs a machine without a GPU")
     assert fer("benchmark", "device=cuda", "model=hafem", f"hydra.run.dir={tmp_path}") == 2
     told = capsys.readouterr().err.strip().splitlines()
-    assert len(told) == 1 and "device=cuda: PyTorch finds no GPU here" in told[0]
+    assert len(told) == 1 and "device=cuda needs a GPU, and PyTorch finds none here" in told[0]
     assert not (tmp_path / "benchmark.csv").exists()
 
 
 @pytest.fixture
 def gpu_benchmark(fer, tmp_path, monkeypatch, capsys):
     """Runs it on the CPU; returns what was printed, the table and the record."""
-    monkeypatch.setattr(benchmark_gpu, "find_gpu", lambda: torch.device("cpu"))
+    monkeypatch.setattr(latency, "find_gpu", lambda: torch.device("cpu"))
 
     def run(*options: str):
         assert fer("benchmark", "device=cuda", "rounds=2", "count=3", *options, f"hydra.run.dir={tmp_path}") == 0
@@ -167,6 +170,86 @@ def test_a_trained_net_takes_its_own_pictures(gpu_benchmark, trained_run):
 
 
 def test_a_net_that_is_not_there(fer, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark_gpu, "find_gpu", lambda: torch.device("cpu"))
+    monkeypatch.setattr(latency, "find_gpu", lambda: torch.device("cpu"))
     assert fer("benchmark", "device=cuda", "checkpoint=hafen", f"hydra.run.dir={tmp_path}") == 2
     assert "hafen does not exist" in capsys.readouterr().err
+
+
+def options_of_data_and_net(tiny: list[str]) -> list[str]:
+    return [option for option in tiny if option.startswith(("data", "model"))]
+
+
+def test_every_round_of_training_measures_everything(tiny, fer, tmp_path, capsys):
+    options = ["part=training", "training.rounds=2", "training.batches=3", f"hydra.run.dir={tmp_path}"]
+    assert fer("benchmark", *options_of_data_and_net(tiny), *options) == 0
+    rates = pd.read_csv(tmp_path / "bench.csv", index_col="round")
+    assert list(rates) == ["fer train", "plain loop", "net alone", "loader alone"]
+    assert len(rates) == 2 and (rates > 0).all(axis=None)
+    ratio = (rates["fer train"] / rates["plain loop"]).median()
+    told = re.search(r"train : plain loop\D+([\d.]+) x", capsys.readouterr().out)
+    assert told and float(told[1]) == pytest.approx(ratio, abs=0.01)
+    assert {path.name for path in tmp_path.glob("*.csv")} == {"bench.csv"}
+    assert fer("bench", *options_of_data_and_net(tiny), "part=training", "batches=6", f"hydra.run.dir={tmp_path}") == 2
+    assert "training.batches must be at most 5, the batches of an epoch; got 6" in capsys.readouterr().err
+
+
+def test_latency_of_hafem_with_and_without_attention(fer, tmp_path, capsys):
+    options = ["part=latency", "~latency.nets.hafem_224px", "latency.rounds=3", f"hydra.run.dir={tmp_path}"]
+    assert fer("benchmark", *options) == 0
+    times = pd.read_csv(tmp_path / "latency.csv", index_col="round")
+    whole, bare = "hafem_lite_48px", "hafem_lite_48px without attention"
+    assert list(times) == [whole, bare] and len(times) == 3
+    told = re.search(r"hafem_lite_48px : without attention\D+([\d.]+) x", capsys.readouterr().out)
+    assert told and float(told[1]) == pytest.approx((times[whole] / times[bare]).median(), abs=0.001)
+    assert {path.name for path in tmp_path.glob("*.csv")} == {"latency.csv"}
+
+
+def test_samplers_are_ranked_and_a_stopped_comparison_goes_on(fer, tmp_path, capsys):
+    options = ["samplers.names=[random,gp]", "samplers.problems=[sphere_4,tuning]", "samplers.budgets=[6]"]
+    options += ["samplers.workers=1", f"output_dir={tmp_path}", f"hydra.run.dir={tmp_path}/hydra"]
+    assert fer("benchmark", "part=samplers", "samplers.seeds=1", *options) == 0
+    first = pd.read_csv(tmp_path / "benchmark.csv")
+    capsys.readouterr()
+    assert fer("benchmark", "part=samplers", "samplers.seeds=2", *options) == 0
+    results = pd.read_csv(tmp_path / "benchmark.csv")
+    assert len(results) == 2 * len(first) == 8
+    pd.testing.assert_frame_equal(results[:4], first)
+    best = pd.read_csv(tmp_path / "ranks.csv").iloc[0]
+    told = next(line for line in capsys.readouterr().out.splitlines() if best["sampler"] in line)
+    assert f"{best['mean_rank']:.1f}" in told
+    assert len(pd.read_csv(tmp_path / "regrets.csv")) == 2 and (tmp_path / "ranks.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["part=training", "rounds=3"], "rounds has no effect with part=training: use training.rounds"),
+        (["part=training", "trainer=cpu", "frames=me.jpg"], "frames has no effect with part=training: it belongs to p"),
+        (
+            ["device=cuda", "threads=[1]"],
+            "threads has no effect with part=pipeline device=cuda: it belongs to part=pip",
+        ),
+        (["part=samplers", "seed=3"], "seed has no effect with part=samplers"),
+        (["part=samplers", "samplers.names=[mboa]"], "samplers.names has mboa, which is unknown: use any of mboa lit"),
+    ],
+)
+def test_options_without_effect_are_refused(fer, tmp_path, monkeypatch, capsys, options, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "me.jpg").touch()
+    assert fer("benchmark", *options) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_its_former_name_measures_the_same_with_its_former_options(fer, tmp_path, capsys):
+    options = ["search.samplers=[random]", "search.problems=[sphere_4]", "search.budgets=[6]", "search.seeds=1"]
+    options += ["search.workers=1", "+search.most.random=9"]
+    assert fer("bench", "part=search", *options, f"output_dir={tmp_path}", f"hydra.run.dir={tmp_path}/hydra") == 0
+    assert capsys.readouterr().err.strip() == "fer bench is called fer benchmark now."
+    assert len(pd.read_csv(tmp_path / "benchmark.csv")) == 1
+
+
+def test_its_former_name_without_a_part_lists_the_parts(fer, tmp_path, capsys):
+    assert fer("bench", f"hydra.run.dir={tmp_path}") == 0
+    listed = capsys.readouterr().out
+    assert all(f"fer benchmark part={name}" in listed for name in ("pipeline", "training", "latency", "samplers"))
+    assert "twenty minutes" in listed and not list(tmp_path.glob("*.csv"))

@@ -127,8 +127,7 @@ def test_the_sentence_names_the_option_and_what_it_takes(override, sentence):
         ("train", ["+callbacks.ema.decay=0.9"], "Unknown option 'callbacks.ema': nothing reads it"),
         ("train", ["scheduler=constant", "+scheduler.warmup=1"], "Unknown option 'scheduler.warmup': "),
         ("evaluate", ["+dat.batch_size=8"], "Unknown option 'dat': did you mean data?"),
-        ("bench", ["+latency.round=3"], "Unknown option 'latency.round': did you mean latency.rounds?"),
-        ("benchmark", ["+data.image_sise=64"], "Unknown option 'data.image_sise': did you mean data.image_size?"),
+        ("benchmark", ["+latency.round=3"], "Unknown option 'latency.round': did you mean latency.rounds?"),
         ("predict", ["+sorce=photo.jpg"], "Unknown option 'sorce': did you mean source?"),
     ],
 )
@@ -147,7 +146,7 @@ def test_what_nothing_reads_is_refused(config, options, sentence):
         ("train", ["+data@elsewhere.again=ferplus", "+trainer.max_steps=4"]),
         ("train", ["study=psysfa_table6"]),
         ("evaluate", ["+data.batch_size=8"]),
-        ("bench", ["+latency.nets.small=['model.width=8']"]),
+        ("benchmark", ["+latency.nets.small=['model.width=8']"]),
     ],
 )
 def test_names_that_are_free_or_referred_to_are_not(config, options):

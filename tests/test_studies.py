@@ -63,6 +63,7 @@ def test_a_study_goes_on_shares_its_runs_and_is_reported(fer, tmp_path, monkeypa
     run = json.loads(
         (tmp_path / "outputs/studies/psysfa_ablations_synthetic_smoke/psysfa_band_low_seed0/metrics.json").read_text()
     )
+    assert (run["study"], run["budget"], run["variant"]["ablation"]) == ("psysfa_table7", "smoke", "psysfa_band_low")
     assert float(ledger.loc["Low-frequency only", "mean"]) == pytest.approx(run["splits"]["test"]["accuracy"], abs=1e-5)
     assert ledger.loc["Low-frequency only", "published"] == pytest.approx(0.928)
     assert ledger.loc["High-frequency only", "mean"] == "not run"

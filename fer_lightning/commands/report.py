@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     found = find_studies(options.folder)
     named = [study for study in found if study.name is not None or study.searched]
     from fer_lightning.commands.study_report import (
-        find_shared_studies,
+        find_included,
         report_comparison,
         report_found_search,
         report_found_study,
@@ -77,10 +77,11 @@ def main(argv: Sequence[str]) -> None:
 
     for study in named:
         report(study)
-    for study in find_shared_studies([study for study in found if study not in failed]):
+    grids = [study for study in named if not (study.searched or study in failed)]
+    for study in find_included(grids, options.config_dir):
         report(study)
     if not named:
-        report_comparison(options.folder, options.to, options.wandb, console)
+        report_comparison(found, options.folder, options.to, options.wandb, console)
     elif len(named) < len(found):
         left_out = ", ".join(str(shown_path(study.folder)) for study in found if study not in named)
         print_line(

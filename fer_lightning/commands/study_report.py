@@ -6,7 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,10 @@ from fer_lightning.errors import UserError
 from fer_lightning.files import claims_dir, conf_dir, shown_path
 from fer_lightning.overrides import literal
 from fer_lightning.plots.text import escape, print_line
-from fer_lightning.results.collect import collect_runs
+from fer_lightning.results.collect import score_table
 from fer_lightning.search.report import SearchDefinition, write_search
 from fer_lightning.studies.definition import StudyDefinition
-from fer_lightning.studies.discovery import FoundStudy, find_studies
+from fer_lightning.studies.discovery import FoundStudy
 from fer_lightning.studies.ledger import read_credible, read_published
 from fer_lightning.studies.markdown import write_study
 from fer_lightning.studies.page import write_page
@@ -57,7 +58,7 @@ def report_found_study(found: FoundStudy, to: Path, config_dir: Path | None, wan
     if config.report is None:
         raise UserError(f"study={found.name} has no report block that says what its rows are.")
     definition = StudyDefinition.from_block(found.name, config.report)
-    runs = collect_runs(found.folder)
+    runs = score_table(found.beside)
     claims = claims_dir()
     report = build_study(
         definition,
@@ -78,20 +79,21 @@ def report_found_study(found: FoundStudy, to: Path, config_dir: Path | None, wan
 
 def _unfinished(config: StudyConfig, found: FoundStudy) -> list[str]:
     """Runs of the grid that no run in the folder is, whichever study started it."""
-    started = [set(run) for other in find_studies(found.folder) for run in other.overrides]
+    started = [set(run["overrides"]) for run in found.beside.values()]
     return [" ".join(run) for run in config.grid if not any(set(run) <= each for each in started)]
 
 
-def report_comparison(folder: Path, to: Path, wandb: str, console: Console) -> None:
+def report_comparison(found: Sequence[FoundStudy], folder: Path, to: Path, wandb: str, console: Console) -> None:
     """Reports runs of no study: every variant is a row.
 
     Args:
-        folder: Of the runs, after which the report is named.
+        found: The runs.
+        folder: Holds them; the report is named after it.
         to: Where it is written.
         wandb: Mode, see `log_study_run`.
         console: Where the table is printed.
     """
-    runs = collect_runs(folder)
+    runs = score_table({path: run for each in found for path, run in each.runs.items()})
     rows = {str(name): str(name) for name in runs["variant"].unique()}
     name = folder.resolve().name
     metrics = {told: score for told, score in _SCORES.items() if score in runs}
@@ -129,27 +131,24 @@ class StudyConfig:
         report: Its `report:` block as plain values, or None where it has none.
         swept: The options in which its runs differ; empty for a search.
         grid: One tuple of overrides a run, in the order in which they run; empty for a search.
-        folder: Name of the folder into which it trains.
     """
 
     budget: str
     report: dict[str, Any] | None
     swept: tuple[str, ...]
     grid: list[tuple[str, ...]]
-    folder: str
 
 
-def compose_study(name: str, budget: str | None, config_dir: Path | None, data: str | None = None) -> StudyConfig:
+@cache
+def compose_study(name: str, budget: str | None, config_dir: Path | None) -> StudyConfig:
     """Composes `conf/train.yaml` once more, with a study.
 
     Args:
         name: As in `study=`.
         budget: As in `budget=`; None for the default.
         config_dir: Where further configs are, or None.
-        data: As in `data=`; None for that of the study.
     """
-    typed = {"study": name, "budget": budget, "data": data}
-    overrides = [f"{key}={value}" for key, value in typed.items() if value]
+    overrides = [f"study={name}", *([f"budget={budget}"] if budget else [])]
     if config_dir is not None:
         overrides.append(f"hydra.searchpath=['file://{config_dir.absolute()}']")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"), _refusing(name):
@@ -159,7 +158,7 @@ def compose_study(name: str, budget: str | None, config_dir: Path | None, data: 
         params = _params(cfg) if is_grid else {}
         assert report is None or isinstance(report, dict)
         shown = {str(key): value for key, value in report.items()} if report else None
-        return StudyConfig(cfg.budget, shown, tuple(params), _grid(params), Path(cfg.hydra.sweep.dir).name)
+        return StudyConfig(cfg.budget, shown, tuple(params), _grid(params))
 
 
 @contextmanager
@@ -189,43 +188,32 @@ def _grid(params: Mapping[str, str]) -> list[tuple[str, ...]]:
     return list(product(*choices)) if choices else []
 
 
-def find_shared_studies(found: Sequence[FoundStudy]) -> list[FoundStudy]:
-    """Finds studies that train into a folder of others and whose runs are all there, though none names them.
+def find_included(found: Sequence[FoundStudy], config_dir: Path | None) -> list[FoundStudy]:
+    """Studies that others include (see `StudyDefinition`) and whose runs are all there, though none names them.
 
     Args:
         found: The studies that runs name, as `find_studies` returns them.
+        config_dir: Where further studies are, or None.
     """
-    shared = []
-    for folder in dict.fromkeys(study.folder for study in found if study.name is not None and not study.searched):
-        here = [study for study in found if study.folder == folder]
-        runs = [run for study in here for run in study.overrides]
-        (budget, *others) = {study.budget for study in here if study.name is not None}
-        typed = {option.partition("=")[2] for run in runs for option in run}
-        names = [name for name, rows in _rows().items() if rows and rows <= typed]
-        chosen = {option.partition("=")[2] for run in runs for option in run if option.startswith("data=")}
-        data = min(chosen) if len(chosen) == 1 else None
-        for name in sorted(set(names) - {study.name for study in here}) if not others else []:
-            config = compose_study(name, budget, None, data if _data_is_open(name) else None)
-            own = tuple(run for run in runs if any(set(wanted) <= set(run) for wanted in config.grid))
-            if config.folder == folder.resolve().name and len(own) == len(config.grid):
-                shared.append(FoundStudy(name, folder, own, searched=False))
-    return shared
-
-
-def _data_is_open(name: str) -> bool:
-    """Whether a study leaves its data to who runs it: that of a table of one data set is not another's."""
-    defaults = OmegaConf.select(OmegaConf.load(conf_dir() / "study" / f"{name}.yaml"), "defaults")
-    return not any("/data" in str(entry) for entry in defaults)
-
-
-def _rows() -> dict[str, set[str]]:
-    """What the rows of each study show, without composing it, which takes its time."""
-    paths = (conf_dir() / "study").glob("*.yaml")
-    blocks = {path.stem: OmegaConf.select(OmegaConf.load(path), "report") or {} for path in paths}
-    return {
-        name: {str(shown) for rows in ("rows", "own_rows") for shown in (block.get(rows) or {}).values()}
-        for name, block in blocks.items()
-    }
+    included: dict[tuple[str, Path], FoundStudy] = {}
+    for study in found:
+        assert study.name is not None
+        report = compose_study(study.name, study.budget, config_dir).report or {}
+        named = {run["study"] for run in study.beside.values()}
+        for name, dataset in report.get("includes", {}).items():
+            if name in named or dataset not in (None, *(run["protocol"]["dataset"] for run in study.runs.values())):
+                continue
+            grid = [set(cell) for cell in compose_study(name, study.budget, config_dir).grid]
+            own = {
+                path: run
+                for path, run in study.beside.items()
+                if run["budget"] == study.budget
+                and dataset in (None, run["protocol"]["dataset"])
+                and any(cell <= set(run["overrides"]) for cell in grid)
+            }
+            if len(own) == len(grid):
+                included[name, study.folder] = replace(study, name=name, runs=own, beside=own)
+    return list(included.values())
 
 
 def show_study(report: StudyReport, files: Sequence[Path], console: Console) -> None:

@@ -40,6 +40,7 @@ from fer_lightning.evaluation.scoring import Inference, predict_split, score_spl
 from fer_lightning.files import write_whole
 from fer_lightning.overrides import literal
 from fer_lightning.results.calibration import calibrate
+from fer_lightning.results.metrics_file import identity
 from fer_lightning.results.record import RunRecord, describe_commit, describe_software
 from fer_lightning.training.callbacks import (
     BestCheckpoint,
@@ -279,6 +280,7 @@ def _score_once(
         "preprocessing": selected.description["preprocessing"],
         "seed": cfg.seed,
         "overrides": _overrides(folder),
+        **identity(_overrides(folder), cfg.get("budget") or "pilot"),
         "selection": {"monitor": cfg.selection.monitor, "mode": cfg.selection.mode},
         "best_epoch": selected.epoch,
         "epochs": len(rows),

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fer_lightning.results.metrics_file import identity
 from fer_lightning.training.checkpoints import TrainedNet
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,8 @@ def portable(trained: TrainedNet, record: Mapping[str, Any]) -> TrainedNet:
     told = dict(record)
     if "overrides" in told:
         told["overrides"] = [_without_folders(option) for option in told["overrides"] if not _names_a_place(option)]
+    if "variant" in told:
+        told["variant"] = identity(told["overrides"])["variant"]
     return replace(trained, description={**trained.description, "data": data}, record=told)
 
 

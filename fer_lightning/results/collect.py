@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,71 +12,73 @@ import numpy as np
 import pandas as pd
 
 from fer_lightning.errors import UserError, printable
-from fer_lightning.results.metrics_file import NAME, by_current_name, read_metrics
+from fer_lightning.results.metrics_file import NAME, read_metrics
 from fer_lightning.results.protocol import Protocol
 from fer_lightning.results.record import PROBABILITY_PREFIX, predicted_arrays, read_table
 
-_CHOICE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 log = logging.getLogger(__name__)
 Options = frozenset[tuple[str, str]]
-# Options of where, for whom and under which seed a run went, and of its data, of which the protocol tells more.
-_LEFT_ASIDE = {
-    "seed",
-    "study",
-    "threads",
-    "resume",
-    "plugins",
-    "output_dir",
-    "corruptions",
-    "logger",
-    "data",
-    "data.root",
-    "data.cache_dir",
-    "data.num_workers",
-    "data.store",
-    "data.landmark_model",
-    "data.align_workers",
-    "data.split",
-    "data.split_seed",
-    "data.val_fraction",
-    "data.fold",
-    "trainer.enable_progress_bar",
-}
-_LEFT_ASIDE_BEGINNINGS = ("hydra.", "hydra/", "logger.", "elsewhere.", "data@elsewhere.")
 # The value alone is a good name. From the general to the special.
 _CHOICES = ("experiment", "model", "ablation", "baseline")
 _NO_SCORES = ("split", "protocol", "folder", "model")
 
 
 def collect_runs(folder: Path) -> pd.DataFrame:
-    """Reads all finished runs below a folder.
+    """The scores of all finished runs below a folder, as `score_table` returns them; arguments as of `read_runs`."""
+    return score_table(read_runs(folder))
 
-    Records of `fer evaluate` are no runs and are passed over.
+
+def read_runs(folder: Path) -> dict[Path, dict[str, Any]]:
+    """Reads the records of all finished runs below a folder.
+
+    Records of `fer evaluate` are no runs and are passed over. Damaged records are logged and left out.
 
     Args:
         folder: Holds folders of runs, at any depth, or is one.
 
     Returns:
-        One row a run and split: `variant` (see `name_variants`), `seed`, `split`, `dataset`, `protocol` (JSON),
-        `folder`, `model`, `parameters`, `commit`, then its scores in 0..1: `accuracy`, `macro_f1` and so on, and those
-        of a class as `recall/happy`, NaN where no image has that class. Sorted by variant, data set, seed and split.
-
-    Damaged records are logged and left out.
+        The content of `metrics.json` by folder of the run.
 
     Raises:
-        UserError: No run is there that can be read; a variant was run twice under one seed and protocol, which
-            would count as two seeds; or runs with the same options hold different networks.
+        UserError: There is no such folder, or no run is there that can be read.
     """
-    runs, damaged = read_runs(folder)
-    for problem in damaged:
-        log.warning("Left out: %s", problem)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: name one that fer train wrote, for example outputs.")
+    runs, damaged = {}, []
+    for path in sorted(folder.rglob(NAME)):
+        try:
+            metrics = read_metrics(path)
+            if "seed" in metrics:
+                _check_tables(path.parent, metrics["protocol"]["classes"])
+                runs[path.parent] = metrics
+        except UserError as error:
+            log.warning("Left out: %s", error)
+            damaged.append(str(error))
     if not runs and damaged:
         raise UserError(f"{folder} holds no run whose record can be read: {damaged[0]}")
     if not runs:
         raise UserError(
             f"{folder} holds no finished runs, which are folders with metrics.json: make them with fer train."
         )
-    names = map(printable, name_variants([metrics["overrides"] for metrics in runs.values()]))
+    return runs
+
+
+def score_table(runs: Mapping[Path, Mapping[str, Any]]) -> pd.DataFrame:
+    """Tabulates the scores of runs.
+
+    Args:
+        runs: As `read_runs` returns them.
+
+    Returns:
+        One row a run and split: `variant` (see `name_variants`), `seed`, `split`, `dataset`, `protocol` (JSON),
+        `folder`, `model`, `parameters`, `commit`, then its scores in 0..1: `accuracy`, `macro_f1` and so on, and those
+        of a class as `recall/happy`, NaN where no image has that class. Sorted by variant, data set, seed and split.
+
+    Raises:
+        UserError: A variant was run twice under one seed and protocol, which would count as two seeds; or runs with the
+            same options hold different networks.
+    """
+    names = map(printable, name_variants([metrics["variant"] for metrics in runs.values()]))
     rows = [
         _row(path, metrics, name, split)
         for (path, metrics), name in zip(runs.items(), names)
@@ -86,30 +87,6 @@ def collect_runs(folder: Path) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     _refuse_repetitions(table)
     return table.sort_values(["variant", "dataset", "seed", "split"], kind="stable", ignore_index=True)
-
-
-def read_runs(folder: Path) -> tuple[dict[Path, dict[str, Any]], list[str]]:
-    """Reads the records of all finished runs below a folder; one that is damaged does not hide the others.
-
-    Args:
-        folder: Holds folders of runs, at any depth, or is one.
-
-    Returns:
-        The content of `metrics.json` by folder of the run, its `overrides` by their current names, and for each damaged
-        record a sentence that names its file.
-    """
-    runs, damaged = {}, []
-    for path in sorted(folder.rglob(NAME)):
-        try:
-            metrics = read_metrics(path)
-            if "seed" in metrics:
-                metrics["overrides"] = list(map(by_current_name, metrics["overrides"]))
-                _check_choices(metrics["overrides"], path)
-                _check_tables(path.parent, metrics["protocol"]["classes"])
-                runs[path.parent] = metrics
-        except UserError as error:
-            damaged.append(str(error))
-    return runs, damaged
 
 
 def require_one_protocol(runs: pd.DataFrame) -> None:
@@ -143,18 +120,6 @@ def read_predictions(folder: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path} is missing: tests on single images need the predictions that fer train writes there.")
     return read_table(path)
-
-
-def _check_choices(overrides: Sequence[str], path: Path) -> None:
-    """Refuses names that are looked up in `conf/` and cannot be one there, such as paths that leave it.
-
-    Raises:
-        UserError: It names the file.
-    """
-    for option in overrides:
-        key, _, value = option.lstrip("+").partition("=")
-        if key in ("study", "budget", "data") and not _CHOICE.fullmatch(value):
-            raise UserError(f"{path} is not a record of a run: {key}={value[:60]} cannot have been typed. Remove it.")
 
 
 def _check_tables(folder: Path, classes: Sequence[str]) -> None:
@@ -242,7 +207,7 @@ def _refuse_repetitions(table: pd.DataFrame) -> None:
             )
 
 
-def name_variants(overrides: Sequence[Iterable[str]]) -> list[str]:
+def name_variants(variants: Sequence[Mapping[str, str]]) -> list[str]:
     """Names runs by what sets them apart.
 
     Runs are seeds of one variant where the same options were typed for them, seed, place and data left aside. Its name
@@ -253,17 +218,16 @@ def name_variants(overrides: Sequence[Iterable[str]]) -> list[str]:
     Readings:
         - The special choice is told even where nothing differs from it, so that a study that is half done has the names
           of the whole one. Other options are not: a study sets its rows apart by choices.
-        - What was typed counts, not what it was resolved to: records that were moved or copied have no more than that,
-          and `collect_runs` refuses runs of one variant whose networks differ.
+        - A record holds the options, not the name, which depends on the runs beside it.
 
     Args:
-        overrides: What was typed for each run, as `"model=resnet"`.
+        variants: The field `variant` of each run, as `{"model": "resnet"}`.
 
     Returns:
         One name a run; equal for the seeds of a variant. `default` where no choice was typed and nothing
         sets a run apart.
     """
-    typed = [_options(each) for each in overrides]
+    typed = [frozenset(variant.items()) for variant in variants]
     shared = frozenset.intersection(*typed)
     names = {options: _short_name(options, set(typed), shared) for options in typed}
     short = list(names.values())
@@ -284,15 +248,6 @@ def _choices(options: Options) -> Options:
 
 def _told(options: Options) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(options))
-
-
-def _options(typed: Iterable[str]) -> Options:
-    last = {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in typed)}
-    return frozenset(
-        (key, value)
-        for key, value in last.items()
-        if key not in _LEFT_ASIDE and not key.startswith(_LEFT_ASIDE_BEGINNINGS)
-    )
 
 
 def metrics_of_run(folder: str) -> dict[str, Any]:

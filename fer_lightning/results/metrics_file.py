@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +25,30 @@ LARGEST = 20_000_000  # bytes
 _DEEPEST = 20
 _LARGEST_SCORE = 1e9
 _NO_SCORES = {"variant", "seed", "split", "dataset", "protocol", "folder", "model", "parameters", "commit"}
+# Options of where, for whom and under which seed a run went, and of its data, of which the protocol tells more.
+_LEFT_ASIDE = {
+    "seed",
+    "study",
+    "threads",
+    "resume",
+    "plugins",
+    "output_dir",
+    "corruptions",
+    "logger",
+    "data",
+    "data.root",
+    "data.cache_dir",
+    "data.num_workers",
+    "data.store",
+    "data.landmark_model",
+    "data.align_workers",
+    "data.split",
+    "data.split_seed",
+    "data.val_fraction",
+    "data.fold",
+    "trainer.enable_progress_bar",
+}
+_LEFT_ASIDE_BEGINNINGS = ("hydra.", "hydra/", "logger.", "elsewhere.", "data@elsewhere.")
 
 
 class _Stored(BaseModel):
@@ -40,6 +64,15 @@ def _not_infinite(value: float) -> float:
 _Number = Annotated[float, AfterValidator(_not_infinite)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Count = Annotated[int, Field(ge=0, le=10**12)]
+
+
+def _in_conf(value: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", value):  # it is looked up there, and must not lead out
+        raise ValueError("must be the name of a config, such as psysfa_table6")
+    return value
+
+
+_Choice = Annotated[Text, AfterValidator(_in_conf)]
 
 
 class _Scores(_Stored):
@@ -117,6 +150,9 @@ class _Run(_Record):
     model: Text
     parameters: _Count
     commit: Text
+    study: _Choice | None = None
+    budget: _Choice | None = None
+    variant: dict[Text, Text] = {}
 
 
 class _Found(_Stored):
@@ -159,12 +195,41 @@ def read_metrics(path: Path) -> dict[str, Any]:
         path: The file.
 
     Returns:
-        Plain JSON values: `protocol` and `splits`, and for a run `seed`, `overrides`, `model`, `parameters`, `commit`.
+        Plain JSON values: `protocol` and `splits`, and for a run `seed`, `overrides`, `model`, `parameters`, `commit`,
+        `study`, `budget` and `variant`. For a run of an earlier version the last three follow from its options.
 
     Raises:
         UserError: It cannot be read, or is no record.
     """
-    return check_metrics(read_json(path), str(path))
+    values = check_metrics(read_json(path), str(path))
+    if "seed" not in values:
+        return values
+    overrides = list(map(by_current_name, values["overrides"]))
+    return check_metrics({**identity(overrides), **values, "overrides": overrides}, str(path))
+
+
+def identity(overrides: Sequence[str], budget: str = "pilot") -> dict[str, Any]:
+    """Study, budget and variant of a run, by which reports group runs.
+
+    `fer train` records them. They follow from what was typed, not from what it was resolved to, so that runs which an
+    earlier version recorded are seeds of the same variants.
+
+    Args:
+        overrides: What was typed for the run, as `"model=resnet"`.
+        budget: Name of the budget of a study for which none was typed.
+
+    Returns:
+        `study`: its name, None for a run without one. `budget`: its name, None without a study. `variant`: the last
+        value typed for each option, with seed, place and data left aside; equal for the seeds of a variant.
+    """
+    typed = {key.lstrip("+"): value for key, _, value in (option.partition("=") for option in overrides)}
+    study = typed.get("study")
+    variant = {
+        key: value
+        for key, value in typed.items()
+        if key not in _LEFT_ASIDE and not key.startswith(_LEFT_ASIDE_BEGINNINGS)
+    }
+    return {"study": study, "budget": typed.get("budget", budget) if study else None, "variant": variant}
 
 
 def check_metrics(values: Any, where: str) -> dict[str, Any]:

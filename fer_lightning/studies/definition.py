@@ -57,6 +57,8 @@ class StudyDefinition:
         per_dataset: Row of the published table that is shown on several data sets, or None.
         per_class: What is shown of each class, or None.
         also: Other published tables of the same runs.
+        includes: Studies of which all runs are among those of this one: the data set for which that holds by name of
+            the study, None for any.
         robustness: Whether the runs were also scored on spoilt pictures.
         cross_dataset: Whether they were also scored on the data sets of the others.
     """
@@ -72,6 +74,7 @@ class StudyDefinition:
     per_dataset: str | None = None
     per_class: ClassTable | None = None
     also: tuple[FurtherTable, ...] = ()
+    includes: dict[str, str | None] = field(default_factory=dict)
     robustness: bool = False
     cross_dataset: bool = False
 

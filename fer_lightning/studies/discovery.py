@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.collect import read_runs
@@ -11,42 +13,44 @@ from fer_lightning.results.collect import read_runs
 _NOT_TYPED = ("seed", "study", "budget", "logger", "callbacks", "threads", "plugins", "output_dir", "data.cache_dir")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FoundStudy:
     """Runs of one study in one folder.
 
     Attributes:
         name: As in `study=`; None for runs without a study.
         folder: In which the runs are; of a search its sweep folder.
-        overrides: What was typed, or swept, for each finished run of it.
+        runs: The records of its finished runs, by their folders.
+        beside: Those of all finished runs in the folder, which other studies may share.
         searched: Whether its runs are trials of a search.
     """
 
     name: str | None
     folder: Path
-    overrides: tuple[tuple[str, ...], ...]
-    searched: bool
+    runs: Mapping[Path, Mapping[str, Any]]
+    beside: Mapping[Path, Mapping[str, Any]]
+    searched: bool = False
 
     @property
     def budget(self) -> str | None:
-        """Name of the budget; None where none was typed.
+        """Name of the budget; None for runs without a study.
 
         Raises:
             UserError: There are several.
         """
-        typed = {_options(run).get("budget") for run in self.overrides}
-        if len(typed) > 1:
-            told = " and ".join(sorted(f"budget={each}" if each else "the default" for each in typed))
+        names = {run["budget"] for run in self.runs.values()}
+        if len(names) > 1:
+            several = " and ".join(sorted(f"budget={name}" for name in names))
             raise UserError(
-                f"{self.folder} holds runs of study={self.name} with {told}: keep them in separate folders."
+                f"{self.folder} holds runs of study={self.name} with {several}: keep them in separate folders."
             )
-        return typed.pop()
+        return names.pop()
 
     @property
     def experiment(self) -> str | None:
         """The recipe that was typed for all runs in place of the study's own; None where it was none."""
-        typed = {_options(run).get("experiment") for run in self.overrides}
-        return typed.pop() if len(typed) == 1 else None
+        names = {run["variant"].get("experiment") for run in self.runs.values()}
+        return names.pop() if len(names) == 1 else None
 
     def command(self, swept: tuple[str, ...]) -> str:
         """What runs it: what all runs have in common but not what is this machine's, as its paths.
@@ -54,13 +58,14 @@ class FoundStudy:
         Args:
             swept: The options in which its runs differ.
         """
-        shared = set.intersection(*(set(run) for run in self.overrides))
-        told = [f"study={self.name}", *([f"budget={self.budget}"] if self.budget else [])]
-        for override in self.overrides[0]:
+        first, *others = (run["overrides"] for run in self.runs.values())
+        words = ["fer train", f"study={self.name}", f"budget={self.budget}"]
+        for override in first:
             key, _, value = override.partition("=")
-            if override in shared and key not in (*swept, *_NOT_TYPED) and not key.startswith(("hydra", "logger.")):
-                told.append(f"{key}=..." if "/" in value or "\\" in value else override)
-        return " ".join(["fer train", *told])
+            shared = all(override in other for other in others)
+            if shared and key not in (*swept, *_NOT_TYPED) and not key.startswith(("hydra", "logger.")):
+                words.append(f"{key}=..." if "/" in value or "\\" in value else override)
+        return " ".join(words)
 
 
 def find_studies(folder: Path) -> list[FoundStudy]:
@@ -74,21 +79,15 @@ def find_studies(folder: Path) -> list[FoundStudy]:
         with the name None, for each folder that holds some.
 
     Raises:
-        UserError: There is no such folder.
+        UserError: As `read_runs`.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder} is no folder: name one that fer train wrote, for example outputs.")
-    runs: dict[tuple[Path, str | None], list[tuple[str, ...]]] = {}
-    for run, metrics in read_runs(folder)[0].items():
-        place = run if run == folder else run.parent
-        overrides = tuple(metrics["overrides"])
-        name = _options(overrides).get("study")
-        runs.setdefault((place, name), []).append(overrides)
-    return [
-        FoundStudy(name, place, tuple(overrides), (place / "study.db").exists() or (place / "best.json").exists())
-        for (place, name), overrides in runs.items()
-    ]
-
-
-def _options(overrides: tuple[str, ...]) -> dict[str, str]:
-    return {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in overrides)}
+    places: dict[Path, dict[Path, dict[str, Any]]] = {}
+    for path, run in read_runs(folder).items():
+        places.setdefault(path if path == folder else path.parent, {})[path] = run
+    found = []
+    for place, beside in places.items():
+        searched = (place / "study.db").exists() or (place / "best.json").exists()
+        for name in dict.fromkeys(run["study"] for run in beside.values()):
+            own = {path: run for path, run in beside.items() if run["study"] == name}
+            found.append(FoundStudy(name, place, own, beside, searched))
+    return found

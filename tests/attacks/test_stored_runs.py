@@ -19,6 +19,7 @@ from fer_lightning.commands import report as report_studies
 from fer_lightning.commands.stored_config import default_cache, read_config
 from fer_lightning.errors import UserError
 from fer_lightning.results.collect import collect_runs
+from fer_lightning.results.metrics_file import identity
 from fer_lightning.training.registry import KNOWN, known
 
 RIGHT = np.arange(200) < 150
@@ -87,6 +88,9 @@ def study(tmp_path, write_record) -> Path:
         write_record(tmp_path / "study" / str(number), [f"ablation={name}"], 0, RIGHT)
         table = "epoch,train/accuracy,val/accuracy,train_seconds,images\n1,0.5,0.4,2.5,50\n2,0.6,0.5,2.5,50\n"
         (tmp_path / "study" / str(number) / "history.csv").write_text(table)
+        record = tmp_path / "study" / str(number) / "metrics.json"
+        fields = identity([f"ablation={name}"])
+        record.write_text(json.dumps(json.loads(record.read_text()) | fields))
     return tmp_path / "study"
 
 

@@ -9,8 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from fer_lightning.commands import study_report as study_wandb
-from fer_lightning.commands.study_report import compose_study, find_shared_studies, log_study_run
+from fer_lightning.commands.study_report import compose_study, find_included, log_study_run
 from fer_lightning.files import claims_dir, conf_dir
+from fer_lightning.results.metrics_file import identity
 from fer_lightning.search.report import SearchDefinition, found_table
 from fer_lightning.studies.definition import StudyDefinition
 from fer_lightning.studies.discovery import FoundStudy
@@ -52,7 +53,6 @@ def test_the_grid_in_the_order_of_its_runs():
     variants = ["psysfa_band_low", "psysfa_band_high", "psysfa_band_low_mid", "psysfa_full", "psysfa_band_all"]
     assert study.grid == [(f"seed={seed}", f"ablation={name}") for seed in (0, 1) for name in variants]
     assert study.report is not None and study.report["table"] == "Table 7"
-    assert study.folder == "psysfa_ablations_synthetic_smoke"
 
 
 def test_a_search_has_no_grid():
@@ -84,44 +84,63 @@ def test_every_study_can_be_reported(name):
         definition.claims(published, metric)
 
 
-def runs_of_table_6(folder: Path, seeds: int) -> FoundStudy:
-    options = [(f"seed={seed}", "ablation=psysfa_full", "study=psysfa_table6", "budget=smoke") for seed in range(seeds)]
-    return FoundStudy("psysfa_table6", folder, tuple(options), searched=False)
+def found_study(name: str, dataset: str, *overrides: tuple[str, ...]) -> FoundStudy:
+    runs = {
+        Path(str(number)): {"overrides": each, "protocol": {"dataset": dataset}, **identity(each)}
+        for number, each in enumerate(overrides)
+    }
+    own = {path: run for path, run in runs.items() if run["study"] == name}
+    return FoundStudy(name, Path("folder"), own, runs)
+
+
+def run_of_table_6(seed: int, budget: str = "smoke") -> tuple[str, ...]:
+    return (f"seed={seed}", "ablation=psysfa_full", "study=psysfa_table6", f"budget={budget}")
 
 
 def test_table_4_is_the_full_net_of_table_6():
-    folder = Path("outputs/psysfa_ablations_fer2013_smoke")
-    found = runs_of_table_6(folder, seeds=2)
-    (shared,) = find_shared_studies([found])
-    assert (shared.name, shared.folder, shared.overrides) == ("psysfa_table4", folder, found.overrides)
-    assert shared.budget == "smoke"
+    other = ("seed=0", "ablation=psysfa_band_low", "study=psysfa_table7", "budget=smoke")
+    found = found_study("psysfa_table6", "fer2013", run_of_table_6(0), run_of_table_6(1), other)
+    (shared,) = find_included([found], None)
+    assert (shared.name, shared.folder, shared.budget) == ("psysfa_table4", found.folder, "smoke")
+    assert shared.runs == shared.beside == found.runs
 
 
-def test_data_that_was_typed_are_those_of_a_study_that_leaves_them_open():
-    folder = Path("outputs/psysfa_rivals_rafdb_smoke")
+def test_the_table_of_the_data_set():
+    runs = [run_of_table_6(seed) for seed in (0, 1)]
+    names = {
+        data: [study.name for study in find_included([found_study("psysfa_table6", data, *runs)], None)]
+        for data in ("rafdb", "synthetic")
+    }
+    assert names == {"rafdb": ["psysfa_table3"], "synthetic": []}
+
+
+def test_a_study_that_leaves_its_data_open_is_included_on_any():
     baselines = compose_study("hafem_baselines", "smoke", None).grid
-    runs = tuple((*run, "study=hafem_baselines", "budget=smoke", "data=rafdb") for run in baselines)
-    (shared,) = find_shared_studies([FoundStudy("hafem_baselines", folder, runs, searched=False)])
-    assert shared.name == "psysfa_table10" and shared.command(("seed", "baseline")).endswith("budget=smoke data=rafdb")
+    runs = [(*run, "study=hafem_baselines", "budget=smoke", "data=rafdb") for run in baselines]
+    (shared,) = find_included([found_study("hafem_baselines", "rafdb", *runs)], None)
+    assert shared.name == "psysfa_table10" and len(shared.runs) == 20
+    assert shared.command(("seed", "baseline")).endswith("budget=smoke data=rafdb")
 
 
-def test_studies_of_other_folders_or_with_open_runs_are_not():
-    folders = {"psysfa_ablations_fer2013_smoke": 1, "psysfa_ablations_synthetic_smoke": 2, "elsewhere": 2}
-    assert find_shared_studies([runs_of_table_6(Path(folder), seeds) for folder, seeds in folders.items()]) == []
+@pytest.mark.parametrize(
+    "beside",
+    [run_of_table_6(1, budget="pilot"), ("seed=1", "ablation=psysfa_full", "study=psysfa_table4", "budget=smoke")],
+    ids=["another budget", "named by a run"],
+)
+def test_what_is_open_of_another_budget_or_named_is_not_included(beside):
+    whole = [run_of_table_6(seed) for seed in (0, 1)]
+    assert find_included([found_study("psysfa_table6", "fer2013", *whole)], None)
+    found = found_study("psysfa_table6", "fer2013", *whole[:1], beside)
+    own = FoundStudy(found.name, found.folder, dict([*found.runs.items()][:1]), found.beside)
+    assert find_included([own], None) == []
+    assert find_included([found_study("psysfa_table6", "fer2013", *whole[:1])], None) == []
 
 
-def test_what_runs_name_is_not_found_again():
-    found = runs_of_table_6(Path("psysfa_ablations_fer2013_smoke"), seeds=2)
-    named = FoundStudy("psysfa_table4", found.folder, found.overrides[:1], searched=False)
-    assert find_shared_studies([found, named]) == []
-
-
-def test_searches_and_mixed_budgets_share_nothing():
-    folder = Path("psysfa_ablations_fer2013_smoke")
-    found = runs_of_table_6(folder, seeds=2)
-    other = FoundStudy("psysfa_table7", folder, (("study=psysfa_table7", "budget=pilot"),), searched=False)
-    searched = FoundStudy("psysfa_mboa", Path("a"), ((),), searched=True)
-    assert find_shared_studies([found, other, searched]) == []
+def test_a_study_is_included_once_in_a_folder():
+    runs = [run_of_table_6(seed) for seed in (0, 1)]
+    other = [(f"seed={seed}", "ablation=psysfa_band_low", "study=psysfa_table7", "budget=smoke") for seed in (0, 1)]
+    found = [found_study(name, "fer2013", *runs, *other) for name in ("psysfa_table6", "psysfa_table7")]
+    assert [study.name for study in find_included(found, None)] == ["psysfa_table4"]
 
 
 def finished_run(folder: Path, *loggers: str, **settings: object) -> None:

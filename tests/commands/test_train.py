@@ -56,6 +56,8 @@ def test_the_record_is_whole(trained_run):
     assert metrics["model"] == "ResNet"
     assert (metrics["seed"], metrics["epochs"]) == (0, 4)
     assert "model=resnet" in metrics["overrides"]
+    assert (metrics["study"], metrics["budget"]) == (None, None)
+    assert metrics["variant"]["model"] == "resnet" and not {"data", "data.root"} & set(metrics["variant"])
     assert metrics["hardware"]["threads"] == 1
     assert metrics["timing"]["fit_seconds"] >= metrics["timing"]["train_seconds"] > 0
     assert OmegaConf.load(trained_run / "config.yaml").model.widths == [8, 8, 8, 8]
@@ -120,7 +122,8 @@ def test_goes_on_after_a_kill(trained_run, tiny, fer, tmp_path, assert_same_run)
     kill_when_told(tiny, folder, "epoch 2/4")
     assert fer("train", f"resume={folder}") == 0
     assert_same_run(trained_run, folder)
-    assert metrics_of(folder)["overrides"] == metrics_of(trained_run)["overrides"]
+    for name in ("overrides", "variant"):
+        assert metrics_of(folder)[name] == metrics_of(trained_run)[name]
     # Epoch 2 was told before it was saved, so the kill may have cost it; epoch 1 is never trained again.
     assert (folder / "train.log").read_text().count("epoch 1/4") == 1
 

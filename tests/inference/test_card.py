@@ -5,6 +5,7 @@ import json
 from torch import nn
 
 from fer_lightning.inference.card import portable, training_command
+from fer_lightning.results.metrics_file import identity
 from fer_lightning.training.checkpoints import TrainedNet
 
 OVERRIDES = [
@@ -24,7 +25,7 @@ OVERRIDES = [
 def test_no_place_of_the_machine_travels():
     data = {"_target_": "Data", "root": "/home/me/fer2013", "cache_dir": "/home/me/cache", "image_size": 48}
     trained = TrainedNet(nn.Identity(), ("a", "b"), 3, {"data": data, "classes": ["a", "b"]})
-    moved = portable(trained, {"overrides": OVERRIDES, "seed": 3})
+    moved = portable(trained, {"overrides": OVERRIDES, "seed": 3, **identity(OVERRIDES)})
     assert "/home" not in json.dumps([moved.description, moved.record])
     assert moved.description["data"] == {"_target_": "Data", "image_size": 48}
     assert moved.record["overrides"] == [
@@ -35,6 +36,7 @@ def test_no_place_of_the_machine_travels():
         "optimizer.lr=0.001",
         "seed=3",
     ]
+    assert moved.record["variant"] == {"init": "teacher", "model.checkpoints": "[a,b]", "optimizer.lr": "0.001"}
     assert trained.description["data"] is data
 
 

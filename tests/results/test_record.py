@@ -13,6 +13,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import describe_hardware
 from fer_lightning.files import write_whole
 from fer_lightning.results import record as record_module
+from fer_lightning.results.metrics_file import identity
 from fer_lightning.results.record import RunRecord, describe_commit, describe_software, predicted_arrays
 
 PROTOCOL = {
@@ -33,6 +34,7 @@ def make_record() -> RunRecord:
         metrics={
             "seed": 3,
             "overrides": [],
+            **identity([]),
             "model": "ResNet",
             "parameters": 10,
             "commit": "abc",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from fer_lightning.errors import UserError
+from fer_lightning.results.metrics_file import identity
 from fer_lightning.studies.discovery import FoundStudy, find_studies
 
 COMMON = ("budget=pilot", "data=fer2013", "data.root=/some/where", "logger=none", "trainer.max_epochs=2")
@@ -18,8 +20,9 @@ def write(write_record) -> Callable[..., None]:
     return lambda folder, *overrides: write_record(folder, overrides, 0, np.ones(200, bool))
 
 
-def found(*runs: tuple[str, ...], name: str | None = "table6") -> FoundStudy:
-    return FoundStudy(name, Path("here"), runs, searched=False)
+def found(*overrides: tuple[str, ...]) -> FoundStudy:
+    runs = {Path(str(i)): {"overrides": each, **identity(["study=table6", *each])} for i, each in enumerate(overrides)}
+    return FoundStudy("table6", Path("here"), runs, runs)
 
 
 def test_several_studies_share_a_folder(tmp_path, write):
@@ -29,7 +32,9 @@ def test_several_studies_share_a_folder(tmp_path, write):
     write(tmp_path / "plain" / "d", "model=resnet")
     studies = {(study.folder.name, study.name): study for study in find_studies(tmp_path)}
     assert set(studies) == {("shared", "table6"), ("shared", "table7"), ("other", "table6"), ("plain", None)}
-    assert studies["shared", "table6"].overrides == (("study=table6", "ablation=a", "seed=0"),)
+    shared = tmp_path / "shared"
+    assert list(studies["shared", "table6"].runs) == [shared / "a_seed0"]
+    assert list(studies["shared", "table6"].beside) == [shared / "a_seed0", shared / "b_seed0"]
     assert not any(study.searched for study in studies.values())
 
 
@@ -40,22 +45,19 @@ def test_a_search_is_known_by_its_files(tmp_path, write):
     assert study.searched and study.folder == tmp_path / "search"
 
 
-def test_evaluations_are_no_runs_and_broken_records_are_reported_later(tmp_path):
-    for name, text in (("evaluated", "{}"), ("broken", "{")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "metrics.json").write_text(text)
-    assert find_studies(tmp_path) == []
+def test_a_record_says_its_study_whatever_was_typed(tmp_path, write):
+    write(tmp_path / "a", "study=table6", "ablation=a")
+    path = tmp_path / "a" / "metrics.json"
+    fields = {"study": "table7", "budget": "smoke", "variant": {"experiment": "hafem"}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    (study,) = find_studies(tmp_path)
+    assert (study.name, study.budget, study.experiment) == ("table7", "smoke", "hafem")
 
 
 def test_one_run_is_a_folder_of_runs(tmp_path, write):
     write(tmp_path / "run", "study=table6")
     (study,) = find_studies(tmp_path / "run")
     assert study.folder == tmp_path / "run"
-
-
-def test_no_folder(tmp_path):
-    with pytest.raises(UserError, match="nowhere is no folder"):
-        find_studies(tmp_path / "nowhere")
 
 
 def test_the_command_is_what_all_runs_share_without_paths():
@@ -66,16 +68,17 @@ def test_the_command_is_what_all_runs_share_without_paths():
 
 def test_a_row_that_is_alone_so_far_is_not_in_the_command():
     command = found(("seed=0", "ablation=a", "study=table6")).command(swept=("seed", "ablation"))
-    assert command == "fer train study=table6"
+    assert command == "fer train study=table6 budget=pilot"
 
 
 def test_the_recipe_that_was_typed():
     assert found(("experiment=hafem",), ("experiment=hafem", "seed=1")).experiment == "hafem"
-    assert found(("experiment=hafem",), ()).experiment is None is found(()).experiment
+    assert found(("experiment=hafem",), ()).experiment is None
+    assert found(()).experiment is None
 
 
 def test_budgets_do_not_mix():
     assert found(("budget=smoke",), ("budget=smoke",)).budget == "smoke"
-    assert found(()).budget is None
-    with pytest.raises(UserError, match="study=table6 with budget=smoke and the default"):
+    assert found((), ("budget=pilot",)).budget == "pilot"  # the default
+    with pytest.raises(UserError, match="study=table6 with budget=pilot and budget=smoke"):
         _ = found(("budget=smoke",), ()).budget

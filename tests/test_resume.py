@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from fer_lightning.commands.stored_config import _moved
-from fer_lightning.commands.train import _with_paths_from_here
+from fer_lightning.commands.stored_config import _moved, with_paths_from_here
 from fer_lightning.errors import UserError
 from fer_lightning.training.callbacks import SeedEveryBatch
 from fer_lightning.training.classifier import ExpressionClassifier
@@ -65,7 +64,7 @@ class Killed(BaseException):
 @pytest.fixture
 def train(tiny, fer, monkeypatch):
     """`train(folder, options, killed_at=None)`: `fer train` without its figures, killed before (epoch, batch)."""
-    monkeypatch.setattr("fer_lightning.commands.train.show_record", lambda *_: None)
+    monkeypatch.setattr("fer_lightning.commands.finish.show_record", lambda *_: None)
     seed = SeedEveryBatch.on_train_batch_start
     without_model = [option for option in tiny if not option.startswith("model")]
 
@@ -189,7 +188,7 @@ def test_relative_paths_are_found_where_the_run_was_started(tmp_path, monkeypatc
     OmegaConf.save({"hydra": {"runtime": {"cwd": str(there)}}}, run / ".hydra" / "hydra.yaml")
     monkeypatch.chdir(tmp_path)
     options = {"data": {"root": "faces", "cache_dir": "none"}, "model": {"checkpoints": ["old/one", "ferplus"]}}
-    cfg = _with_paths_from_here(OmegaConf.create(options), run)
+    cfg = with_paths_from_here(OmegaConf.create(options), run)
     assert cfg.data == {"root": str(there / "faces"), "cache_dir": "none"}
     assert cfg.model.checkpoints == [str(there / "old" / "one"), "ferplus"]
 
@@ -199,7 +198,7 @@ def test_data_that_is_gone_is_a_sentence(tmp_path):
     with pytest.raises(
         UserError, match=r"data\.root=/gone/faces of this run does not exist any more: put the data back"
     ):
-        _with_paths_from_here(cfg, tmp_path)
+        with_paths_from_here(cfg, tmp_path)
 
 
 @pytest.fixture

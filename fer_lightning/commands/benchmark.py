@@ -25,6 +25,7 @@ from fer_lightning.commands.instantiate import (
     build_datamodule,
     build_net,
     build_trainer,
+    check_parts,
     compose_net,
     limit_threads,
     resolve_precision,
@@ -195,6 +196,7 @@ def time_training(cfg: DictConfig) -> None:
         raise UserError("part=training takes networks and losses of images alone: use another model or loss.")
     if get_class(cfg.procedure._target_) is not ExpressionClassifier:
         raise UserError("part=training compares the plain procedure with a plain loop: use procedure=supervised.")
+    check_parts(cfg)
     limit_threads(cfg.training)
     datamodule = build_datamodule(cfg)
     precision = resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fer_lightning.commands.finish import ending, score_elsewhere, show_record
-from fer_lightning.commands.instantiate import (
-    build_each,
-    build_trainer,
-    check_devices,
-    data_for,
-    limit_threads,
-)
+from fer_lightning.commands.finish import ending, finish_run, score_run
+from fer_lightning.commands.instantiate import build_each, build_trainer, data_for, limit_threads
 from fer_lightning.data.corruptions import select_corruptions
 from fer_lightning.data.samples import SPLITS
-from fer_lightning.errors import UserError, printable
+from fer_lightning.errors import printable, require_known
 from fer_lightning.evaluation.cross_dataset import predict_shared
-from fer_lightning.evaluation.efficiency import describe_hardware
-from fer_lightning.evaluation.robustness import score_corruptions, summarise_robustness
-from fer_lightning.evaluation.scoring import Inference, score, score_splits
-from fer_lightning.results.record import RunRecord, describe_commit, describe_software
+from fer_lightning.evaluation.scoring import Inference
 from fer_lightning.training.checkpoints import load_net
-
-log = logging.getLogger(__name__)
+from fer_lightning.training.trainer_options import check_devices
 
 
 def run(cfg: DictConfig) -> float:
@@ -39,9 +29,8 @@ def run(cfg: DictConfig) -> float:
     Returns:
         The accuracy.
     """
-    if cfg.split not in SPLITS:
-        raise UserError(f"split={cfg.split} is unknown: use one of {', '.join(SPLITS)}.")
-    check_devices(cfg)
+    require_known("split", cfg.split, SPLITS)
+    check_devices(cfg.trainer, multirun=HydraConfig.get().mode == RunMode.MULTIRUN)
     limit_threads(cfg)
     trained = load_net(Path(cfg.checkpoint))
     corruptions = select_corruptions(cfg.corruptions, trained.description["preprocessing"].get("side", "none"))
@@ -50,33 +39,16 @@ def run(cfg: DictConfig) -> float:
     trainer = build_trainer(cfg, [], loggers)
     inference = Inference(trained.net, cfg.channels_last, cfg.flip)
     shared = predict_shared(trainer, inference, datamodule, cfg.split, trained.classes)
-    tables = {cfg.split: shared.table}
-    if datamodule.protocol.fingerprint == trained.description["protocol"]["fingerprint"]:
-        splits = score_splits(tables, shared.classes, datamodule)
-    else:  # which of these images training has seen is not known
-        splits = {cfg.split: score(shared.table, shared.classes)}
-    metrics = {
-        "protocol": replace(datamodule.protocol, classes=shared.classes).to_dict(),
+    scored = score_run(trainer, inference, trained, datamodule, {cfg.split: shared}, cfg.elsewhere, corruptions)
+    own = {
         "trained_under": trained.description["protocol"],
         "checkpoint": printable(cfg.checkpoint),
-        "model": type(trained.net).__name__,
-        "preprocessing": trained.description["preprocessing"],
         "flip": cfg.flip,
         "left_out": shared.left_out,
         "never_right": list(shared.never_right),
-        "splits": splits,
-        "elsewhere": score_elsewhere(cfg, trainer, inference, trained, datamodule),
-        "versions": describe_software(),
-        "commit": describe_commit(),
-        "hardware": describe_hardware(trainer.strategy.root_device, trainer.precision),
     }
-    robustness = None
-    if corruptions:
-        robustness = score_corruptions(trainer, inference, datamodule, trained.classes, corruptions, cfg.split)
-        metrics["robustness"] = summarise_robustness(robustness)
-    record = RunRecord(metrics, shared.table, pd.DataFrame({"epoch": []}), robustness)
+    record = replace(scored, metrics={**own, **scored.metrics})
     if trainer.is_global_zero:
-        record.write(Path(cfg.output_dir))
         with ending(loggers):
-            show_record(record, cfg.split, datamodule, Path(cfg.output_dir), loggers)
-    return float(splits[cfg.split]["accuracy"])  # type: ignore[arg-type]
+            finish_run(record, datamodule, Path(cfg.output_dir), loggers)
+    return float(record.metrics["splits"][cfg.split]["accuracy"])

@@ -1,34 +1,39 @@
-"""The end of every run: scores on other data sets, figures drawn from its record, tables in the terminal, W&B."""
+"""The end of every run: scores, figures drawn from its record, tables in the terminal, W&B."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytorch_lightning as pl
 from hydra.utils import get_class
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from fer_lightning.commands.instantiate import build
 from fer_lightning.data.corruptions import SEVERITIES, corruption
 from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.data.samples import SPLITS
 from fer_lightning.errors import UserError
-from fer_lightning.evaluation.cross_dataset import score_other_data
-from fer_lightning.evaluation.scoring import Inference
+from fer_lightning.evaluation.cross_dataset import SharedPredictions, score_other_data
+from fer_lightning.evaluation.efficiency import describe_hardware
+from fer_lightning.evaluation.robustness import score_corruptions, summarise_robustness
+from fer_lightning.evaluation.scoring import Inference, score, score_splits
 from fer_lightning.plots.contact_sheet import draw_contact_sheet, error_caption
 from fer_lightning.plots.predictions import draw_curves, draw_predictions
 from fer_lightning.plots.result_table import print_result
 from fer_lightning.plots.robustness import draw_corruptions, draw_robustness
 from fer_lightning.plots.style import save_figures
 from fer_lightning.results.curves import most_confident_errors
-from fer_lightning.results.record import RunRecord, predicted_arrays
+from fer_lightning.results.record import RunRecord, describe_commit, describe_software, predicted_arrays
 from fer_lightning.training.checkpoints import TrainedNet
 from fer_lightning.training.wandb_logger import WandbRunLogger, close_wandb, log_run
 
@@ -36,18 +41,69 @@ SHOWN_ERRORS = 24
 log = logging.getLogger(__name__)
 
 
-def show_record(
-    record: RunRecord, split: str, datamodule: ExpressionDataModule, folder: Path, loggers: Sequence[Logger]
-) -> None:
-    """Draws a finished run, prints its tables and logs both.
+def score_run(
+    trainer: pl.Trainer,
+    inference: Inference,
+    trained: TrainedNet,
+    datamodule: ExpressionDataModule,
+    predicted: Mapping[str, SharedPredictions],
+    elsewhere: Mapping[str, DictConfig],
+    corruptions: Sequence[str],
+) -> RunRecord:
+    """Scores the predictions of a network, and the network on other data sets and on corrupted images.
+
+    Args:
+        trainer: Runs the further predictions.
+        inference: The network.
+        trained: The same network with what it was trained on.
+        datamodule: The data that was predicted.
+        predicted: Predictions by split, all over the same classes; corruptions are applied to the last split.
+        elsewhere: Configs of other data sets by name.
+        corruptions: Keys of `CORRUPTIONS`.
+
+    Returns:
+        What the records of `fer train` and `fer evaluate` have in common, without a history.
+    """
+    split, shared = [*predicted.items()][-1]
+    tables = {name: each.table for name, each in predicted.items()}
+    if datamodule.protocol.fingerprint == trained.description["protocol"]["fingerprint"]:
+        splits = score_splits(tables, shared.classes, datamodule)
+    else:  # which of these images training has seen is not known
+        splits = {name: score(table, shared.classes) for name, table in tables.items()}
+    metrics = {
+        "protocol": replace(datamodule.protocol, classes=shared.classes).to_dict(),
+        "model": type(trained.net).__name__,
+        "preprocessing": trained.description["preprocessing"],
+        "splits": splits,
+        "elsewhere": score_elsewhere(elsewhere, trainer, inference, trained, datamodule),
+        "versions": describe_software(),
+        "commit": describe_commit(),
+        "hardware": describe_hardware(trainer.strategy.root_device, trainer.precision),
+    }
+    robustness = None
+    if corruptions:
+        robustness = score_corruptions(trainer, inference, datamodule, trained.classes, corruptions, split)
+        metrics["robustness"] = summarise_robustness(robustness)
+    predictions = pd.concat(tables.values(), ignore_index=True)
+    return RunRecord(metrics, predictions, pd.DataFrame({"epoch": []}), robustness)
+
+
+def finish_run(record: RunRecord, datamodule: ExpressionDataModule, folder: Path, loggers: Sequence[Logger]) -> None:
+    """Writes the record of a run and shows it; see `show_record`."""
+    record.write(folder)
+    show_record(record, datamodule, folder, loggers)
+
+
+def show_record(record: RunRecord, datamodule: ExpressionDataModule, folder: Path, loggers: Sequence[Logger]) -> None:
+    """Draws a finished run, prints its tables and logs both; of its splits, the test split or what comes next to it.
 
     Args:
         record: Its record, written to `folder`.
-        split: The split whose predictions are drawn.
-        datamodule: Where the images of that split lie.
+        datamodule: Where the images of its splits lie.
         folder: The run folder.
         loggers: Loggers of the run.
     """
+    split = [name for name in SPLITS if name in record.metrics["splits"]][-1]
     classes = record.metrics["protocol"]["classes"]
     targets, probabilities = predicted_arrays(record.predictions, classes, split)
     calibration = record.metrics.get("calibration", {})  # earlier records and those of fer evaluate have none
@@ -59,7 +115,8 @@ def show_record(
     captions = [error_caption(int(targets[row]), probabilities[row], classes) for row in errors]
     images = _images_of(record, split, datamodule, errors) if captions else np.empty(0, np.uint8)
     if captions:
-        figures["errors"] = _error_sheet(images, captions, f"{datamodule.dataset_name}, {split}")
+        title = f"{datamodule.dataset_name}, {split}: the most confident errors"
+        figures["errors"] = draw_contact_sheet(images, captions, 8, title)
     if record.robustness is not None:
         table = record.robustness.assign(variant=record.metrics["model"], seed=record.metrics.get("seed", 0))
         figures["robustness"] = draw_robustness(table, np.bincount(targets).max() / len(targets))
@@ -94,8 +151,22 @@ def ending(loggers: Sequence[Logger]) -> Iterator[None]:
         close_wandb(loggers, failed=status == "failed")
 
 
-def _error_sheet(images: np.ndarray, captions: Sequence[str], told: str) -> Figure:
-    return draw_contact_sheet(images, captions, 8, f"{told}: the most confident errors")
+@contextmanager
+def explained(resume: str | None) -> Iterator[None]:
+    """Ends stops and refusals by Lightning like those of this program; errors name the run that `resume` continues."""
+    prefix = "" if resume is None else f"resume={resume}: "
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code not in (None, 0, 1):  # submitit, which has queued the job again
+            raise
+        raise KeyboardInterrupt from stop  # what Lightning makes of Ctrl-C and SIGTERM, the latter without a status
+    except MisconfigurationException as error:
+        raise UserError(f"{prefix}trainer: {error}") from error
+    except UserError as error:
+        if not prefix:
+            raise
+        raise UserError(f"{prefix}{error}") from error
 
 
 def _corrupted(datamodule: ExpressionDataModule, split: str, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -119,12 +190,16 @@ def _images_of(record: RunRecord, split: str, datamodule: ExpressionDataModule, 
 
 
 def score_elsewhere(
-    cfg: DictConfig, trainer: pl.Trainer, inference: Inference, trained: TrainedNet, datamodule: ExpressionDataModule
+    elsewhere: Mapping[str, DictConfig],
+    trainer: pl.Trainer,
+    inference: Inference,
+    trained: TrainedNet,
+    datamodule: ExpressionDataModule,
 ) -> dict[str, Any]:
     """Scores a network on the test splits of other data sets, in its own preprocessing.
 
     Args:
-        cfg: Its `elsewhere` holds configs of data sets by name.
+        elsewhere: Configs of data sets by name.
         trainer: Runs the predictions.
         inference: The network.
         trained: The same network with what it was trained on.
@@ -136,7 +211,7 @@ def score_elsewhere(
     """
     own = datamodule if datamodule.dataset_name == trained.description["protocol"]["dataset"] else None
     scores: dict[str, Any] = {}
-    for name, node in cfg.get("elsewhere", {}).items():  # runs that an earlier version started have none
+    for name, node in elsewhere.items():
         if get_class(node._target_) is type(datamodule):
             log.info("elsewhere.%s is the data that was scored already.", name)
             continue

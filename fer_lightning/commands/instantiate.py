@@ -6,9 +6,10 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 import numpy as np
@@ -18,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
@@ -26,8 +27,7 @@ from torch import Tensor, nn
 from fer_lightning.commands.stored_config import places_of, usual_root
 from fer_lightning.data.auxiliary import SIDE_SIZES
 from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.errors import UserError, require_known
-from fer_lightning.evaluation.metrics import BETTER
+from fer_lightning.errors import UserError
 from fer_lightning.files import default_cache
 from fer_lightning.inference.card import PLACES
 from fer_lightning.overrides import literal
@@ -35,8 +35,11 @@ from fer_lightning.training.checkpoints import TrainedNet, load_net
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.mixup import Mixing
 from fer_lightning.training.registry import check_arguments, look_up
-from fer_lightning.training.trainer_options import StopAfterSteps
+from fer_lightning.training.trainer_options import SUPPORTED, StopAfterSteps
 from fer_lightning.training.voting import load_members
+
+if TYPE_CHECKING:
+    from fer_lightning.training.callbacks import TrialReport
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +103,6 @@ def build_datamodule(cfg: DictConfig) -> ExpressionDataModule:
     """
     if "_target_" not in cfg.data:
         raise UserError("data must be a data set, and has no _target_: choose one with data=...")
-    wanted = cfg.model.get("side", "none") if "model" in cfg else cfg.data.side
-    if cfg.data.side != wanted:
-        raise UserError(f"data.side={cfg.data.side} does not fit the net, which takes {wanted}: leave data.side away.")
     datamodule: ExpressionDataModule = build(cfg.data)
     datamodule.setup()
     return datamodule
@@ -113,8 +113,6 @@ def build_net(cfg: DictConfig, num_classes: int) -> nn.Module:
     pl.seed_everything(cfg.seed, verbose=False)
     if "checkpoints" not in cfg.model:
         return build(cfg.model, num_classes=num_classes)
-    if isinstance(cfg.model.checkpoints, str):
-        raise UserError(f"model.checkpoints={cfg.model.checkpoints} is one run: a vote needs a list, [runA,runB].")
     members = [load_net(Path(checkpoint)).net for checkpoint in cfg.model.checkpoints]
     return get_class(cfg.model._target_)(num_classes=num_classes, members=members, mirror=cfg.model.mirror)
 
@@ -145,8 +143,6 @@ def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionData
         UserError: The loss, the mixing or the procedure does not fit the network.
     """
     classes = datamodule.label_set.classes
-    if datamodule.side != "none" and (cfg.mixing.mixup_alpha or cfg.mixing.cutmix_alpha):
-        raise UserError("mixing would mix images but not their side vectors: set both of its alphas to 0 for this net.")
     _tell_normalisation(net, datamodule)
     mixing = Mixing(cfg.mixing.mixup_alpha, cfg.mixing.cutmix_alpha, cfg.mixing.probability, len(classes))
     return build(cfg.procedure)(
@@ -240,29 +236,6 @@ def limit_threads(cfg: DictConfig) -> None:
         torch.set_num_threads(cfg.threads)
 
 
-def check_devices(cfg: DictConfig) -> None:
-    """Refuses to start processes where they would do something else than train together.
-
-    Raises:
-        UserError: The strategy forks or spawns, or a multirun would need several processes for a run.
-    """
-    strategy, devices = str(cfg.trainer.strategy), cfg.trainer.devices
-    if "spawn" in strategy or "fork" in strategy or "notebook" in strategy:
-        raise UserError(f"trainer.strategy={strategy} leaves no trained state in this process: use trainer=ddp.")
-    accelerator = cfg.trainer.accelerator
-    if accelerator in ("gpu", "cuda") and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
-        raise UserError(
-            f"trainer.accelerator={accelerator} needs a GPU, and PyTorch finds none here: use trainer=cpu, or "
-            "trainer=auto, which takes a GPU where there is one."
-        )
-    several = (len(devices) if isinstance(devices, ListConfig) else devices) != 1 or cfg.trainer.num_nodes != 1
-    if several and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise UserError(
-            f"trainer.devices={devices} starts processes that repeat the command line, which in a multirun would "
-            "repeat the whole sweep: start the runs one by one, or give each one device with trainer.devices=1."
-        )
-
-
 def check_optimizer(cfg: DictConfig) -> None:
     """Refuses values that the optimizer or its schedule would refuse when training begins.
 
@@ -280,17 +253,56 @@ def check_optimizer(cfg: DictConfig) -> None:
         raise UserError(message if message.startswith(f"{name}.") else f"{name}: {message}") from error
 
 
-def check_selection(cfg: DictConfig) -> None:
-    """Refuses to choose an epoch by what is not measured, or the worst one.
+def check_parts(cfg: DictConfig) -> None:
+    """Refuses a network, data and mixing that do not fit together.
 
     Raises:
-        UserError: `selection` names no metric of the validation split, or the wrong direction.
+        UserError: Says which of them does not fit.
     """
-    monitor, mode = cfg.selection.monitor, cfg.selection.mode
-    known = {f"val/{name}": best for name, best in BETTER.items()}
-    require_known("selection.monitor", monitor, known)
-    if mode != known[monitor]:
-        raise UserError(f"selection.mode={mode} would select the worst epoch by {monitor}: use {known[monitor]}.")
+    wanted, given = cfg.model.get("side", "none"), cfg.data.get("side", "none")
+    if given != wanted and "_target_" in cfg.data:
+        raise UserError(f"data.side={given} does not fit the net, which takes {wanted}: leave data.side away.")
+    if given != "none" and (cfg.mixing.mixup_alpha or cfg.mixing.cutmix_alpha):
+        raise UserError("mixing would mix images but not their side vectors: set both of its alphas to 0 for this net.")
+    if isinstance(checkpoints := cfg.model.get("checkpoints"), str):
+        raise UserError(f"model.checkpoints={checkpoints} is one run: a vote needs a list, [runA,runB].")
+
+
+# Options that say where and how fast a run is computed, and may change while it is stopped.
+_PLACES = {"checkpoints", "root", "cache_dir", "landmark_model", "num_workers", "align_workers", "store"}
+
+
+def decisive_options(cfg: DictConfig) -> dict[str, Any]:
+    """The options that decide what is trained, by the names under which they are typed."""
+    parts = ("model", "data", "loss", "procedure", "optimizer", "scheduler", "mixing", "selection")
+    options = {f"{part}.{name}": value for part in parts for name, value in (plain(cfg)[part] or {}).items()}
+    options |= {f"trainer.{name}": cfg.trainer[name] for name in (*SUPPORTED, "precision") if name in cfg.trainer}
+    options["seed"] = cfg.seed
+    return {name: value for name, value in options.items() if name.partition(".")[2] not in _PLACES}
+
+
+@contextmanager
+def trial_of(cfg: DictConfig) -> Iterator[TrialReport | None]:
+    """Keeps the trial of a run claimed as long as the block lasts.
+
+    Args:
+        cfg: Config of the run; `trial` is the number that the sweeper gave it.
+
+    Yields:
+        The callback that reports to the search; None where the run belongs to none, or is continued by hand.
+    """
+    hydra_config = HydraConfig.get()
+    if cfg.trial is None or hydra_config.mode != RunMode.MULTIRUN:
+        yield None
+        return
+    # Only a trial needs a database.
+    from fer_lightning.search.storage import keep_trial
+    from fer_lightning.training.callbacks import TrialReport
+
+    folder, options = Path(hydra_config.sweep.dir), hydra_config.sweeper
+    name = options.study_name or folder.name
+    with keep_trial(cfg.trial, name, options.storage, folder, build(options.pruner), options.lease) as (study, trial):
+        yield TrialReport(study, trial, cfg.selection.monitor)
 
 
 def compose_net(config: str, overrides: Sequence[str], num_classes: int) -> tuple[nn.Module, tuple[Tensor, ...]]:

@@ -90,6 +90,49 @@ class _Config(_Stored):
     callbacks: dict[str, dict[str, Any] | None] | None = None
 
 
+def config_of_run(cfg: DictConfig) -> DictConfig:
+    """The config of one run: as composed, or where `resume` is set the one that the run in the folder was started with.
+
+    `report` is the study's and left out: two studies that need the same run then train it once.
+
+    Raises:
+        UserError: A resumed run is given other options, or its folder is damaged.
+    """
+    hydra = HydraConfig.get()
+    if cfg.resume is None:
+        return group_wandb_runs(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "report"]))
+    typed = [option for option in hydra.overrides.task if option.partition("=")[0] not in ("resume", "plugins")]
+    if typed or hydra.mode == RunMode.MULTIRUN:
+        raise UserError("resume=... continues one run exactly as it was configured: leave all other options away.")
+    folder = Path(cfg.output_dir)
+    return with_paths_from_here(read_config(folder), folder)
+
+
+def with_paths_from_here(cfg: DictConfig, folder: Path) -> DictConfig:
+    """A config whose relative paths are found where the run was started, if they are not found here.
+
+    Raises:
+        UserError: Data of the run is gone.
+    """
+    start = started_in(folder)
+    options = ["data.root", "data.cache_dir", "data.landmark_model"]
+    options += [f"elsewhere.{name}.root" for name in cfg.get("elsewhere") or {}]
+    options += [f"model.checkpoints.{place}" for place in range(len(cfg.model.get("checkpoints") or []))]
+    for option in options:
+        value = OmegaConf.select(cfg, option)
+        if value is None or Path(str(value)).expanduser().exists():
+            continue
+        from_there = start / str(value)
+        if from_there.exists():
+            OmegaConf.update(cfg, option, literal(str(from_there)))
+        elif option.endswith("root"):
+            raise UserError(
+                f"{option}={value} of this run does not exist any more: put the data back there, or change the path in "
+                f"{folder / NAME}."
+            )
+    return cfg
+
+
 def read_config(folder: Path) -> DictConfig:
     """The config that the run in a folder was started with, fit to be continued there.
 

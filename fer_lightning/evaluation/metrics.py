@@ -18,6 +18,7 @@ from torchmetrics.classification import (
 from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.utilities import dim_zero_cat
 
+from fer_lightning.errors import UserError, require_known
 from fer_lightning.results.calibration import BINS
 
 # Which way each metric improves; the keys are all scores that a checkpoint can be selected by.
@@ -31,6 +32,22 @@ BETTER = {
     "ece": "min",
     "loss": "min",
 }
+
+
+def check_selection(monitor: str, mode: str) -> None:
+    """Refuses to choose an epoch by what is not measured, or the worst one.
+
+    Args:
+        monitor: `selection.monitor`.
+        mode: `selection.mode`.
+
+    Raises:
+        UserError: They name no metric of the validation split, or the wrong direction.
+    """
+    known = {f"val/{name}": best for name, best in BETTER.items()}
+    require_known("selection.monitor", monitor, known)
+    if mode != known[monitor]:
+        raise UserError(f"selection.mode={mode} would select the worst epoch by {monitor}: use {known[monitor]}.")
 
 
 def build_metrics(num_classes: int) -> MetricCollection:

@@ -12,15 +12,18 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import optuna
 from optuna import Study
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.pruners import BasePruner
+from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -139,6 +142,28 @@ def _contradiction(study: Study, told: str) -> UserError:
         f"the search {study.study_name} exists already and is another one ({told}): repeat the command that started "
         "it, give this one a hydra.sweep.dir of its own, or delete the folder of the old one."
     )
+
+
+@contextmanager
+def keep_trial(
+    number: int, name: str, place: str | None, folder: Path, pruner: BasePruner, seconds: float
+) -> Iterator[tuple[Study, int]]:
+    """Keeps trial `number` of the search `name` claimed for this process as long as the block lasts.
+
+    Yields:
+        The search, and the id of the trial in its storage.
+    """
+    storage = open_storage(place, folder)
+    # Nothing is drawn here.
+    study = optuna.load_study(study_name=name, storage=storage, sampler=RandomSampler(), pruner=pruner)
+    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    try:
+        with Lease(study, seconds) as lease:
+            lease.keep(trial_id)
+            yield study, trial_id
+    finally:
+        if isinstance(storage, RDBStorage):
+            storage.engine.dispose()
 
 
 class Lease:

@@ -24,6 +24,7 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from fer_lightning.errors import UserError
 from fer_lightning.files import writing
 from fer_lightning.plots.style import save_figures
+from fer_lightning.training.checkpoints import check_last
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +36,20 @@ class History(pl.Callback):
         rows: One dict per finished epoch with `epoch` (from 1), `lr` (after its last batch), `train_seconds` (without
             validation), `images` (training images of the epoch, all processes together), `seconds` (with validation)
             and every metric logged in it.
+        started: Whether training has begun in this process.
     """
 
     def __init__(self) -> None:
+        self.started = False
         self.rows: list[dict[str, float]] = []
         self._began = 0.0
         self._seconds = 0.0
         self._since = 0.0
         self._images = 0
         self._lr = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._images = 0
@@ -104,32 +110,6 @@ class SeedEveryBatch(pl.Callback):
     ) -> None:
         place = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
-
-
-def nothing_selected(rows: Sequence[Mapping[str, float]], monitor: str) -> UserError:
-    """The sentence for a training of which no epoch could be selected.
-
-    Args:
-        rows: The history, one row an epoch.
-        monitor: Metric that epochs are selected by.
-    """
-    for row in rows:
-        losses = {name: row[name] for name in ("train/loss", "val/loss") if name in row}
-        if not all(map(math.isfinite, losses.values())):
-            values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-            return UserError(
-                f"Training diverged in epoch {row['epoch']:.0f} ({values}), and no epoch before it can be used: lower "
-                "optimizer.lr."
-            )
-    if any(monitor in row for row in rows):
-        return UserError(
-            f"No epoch can be selected: none has a {monitor} that is a number and belongs to an epoch that trained the "
-            "network. Select by another metric, such as selection.monitor=val/accuracy, or train longer."
-        )
-    return UserError(
-        f"No epoch was trained and validated: {len(rows)} epochs were trained, and trainer.check_val_every_n_epoch "
-        "must not be more."
-    )
 
 
 class StopAfterDivergence(pl.Callback):
@@ -248,6 +228,36 @@ class BestCheckpoint(ModelCheckpoint):
         finite = all(bool(value.isfinite().all()) for value in [*scores, *pl_module.state_dict().values()])
         return trainer.strategy.reduce_boolean_decision(finite)
 
+    def require_selected(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Refuses a training of which no epoch could be selected.
+
+        Args:
+            rows: The history, one row an epoch.
+
+        Raises:
+            UserError: Says why there is none.
+        """
+        if self.best_model_path:
+            return
+        for row in rows:
+            losses = {name: row[name] for name in ("train/loss", "val/loss") if name in row}
+            if not all(map(math.isfinite, losses.values())):
+                values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+                raise UserError(
+                    f"Training diverged in epoch {row['epoch']:.0f} ({values}), and no epoch before it can be used: "
+                    "lower optimizer.lr."
+                )
+        if any(self.monitor in row for row in rows):
+            raise UserError(
+                f"No epoch can be selected: none has a {self.monitor} that is a number and belongs to an epoch that "
+                "trained the network. Select by another metric, such as selection.monitor=val/accuracy, or train "
+                "longer."
+            )
+        raise UserError(
+            f"No epoch was trained and validated: {len(rows)} epochs were trained, and trainer.check_val_every_n_epoch "
+            "must not be more."
+        )
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["best_model_score"] is None:  # no epoch was selectable so far
             return
@@ -301,6 +311,34 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         trainer.should_stop = trainer.should_stop or self._stopped
+
+
+def fit_from_last(
+    trainer: pl.Trainer,
+    classifier: pl.LightningModule,
+    datamodule: pl.LightningDataModule,
+    folder: Path,
+    history: History,
+) -> None:
+    """Trains from `last.ckpt` in a folder of checkpoints where there is one, else from the beginning.
+
+    Raises:
+        UserError: A checkpoint is damaged, or does not fit; what fails once `history` has started is no such case.
+    """
+    last = folder / "last.ckpt"
+    going_on = last.exists()
+    if going_on:
+        check_last(folder, classifier)
+    try:
+        trainer.fit(classifier, datamodule=datamodule, ckpt_path=last if going_on else None, weights_only=True)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if not going_on or history.started:
+            raise
+        told = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{last} is damaged ({type(error).__name__}: {told}), so the run cannot go on from there: remove {folder} "
+            "to start this run again from its beginning."
+        ) from error
 
 
 class AtomicCheckpoints(TorchCheckpointIO):

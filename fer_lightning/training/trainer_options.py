@@ -7,10 +7,11 @@ which that cannot be said are refused before anything is read.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from fer_lightning.errors import UserError
 
@@ -84,6 +85,33 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     for name, (is_supported, instead) in SUPPORTED.items():
         if name in options and not is_supported(options[name]):
             raise UserError(f"trainer.{name}={options[name]} is not supported. {instead[0].upper()}{instead[1:]}.")
+
+
+def check_devices(options: Mapping[str, Any], multirun: bool) -> None:
+    """Refuses to start processes where they would do something else than work together.
+
+    Args:
+        options: Those of `cfg.trainer`.
+        multirun: Whether the run is one of several that the command starts.
+
+    Raises:
+        UserError: The strategy forks or spawns, there is no GPU, or a multirun would need several processes for a run.
+    """
+    strategy, devices, accelerator = str(options["strategy"]), options["devices"], options["accelerator"]
+    if "spawn" in strategy or "fork" in strategy or "notebook" in strategy:
+        raise UserError(f"trainer.strategy={strategy} leaves no trained state in this process: use trainer=ddp.")
+    if accelerator in ("gpu", "cuda") and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise UserError(
+            f"trainer.accelerator={accelerator} needs a GPU, and PyTorch finds none here: use trainer=cpu, or "
+            "trainer=auto, which takes a GPU where there is one."
+        )
+    listed = isinstance(devices, Sequence) and not isinstance(devices, str)
+    several = (len(devices) if listed else devices) != 1 or options["num_nodes"] != 1
+    if several and multirun:
+        raise UserError(
+            f"trainer.devices={devices} starts processes that repeat the command line, which in a multirun would "
+            "repeat the whole sweep: start the runs one by one, or give each one device with trainer.devices=1."
+        )
 
 
 class StopAfterSteps(pl.Callback):

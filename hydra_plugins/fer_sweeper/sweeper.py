@@ -114,11 +114,11 @@ class SearchSweeper(Sweeper):
             ) from error
 
     def _search(self, arguments: list[str]) -> None:
-        from fer_lightning.commands.instantiate import check_selection
+        from fer_lightning.evaluation.metrics import check_selection
         from fer_lightning.search.storage import Lease
 
         self._check_options()
-        check_selection(self.config)
+        check_selection(self.config.selection.monitor, self.config.selection.mode)
         space = self._parse(arguments)
         self._check_choices(space)
         folder = Path(self.config.hydra.sweep.dir)

@@ -22,7 +22,6 @@ from fer_lightning.training.callbacks import (
     History,
     LastCheckpoint,
     StopAfterDivergence,
-    nothing_selected,
 )
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.mixup import Mixing
@@ -97,7 +96,7 @@ def net() -> nn.Module:
 def fit(options: dict[str, Any], scheduler: Any, folder: Path) -> Fit:
     check_trainer(options)
     history, count = History(), Count()
-    saved = [BestCheckpoint(folder, "val/accuracy", "max"), LastCheckpoint(folder)]
+    best = BestCheckpoint(folder, "val/accuracy", "max")
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "default_root_dir": str(folder)}
     fixed = {"_target_": "pytorch_lightning.Trainer", "accelerator": "cpu", "precision": "32-true"}
     cfg = OmegaConf.create({"trainer": {**fixed, **quiet, "max_epochs": 3, **options}})
@@ -112,14 +111,13 @@ def fit(options: dict[str, Any], scheduler: Any, folder: Path) -> Fit:
         description={"classes": ["a", "b", "c"]},
     )
     try:
-        trainer = build_trainer(cfg, [count, history, StopAfterDivergence(), *saved], [])
+        trainer = build_trainer(cfg, [count, history, StopAfterDivergence(), best, LastCheckpoint(folder)], [])
         trainer.fit(classifier, datamodule=Faces())
     except MisconfigurationException as error:
         raise UserError(f"trainer: {error}") from error
-    if not saved[0].best_model_path:
-        raise nothing_selected(history.rows, "val/accuracy")
-    best = torch.load(folder / "best.ckpt", weights_only=True)
-    return Fit(history.rows, best, count.batches, trainer.global_step)
+    best.require_selected(history.rows)
+    selected = torch.load(folder / "best.ckpt", weights_only=True)
+    return Fit(history.rows, selected, count.batches, trainer.global_step)
 
 
 def agrees(result: Fit, options: dict[str, Any]) -> bool:

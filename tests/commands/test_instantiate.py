@@ -12,6 +12,7 @@ from fer_lightning.commands.instantiate import (
     build,
     build_each,
     build_loss,
+    check_parts,
     limit_threads,
     resolve_precision,
 )
@@ -96,6 +97,28 @@ def test_a_loss_that_judges_embeddings_is_told_their_size_and_needs_a_net_that_h
         build_loss(cfg, net, [1, 2])
     net.forward_features, net.embed_dim = net.forward, 5
     assert build_loss(cfg, net, [1, 2]).given == ([1, 2], 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, None),
+        ({"data": {"_target_": "Faces", "side": "landmarks"}}, "data.side=landmarks does not fit the net, which takes"),
+        ({"model": {"side": "landmarks"}}, "data.side=none does not fit the net, which takes landmarks"),
+        ({"data": {}, "model": {"side": "landmarks"}}, None),  # no data set, which is refused when it is built
+        ({"data": {"side": "landmarks"}, "model": {"side": "landmarks"}}, "mixing would mix images but not their side"),
+        ({"model": {"checkpoints": "run"}}, "model.checkpoints=run is one run: a vote needs a list"),
+        ({"model": {"checkpoints": ["run"]}}, None),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(changes, told):
+    parts = {"model": {}, "data": {"_target_": "Faces", "side": "none"}}
+    cfg = OmegaConf.create({**parts, "mixing": {"mixup_alpha": 0.0, "cutmix_alpha": 1.0}, **changes})
+    if told is None:
+        check_parts(cfg)
+    else:
+        with pytest.raises(UserError, match=f"^{re.escape(told)}"):
+            check_parts(cfg)
 
 
 class Judge(torch.nn.Module):

@@ -17,6 +17,8 @@ import torch
 from omegaconf import OmegaConf
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from fer_lightning.commands.train import open_run
+from fer_lightning.errors import UserError
 from fer_lightning.evaluation.scoring import score
 from fer_lightning.results.record import RunRecord
 from fer_lightning.training.checkpoints import load_net
@@ -138,7 +140,7 @@ def stop_before_the_record(monkeypatch, fer, arguments: list[str], folder: Path)
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("fer_lightning.commands.train._score_once", killed)
+        patch.setattr("fer_lightning.commands.train.score", killed)
         with pytest.raises(Killed):
             fer("train", *arguments, f"hydra.run.dir={folder}")
     assert (folder / "checkpoints" / "last.ckpt").is_file() and not (folder / "metrics.json").exists()
@@ -183,6 +185,21 @@ def test_another_config_in_the_same_folder_is_refused(trained_run, tiny, fer, tm
     shutil.copytree(trained_run, folder)
     assert fer("train", *tiny, "seed=1", f"hydra.run.dir={folder}") == 2
     assert f"{folder} holds a run with another config" in capsys.readouterr().err
+
+
+def test_what_lies_in_a_folder_decides_what_is_done_there(tmp_path):
+    cfg, other = (OmegaConf.create({"output_dir": str(tmp_path / "run"), "seed": seed}) for seed in (1, 2))
+    assert open_run(cfg, resumed=False).state == "new"
+    assert open_run(other, resumed=False).state == "new"  # nothing was trained there
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    last.touch()
+    assert open_run(other, resumed=False).state == open_run(cfg, resumed=True).state == "stopped"
+    with pytest.raises(UserError, match="holds a run with another config"):
+        open_run(cfg, resumed=False)
+    (tmp_path / "run" / "metrics.json").touch()
+    assert open_run(other, resumed=False).state == "finished"
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml") == other
 
 
 def test_a_finished_run_says_so(trained_run, fer, tmp_path, capsys):
@@ -361,6 +378,14 @@ def test_mistakes_are_told_in_a_sentence(options, told, tiny, fer, tmp_path, cap
     assert not (tmp_path / "metrics.json").exists()
 
 
+def test_parts_that_do_not_fit_are_told_before_anything_is_read_or_written(tiny, fer, tmp_path, capsys):
+    tiny = [option for option in tiny if not option.startswith("model")]
+    options = ["model=multimodal_fusion", "mixing.mixup_alpha=0.2", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert fer("train", *tiny, *options) == 2
+    assert "mixing would mix images but not their side vectors" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_missing_data_is_answered_with_the_layouts(tiny, fer, tmp_path, capsys):
     assert fer("train", *tiny, "data.root=/nowhere", f"hydra.run.dir={tmp_path / 'run'}") == 2
     error = capsys.readouterr().err
@@ -387,13 +412,13 @@ def test_a_run_that_was_told_to_stop_is_no_success(stop, tiny, fer, tmp_path, mo
     def stopped(*arguments: object) -> None:
         raise stop
 
-    monkeypatch.setattr("fer_lightning.commands.train._train", stopped)
+    monkeypatch.setattr("fer_lightning.commands.train.fit", stopped)
     assert fer("train", *tiny, f"hydra.run.dir={tmp_path}") == 130
     assert "goes on from its last finished epoch" in capsys.readouterr().err
 
 
 def test_a_job_that_was_queued_again_ends_as_its_launcher_says(tiny, fer, tmp_path, monkeypatch):
-    monkeypatch.setattr("fer_lightning.commands.train._train", lambda *arguments: sys.exit(144))
+    monkeypatch.setattr("fer_lightning.commands.train.fit", lambda *arguments: sys.exit(144))
     assert fer("train", *tiny, f"hydra.run.dir={tmp_path}") == 144
 
 

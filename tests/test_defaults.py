@@ -135,7 +135,7 @@ def test_members_of_a_vote_are_described():
 
 def test_a_net_of_another_kind_needs_the_number_of_classes_and_has_no_description():
     net = torch.nn.Linear(3, 7)
-    with pytest.raises(UserError, match="num_classes must be given for Linear"):
+    with pytest.raises(UserError, match="num_classes must be set for Linear"):
         ExpressionClassifier(net)
     assert ExpressionClassifier(net, num_classes=7).description == {}
     assert describe(net, Synthetic()) == describe(ResNet(num_classes=7), None) == {}

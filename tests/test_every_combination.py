@@ -202,7 +202,7 @@ def test_a_batch_of_one_image_is_trained_on_or_refused_in_a_sentence(model, batc
     try:
         trainer.fit(classifier, datamodule=datamodule)
     except UserError as error:
-        assert "cannot train on a batch of 1: use data.batch_size=2 or more" in str(error)
+        assert "must have at least 2; got 1: use data.batch_size=2 or more" in str(error)
     else:
         assert trainer.global_step == (2 if batch_size == 1 else 1)  # the last, incomplete batch is left out
         assert trainer.callback_metrics["train/loss"].isfinite() and trainer.callback_metrics["val/loss"].isfinite()

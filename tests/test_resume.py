@@ -220,7 +220,7 @@ def test_other_data_is_refused(edit, tiny_folder, tmp_path, capsys, fer):
     shutil.copytree(tiny_folder, tmp_path / "faces")
     next((tmp_path / "faces" / "train" / "sad").iterdir()).unlink()
     assert fer("train", f"resume={edit('data.root', str(tmp_path / 'faces'))}") == 2
-    assert "The data has changed since this run was started" in capsys.readouterr().err
+    assert "The data must be what this run was started on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

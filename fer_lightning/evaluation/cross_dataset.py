@@ -1,6 +1,6 @@
-"""A network on data that it was not trained on: compared by class name, without the pictures that it has seen.
+"""Cross-data-set evaluation: scores over the shared classes, without images that the network was trained on.
 
-Classes that only one of them knows are reported.
+Classes are matched by name; those that only the network or only the data has are reported.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _SCORES = ("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy"
 def predict_shared(
     trainer: pl.Trainer, inference: Inference, datamodule: ExpressionDataModule, split: str, classes: Sequence[str]
 ) -> SharedPredictions:
-    """Predicts a split over the classes that network and data share, and warns of those that they do not.
+    """Predicts a split over the classes that network and data share, and logs a warning for the others.
 
     Args:
-        trainer: Runs the prediction.
+        trainer: Trainer that runs the prediction.
         inference: The network.
-        datamodule: Where the split lies.
+        datamodule: Data module that has the split.
         split: `"train"`, `"val"` or `"test"`.
-        classes: The class names of the network.
+        classes: Class names of the network.
 
     Raises:
         UserError: They share fewer than two classes.
@@ -42,9 +42,11 @@ def predict_shared(
     predicted = predict_split(trainer, inference, datamodule, split, classes)
     shared = share_classes(predicted, classes, datamodule.label_set.classes)
     for name, count in shared.left_out.items():
-        log.warning("%d images of class %s are left out: the network does not know it.", count, name)
+        log.warning("%d images of class %s are left out: the network does not have this class.", count, name)
     if shared.never_right:
-        log.warning("The data has no %s: the network chooses among the other classes.", ", ".join(shared.never_right))
+        log.warning(
+            "The data has no class %s: predictions are restricted to the other classes.", ", ".join(shared.never_right)
+        )
     return shared
 
 
@@ -53,46 +55,47 @@ def score_other_data(
     inference: Inference,
     datamodule: ExpressionDataModule,
     classes: Sequence[str],
-    own: ExpressionDataModule | None,
+    training_data: ExpressionDataModule | None,
 ) -> dict[str, Any]:
     """Scores a network on the test split of another data set.
 
-    Two data sets may hold the same pictures, as FER2013 and FERPlus do. Test images with an exact copy among those that
-    the network was trained or selected on are left out.
+    Two data sets may contain the same images, as FER2013 and FERPlus do. Test images with an exact copy in the training
+    or validation split of `training_data` are left out.
 
     Args:
-        trainer: Runs the prediction.
+        trainer: Trainer that runs the prediction.
         inference: The network.
-        datamodule: The other data set, set up in the preprocessing of the network.
-        classes: The class names of the network.
-        own: The data that the network was trained on, in the same preprocessing; None where it is not at hand.
+        datamodule: The other data set, set up with the preprocessing of the network.
+        classes: Class names of the network.
+        training_data: Data that the network was trained on, with the same preprocessing; None if it is not available.
 
     Returns:
         `protocol` (its classes are the shared ones), `n`, `accuracy`, `accuracy_low`, `accuracy_high`,
-        `balanced_accuracy`, `macro_f1`, `left_out` (images by class that the network does not know), `never_right`
-        (classes of the network that the data lacks), `seen` (images left out because of a copy) and `same_pictures`
-        (share of the other data set, all splits together, that lies in the own one too); the last two are None without
-        `own`.
+        `balanced_accuracy`, `macro_f1`, `left_out` (number of images by class that the network does not have),
+        `never_right` (classes of the network that the data does not have), `seen` (number of images left out because of
+        a copy) and `same_pictures` (share of the other data set, over all splits, that the training data contains too);
+        the last two are None without `training_data`.
 
     Raises:
         UserError: Network and data share fewer than two classes, or no test image is left.
 
     Readings:
-        - A copy is equal pixel for pixel in the size of the network. A release that was compressed again (the image
-          folders of FER2013 as JPEG) matches none of the lossless ones; there, only the official parts that FER2013
-          and FERPlus share keep training and test apart.
+        - A copy equals the image in every pixel at the image size of the network. A release with lossy compression (the
+          image folders of FER2013 as JPEG) matches none of the lossless ones; there, only the official splits, which
+          FER2013 and FERPlus share, separate training from test images.
     """
     shared = predict_shared(trainer, inference, datamodule, "test", classes)
     table, seen, same_pictures = shared.table, None, None
-    if own is not None:
-        known = datamodule.ids("test")[_has_copy(datamodule, own, ("test",), ("train", "val"))]
+    if training_data is not None:
+        known = datamodule.ids("test")[_has_copy(datamodule, training_data, ("test",), ("train", "val"))]
         table = table[~table["id"].isin(known)]
         seen = len(shared.table) - len(table)
-        everywhere = ("train", "val", "test")
-        same_pictures = float(_has_copy(datamodule, own, everywhere, everywhere).mean())
+        splits = ("train", "val", "test")
+        same_pictures = float(_has_copy(datamodule, training_data, splits, splits).mean())
     if table.empty:
         raise UserError(
-            f"No test image of {datamodule.dataset_name} is left: the network knows no class or all pictures."
+            f"{datamodule.dataset_name} must have test images of classes that the network has, without copies in its "
+            "training data; got none: choose another data set."
         )
     scores = score(table, shared.classes)
     return {
@@ -106,14 +109,17 @@ def score_other_data(
 
 
 def _has_copy(
-    datamodule: ExpressionDataModule, own: ExpressionDataModule, splits: tuple[str, ...], own_splits: tuple[str, ...]
+    datamodule: ExpressionDataModule,
+    other: ExpressionDataModule,
+    splits: tuple[str, ...],
+    other_splits: tuple[str, ...],
 ) -> np.ndarray:
-    """Which rows of some splits equal, pixel for pixel, a row of some splits of another data set, `(N,)` bool."""
-    digests, own_digests = (
+    """Mask `(N,)` of the rows of some splits that equal, in every pixel, a row of some splits of another data set."""
+    digests, other_digests = (
         data.copies.digests[data.frame.loc[data.frame["split"].isin(names), "row"]]
-        for data, names in ((datamodule, splits), (own, own_splits))
+        for data, names in ((datamodule, splits), (other, other_splits))
     )
-    return np.isin(digests, own_digests)
+    return np.isin(digests, other_digests)
 
 
 @dataclass(frozen=True)
@@ -122,10 +128,10 @@ class SharedPredictions:
 
     Attributes:
         table: Columns `id`, `split`, `target`, `prob_<class>`; targets and columns follow `classes`, and the
-            probabilities of a row sum to 1 again.
+            probabilities of a row are renormalised to sum to 1.
         classes: The shared classes in canonical order.
-        left_out: Rows of the data whose class the network does not know, per class.
-        never_right: Classes of the network that the data does not have; their probability was given to the others.
+        left_out: Number of rows, by class, whose class the network does not have.
+        never_right: Classes of the network that the data does not have.
     """
 
     table: pd.DataFrame
@@ -147,7 +153,9 @@ def share_classes(table: pd.DataFrame, net: Sequence[str], data: Sequence[str]) 
     """
     classes = LabelSet.of(set(net) & set(data)).classes
     if len(classes) < 2:
-        raise UserError(f"The network knows {', '.join(net)} and the data {', '.join(data)}: nothing to compare.")
+        raise UserError(
+            f"Network and data must share at least two classes; got {', '.join(net)} and {', '.join(data)}."
+        )
     names = np.asarray(data)[table["target"]]
     known = np.isin(names, classes)
     columns = [PROBABILITY_PREFIX + name for name in classes]

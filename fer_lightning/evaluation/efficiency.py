@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds and the time that one image takes; and on which hardware."""
+"""Cost of a network: parameters, multiply-adds and latency, and the hardware that it was measured on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WARM_UP = 2
 
 
 def parameters(net: nn.Module) -> int:
-    """Number of weights, trainable or frozen; buffers such as the statistics of batch normalisation do not count."""
+    """Number of parameters, trainable or frozen; buffers, such as batch-normalisation statistics, are not counted."""
     return sum(parameter.numel() for parameter in net.parameters())
 
 
@@ -31,11 +31,11 @@ def multiply_adds(net: nn.Module, inputs: Sequence[Tensor]) -> int:
     operations, normalisation, pooling, interpolation and FFT are not, as is usual.
 
     Args:
-        net: Put into evaluation mode.
+        net: The network; it is put into evaluation mode.
         inputs: Arguments of its `forward`, each `(1, ...)`.
     """
-    # The counter knows neither the CPU's fused attention nor the fused encoder layer of inference without gradients;
-    # computed step by step both consist of matrix products, which it counts.
+    # The counter supports neither the fused attention of the CPU nor the fused encoder layer of inference without
+    # gradients; without fusion, both consist of matrix products, which it counts.
     with sdpa_kernel(SDPBackend.MATH), torch.enable_grad(), FlopCounterMode(display=False) as counter:
         net.eval()(*inputs)
     return counter.get_total_flops() // 2
@@ -46,14 +46,14 @@ def latency(
 ) -> pd.DataFrame:
     """Milliseconds of one forward pass on the CPU with one thread.
 
-    This is the processor time of that thread: the time that passes on an idle machine, without the waiting on a busy
-    one. Every round times every network once, so that what still disturbs disturbs all of them alike. Each timed pass
-    follows an untimed one of the same network, as in a stream of pictures.
+    This is the processor time of the thread, which excludes waiting on a busy machine. Every round times every network
+    once, so that disturbances affect all networks alike. Each timed pass follows an untimed one of the same network, as
+    in a stream of images.
 
     Args:
-        nets: Networks by name; put into evaluation mode.
-        inputs: Arguments of the `forward` of each of them, each `(1, ...)`.
-        rounds: Yields once a round: a range, or a progress bar over one.
+        nets: Networks by name; they are put into evaluation mode.
+        inputs: Arguments of the `forward` of each network, each `(1, ...)`.
+        rounds: Iterable with one element a round: a range, or a progress bar over one.
 
     Returns:
         One row a round, one column a network.
@@ -64,11 +64,11 @@ def latency(
 
 
 def thread_milliseconds(calls: Mapping[str, Callable[[], object]], rounds: Iterable[object]) -> pd.DataFrame:
-    """Times calls as `latency` times networks.
+    """Milliseconds of function calls, measured as in `latency`.
 
     Args:
-        calls: What is timed, by name; each computes in the thread that calls it, once PyTorch has one thread.
-        rounds: Yields once a round.
+        calls: Functions by name; each must compute in the calling thread when PyTorch uses one thread.
+        rounds: Iterable with one element a round.
 
     Returns:
         One row a round, one column a call.

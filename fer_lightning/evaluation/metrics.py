@@ -1,4 +1,4 @@
-"""The scores of this project, from torchmetrics."""
+"""Classification metrics, based on torchmetrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from torchmetrics.utilities import dim_zero_cat
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.results.calibration import BINS
 
-# Which way each metric improves; the keys are all scores that a checkpoint can be selected by.
+# Direction in which each metric improves; the keys are the scores that a checkpoint can be selected by.
 BETTER = {
     "accuracy": "max",
     "balanced_accuracy": "max",
@@ -80,7 +80,8 @@ class BalancedAccuracy(MulticlassRecall):
 class MacroAUROC(MulticlassAUROC):
     """Mean area under the ROC curve, each class against the rest, of the classes that have images.
 
-    torchmetrics counts the undefined area of an absent class as 0; NaN comes back where no class has a rest.
+    torchmetrics counts the undefined area of an absent class as 0. The result is NaN if fewer than two classes have
+    images.
     """
 
     def compute(self) -> Tensor:  # type: ignore[override]

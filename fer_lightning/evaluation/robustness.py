@@ -1,4 +1,4 @@
-"""Scores of a trained network on corrupted pictures."""
+"""Scores of a trained network on corrupted images."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ def score_corruptions(
     names: Sequence[str],
     split: str = "test",
 ) -> pd.DataFrame:
-    """Predicts a split as it is, then once a corruption and severity, over all processes of the trainer.
+    """Scores a split without corruption and for each corruption and severity, over all processes of the trainer.
 
     Args:
-        trainer: Runs the predictions.
+        trainer: Trainer that runs the predictions.
         inference: The network.
-        datamodule: Where the split lies.
-        classes: The class names of the network.
-        names: Corruptions, keys of `CORRUPTIONS`.
-        split: Which split.
+        datamodule: Data module that has the split.
+        classes: Class names of the network.
+        names: Names of the corruptions, keys of `CORRUPTIONS`.
+        split: Name of the split.
 
     Returns:
         The columns `corruption`, `severity`, `n`, `accuracy` with its 95 % interval `accuracy_low` and
-        `accuracy_high`, `macro_f1`, `ece` and `loss`; scores are over the classes that network and data share. The
-        first row has the corruption `"clean"` of severity 0, then come severities 1 to 5 of each of `names`.
+        `accuracy_high`, `macro_f1`, `ece` and `loss`, over the classes that network and data share. The first row has
+        the corruption `"clean"` of severity 0; severities 1 to 5 of each of `names` follow.
     """
     levels = [("clean", 0), *((name, severity) for name in names for severity in SEVERITIES)]
     bar = trainer.progress_bar_callback
     shown = bar is not None and trainer.is_global_zero
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    # Lightning's own bar would come and go for every level.
-    trainer.callbacks = [each for each in callbacks if each is not bar]  # type: ignore[attr-defined]
+    # Lightning's progress bar would appear and disappear for every level.
+    trainer.callbacks = [callback for callback in callbacks if callback is not bar]  # type: ignore[attr-defined]
     rows = []
     try:
         for name, severity in track(levels, f"corrupted {split} split", disable=not shown, transient=True):
-            spoilt = corruption(name, severity, datamodule.image_size) if severity else None
-            predicted = predict_split(trainer, inference, datamodule, split, classes, spoilt)
+            corrupt = corruption(name, severity, datamodule.image_size) if severity else None
+            predicted = predict_split(trainer, inference, datamodule, split, classes, corrupt)
             shared = share_classes(predicted, classes, datamodule.label_set.classes)
             scores = score(shared.table, shared.classes)
             rows.append({"corruption": name, "severity": severity, **{key: scores[key] for key in _SCORES}})
@@ -60,10 +60,10 @@ def score_corruptions(
 
 
 def summarise_robustness(table: pd.DataFrame) -> dict[str, Any]:
-    """What `metrics.json` tells of robustness.
+    """Robustness entry of `metrics.json`.
 
     Args:
-        table: As `score_corruptions` returns it.
+        table: Result of `score_corruptions`.
 
     Returns:
         `clean`, the accuracy without corruption; `accuracy`, the mean over the severities of each corruption and,

@@ -1,4 +1,4 @@
-"""Probabilities of a trained network over a loader, predictions of a split as a table, and the scores of that table."""
+"""Predictions of a trained network on a split, as a table, and the scores of that table."""
 
 from __future__ import annotations
 
@@ -29,18 +29,19 @@ def predict_split(
     """Predicts every row of a split, over all processes of the trainer.
 
     Args:
-        trainer: Runs the prediction; the data module is attached to it, so that every process predicts its share.
+        trainer: Trainer that runs the prediction; the data module is attached to it, so that each process predicts its
+            share.
         inference: The network.
-        datamodule: Where the split lies.
+        datamodule: Data module that has the split.
         split: `"train"`, `"val"` or `"test"`.
         classes: The K class names of the network.
-        corruption: What is done to the images first.
+        corruption: Corruption of the images, or None.
 
     Returns:
         The columns `id`, `split`, `target` (in the label set of the data) and `prob_<class>`, in the order of the data.
 
     Raises:
-        UserError: The network returns no numbers.
+        UserError: A probability is not finite.
     """
     datamodule.trainer = trainer
     loader = datamodule.eval_dataloader(split, corruption)
@@ -50,7 +51,7 @@ def predict_split(
     targets = torch.cat([batch[1] for batch in batches]).cpu().numpy()
     if not np.isfinite(probabilities).all():
         raise UserError(
-            "The network returns probabilities that are no numbers: its training diverged, lower optimizer.lr."
+            "Probabilities of the network must be finite; got NaN, because its training diverged: lower optimizer.lr."
         )
     targets = targets if targets.ndim == 1 else targets.argmax(axis=1)
     positions = loader.batch_sampler.indices  # type: ignore[union-attr]
@@ -97,11 +98,11 @@ def score_splits(
     Args:
         tables: Predictions of each split.
         classes: The K class names.
-        datamodule: Where the splits lie.
+        datamodule: Data module that has the splits.
 
     Returns:
-        The scores of `score` by split. Where some test images have an exact copy in training, `test_clean` holds the
-        scores without them.
+        Result of `score` by split. If test images have exact copies in the training split, `test_clean` has the scores
+        without them.
     """
     scored = {split: score(table, classes) for split, table in tables.items()}
     if "test" in tables:
@@ -118,11 +119,11 @@ def _negative_log_likelihood(probabilities: Tensor, target: Tensor) -> float:
 
 
 class Inference(pl.LightningModule):
-    """Runs a network without anything that only training needs.
+    """LightningModule that predicts probabilities with a trained network.
 
     Args:
-        net: Maps images `(B, C, H, W)`, and side vectors `(B, S)` where the data has them, to logits `(B, K)`.
-        channels_last: Keep activations with the channels innermost.
+        net: Maps images `(B, C, H, W)`, and auxiliary inputs `(B, S)` if the data has them, to logits `(B, K)`.
+        channels_last: Use the channels-last memory format.
         flip: Average the probabilities of each image and its mirror image.
     """
 
@@ -133,13 +134,13 @@ class Inference(pl.LightningModule):
         self.flip = flip
 
     def predict_step(self, batch: tuple[Tensor, ...], batch_index: int) -> tuple[Tensor, Tensor]:
-        """Probabilities `(B, K)` and the targets as they came."""
+        """Probabilities `(B, K)` and unchanged targets of a batch."""
         image, *side, target = batch
         image = image.contiguous(memory_format=self._memory_format)
         probabilities = self.net(image, *side).float().softmax(dim=1)
         if self.flip:
             if side:
-                raise UserError("flip=true would pair mirrored images with side vectors that are not: use flip=false.")
+                raise UserError("flip=true mirrors images but not the auxiliary input of this network: use flip=false.")
             mirrored = self.net(image.flip(-1)).float().softmax(dim=1)
             probabilities = (probabilities + mirrored) / 2
         return probabilities, target

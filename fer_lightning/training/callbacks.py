@@ -1,4 +1,4 @@
-"""Callbacks of a training: history, seeds, early stopping, divergence, trials of a search, pictures, checkpoints."""
+"""Callbacks of a training: history, seeding, early stopping, divergence, trial reports, figures and checkpoints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class History(pl.Callback):
-    """Collects one row of scalars per epoch; the rows travel in the checkpoint, so that a continued run has them all.
+    """Collects one row of scalars per epoch; checkpoints hold the rows, so that a resumed run has all of them.
 
     Attributes:
         rows: One dict per finished epoch with `epoch` (from 1), `lr` (after its last batch), `train_seconds` (without
@@ -80,8 +80,8 @@ class History(pl.Callback):
         row.update({name: float(value) for name, value in sorted(trainer.callback_metrics.items())})
         self.rows.append(row)
         if trainer.is_global_zero:
-            told = ", ".join(f"{name} {row[name]:.4f}" for name in _TOLD if name in row)
-            log.info("epoch %d/%s: %s", row["epoch"], trainer.max_epochs, told)
+            scores = ", ".join(f"{name} {row[name]:.4f}" for name in _LOGGED if name in row)
+            log.info("epoch %d/%s: %s", row["epoch"], trainer.max_epochs, scores)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -90,13 +90,13 @@ class History(pl.Callback):
         self.rows = list(state_dict["rows"])
 
 
-_TOLD = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+_LOGGED = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
 
 class SeedEveryBatch(pl.Callback):
     """Seeds torch from (seed, epoch, batch, rank) before each batch.
 
-    Dropout, mixup and every other draw then are the same in a run that was stopped and continued.
+    A resumed run then draws the same random numbers, such as those of dropout and mixup.
 
     Args:
         seed: Seed of the run.
@@ -113,22 +113,22 @@ class SeedEveryBatch(pl.Callback):
 
 
 class StopAfterDivergence(pl.Callback):
-    """Stops a training whose loss is no longer a number; what was best before stays and is scored."""
+    """Stops training when the loss is not finite; the best epoch so far is kept and scored."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not torch.isfinite(trainer.callback_metrics["train/loss"]):
             if trainer.is_global_zero:
                 log.warning(
-                    "Training diverged in epoch %d and stops here: lower optimizer.lr.", trainer.current_epoch + 1
+                    "Training diverged in epoch %d and is stopped: lower optimizer.lr.", trainer.current_epoch + 1
                 )
             trainer.should_stop = True
 
 
 class EarlyStopping(callbacks.EarlyStopping):
-    """Lightning's early stopping, which also stays stopped.
+    """Lightning's early stopping, which also holds for a resumed run.
 
-    A run that was killed after it had stopped, and before its record was written, would otherwise train one more epoch
-    when it is continued.
+    A run that was killed between its early stop and the writing of its record would otherwise train one more epoch when
+    it is resumed.
 
     Args:
         monitor: Metric to watch.
@@ -145,12 +145,12 @@ class EarlyStopping(callbacks.EarlyStopping):
 
 
 class TrialReport(pl.Callback):
-    """Reports the validation score of every epoch to the storage of a search, and asks it whether to go on.
+    """Reports the validation score of every epoch to a search, and stops a trial that its pruner ends.
 
     Args:
         study: The search, with the pruner that decides.
-        trial_id: Of the trial in its storage.
-        monitor: The metric to report.
+        trial_id: Id of the trial in the storage of the search.
+        monitor: Metric that is reported.
     """
 
     def __init__(self, study: Study, trial_id: int, monitor: str) -> None:
@@ -160,32 +160,29 @@ class TrialReport(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # A run that was killed between its pruning and the end would otherwise train one more epoch.
-        if self._told():
-            self._ask(trainer)
+        if self._trial.storage.get_trial(self._trial._trial_id).intermediate_values:
+            self._prune(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.sanity_checking:
             self._trial.report(float(trainer.callback_metrics[self._monitor]), trainer.current_epoch)
             if trainer.current_epoch + 1 != trainer.max_epochs:
-                self._ask(trainer)
+                self._prune(trainer)
 
-    def _told(self) -> bool:
-        return bool(self._trial.storage.get_trial(self._trial._trial_id).intermediate_values)
-
-    def _ask(self, trainer: pl.Trainer) -> None:
-        self.pruned = bool(self._trial.should_prune())  # NumPy's, which no checkpoint may hold
+    def _prune(self, trainer: pl.Trainer) -> None:
+        self.pruned = bool(self._trial.should_prune())  # not NumPy's bool, which no checkpoint may hold
         trainer.should_stop = trainer.should_stop or self.pruned
 
 
 def show_picture(trainer: pl.Trainer, folder: Path, name: str, key: str, figure: Figure) -> None:
-    """Saves a picture in the run folder and logs it where the run is logged.
+    """Saves a figure in the run folder and logs it to W&B and TensorBoard.
 
     Args:
-        trainer: Of the run.
-        folder: Of the run.
-        name: File name in its `figures/`, without ending.
-        key: What loggers call the picture.
-        figure: The picture.
+        trainer: Trainer of the run.
+        folder: The run folder.
+        name: File name in `figures/`, without the extension.
+        key: Name of the figure in the loggers.
+        figure: The figure.
     """
     [path] = save_figures(folder / "figures", {name: figure})
     step = trainer.fit_loop.total_batch_idx
@@ -197,14 +194,14 @@ def show_picture(trainer: pl.Trainer, folder: Path, name: str, key: str, figure:
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the weights of the best epoch in `best.ckpt`, of those that the module calls `selectable`.
+    """Saves the weights of the best epoch in `best.ckpt`, among the epochs that the module calls `selectable`.
 
-    An epoch is passed over where it was not validated, or where its score, its validation loss or one of its weights is
-    not a finite number: Lightning would keep it until a better one comes.
+    An epoch is skipped if it was not validated, or if its score, its validation loss or one of its weights is not
+    finite: Lightning would keep it until a better one comes.
 
     Args:
-        folder: Where it lies.
-        monitor: Metric that tells which epoch is best; the earliest one where several are.
+        folder: Folder of the file.
+        monitor: Metric that epochs are selected by; the earliest one wins a tie.
         mode: `"max"` or `"min"`.
     """
 
@@ -273,15 +270,15 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keeps the state of training after every epoch in `last.ckpt`, to continue from.
+    """Saves the state of training after every epoch in `last.ckpt`, from which a run is resumed.
 
-    Lightning's own `save_last` keeps only epochs that were better than all before. It comes after `BestCheckpoint` in
-    the list of callbacks, so that it knows what that one chose. What Lightning leaves out is whether training was to
-    stop; a run that was killed between its last epoch and its record would train one more.
+    Lightning's `save_last` saves only epochs that improve on all before. This callback comes after `BestCheckpoint` in
+    the list, so that it stores what that one chose. It also stores whether training was about to stop, which Lightning
+    omits: a run that was killed between its last epoch and its record would otherwise train one more.
 
     Args:
-        folder: Where it lies.
-        options: Options that decide what is trained, which a continued run must not change.
+        folder: Folder of the file.
+        options: Options that decide what is trained, which a resumed run must not change.
     """
 
     def __init__(self, folder: Path | str, options: Mapping[str, Any] | None = None) -> None:
@@ -298,14 +295,14 @@ class LastCheckpoint(ModelCheckpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        # Checkpoints of an earlier version have neither.
+        # Checkpoints of earlier versions have neither key.
         self._stopped = checkpoint.get("should_stop", False)
         before = checkpoint.get("options", self._options)
         for name, value in self._options.items():
             if before.get(name) != value:
                 raise UserError(
-                    f"{name} must be what the run was started with, {str(before.get(name))[:100]}, and config.yaml now "
-                    f"says {str(value)[:100]}: put the former value back, or start a new run."
+                    f"{name} must be what the run was started with, {str(before.get(name))[:100]}; config.yaml now has "
+                    f"{str(value)[:100]}: restore the former value, or start a new run."
                 )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -342,20 +339,20 @@ def fit_from_last(
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes each checkpoint beside its place and renames it.
+    """Writes each checkpoint to a temporary file beside it, which is then renamed.
 
-    Lightning writes it to the system's temporary folder, from where it is copied if that is another disk: a kill during
-    the copy leaves half a `last.ckpt`, and nothing to resume from.
+    Lightning writes to the system's temporary folder and copies the file if that is another disk: a kill during the
+    copy would leave a truncated `last.ckpt`, from which nothing can be resumed.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         path = Path(path)
-        temporary = path.with_name(f".{path.name}")  # the next save takes over what a kill left here
+        temporary = path.with_name(f".{path.name}")  # overwritten by the next save if a kill leaves it here
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 torch.save(checkpoint, temporary)
-            except RuntimeError as error:  # PyTorch does not pass on what the system said
+            except RuntimeError as error:  # PyTorch does not pass on the system's error
                 with suppress(OSError):
                     temporary.unlink()
                 raise OSError(str(error).partition("\n")[0]) from error

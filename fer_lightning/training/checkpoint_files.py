@@ -1,6 +1,6 @@
-"""Where checkpoints lie: the files of runs, and the networks that ship with the package; networks as safetensors.
+"""Paths of checkpoints, of runs and of the networks that ship with the package, and networks as safetensors files.
 
-A safetensors file holds weights and no code, with all that is needed to use them in its header.
+A safetensors file holds the weights and no code; its header holds what is needed to use them.
 
 Format: https://huggingface.co/docs/safetensors
 """
@@ -22,43 +22,43 @@ from fer_lightning.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTS = Path(__file__).parents[1] / "weights"  # of the networks that ship with the package
+WEIGHTS = Path(__file__).parents[1] / "weights"  # networks that ship with the package
 _PARTS = ("description", "epoch", "record")
 
 
 def shipped_nets() -> tuple[str, ...]:
-    """Names of the trained networks that the package carries."""
+    """Names of the trained networks that ship with the package."""
     return tuple(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
 
 
 def find_checkpoint(path: Path | str, option: str = "checkpoint") -> Path:
-    """The file that a user means; a run folder that bears the name of a shipped network comes before it.
+    """Checkpoint file of a path or name; a run folder takes precedence over a shipped network of the same name.
 
     Args:
         path: See `load_net`.
-        option: Name of the option that gave the path.
+        option: Name of the option that holds the path, for messages.
 
     Raises:
         UserError: There is no such file.
     """
-    path = Path(os.path.expanduser(path))  # noqa: PTH111 (a name such as ~x is no mistake)
+    path = Path(os.path.expanduser(path))  # noqa: PTH111 (pathlib fails on unknown users, such as ~x)
     file = path / "checkpoints" / "best.ckpt" if is_folder(path) else path
     if is_file(file):
         return file
     if str(path) in shipped_nets():
         return WEIGHTS / f"{path}.safetensors"
     raise UserError(
-        f"{option}={file} does not exist: give the folder of a finished run, a .ckpt or .safetensors file, or "
-        f"one of the networks that ship: {', '.join(shipped_nets())}."
+        f"{option}={file} does not exist: use the folder of a finished run, a .ckpt or .safetensors file, or the name "
+        f"of a network that ships with the package: {', '.join(shipped_nets())}."
     )
 
 
 @dataclass(frozen=True)
 class StoredNet:
-    """What such a file holds.
+    """Content of a checkpoint or safetensors file.
 
     Attributes:
-        weights: Tensors by their name in the network.
+        weights: State dict of the network.
         description: As in `TrainedNet`.
         epoch: As in `TrainedNet`.
         record: As in `TrainedNet`.
@@ -71,13 +71,13 @@ class StoredNet:
 
 
 def write_safetensors(stored: StoredNet, path: Path, half: bool) -> None:
-    """Writes a network to a file.
+    """Writes a network to a safetensors file.
 
     Args:
-        stored: What is written.
-        path: The file; it is not renamed into place, that is the caller's.
-        half: Store matrices and kernels as float16. Biases, statistics of batch normalisation and the weights of a
-            vote, which have one dimension, stay as they are: they take little room and lose most by rounding.
+        stored: The network.
+        path: The file, written in place; the caller renames it if needed.
+        half: Store matrices and kernels as float16. Tensors of one dimension (biases, statistics of batch
+            normalisation, the weights of a vote) stay float32: they are small and most sensitive to rounding.
 
     Raises:
         UserError: A value is too large for float16.
@@ -86,9 +86,9 @@ def write_safetensors(stored: StoredNet, path: Path, half: bool) -> None:
 
     weights = {name: _halved(name, value) if half else value for name, value in stored.weights.items()}
     header = {part: json.dumps(getattr(stored, part)) for part in _PARTS}
-    # Tensors that share memory or are strided are refused by the format.
+    # The format accepts no tensors that share memory or are strided.
     copies = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
-    path.write_bytes(save(copies, {"format": "pt", **header}))  # save_file would leave a file that only its owner reads
+    path.write_bytes(save(copies, {"format": "pt", **header}))  # save_file would make it readable by its owner only
 
 
 def _halved(name: str, value: Tensor) -> Tensor:
@@ -96,7 +96,9 @@ def _halved(name: str, value: Tensor) -> Tensor:
         return value
     rounded = value.half()
     if not rounded.isfinite().all():
-        raise UserError(f"half=true: {name} holds {value.abs().max():.3g}, too large for 16 bits; leave half away.")
+        raise UserError(
+            f"half=true needs weights within the range of float16; got {value.abs().max():.3g} in {name}: omit half."
+        )
     return rounded
 
 
@@ -104,21 +106,21 @@ def read_safetensors(path: Path) -> StoredNet:
     """Reads a file that `write_safetensors` wrote.
 
     Raises:
-        UserError: It is broken, or another program's. What it describes is not checked here.
+        UserError: The file is damaged or of another program. The description is not checked here.
     """
     try:
         with safe_open(path, "pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, ValueError, TypeError, OSError, RuntimeError) as error:
         raise _broken(path) from error
     return StoredNet(weights, **read_header(path))
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """What such a file says beside its weights: `description`, `epoch` and `record`, none of them checked.
+    """Header of such a file: `description`, `epoch` and `record`, none of them checked.
 
     Raises:
-        UserError: It is broken, or another program's.
+        UserError: The file is damaged or of another program.
     """
     try:
         with safe_open(path, "np") as file:  # NumPy's reader imports no torch
@@ -129,4 +131,4 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def _broken(path: Path) -> UserError:
-    return UserError(f"checkpoint={path} is broken, or was not written by fer export.")
+    return UserError(f"checkpoint={path} is damaged, or was not written by fer export.")

@@ -1,6 +1,6 @@
-"""From a checkpoint file back to a working classifier, without the code or config of the run that wrote it.
+"""Trained networks from checkpoint files, without the code or config of the run that wrote them.
 
-The weights of another run may be what a training starts from.
+`load_net` and `save_net` read and write a network; `start_from` initialises a training with the weights of another run.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainedNet:
-    """A network with what is needed to use it.
+    """A trained network and what is needed to use it.
 
     Attributes:
-        net: In evaluation mode, on the CPU.
+        net: The network in evaluation mode, on the CPU.
         classes: Class names in the order of the logits.
-        epoch: After which epoch, counted from 1, the weights were saved.
-        description: What the run wrote: `model`, `classes`, `protocol`, `preprocessing` and `data`, all plain values.
-        record: The `metrics.json` of the run, from the file or, of earlier versions, beside it; else empty.
+        epoch: Epoch, counted from 1, after which the weights were saved.
+        description: Description that the run wrote: `model`, `classes`, `protocol`, `preprocessing` and `data`, all plain
+            values.
+        record: The `metrics.json` of the run, from the file or, for earlier versions, from its run folder; or empty.
     """
 
     net: nn.Module
@@ -49,10 +50,10 @@ class TrainedNet:
 
 
 def load_net(path: Path | str) -> TrainedNet:
-    """Loads a trained network, executing no code from the file: all it can name is the class of a network.
+    """Loads a trained network. No code of the file is executed; it can only name a network class of this package.
 
     Args:
-        path: A `.ckpt` file of `fer train`, a run folder (its `checkpoints/best.ckpt` is taken), a `.safetensors` file
+        path: A `.ckpt` file of `fer train`, a run folder (its `checkpoints/best.ckpt` is used), a `.safetensors` file
             of `fer export`, or the name of a network that ships with the package (see `shipped_nets`).
 
     Raises:
@@ -68,7 +69,7 @@ def load_net(path: Path | str) -> TrainedNet:
     classes = tuple(description["classes"])
     name = str(description["model"].get("_target_")).rpartition(".")[2]
     try:
-        # Without memory first: what is described must be as large as the weights that the file holds.
+        # First without memory: the described network must be as large as the weights in the file.
         with torch.device("meta"):
             sketch = _rebuild(description["model"], len(classes), where)
         _check_weights(stored.weights, sketch, path)
@@ -77,9 +78,9 @@ def load_net(path: Path | str) -> TrainedNet:
         _check_logits(net, description["preprocessing"], len(classes))
     except UserError as error:
         raise error if str(error).startswith(where) else UserError(f"{where}: {error}") from None
-    except Exception as error:  # options and weights are a stranger's: a constructor may raise whatever it likes
+    except Exception as error:  # with options and weights of unknown origin, a constructor may raise anything
         raise UserError(
-            f"{where} was written by another version of {name}, or is damaged: its options and weights do not fit."
+            f"{where} is damaged, or was written by another version of {name}: its options and weights do not match."
         ) from error
     if broken := [part for part, value in net.state_dict().items() if not value.isfinite().all()]:
         raise UserError(
@@ -90,10 +91,10 @@ def load_net(path: Path | str) -> TrainedNet:
 
 
 def add_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Puts the record of a run into its `best.ckpt`, so that the temperature and the scores go where the file goes.
+    """Stores the record of a run in its `best.ckpt`, so that the file holds the temperature and the scores.
 
     Args:
-        path: The checkpoint; it is replaced as a whole.
+        path: The checkpoint; it is replaced atomically.
         record: Content of `metrics.json`.
     """
     checkpoint = read_checkpoint(path)
@@ -103,39 +104,39 @@ def add_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def check_last(folder: Path, classifier: nn.Module) -> None:
-    """Refuses to continue a run whose checkpoints are damaged, or lack the best epoch, before anything is trained.
+    """Raises an error for a run that cannot be resumed because a checkpoint is damaged or `best.ckpt` is missing.
 
     Args:
         folder: `checkpoints/` of the run; it holds `last.ckpt`.
-        classifier: What is continued.
+        classifier: The classifier whose training is resumed.
 
     Raises:
-        UserError: It names the file.
+        UserError: A file is damaged, missing or of another network.
     """
     path, best = folder / "last.ckpt", folder / "best.ckpt"
     last = read_checkpoint(path) or {}
-    again = f"remove {folder} to start this run again from its beginning."
+    restart = f"remove {folder} to start this run from the beginning."
     state, callbacks = last.get("state_dict"), last.get("callbacks")
     if not _STATE <= last.keys() or not isinstance(state, dict) or not isinstance(callbacks, dict):
-        raise UserError(f"{path} is damaged, so the run cannot go on from there: {again}")
-    own = {name: value.shape for name, value in classifier.state_dict().items()}
-    if {name: getattr(value, "shape", None) for name, value in state.items()} != own:
-        raise UserError(f"{path} does not fit the config of its run, so it cannot go on from there: {again}")
+        raise UserError(f"{path} is damaged, so the run cannot be resumed: {restart}")
+    shapes = {name: value.shape for name, value in classifier.state_dict().items()}
+    if {name: getattr(value, "shape", None) for name, value in state.items()} != shapes:
+        raise UserError(f"{path} does not match the config of its run, so the run cannot be resumed: {restart}")
     states = (value for name, value in callbacks.items() if str(name).startswith("BestCheckpoint"))
     chosen = any(isinstance(value, dict) and value.get("best_model_score") is not None for value in states)
     if chosen and read_checkpoint(best) is None:
         raise UserError(
             f"{best} is {'damaged' if best.is_file() else 'missing'}: it holds the weights of the best epoch so far, "
-            f"without which the run cannot be finished; put it back, or {again}"
+            f"without which the run cannot be finished: restore it, or {restart}"
         )
 
 
 def save_net(trained: TrainedNet, path: Path, half: bool) -> None:
-    """Writes a trained network as safetensors, from which `load_net` brings it back.
+    """Writes a trained network as a safetensors file, which `load_net` reads.
 
     Args:
         trained: The network.
-        path: The file to fill.
+        path: The file.
         half: See `write_safetensors`.
 
     Raises:
@@ -146,12 +147,12 @@ def save_net(trained: TrainedNet, path: Path, half: bool) -> None:
 
 
 def _rebuild(model: Any, num_classes: int, where: str) -> nn.Module:
-    """The network that a description names, without its weights; its members are networks of the same kind."""
+    """Network of a description, without its weights; the members of a vote are built in the same way."""
     if not isinstance(model, dict):
         raise UserError(f"{where}: the description of a net must have names and values; got {str(model)[:40]!r}.")
     net = look_up(model.get("_target_"), "model", nn.Module, where)
     arguments = {name: value for name, value in model.items() if name != "_target_"}
-    # A checkpoint holds every weight already; fetching pretrained ones first would need a network connection.
+    # The checkpoint holds all weights; no pretrained ones need to be downloaded.
     if "pretrained" in arguments:
         arguments["pretrained"] = "none"
     if isinstance(members := arguments.get("members"), list):
@@ -161,34 +162,26 @@ def _rebuild(model: Any, num_classes: int, where: str) -> nn.Module:
 
 
 def _check_weights(weights: Mapping[str, Any], net: nn.Module, path: Path) -> None:
-    """Refuses weights that are not those of a network, and those that take more memory than the file has bytes.
-
-    Raises:
-        ValueError: It says which.
-    """
-    own = net.state_dict()
-    if own.keys() != weights.keys():
-        raise ValueError(f"{min(own.keys() ^ weights.keys())} is only on one side")
+    """Raises `ValueError` for weights of another network, or that need more memory than the file has bytes."""
+    expected = net.state_dict()
+    if expected.keys() != weights.keys():
+        raise ValueError(f"{min(expected.keys() ^ weights.keys())} is missing or unexpected")
     for name, value in weights.items():
         if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
             raise ValueError(f"{name} is not a tensor")
-        if value.shape != own[name].shape or _kind(value) != _kind(own[name]):
+        if value.shape != expected[name].shape or _kind(value) != _kind(expected[name]):
             raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}")
     if sum(value.numel() * value.element_size() for value in weights.values()) > path.stat().st_size:
         raise ValueError("tensors overlap")
 
 
 def _kind(value: Tensor) -> tuple[bool, bool]:
-    """Whether numbers are floating-point and whether they are complex: another kind would lose a part when copied."""
+    """Whether a tensor is floating-point and whether it is complex; copying to another kind would lose information."""
     return value.is_floating_point(), value.is_complex()
 
 
 def _check_logits(net: nn.Module, preprocessing: Mapping[str, Any], num_classes: int) -> None:
-    """Lets a network compute one black image.
-
-    Raises:
-        ValueError: It does not return a logit for each class.
-    """
+    """Raises `ValueError` unless a network returns one logit a class for a black image."""
     size = preprocessing["image_size"]
     inputs = [torch.zeros(1, preprocessing["channels"], size, size)]
     if preprocessing["side"] != "none":
@@ -209,54 +202,54 @@ def _read(path: Path) -> StoredNet:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The content of a `.ckpt` file, none of which is code; None where it is damaged or another program's."""
+    """Content of a `.ckpt` file, loaded without executing code; None if it is damaged or of another program."""
     try:
-        with zipfile.ZipFile(path) as archive:  # uncompressed, as PyTorch writes it: not a bomb
+        with zipfile.ZipFile(path) as archive:  # PyTorch does not compress: refuse decompression bombs
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 return None
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # whatever the unpickler meets in a file that is no checkpoint
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # the unpickler may raise anything for a file that is not a checkpoint
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def _record_of(path: Path) -> Any:
-    """The record of the run that a checkpoint lies in, which is about its best one."""
+    """Record in the run folder of a checkpoint; empty for `last.ckpt`, which it does not describe."""
     record = path.resolve().parents[1] / NAME
     return read_metrics(record) if path.name == "best.ckpt" and record.is_file() else {}
 
 
 def start_from(net: nn.Module, path: Path, num_classes: int) -> list[str]:
-    """Gives a network the weights of a trained one, of the same architecture and perhaps for other classes.
+    """Copies the weights of a trained network of the same architecture, whose classes may differ.
 
     Args:
-        net: Changed in place.
-        path: What `load_net` takes.
-        num_classes: K of `net`. Tensors that differ in nothing but the number of classes, which is their first
-            dimension, keep the values they were drawn with.
+        net: Network that is changed in place.
+        path: Path or name, see `load_net`.
+        num_classes: Number K of classes of `net`. Tensors that differ only in their first dimension, the number of
+            classes, keep their initial values.
 
     Returns:
-        Names of the tensors that were kept: none where both know equally many classes.
+        Names of the tensors that keep their initial values; empty if both networks have equally many classes.
 
     Raises:
         UserError: There is no such checkpoint, or the architectures differ.
     """
     trained = load_net(path)
-    given, own = trained.net.state_dict(), net.state_dict()
-    other = {name for name in own if name in given and given[name].shape != own[name].shape}
+    source, initial = trained.net.state_dict(), net.state_dict()
+    resized = {name for name in initial if name in source and source[name].shape != initial[name].shape}
     head = [
         name
-        for name in own
-        if name in other
-        and len(given[name]) == len(trained.classes)
-        and own[name].shape == (num_classes, *given[name].shape[1:])
+        for name in initial
+        if name in resized
+        and len(source[name]) == len(trained.classes)
+        and initial[name].shape == (num_classes, *source[name].shape[1:])
     ]
-    strange = sorted((own.keys() ^ given.keys()) | (other - set(head)))
-    if strange:
+    mismatched = sorted((initial.keys() ^ source.keys()) | (resized - set(head)))
+    if mismatched:
         raise UserError(
-            f"init={path} is another architecture ({len(strange)} tensors do not fit, such as {strange[0]}): use the "
-            "model options of that run."
+            f"init={path} must have the architecture of this run; {len(mismatched)} tensors do not match, such as "
+            f"{mismatched[0]}: use the model options of that run."
         )
-    net.load_state_dict({name: own[name] if name in head else value for name, value in given.items()})
-    log.info("Going on from %s; %s", path, f"drawn anew: {', '.join(head)}" if head else "its head fits too")
+    net.load_state_dict({name: initial[name] if name in head else value for name, value in source.items()})
+    log.info("Initialised from %s; %s", path, f"not copied: {', '.join(head)}" if head else "all weights were copied")
     return head

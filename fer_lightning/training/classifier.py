@@ -1,4 +1,4 @@
-"""The one LightningModule: any network, any loss, one procedure."""
+"""`ExpressionClassifier`, the LightningModule that trains any network with any loss."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ ADAMW: OptimizerFactory = partial(AdamW, lr=1e-3, weight_decay=0.05, fused=True)
 
 
 class ExpressionClassifier(pl.LightningModule):
-    """Trains a network on expressions.
+    """Trains a network to classify facial expressions.
 
     Args:
         net: Maps images `(B, C, H, W)` to logits `(B, K)`; with `data.side` it takes side vectors `(B, S)` as well.
         loss: Maps logits and targets to a scalar; one with `needs_features` also takes the embedding, which the
             network's `forward_features` returns and its `forward_head` turns into logits. None: cross-entropy with
             label smoothing 0.1.
-        num_classes: Number K of classes; None: as the network was built, which architectures of this package know.
+        num_classes: Number K of classes. None: that of the network, if it is an architecture of this package.
         optimizer: Builds the optimizer from parameter groups.
         scheduler: Builds the learning-rate schedule from the optimizer and the number of steps; None keeps it constant.
-        mixing: Mixes training batches; None leaves them as they are.
-        channels_last: Keep activations with the channels innermost, which is what fast convolutions want.
-        description: Plain values that travel in the checkpoint and from which `load_net` rebuilds the network:
-            its config, the class names, the protocol, the preprocessing. None: what `describe` finds in the network and
-            the trainer's data module.
+        mixing: Mixup and CutMix of training batches; None for none.
+        channels_last: Use the channels-last memory format, in which convolutions are faster.
+        description: Plain values, stored in the checkpoint, from which `load_net` rebuilds the network: its config, the
+            class names, the protocol and the preprocessing. None: `describe` of the network and the trainer's data
+            module.
 
     Raises:
-        UserError: `num_classes` is None and the network does not know it.
+        UserError: `num_classes` is None and the network does not define it.
 
     Example:
         >>> from fer_lightning.models import ResNet
@@ -68,7 +68,7 @@ class ExpressionClassifier(pl.LightningModule):
         num_classes = num_classes or getattr(net, "options", {}).get("num_classes")
         if num_classes is None:
             raise UserError(
-                f"num_classes must be given for {type(net).__name__}, which is not a fer_lightning.models.Architecture."
+                f"num_classes must be set for {type(net).__name__}, which is not a fer_lightning.models.Architecture."
             )
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
         self.loss = nn.CrossEntropyLoss(label_smoothing=0.1) if loss is None else loss
@@ -81,7 +81,7 @@ class ExpressionClassifier(pl.LightningModule):
 
     @property
     def selectable(self) -> bool:
-        """Whether the current epoch may be the best one: whether the network was trained in it."""
+        """Whether the current epoch trains the network, so that it may be selected as the best one."""
         return True
 
     def forward(self, image: Tensor, *side: Tensor) -> Tensor:
@@ -89,33 +89,33 @@ class ExpressionClassifier(pl.LightningModule):
         return self.net(image.contiguous(memory_format=self._memory_format), *side)
 
     def setup(self, stage: str) -> None:
-        """Describes what is trained, unless the description was given."""
+        """Describes the network and the data, unless a description was passed."""
         if not self.description:
             self.description = describe(self.net, self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self) -> None:
-        # Lightning would repeat the values of an earlier epoch where this one has none, such as those of validation.
+        # Lightning would repeat values of an earlier epoch, such as validation scores, where this one has none.
         self.trainer.callback_metrics.clear()
 
     def training_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
         image, *side, target = batch
         mixed_image, mixed_target = self.mixing(image, target) if self.mixing else (image, target)
         try:
-            logits, loss = self._judge(mixed_image, side, mixed_target)
+            logits, loss = self._logits_and_loss(mixed_image, side, mixed_target)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
             raise UserError(
-                f"{type(self.net).__name__} normalises over the images of a batch and cannot train on a batch of "
-                f"{len(image)}: use data.batch_size=2 or more, and at least two training images."
+                f"{type(self.net).__name__} normalises over the images of a batch, so a training batch must have "
+                f"at least 2; got {len(image)}: use data.batch_size=2 or more, and at least two training images."
             ) from error
         accuracy = (logits.detach().argmax(dim=1) == hard(mixed_target)).float().mean()
         values = {"train/loss": loss, "train/accuracy": accuracy}
         self.log_dict(values, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(image))
         return loss
 
-    def _judge(self, image: Tensor, side: list[Tensor], target: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and loss; the embedding goes to losses that judge it as well."""
+    def _logits_and_loss(self, image: Tensor, side: list[Tensor], target: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and loss; losses with `needs_features` also get the embedding."""
         if not getattr(self.loss, "needs_features", False):
             logits = self(image, *side)
             return logits, self.loss(logits, target)
@@ -138,14 +138,16 @@ class ExpressionClassifier(pl.LightningModule):
         self.log("val/accuracy", values["val/accuracy"], prog_bar=True)
 
     def on_validation_end(self) -> None:
-        """Steps a schedule that follows the validation loss."""
+        """Steps a schedule that depends on the validation loss."""
         scheduler = None if self.trainer.sanity_checking or not self.selectable else self.lr_schedulers()
         if isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step(self.trainer.callback_metrics["val/loss"])
 
     def configure_optimizers(self) -> Any:
         if not any(parameter.requires_grad for parameter in self.parameters()):
-            raise UserError("This network has nothing left to train: a vote of finished runs wants procedure=vote.")
+            raise UserError(
+                "The network must have trainable parameters; got none: use procedure=vote for a vote of finished runs."
+            )
         try:
             optimizer = self._optimizer(list(self._parameter_groups()))
             return {"optimizer": optimizer, **self._schedule(optimizer)}
@@ -159,12 +161,12 @@ class ExpressionClassifier(pl.LightningModule):
         steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         scheduler = self._scheduler(optimizer, steps, steps_per_epoch)
         if isinstance(scheduler, ReduceLROnPlateau):
-            # Lightning would step it after the epoch was saved, and a continued run would lack that step.
+            # Lightning would step it after the checkpoint was saved, and a resumed run would lack that step.
             return {"lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss", "frequency": sys.maxsize}}
         return {"lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _parameter_groups(self) -> Iterator[dict[str, Any]]:
-        """Weights, and apart from them biases and norms, which weight decay would only harm."""
+        """Weights, and in a group without weight decay the biases and the parameters of normalisation layers."""
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         yield {"params": [parameter for parameter in trainable if parameter.ndim > 1]}
         if plain := [parameter for parameter in trainable if parameter.ndim <= 1]:
@@ -179,8 +181,8 @@ class ExpressionClassifier(pl.LightningModule):
         """
         if gradient_clip_val is None or gradient_clip_val <= 0:
             return
-        # Lightning refuses to clip for fused optimizers, which unscale fp16 gradients inside their step. Unscaled
-        # before, as torch allows, they are clipped like any others.
+        # Lightning does not clip for fused optimizers, which unscale fp16 gradients in their step; torch allows
+        # unscaling them before.
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             scaler.unscale_(optimizer)
@@ -191,20 +193,19 @@ class ExpressionClassifier(pl.LightningModule):
         checkpoint["description"] = dict(self.description)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses to continue a run on other data.
+        """Checks that a run is resumed on the data that it was started on.
 
         Raises:
-            UserError: The images, labels or splits are not those that the run was started on.
+            UserError: The images, labels or splits have changed.
         """
         before, now = (whose.get("protocol", {}) for whose in (checkpoint["description"], self.description))
         if before.get("fingerprint") != now.get("fingerprint"):
             raise UserError(
-                f"The data has changed since this run was started (fingerprint {before.get('fingerprint')}, now "
-                f"{now.get('fingerprint')}), so that it cannot be continued: put the former data back, or start a new "
-                "run."
+                f"The data must be what this run was started on (fingerprint {before.get('fingerprint')}); got "
+                f"{now.get('fingerprint')}: restore the former data, or start a new run."
             )
 
 
 def hard(target: Tensor) -> Tensor:
-    """Class indices (B,) of targets: themselves, or the largest share of label distributions (B, K)."""
+    """Class indices (B,) of targets: class indices unchanged, the likeliest class of label distributions (B, K)."""
     return target if target.ndim == 1 else target.argmax(dim=1)

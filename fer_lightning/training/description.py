@@ -1,7 +1,6 @@
-"""What a stored network says of itself, checked before anything of it is used.
+"""Description of a stored network: what is written, and the check of types and bounds when it is read.
 
-Checkpoints, safetensors and ONNX files come from strangers. Each of them passes through here, so that what follows may
-rely on types and bounds.
+Checkpoints, safetensors and ONNX files may come from untrusted sources; each description is checked here before use.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Preprocessing(BaseModel):
-    """What images go through before a network sees them; without `align` and `side` in files of old versions."""
+    """Preprocessing of the images of a network; files of old versions have no `align` and no `side`."""
 
     model_config = ConfigDict(strict=True)
     image_size: Annotated[int, Field(ge=16, le=LARGEST_IMAGE)]
@@ -40,7 +39,7 @@ class Preprocessing(BaseModel):
     @model_validator(mode="after")
     def _one_value_a_channel(self) -> Self:
         if {len(self.mean), len(self.std)} - {1, self.channels}:
-            raise ValueError(f"mean and std must have one value, or one for each of {self.channels} channels")
+            raise ValueError(f"mean and std must have one value, or one for each of the {self.channels} channels")
         return self
 
 
@@ -72,15 +71,15 @@ class _Metadata(BaseModel):
 
 
 def describe(net: Any, datamodule: Any) -> dict[str, Any]:
-    """What a checkpoint says of a network and the data that it is trained on.
+    """Description of a network and its training data, as checkpoints store it.
 
     Args:
         net: The network, an `Architecture`.
         datamodule: The data, an `ExpressionDataModule` that is set up.
 
     Returns:
-        `model`, `classes`, `protocol`, `preprocessing` and `data`, all plain values. Empty where either is of another
-        kind, which no checkpoint could name.
+        `model`, `classes`, `protocol`, `preprocessing` and `data`, all plain values. Empty if either is of another
+        type, which no checkpoint could name.
     """
     if not hasattr(net, "options") or not hasattr(datamodule, "protocol"):
         return {}
@@ -111,63 +110,63 @@ def check_description(values: Any, where: str) -> dict[str, Any]:
     """Checks the description in a checkpoint or a safetensors file.
 
     Args:
-        values: What the file holds.
+        values: Description in the file.
         where: The file, for messages.
 
     Returns:
-        The description, its preprocessing complete.
+        The description, with all fields of the preprocessing.
 
     Raises:
         UserError: A part is missing, of another type, or out of bounds.
     """
-    found = _validated(_Description, values, where)
+    checked = _validated(_Description, values, where)
     try:
         check_sizes(values["model"], "model")
     except ValueError as error:
         raise _not_usable(where, str(error)) from None
-    return {**values, "preprocessing": {**values["preprocessing"], **found.preprocessing.model_dump()}}
+    return {**values, "preprocessing": {**values["preprocessing"], **checked.preprocessing.model_dump()}}
 
 
 def check_metadata(values: Any, where: str) -> dict[str, Any]:
-    """Checks what an ONNX file says of itself; otherwise as `check_description`."""
-    found = _validated(_Metadata, values, where)
-    return {**values, "preprocessing": {**values["preprocessing"], **found.preprocessing.model_dump()}}
+    """Checks the metadata of an ONNX file; otherwise as `check_description`."""
+    checked = _validated(_Metadata, values, where)
+    return {**values, "preprocessing": {**values["preprocessing"], **checked.preprocessing.model_dump()}}
 
 
 def _validated(schema: type[BaseModel], values: Any, where: str) -> Any:
     try:
         check_plain(values)
-        found: Any = schema.model_validate(values)
-        check_class_names(found.classes)
-        if list(Protocol.from_dict(found.protocol).classes) != found.classes:
+        checked: Any = schema.model_validate(values)
+        check_class_names(checked.classes)
+        if list(Protocol.from_dict(checked.protocol).classes) != checked.classes:
             raise ValueError("its protocol must have the classes of the net.")
     except ValidationError as error:
         raise _not_usable(where, problem_of(error)) from None
     except (UserError, ValueError) as error:
         raise _not_usable(where, str(error)) from None
-    return found
+    return checked
 
 
 def check_sizes(options: Mapping[str, Any], place: str) -> None:
-    """Refuses options of networks that would take up a machine's memory or time.
+    """Checks the bounds of a network's options, beyond which it would need too much memory or time.
 
     Args:
-        options: Of a network, or what holds some.
-        place: Where they stand, for messages.
+        options: Options of a network, possibly nested.
+        place: Name of the part that holds them, for messages.
 
     Raises:
-        ValueError: It says which one.
+        ValueError: An option is out of bounds.
     """
     for name, value in options.items():
         values = value if isinstance(value, list) else [value]
         if len(values) > 64:
             raise ValueError(f"{place}.{name[:40]} must have at most 64 values; got {len(values)}.")
         most = _DEEPEST_NET if name in _LAYERS else _LARGEST_OPTION
-        for each in values:
-            if isinstance(each, Mapping):
-                check_sizes(each, f"{place}.{name[:40]}")
-            elif isinstance(each, (int, float)) and not abs(each) <= most:  # NaN too
-                raise ValueError(f"{place}.{name[:40]} must be at most {most}; got {str(each)[:40]}.")
+        for element in values:
+            if isinstance(element, Mapping):
+                check_sizes(element, f"{place}.{name[:40]}")
+            elif isinstance(element, (int, float)) and not abs(element) <= most:  # NaN too
+                raise ValueError(f"{place}.{name[:40]} must be at most {most}; got {str(element)[:40]}.")
 
 
 def _not_usable(where: str, problem: str) -> UserError:

@@ -1,4 +1,4 @@
-"""A conditional GAN first; then the classifier, on real images joined by generated ones of rare classes."""
+"""GAN augmentation: a conditional GAN is trained first, then the classifier on real and generated images."""
 
 from __future__ import annotations
 
@@ -24,37 +24,38 @@ from fer_lightning.training.trainer_options import StopAfterSteps, planned_steps
 
 
 class AdversarialAugmentation(ExpressionClassifier):
-    """Trains a GAN for `gan_epochs` epochs, and the classifier for the rest of them.
+    """Trains a GAN for `gan_epochs` epochs, then the classifier for the remaining ones.
 
-    While the GAN trains, the classifier stays as it was initialised. So that every epoch has the same metrics,
-    `train/loss` and `train/accuracy` then are those of the untrained classifier on the first batch of the epoch, and
-    validation scores the untrained classifier too; none of these epochs can be selected. `gan/d_loss` and
-    `gan/g_loss` are logged beside them, in these epochs only.
+    While the GAN trains, the classifier keeps its initial weights. So that every epoch has the same metrics,
+    `train/loss` and `train/accuracy` are then those of the untrained classifier on the first batch of the epoch, and
+    validation scores the untrained classifier; none of these epochs can be selected. `gan/d_loss` and `gan/g_loss` are
+    logged in these epochs only.
 
     While the classifier trains, the generator is frozen and in evaluation mode, and `train/loss` and `train/accuracy`
     are those of the joined batches. Mixup and CutMix mix real and generated images alike, the learning-rate schedule
-    spans these epochs only, and the gradient is clipped as for any other procedure; that of the GAN never is.
+    spans these epochs only, and the gradient of the classifier is clipped as usual; that of the GAN is not.
 
     The losses of the GAN are the hinge losses of T. Miyato, M. Koyama (2018), https://arxiv.org/abs/1802.05637, and
     J. H. Lim, J. C. Ye, Geometric GAN (2017), https://arxiv.org/abs/1705.02894.
 
     Args:
-        net: As in `ExpressionClassifier`, like all up to `description`; takes images alone.
-        loss: See there.
-        num_classes: K.
-        optimizer: Of the classifier.
-        scheduler: Of the classifier.
-        mixing: Of the classifier's batches.
-        channels_last: See there.
-        description: See there; `preprocessing` tells how images are normalised.
+        net: Network that takes images only; this argument and those up to `description` are as in
+            `ExpressionClassifier`.
+        loss: Loss of the classifier.
+        num_classes: Number K of classes.
+        optimizer: Builds the optimizer of the classifier.
+        scheduler: Builds the learning-rate schedule of the classifier.
+        mixing: Mixup and CutMix of the joined batches.
+        channels_last: Use the channels-last memory format.
+        description: Description of the run; its `preprocessing` has the mean and standard deviation of the images.
         generator: Builds the generator from `num_classes`; it has a `latent_dim` L and maps noise `(B, L)` and class
             indices `(B,)` to images `(B, C, H, W)` between -1 and 1.
         discriminator: Builds the discriminator from `num_classes`; it maps such images and class indices to scores
             `(B,)`.
         generator_optimizer: Builds the optimizer of the generator.
-        discriminator_optimizer: Builds that of the discriminator.
-        gan_epochs: Epochs that train the GAN.
-        generated_share: Share of a joined batch that is generated, at most.
+        discriminator_optimizer: Builds the optimizer of the discriminator.
+        gan_epochs: Number of epochs that train the GAN.
+        generated_share: Largest share of a joined batch that is generated.
 
     Readings:
         The comparison of PsySFA-Net has a row "GAN-based Model" without a citation or a description, so all of this is
@@ -62,10 +63,10 @@ class AdversarialAugmentation(ExpressionClassifier):
 
         - The GAN is trained first and then frozen, on the augmented training images, one step of each net a batch. The
           learning rate of the discriminator is four times the generator's (H. Zhang et al., Self-attention generative
-          adversarial networks, 2019, https://arxiv.org/abs/1805.08318): at equal rates it could not keep up.
-        - The classes of the faces that it draws while it trains are those of the real images of the batch.
-        - A real image with a label distribution is shown to it as an image of the likeliest class.
-        - `expected_generated` says how many generated images of each class join a batch.
+          adversarial networks, 2019, https://arxiv.org/abs/1805.08318): at equal rates it falls behind.
+        - While the GAN trains, the classes of its images are those of the real images of the batch.
+        - A real image with a label distribution counts as an image of its likeliest class.
+        - `expected_generated` defines how many generated images of each class join a batch.
 
     Raises:
         UserError: An option is out of range.
@@ -93,11 +94,11 @@ class AdversarialAugmentation(ExpressionClassifier):
     ) -> None:
         super().__init__(net, loss, num_classes, optimizer, scheduler, mixing, channels_last, description)
         if gan_epochs < 1:
-            raise UserError(f"procedure.gan_epochs={gan_epochs} is too small: use at least 1, or procedure=supervised.")
-        if not 0 <= generated_share < 1:
             raise UserError(
-                f"procedure.generated_share={generated_share} is out of range: use 0 up to, not including, 1."
+                f"procedure.gan_epochs must be at least 1; got {gan_epochs}: use procedure=supervised for no GAN."
             )
+        if not 0 <= generated_share < 1:
+            raise UserError(f"procedure.generated_share must be at least 0 and below 1; got {generated_share}.")
         self.generator = generator(num_classes=num_classes).to(memory_format=self._memory_format)
         self.discriminator = discriminator(num_classes=num_classes).to(memory_format=self._memory_format)
         self.latent_dim = cast(int, self.generator.latent_dim)
@@ -112,7 +113,7 @@ class AdversarialAugmentation(ExpressionClassifier):
 
     @property
     def trains_gan(self) -> bool:
-        """Whether the current epoch is one of the GAN's."""
+        """Whether the current epoch trains the GAN."""
         return self.current_epoch < self.gan_epochs
 
     @property
@@ -124,29 +125,29 @@ class AdversarialAugmentation(ExpressionClassifier):
         if stage != "fit":
             return
         self._check_trainer()
-        # Not before: of a module that says so at once, Lightning refuses to clip the gradient, which this one can do.
+        # Not in the constructor: Lightning would then refuse gradient clipping, which this module does itself.
         self.automatic_optimization = False
         datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         self.class_counts = datamodule.class_counts("train")
 
     def _check_trainer(self) -> None:
         if self.trainer.world_size > 1:
-            raise UserError("procedure=gan trains in one process: set trainer.devices=1.")
+            raise UserError("procedure=gan trains in one process: use trainer.devices=1.")
         if self.trainer.accumulate_grad_batches != 1:
-            raise UserError("procedure=gan takes a step every batch: set trainer.accumulate_grad_batches=1.")
+            raise UserError("procedure=gan takes a step every batch: use trainer.accumulate_grad_batches=1.")
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         if self.trainer.min_steps or any(isinstance(callback, StopAfterSteps) for callback in callbacks):
             raise UserError("procedure=gan has three optimizers: use trainer.max_epochs instead of steps.")
         if (self.trainer.max_epochs or 0) <= self.gan_epochs:
             raise UserError(
-                f"trainer.max_epochs={self.trainer.max_epochs} leaves the classifier no epoch after "
-                f"procedure.gan_epochs={self.gan_epochs}: raise the one or lower the other."
+                f"trainer.max_epochs must exceed procedure.gan_epochs={self.gan_epochs}, after which the classifier "
+                f"trains; got {self.trainer.max_epochs}."
             )
         for callback in callbacks:
             if isinstance(callback, EarlyStopping) and callback.patience < self.gan_epochs:
                 raise UserError(
-                    f"callbacks.early_stopping.patience={callback.patience} would stop the run before the classifier "
-                    f"trains: use at least procedure.gan_epochs={self.gan_epochs}."
+                    f"callbacks.early_stopping.patience must be at least procedure.gan_epochs={self.gan_epochs}, "
+                    f"or the run stops before the classifier trains; got {callback.patience}."
                 )
 
     def configure_optimizers(self) -> Any:
@@ -161,9 +162,9 @@ class AdversarialAugmentation(ExpressionClassifier):
         return [classifier, *({"optimizer": optimizer} for optimizer in gan)]
 
     def _parameter_groups(self) -> Iterator[dict[str, Any]]:
-        foreign = {id(parameter) for part in (self.generator, self.discriminator) for parameter in part.parameters()}
+        of_gan = {id(parameter) for part in (self.generator, self.discriminator) for parameter in part.parameters()}
         for group in super()._parameter_groups():
-            yield {**group, "params": [parameter for parameter in group["params"] if id(parameter) not in foreign]}
+            yield {**group, "params": [parameter for parameter in group["params"] if id(parameter) not in of_gan]}
 
     def _schedule(self, optimizer: Optimizer) -> dict[str, Any]:
         if self._scheduler is None:
@@ -182,7 +183,7 @@ class AdversarialAugmentation(ExpressionClassifier):
 
     def training_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
         if len(batch) != 2:
-            raise UserError("procedure=gan generates images without side vectors: choose a model that takes none.")
+            raise UserError("procedure=gan generates images without auxiliary input: choose a model that takes none.")
         image, target = batch
         if not self.trains_gan:
             return self._classifier_step(image, target, batch_index)
@@ -221,18 +222,18 @@ class AdversarialAugmentation(ExpressionClassifier):
         return loss
 
     def on_train_start(self) -> None:
-        """Refuses what would clip gradients before they are unscaled.
+        """Checks that gradients are unscaled before they are clipped.
 
         Raises:
-            UserError: fp16, clipping, and an optimizer that is not fused.
+            UserError: fp16 with gradient clipping and an optimizer that is not fused.
         """
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         fused = getattr(self._optimizers()[0].optimizer, "_step_supports_amp_scaling", False)
         if scaler is not None and (self.trainer.gradient_clip_val or 0) > 0 and not fused:
-            raise UserError("procedure=gan clips fp16 gradients of fused optimizers only: set optimizer.fused=true.")
+            raise UserError("procedure=gan clips fp16 gradients of fused optimizers only: use optimizer.fused=true.")
 
     def _optimizers(self) -> list[Any]:
-        """Those of the classifier, the generator and the discriminator."""
+        """Optimizers of the classifier, the generator and the discriminator."""
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
         return optimizers
@@ -245,11 +246,11 @@ class AdversarialAugmentation(ExpressionClassifier):
                 optimizer.optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm
             )
         optimizer.step()
-        # At once: the norm by which gradients are clipped is that of all parameters of the module.
+        # Now, because clipping uses the norm of the gradients of all parameters of the module.
         optimizer.zero_grad()
 
     def _join(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """A batch `(B, C, H, W)` with its targets, and behind it generated images with theirs."""
+        """A batch `(B, C, H, W)` and its targets, with generated images and their targets appended."""
         expected = expected_generated(self.class_counts, len(image), self.generated_share)
         count = round(float(expected.sum()))
         if count == 0:
@@ -263,9 +264,9 @@ class AdversarialAugmentation(ExpressionClassifier):
 
     @torch.no_grad()
     def pixels(self, latent: Tensor, label: Tensor) -> Tensor:
-        """Generated faces as pixel values 0..1, `(B, C, H, W)`, of noise `(B, L)` and class indices `(B,)`.
+        """Generated images `(B, C, H, W)` with values in 0..1, from noise `(B, L)` and class indices `(B,)`.
 
-        Leaves the generator in evaluation mode, from which the next epoch of the GAN takes it back.
+        The generator is left in evaluation mode; the next epoch of the GAN restores training mode.
         """
         return (self.generator.eval()(latent, label) + 1) / 2
 
@@ -281,38 +282,38 @@ def generator_hinge(fake_scores: Tensor) -> Tensor:
 
 
 def expected_generated(class_counts: Sequence[int], batch_size: int, share: float) -> Tensor:
-    """How many generated images of each class join a batch, on average.
+    """Expected number of generated images of each class in a joined batch.
 
-    A class lacks as many images as it has fewer than the largest class. Each gets the same part of what it lacks: all
-    of it, which balances the classes, or as much as makes `share` of the joined batch generated, if that is less. A
-    class without any image gets none, because the GAN has not seen it.
+    The deficit of a class is its difference in images from the largest class. Every class gets the same fraction of its
+    deficit: all of it, which balances the classes, or less where more than `share` of the joined batch would be
+    generated. A class without images gets none, because the GAN has not seen it.
 
     Args:
         class_counts: Training images of each class, `(K,)`.
-        batch_size: Real images B of the batch.
-        share: Generated share of the joined batch, at most, 0 <= share < 1.
+        batch_size: Number B of real images in the batch.
+        share: Largest generated share of the joined batch, 0 <= share < 1.
 
     Returns:
-        `(K,)`, in images; not whole numbers.
+        Numbers of images `(K,)`, not integers.
     """
     counts = torch.tensor(class_counts, dtype=torch.float64)
-    lacking = (counts.max() - counts) * (counts > 0) * batch_size / counts.sum()
+    deficit = (counts.max() - counts) * (counts > 0) * batch_size / counts.sum()
     most = batch_size * share / (1 - share)
-    return lacking * (most / lacking.sum()).clamp(max=1) if lacking.any() else lacking
+    return deficit * (most / deficit.sum()).clamp(max=1) if deficit.any() else deficit
 
 
 class GeneratedFaces(pl.Callback):
-    """Draws faces after every epoch of the GAN, one row a class, to `figures/generated_epoch_<number>.png`.
+    """Contact sheet of generated faces, one row a class, after every epoch of the GAN.
 
-    The noise is the same in every epoch, and the same in every row. W&B and TensorBoard get the sheets as
-    `gan/generated`.
+    It is saved as `figures/generated_epoch_<number>.png` and logged to W&B and TensorBoard as `gan/generated`. The
+    noise is the same in every epoch and in every row.
 
     Args:
         folder: The run folder.
-        columns: Faces of each class.
+        columns: Number of faces of each class.
 
     Raises:
-        UserError: In training, if the procedure has no generator.
+        UserError: On `setup` for training, the procedure has no generator.
     """
 
     def __init__(self, folder: str, columns: int = 8) -> None:
@@ -337,7 +338,7 @@ class GeneratedFaces(pl.Callback):
         show_picture(trainer, self.folder, f"generated_epoch_{epoch:02d}", "gan/generated", figure)
 
     def _faces(self, module: AdversarialAugmentation) -> np.ndarray:
-        """uint8 `(K * columns, H, W, C)`."""
+        """Generated images, uint8 `(K * columns, H, W, C)`."""
         noise = torch.randn(self.columns, module.latent_dim, generator=torch.Generator().manual_seed(0))
         latent = noise.repeat(module.num_classes, 1).to(module.device)
         label = torch.arange(module.num_classes, device=module.device).repeat_interleave(self.columns)

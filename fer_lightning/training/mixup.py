@@ -10,13 +10,13 @@ from fer_lightning.errors import UserError
 
 
 class Mixing:
-    """Mixes each image of a batch with another one and their targets alike.
+    """Mixes each image of a batch with another one, and their targets in the same proportion.
 
     Args:
         mixup_alpha: Both parameters of mixup's Beta distribution; 0 turns mixup off.
         cutmix_alpha: Both parameters of CutMix's Beta distribution; 0 turns CutMix off.
         probability: Share of the batches that are mixed. Where both are on, each gets half of them.
-        num_classes: K.
+        num_classes: Number K of classes.
 
     Raises:
         UserError: A parameter is out of range.
@@ -25,11 +25,11 @@ class Mixing:
     def __init__(self, mixup_alpha: float, cutmix_alpha: float, probability: float, num_classes: int) -> None:
         for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
             if alpha < 0:
-                raise UserError(f"mixing.{name}={alpha} is out of range: use a positive number, or 0 to turn it off.")
+                raise UserError(f"mixing.{name} must be a positive number, or 0 to disable it; got {alpha}.")
         if not 0 <= probability <= 1:
-            raise UserError(f"mixing.probability={probability} is out of range: use a share in 0..1.")
-        chosen = ((v2.MixUp, mixup_alpha), (v2.CutMix, cutmix_alpha))
-        self.methods = [method(alpha=float(alpha), num_classes=num_classes) for method, alpha in chosen if alpha > 0]
+            raise UserError(f"mixing.probability must be between 0 and 1; got {probability}.")
+        alphas = ((v2.MixUp, mixup_alpha), (v2.CutMix, cutmix_alpha))
+        self.methods = [method(alpha=float(alpha), num_classes=num_classes) for method, alpha in alphas if alpha > 0]
         self.probability = probability
 
     def __call__(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,7 +40,7 @@ class Mixing:
             target: Class indices `(B,)` or label distributions `(B, K)`.
 
         Returns:
-            The images `(B, C, H, W)`, and the targets: `(B, K)` where the batch was mixed, else as they came.
+            Images `(B, C, H, W)` and targets: `(B, K)` if the batch was mixed, else unchanged.
         """
         if not self.methods or torch.rand(()) >= self.probability:
             return image, target

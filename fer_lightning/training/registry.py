@@ -1,8 +1,7 @@
-"""The classes that a stored file may name: those of this package's configs, and those that the user trusts.
+"""Registry of the classes that a stored file may name: those of this package's configs, and those the user trusts.
 
-A checkpoint, an exported network and the config of a run name classes. They are looked up here before anything is
-imported, so that a file never decides which code runs. What is typed on the command line is not looked up: that is the
-user's own.
+Checkpoints, exported networks and the configs of runs name classes. They are looked up here before anything is
+imported, so that a file never decides which code runs. The command line may name any class.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _TRANSFORMS = tuple(
         "ShotNoise",
     )
 )
-# By part of a config: what it may be, and what may be named inside of it.
+# By part of a config: the classes of the part itself, and those nested in it.
 KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "model": (
         (
@@ -124,7 +123,7 @@ KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (),
     ),
 }
-# Where classes lay in version 0.1, whose files name them so.
+# Names of classes in version 0.1, whose files contain them, and their present names.
 FORMER: Mapping[str, str] = {
     "fer_lightning.explain.training_panels.GradCAMPanels": "fer_lightning.explain.callback.GradCAMPanels",
     "fer_lightning.search.repeatable.RepeatableSampler": "fer_lightning.search.resumable.RepeatableSampler",
@@ -142,12 +141,12 @@ _trusted: tuple[str, ...] = ()
 
 
 def present_name(name: str) -> str:
-    """The dotted name that a class has now, given one that it has or had."""
+    """Present dotted name of a class from its present or former one."""
     return FORMER.get(name, name)
 
 
 def with_present_names(values: Any) -> Any:
-    """Plain values of a stored config in which each `_target_` has its present name."""
+    """Plain values of a stored config, with the present name in each `_target_`."""
     if isinstance(values, list):
         return [with_present_names(value) for value in values]
     if not isinstance(values, dict):
@@ -159,13 +158,13 @@ def with_present_names(values: Any) -> Any:
 
 
 def trust(packages: Iterable[str]) -> None:
-    """Lets stored files name what lies in some packages as well, in place of those that were trusted before.
+    """Sets the packages whose classes stored files may name as well, replacing those set before.
 
     Args:
         packages: Dotted names of packages, modules or classes; `plugins=[...]` on the command line.
 
     Raises:
-        UserError: A name is not dotted words.
+        UserError: A name is not a dotted name.
     """
     global _trusted
     names = tuple(packages)
@@ -179,43 +178,39 @@ def known(name: object, part: str, nested: bool = False) -> bool:
     """Whether a stored file may name a class; nothing is imported.
 
     Args:
-        name: What the file says.
-        part: A key of `KNOWN`.
-        nested: Whether it is named inside of the part, and is not the part itself.
+        name: Name in the file.
+        part: Part of the config, a key of `KNOWN`.
+        nested: Whether the class is nested in the part rather than the part itself.
     """
     if not isinstance(name, str):
         return False
     return present_name(name) in KNOWN[part][nested] or any(
-        name == own or name.startswith(f"{own}.") for own in _trusted
+        name == package or name.startswith(f"{package}.") for package in _trusted
     )
 
 
 def look_up(name: object, part: str, kind: type, where: str) -> Any:
-    """The class that a stored file names.
+    """Class that a stored file names.
 
     Args:
-        name: What the file says.
-        part: A key of `KNOWN`.
-        kind: What the class must be derived from; `object` for functions too.
+        name: Name in the file.
+        part: Part of the config, a key of `KNOWN`.
+        kind: Required base class; `object` allows functions as well.
         where: The file, for messages.
 
     Raises:
         UserError: The class is not known, not installed, or not of this kind.
     """
     refuse_unknown(name, part, where)
-    found = _import(present_name(str(name)))
-    fits = issubclass(found, kind) if isinstance(found, type) else kind is object
-    if found is None or not fits:
-        raise UserError(f"{where} names {name}, which is not a {kind.__name__} that is installed here.")
-    return found
+    value = _import(present_name(str(name)))
+    fits = issubclass(value, kind) if isinstance(value, type) else kind is object
+    if value is None or not fits:
+        raise UserError(f"{where} names {name}, which is not an installed {kind.__name__}.")
+    return value
 
 
 def refuse_unknown(name: object, part: str, where: str, nested: bool = False) -> None:
-    """Refuses what `known` does not know.
-
-    Raises:
-        UserError: The class is not known.
-    """
+    """Raises `UserError` for a class that is not `known`."""
     if not known(name, part, nested):
         shown = repr(name)[:120]
         package = name.partition(".")[0] if isinstance(name, str) and name.isprintable() else "mypackage"
@@ -224,15 +219,15 @@ def refuse_unknown(name: object, part: str, where: str, nested: bool = False) ->
 
 
 def check_arguments(target: Any, arguments: Mapping[str, Any], where: str) -> None:
-    """Refuses arguments that a class or function does not take, or of another type than it is annotated with.
+    """Checks the names and types of arguments against the signature of a class or function.
 
     Args:
         target: The class or function.
-        arguments: What it shall be called with.
+        arguments: Keyword arguments.
         where: The file and the part of it, for messages.
 
     Raises:
-        UserError: A name is unknown or a value of the wrong type.
+        UserError: A name is unknown, or a value is of the wrong type.
     """
     parameters = inspect.signature(target).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())

@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, Re
 def warmup_cosine(
     optimizer: Optimizer, steps: int, steps_per_epoch: int, warmup_epochs: float = 1.0, final_share: float = 0.01
 ) -> SequentialLR:
-    """Rises linearly over `warmup_epochs`, then falls along a half cosine to `final_share` of the learning rate."""
+    """Linear warm-up over `warmup_epochs`, then cosine annealing to `final_share` of the learning rate."""
     warmup = min(max(1, round(warmup_epochs * steps_per_epoch)), max(1, steps - 1))
     peak = optimizer.param_groups[0]["lr"]
     rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
@@ -24,10 +24,10 @@ def one_cycle(optimizer: Optimizer, steps: int, steps_per_epoch: int, rise_share
         ValueError: `rise_share` is out of range.
     """
     if not 0 <= rise_share < 1:
-        raise ValueError(f"scheduler.rise_share={rise_share} is out of range: use 0 up to, not including, 1.")
+        raise ValueError(f"scheduler.rise_share must be at least 0 and below 1; got {rise_share}.")
     total = max(steps, 4)  # PyTorch divides by zero where the rise or the fall has no step
     peaks = [group["lr"] for group in optimizer.param_groups]
-    # Momentum stays as it is: cycling it helps SGD and changes what Adam's betas mean.
+    # Momentum is constant: cycling it helps SGD but changes the meaning of Adam's betas.
     return OneCycleLR(
         optimizer, max_lr=peaks, total_steps=total, pct_start=max(rise_share, 2 / total), cycle_momentum=False
     )

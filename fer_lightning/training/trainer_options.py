@@ -1,7 +1,7 @@
-"""Which options of Lightning's trainer `fer train` supports, and with which values.
+"""Options of Lightning's trainer that `fer train` supports, and their values.
 
-Each of them leaves a history, a record and a `best.ckpt` that agree, and a run that is continued exactly. Options of
-which that cannot be said are refused before anything is read.
+With these, history, record and `best.ckpt` agree, and a resumed run equals an uninterrupted one. Other values are
+refused before any data is read.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from fer_lightning.errors import UserError
 
 
 def _whole(least: int, also: tuple[object, ...] = ()) -> Callable[[Any], bool]:
-    """Tells whether a value is an integer of at least `least`, or one of `also`."""
+    """Predicate of integers of at least `least` and of the values in `also`."""
     return lambda value: value in also or (type(value) is int and value >= least)
 
 
 def _only(*values: object) -> Callable[[Any], bool]:
-    """Tells whether a value is one of `values`, of the same type: 1 is one batch, and 1.0 are all of them."""
+    """Predicate of `values`, by type as well: 1 is one batch, 1.0 is all batches."""
     return lambda value: any(type(value) is type(allowed) and value == allowed for allowed in values)
 
 
@@ -35,14 +35,17 @@ def _finite_or_none(value: object) -> bool:
 
 
 _ALL_IMAGES = "scores in the record are those of all images of a split: use 1.0"
-# Option: whether a value of it is supported, and what to say where it is not. Options that are not listed change
-# neither what is trained nor what is recorded, or are checked by Lightning.
+# By option: whether a value is supported, and the message if it is not. Options that are not listed change neither the
+# training nor the record, or are checked by Lightning.
 SUPPORTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_epochs": (_whole(1, also=(-1,)), "No epoch was trained: use a positive integer, or -1 for no limit"),
     "min_epochs": (_whole(0, also=(None,)), "use an integer of at least 0"),
     "max_steps": (_whole(1, also=(-1,)), "use a positive integer, or -1 for no limit"),
     "min_steps": (_whole(0, also=(None,)), "use an integer of at least 0"),
-    "limit_train_batches": (_share_or_number, "use a positive number of batches, or a share of them in 0.0..1.0"),
+    "limit_train_batches": (
+        _share_or_number,
+        "use a positive number of batches, or a share of them between 0.0 and 1.0",
+    ),
     "limit_val_batches": (
         _only(None, 1.0),
         "No epoch was trained and validated in a way that the record could repeat, because the best epoch is chosen on "
@@ -62,10 +65,10 @@ SUPPORTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "check_val_every_n_epoch": (_whole(1), "use an integer of at least 1"),
     "num_sanity_val_steps": (_whole(-1), "use an integer of at least 0, or -1 for all batches"),
     "accumulate_grad_batches": (_whole(1), "use an integer of at least 1"),
-    "gradient_clip_val": (_finite_or_none, "use a number; 0, a negative one and null turn clipping off"),
+    "gradient_clip_val": (_finite_or_none, "use a number; 0, a negative one and null disable clipping"),
     "gradient_clip_algorithm": (_only(None, "norm", "value"), "use norm or value"),
     "reload_dataloaders_every_n_epochs": (_only(1), "each epoch has its own order and augmentation: use 1"),
-    "use_distributed_sampler": (_only(False), "the data module shares out the images by itself: use false"),
+    "use_distributed_sampler": (_only(False), "the data module distributes the images itself: use false"),
     "enable_checkpointing": (_only(True), "a run record needs its checkpoints: use true"),
     "barebones": (_only(False), "it keeps neither checkpoints nor scores: use false"),
     "logger": (lambda value: False, "use logger=..., such as logger=csv"),
@@ -74,10 +77,10 @@ SUPPORTED: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def check_trainer(options: Mapping[str, Any]) -> None:
-    """Refuses options of the trainer under which a run would not be what its record says.
+    """Checks the options of the trainer, see `SUPPORTED`.
 
     Args:
-        options: Those of `cfg.trainer`.
+        options: Options of the trainer.
 
     Raises:
         UserError: An option has a value that is not supported.
@@ -115,9 +118,9 @@ def check_devices(options: Mapping[str, Any], multirun: bool) -> None:
 
 
 class StopAfterSteps(pl.Callback):
-    """Ends training after a number of optimizer steps, with an epoch that is cut short, validated and saved.
+    """Ends training after a number of optimizer steps; the last, shorter epoch is validated and saved.
 
-    Lightning's own limit does not validate the epoch that it cuts, and repeats it when the run is continued.
+    Lightning's `max_steps` does not validate that epoch, and repeats it when the run is resumed.
 
     Args:
         max_steps: Optimizer steps of the whole run.
@@ -134,7 +137,7 @@ class StopAfterSteps(pl.Callback):
 
     def _stop_at_limit(self, trainer: pl.Trainer) -> None:
         if trainer.global_step >= self.max_steps:
-            # Lightning would go on until these minima are reached.
+            # Lightning would continue until these minima are reached.
             trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, 0
             trainer.should_stop = True
 
@@ -145,9 +148,11 @@ def planned_steps(trainer: pl.Trainer) -> int:
     Raises:
         UserError: Neither of them is set.
     """
-    trainer.fit_loop.setup_data()  # which estimated_stepping_batches leaves out where there is no last epoch
+    trainer.fit_loop.setup_data()  # estimated_stepping_batches omits it if there is no last epoch
     limits = [callback.max_steps for callback in trainer.callbacks if isinstance(callback, StopAfterSteps)]  # type: ignore[attr-defined]
     steps = min([trainer.estimated_stepping_batches, *limits])
     if math.isinf(steps):
-        raise UserError("trainer.max_epochs=-1 has no end, and a schedule needs one: use scheduler=constant.")
+        raise UserError(
+            "A schedule needs trainer.max_epochs or trainer.max_steps; got -1 for both: use scheduler=constant."
+        )
     return int(steps)

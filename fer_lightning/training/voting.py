@@ -1,4 +1,4 @@
-"""Weighted voting as a training procedure: finished runs are loaded, and their vote weights fitted on validation."""
+"""Weighted voting as a training procedure: the weights of finished runs are fitted on the validation split."""
 
 from __future__ import annotations
 
@@ -27,61 +27,61 @@ MAX_STEPS = 10_000
 def load_members(
     checkpoints: Sequence[str], protocol: Protocol, preprocessing: Mapping[str, object]
 ) -> list[TrainedNet]:
-    """Loads the networks that vote.
+    """Loads the members of a vote.
 
     Args:
         checkpoints: Run folders or `.ckpt` files.
-        protocol: What the vote is fitted and scored under.
-        preprocessing: What the images go through before the vote sees them.
+        protocol: Protocol that the vote is fitted and scored under.
+        preprocessing: Preprocessing of the images of the vote.
 
     Raises:
-        UserError: A file is no checkpoint; or a member was trained under another protocol, which could have shown it
-            test images of this one, or with another preprocessing, or on more than images.
+        UserError: A file is not a checkpoint; or a member has another protocol, under which it may have been trained on
+            test images of this one, another preprocessing, or an auxiliary input.
     """
     members = [load_net(Path(checkpoint)) for checkpoint in checkpoints]
     for checkpoint, member in zip(checkpoints, members):
-        own = member.description["preprocessing"]
-        if own["side"] != "none":
+        expected = member.description["preprocessing"]
+        if expected["side"] != "none":
             raise UserError(
-                f"model.checkpoints: {checkpoint} needs {own['side']} besides the image, and a vote passes on images "
-                "alone: leave it away."
+                f"model.checkpoints must be networks that take images only; {checkpoint} also takes "
+                f"{expected['side']}: omit it."
             )
-        if names := [name for name, value in preprocessing.items() if value != own[name]]:
-            wanted = " ".join(f"data.{name}={own[name]}" for name in names)
+        if names := [name for name, value in preprocessing.items() if value != expected[name]]:
+            options = " ".join(f"data.{name}={expected[name]}" for name in names)
             raise UserError(
-                f"model.checkpoints: {checkpoint} was trained with {wanted}, unlike this vote: give the same here, "
-                "and let only runs vote that agree in it."
+                f"model.checkpoints must have the preprocessing of the vote; {checkpoint} was trained with "
+                f"{options}: use the same options here, and only runs that agree in them."
             )
         if names := Protocol.from_dict(member.description["protocol"]).differences(protocol):
             raise UserError(
-                f"model.checkpoints: {checkpoint} was trained under another protocol than this vote "
-                f"(other {', '.join(names)}): let only runs vote that saw the same data, split and selection."
+                f"model.checkpoints must have the protocol of the vote; {checkpoint} differs in {', '.join(names)}: "
+                "use runs with the same data, split and selection."
             )
     return members
 
 
 def fit_weights(log_probabilities: Tensor, target: Tensor) -> Tensor:
-    """Weights on the simplex under which the weighted mean of the members explains the targets best.
+    """Maximum-likelihood weights, on the simplex, of the weighted mean of the members' probabilities.
 
     Maximises `L(w) = mean_n sum_k t_nk log sum_m w_m p_nmk` by expectation maximisation: each weight becomes the mean
-    share that its member had in the vote for what was true. `L` is concave, so there is one best value; no step lowers
-    it or leaves the simplex, and there is no step size to choose. What is left to gain is at most `g - 1` with the
-    largest gradient `g = max_m dL/dw_m`: below `TOLERANCE` it stops, after `MAX_STEPS` in any case.
+    share of its member in the probability of the target. `L` is concave, so it has one maximum; no step lowers it or
+    leaves the simplex, and there is no step size. `L` is at most `g - 1` below its maximum, with the largest gradient
+    `g = max_m dL/dw_m`; the fit stops when that is below `TOLERANCE`, or after `MAX_STEPS`.
 
     Args:
-        log_probabilities: Of N images, M members and K classes, (N, M, K).
+        log_probabilities: Log-probabilities (N, M, K) of N images, M members and K classes.
         target: Class indices (N,) or label distributions (N, K).
 
     Returns:
-        (M,), summing to one, float64.
+        Weights (M,), float64, that sum to 1.
     """
     count, members, classes = log_probabilities.shape
     truth = nn.functional.one_hot(target, classes) if target.ndim == 1 else target
     truth = truth.double() / count
     importance = truth[truth > 0]
-    given = log_probabilities.double().transpose(1, 2)[truth > 0]
-    # A common factor of all members changes no share, and would else underflow where all were sure and wrong.
-    likelihoods = (given - given.amax(dim=1, keepdim=True)).exp()
+    log_likelihoods = log_probabilities.double().transpose(1, 2)[truth > 0]
+    # A factor common to all members changes no share; without it, exp underflows where all are confident and wrong.
+    likelihoods = (log_likelihoods - log_likelihoods.amax(dim=1, keepdim=True)).exp()
     weights = torch.full((members,), 1 / members, dtype=torch.float64, device=likelihoods.device)
     for _ in range(MAX_STEPS):
         gradient = (importance / (likelihoods @ weights)) @ likelihoods
@@ -92,28 +92,30 @@ def fit_weights(log_probabilities: Tensor, target: Tensor) -> Tensor:
 
 
 class VoteFitting(ExpressionClassifier):
-    """Fits the weights of `WeightedVoting` on the validation split, and reports the validation scores of that vote.
+    """Fits the weights of `WeightedVoting` on the validation split, and logs the validation scores of the vote.
 
-    Nothing is learned from training images: one batch of them is scored, with equal weights, because every run has a
-    training score. The fit is over after one epoch, whatever the trainer was asked for. Its validation scores are those
-    of the images that the weights were fitted on; the test split stays untouched as in every run.
+    Training images are not used: one batch is scored with equal weights, because every run has a training score. The
+    fit takes one epoch, whatever the options of the trainer. The validation scores are those of the images that the
+    weights were fitted on; the test split is not used.
     """
 
     def setup(self, stage: str) -> None:
-        """Refuses what a vote cannot be fitted with, and makes the epoch as short as Lightning allows.
+        """Checks the network and the trainer, and limits training to one batch of one epoch.
 
         Raises:
-            UserError: The network does not vote; several devices; weights that are averaged over steps.
+            UserError: The network is not a vote, there are several devices, or weights are averaged over steps.
         """
         if not hasattr(self.net, "member_log_probabilities"):
             raise UserError(
-                f"procedure=vote fits the weights of a vote, and {type(self.net).__name__} is none: use "
-                "model=weighted_voting, or procedure=supervised."
+                f"procedure=vote needs model=weighted_voting; got {type(self.net).__name__}: use that model, or "
+                "procedure=supervised."
             )
         if self.trainer.world_size > 1:
-            raise UserError("procedure=vote fits a handful of numbers within one process: use trainer.devices=1.")
+            raise UserError("procedure=vote runs in one process: use trainer.devices=1.")
         if any(isinstance(callback, WeightAveraging) for callback in self.trainer.callbacks):  # type: ignore[attr-defined]
-            raise UserError("procedure=vote takes no steps whose weights could be averaged: leave callbacks=ema away.")
+            raise UserError(
+                "procedure=vote takes no optimizer steps, so callbacks=ema has no weights to average: omit it."
+            )
         super().setup(stage)
         self.trainer.limit_train_batches = 1
         self.trainer.fit_loop.max_epochs = 1
@@ -128,19 +130,19 @@ class VoteFitting(ExpressionClassifier):
         log_probabilities, target = (torch.cat(parts) for parts in zip(*self._seen))
         self._seen.clear()
         self._voting.weights.copy_(fit_weights(log_probabilities.cpu(), target.cpu()))
-        told = ", ".join(f"{weight:.3f}" for weight in self._voting.weights.tolist())
-        log.info("vote weights, in the order of model.checkpoints: %s", told)
+        weights = ", ".join(f"{weight:.3f}" for weight in self._voting.weights.tolist())
+        log.info("vote weights, in the order of model.checkpoints: %s", weights)
         votes = self._voting.vote(log_probabilities)
         self.val_metrics.update(votes.softmax(dim=1), hard(target))
         self.log("val/loss", nn.functional.cross_entropy(votes, target), prog_bar=True)
         super().on_validation_epoch_end()
 
     def configure_optimizers(self) -> Any:
-        """One that does nothing, because Lightning wants one."""
+        """Optimizer without effect, because Lightning requires one."""
         return SGD([self._voting.weights], lr=0.0)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Nothing: all members are frozen."""
+        """No backward pass: all members are frozen."""
 
     def optimizer_step(
         self,
@@ -149,11 +151,11 @@ class VoteFitting(ExpressionClassifier):
         optimizer: Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Scores the training batch, and takes no step."""
+        """Scores the training batch without an optimizer step."""
         assert optimizer_closure is not None
         optimizer_closure()
 
     @property
     def _voting(self) -> Any:
-        """The network; not typed, because networks are unknown to this part of the house."""
+        """The network, as Any: its own methods are not those of `nn.Module`."""
         return self.net

@@ -1,4 +1,4 @@
-"""W&B for researchers who are not always online and run many trainings in one process."""
+"""W&B logging with an offline fallback and several runs in one process."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from fer_lightning.results.record import predicted_arrays
 
 log = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
-_OBEYED = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+_ENVIRONMENT_MODES = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 _RECORD_FILES = ("config.yaml", "metrics.json", "predictions.parquet", "history.csv", "robustness.csv")
 _POINTS_OF_A_CURVE = 200
 
 
 class WandbRunLogger(WandbLogger):
-    """Logs one training to one W&B run of its own, whatever other runs the process has.
+    """Logs a training to its own W&B run, also if the process has other W&B runs.
 
     Args:
         save_dir: The run folder; W&B writes to `wandb/` in it.
-        mode: `"online"`, `"offline"`, `"disabled"`, or `"auto"`: as `WANDB_MODE` says, else online when logged in, else
-            offline. A run that cannot reach the server is logged offline.
+        mode: `"online"`, `"offline"`, `"disabled"`, or `"auto"`: the value of `WANDB_MODE`, else online when logged in,
+            else offline. A run that cannot reach the server is logged offline.
         project: Project in W&B.
         entity: User or team, or None for the user's default one.
-        name: Shown for the run, or None for one that W&B invents.
-        group: Runs of one group are shown together, or None.
-        tags: Any words to filter by.
+        name: Name of the run, or None for one that W&B generates.
+        group: Group of the run, or None.
+        tags: Tags to filter by.
         init_timeout: Seconds to wait for the server to accept the run.
-        log_checkpoint: Whether the run record in W&B holds the best checkpoint.
+        log_checkpoint: Whether the run record in W&B contains the best checkpoint.
 
     Raises:
-        UserError: `mode` is none of these; on first use, `"online"` is asked for and nobody is logged in.
+        UserError: Unknown `mode`; on first use, `mode` is `"online"` and the user is not logged in.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class WandbRunLogger(WandbLogger):
         log_checkpoint: bool = False,
     ) -> None:
         require_known("logger.wandb.mode", mode, MODES)
-        wanted = os.environ.get("WANDB_MODE", "")
-        if wanted not in (*_OBEYED, "online", "run", "shared", ""):
-            raise UserError(f"WANDB_MODE={wanted} is unknown: use online, offline or disabled, or unset it.")
+        requested = os.environ.get("WANDB_MODE", "")
+        if requested not in (*_ENVIRONMENT_MODES, "online", "run", "shared", ""):
+            raise UserError(f"WANDB_MODE must be online, offline or disabled; got {requested}: change or unset it.")
         super().__init__(
             save_dir=save_dir,
             project=project,
@@ -72,33 +72,33 @@ class WandbRunLogger(WandbLogger):
             entity=entity,
             group=group,
             tags=list(tags),
-            # create_new: otherwise a second run of this process would be written into the first one.
-            # quiet: the result table of the run shall be the last thing on the screen.
+            # create_new: otherwise a second run of this process would be logged to the first one.
+            # quiet: the result table of the run is the last output in the terminal.
             settings=wandb.Settings(init_timeout=init_timeout, reinit="create_new", quiet=True),
         )
         self.log_checkpoint = log_checkpoint
         self._mode = mode
-        self._wandb_init.pop("anonymous", None)  # W&B warns about it whatever its value
+        self._wandb_init.pop("anonymous", None)  # W&B warns about any value of it
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Run:
-        """The W&B run; started on first use."""
+        """W&B run, started on first use."""
         if self._experiment is None:
             Path(str(self.save_dir)).mkdir(parents=True, exist_ok=True)
-            # Passed on as an argument: WandbLogger(offline=True) would set WANDB_MODE for every later run as well.
+            # As an argument, because WandbLogger(offline=True) would set WANDB_MODE for all later runs.
             self._wandb_init["mode"] = choose_mode(self._mode)
             if self._wandb_init["mode"] != "disabled":
                 self._wandb_init["id"] = self._kept_id()
         try:
             return super().experiment
         except CommError as error:
-            _tell_offline(error)
+            _warn_offline(error)
             self._wandb_init["mode"] = "offline"
             return super().experiment
 
     def _kept_id(self) -> str:
-        """The id of the W&B run of this folder, so that a training that is resumed goes on in the same one."""
+        """Id of the W&B run of this folder, so that a resumed training is logged to the same one."""
         path = Path(str(self.save_dir)) / "wandb" / "run_id.txt"
         if not path.is_file():
             write_whole(path, lambda temporary: temporary.write_text(generate_id()))
@@ -108,7 +108,7 @@ class WandbRunLogger(WandbLogger):
         """Ends the run, if one was started.
 
         Args:
-            failed: Whether W&B shall show it as failed.
+            failed: Whether the run is marked as failed.
         """
         if self._experiment is not None:
             self._experiment.finish(exit_code=1 if failed else 0)
@@ -118,7 +118,7 @@ def close_wandb(loggers: Iterable[Logger], failed: bool) -> None:
     """Ends the W&B runs among the loggers of a training.
 
     Args:
-        loggers: Any loggers.
+        loggers: Loggers of the training.
         failed: Whether the training ended with an error.
     """
     for logger in loggers:
@@ -127,25 +127,25 @@ def close_wandb(loggers: Iterable[Logger], failed: bool) -> None:
 
 
 def choose_mode(mode: str) -> str:
-    """Turns a wish into what is possible, without ever asking at the terminal.
+    """Mode in which a run can be logged, determined without a prompt.
 
     Args:
-        mode: One of `MODES`.
+        mode: Requested mode, one of `MODES`.
 
     Returns:
         `"online"`, `"offline"` or `"disabled"`.
 
     Raises:
-        UserError: `"online"` is asked for and nobody is logged in.
+        UserError: `mode` is `"online"` and the user is not logged in.
     """
     if mode == "auto":
-        mode = _OBEYED.get(os.environ.get("WANDB_MODE", ""), "auto")
+        mode = _ENVIRONMENT_MODES.get(os.environ.get("WANDB_MODE", ""), "auto")
     if mode in ("offline", "disabled"):
         return mode
     try:
-        logged_in = wandb.login(prompt=False)  # asks the server, for ten seconds at most
+        logged_in = wandb.login(prompt=False)  # contacts the server, for at most ten seconds
     except AuthenticationError as error:
-        _tell_offline(error)
+        _warn_offline(error)
         return "offline"
     if logged_in:
         return "online"
@@ -157,9 +157,9 @@ def choose_mode(mode: str) -> str:
     return "offline"
 
 
-def _tell_offline(error: CommError) -> None:
+def _warn_offline(error: CommError) -> None:
     reason = " ".join(str(error).split())
-    log.warning("W&B is out of reach, so this run is logged offline; wandb sync sends it later (%s).", reason)
+    log.warning("W&B cannot be reached (%s): this run is logged offline; upload it later with wandb sync.", reason)
 
 
 def log_run(
@@ -176,13 +176,13 @@ def log_run(
 
     Args:
         run: The W&B run of the training.
-        folder: The run folder, with the record and `figures/*.png` written; an evaluation leaves fewer files.
+        folder: The run folder, with the record and `figures/*.png`; an evaluation has fewer files.
         metrics: Content of `metrics.json`.
         predictions: Columns `id`, `split`, `target`, `prob_<class>`.
         classes: The class names in the order of the logits.
-        split: The split whose predictions are charted.
-        misclassified: Images uint8 `(H, W, C)` of that split with a caption each.
-        with_checkpoint: Whether the artifact holds `checkpoints/best.ckpt`.
+        split: Split whose predictions are plotted.
+        misclassified: Misclassified images of that split, uint8 `(H, W, C)`, and their captions.
+        with_checkpoint: Whether the artifact contains `checkpoints/best.ckpt`.
     """
     run.config.update({"protocol": metrics["protocol"]}, allow_val_change=True)
     targets, probabilities = predicted_arrays(predictions, classes, split)
@@ -220,8 +220,8 @@ def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
     facts = {name: metrics[name] for name in ("best_epoch", "parameters") if name in metrics}
     if "calibration" in metrics:
         facts["temperature"] = metrics["calibration"]["temperature"]
-        judged = metrics["calibration"].get("test", {})
-        scores |= {f"test/{name}": value for name, value in judged.items() if name.endswith("_scaled")}
+        calibrated = metrics["calibration"].get("test", {})
+        scores |= {f"test/{name}": value for name, value in calibrated.items() if name.endswith("_scaled")}
     return {**facts, **scores, **timing}
 
 
@@ -241,9 +241,9 @@ def _confusion_chart(targets: np.ndarray, probabilities: np.ndarray, classes: Se
 
 
 def _curve_chart(curves: Sequence[ClassCurve], title: str, x_label: str, y_label: str) -> CustomChart:
-    """One line per class.
+    """Chart with one curve per class.
 
-    `wandb.plot.roc_curve` pairs classes with the wrong columns as soon as a class is absent.
+    `wandb.plot.roc_curve` pairs classes with the wrong columns if a class is absent.
     """
     rows = []
     for curve in curves:
@@ -268,8 +268,8 @@ def _record_artifact(run: Run, folder: Path, with_checkpoint: bool) -> wandb.Art
     names = [*_RECORD_FILES, *(["checkpoints/best.ckpt"] if with_checkpoint else [])]
     present = [folder / name for name in names if (folder / name).is_file()]
     for path in [*present, *sorted((folder / "figures").glob("*.png"))]:
-        # A finished record never changes, so that W&B can refer to the files instead of copying them into its cache;
-        # by absolute path, as `wandb sync` may run anywhere.
+        # A finished record never changes, so W&B can reference the files without a copy in its cache; the paths are
+        # absolute because `wandb sync` may run in any folder.
         name = path.relative_to(folder).as_posix()
         artifact.add_file(str(path.resolve()), name=name, policy="immutable", skip_cache=True)
     return artifact

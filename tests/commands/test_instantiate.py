@@ -25,7 +25,7 @@ def test_built_objects_get_plain_containers():
 
 def test_a_mistake_keeps_its_own_words():
     bad = {"mixup_alpha": -1, "cutmix_alpha": 0, "probability": 1, "num_classes": 3}
-    with pytest.raises(UserError, match=r"^mixing\.mixup_alpha=-1 is out of range"):
+    with pytest.raises(UserError, match=r"^mixing\.mixup_alpha must be a positive number, or 0 to disable it; got -1"):
         build(OmegaConf.create({"_target_": "fer_lightning.training.mixup.Mixing", **bad}))
 
 

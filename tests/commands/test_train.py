@@ -357,7 +357,7 @@ def test_two_processes_evaluate_together(ddp_run, fer_process, tmp_path):
         (["loss.class_weights=some"], "loss.class_weights must be none or inverse; got some"),
         (["loss.label_smoothing=1.5"], "loss.label_smoothing must be at least 0 and below 1; got 1.5"),
         (["optimizer.lr=-1"], "optimizer.lr must be at least 0; got -1"),
-        (["scheduler.rise_share=1"], "scheduler.rise_share=1 is out of range"),
+        (["scheduler.rise_share=1"], "scheduler.rise_share must be at least 0 and below 1; got 1"),
         (["selection.monitor=val/acc"], "selection.monitor=val/acc is unknown: use one of val/accuracy, "),
         (["selection.monitor=test/accuracy"], "selection.monitor=test/accuracy is unknown"),
         (["selection.monitor=val/loss"], "selection.mode=max would select the worst epoch by val/loss: use min"),

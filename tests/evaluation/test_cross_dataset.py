@@ -102,7 +102,7 @@ def test_no_image_left(run, own):
         ],
         Path(own.cache_dir),
     )
-    with pytest.raises(UserError, match=r"No test image of folder is left"):
+    with pytest.raises(UserError, match="folder must have test images of classes that the network has"):
         score_other_data(*run, copies, CLASSES, own)
 
 
@@ -111,7 +111,7 @@ def test_what_is_not_shared_is_told(run, other, caplog):
         shared = predict_shared(*run, other, "test", CLASSES)
     assert shared.classes == ("happy", "sad") and len(shared.table) == 6
     assert "1 images of class contempt are left out" in caplog.text
-    assert "The data has no surprise" in caplog.text
+    assert "The data has no class surprise" in caplog.text
 
 
 def predictions(targets: list[int], probabilities: dict[str, list[float]]) -> pd.DataFrame:

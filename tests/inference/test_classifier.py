@@ -97,7 +97,7 @@ def test_bad_onnx_files(tmp_path, write, told):
         ({"backend": "onnxruntime"}, r"make one with fer export checkpoint=fer2013 format=onnx"),
         ({"source": "net.onnx", "backend": "torch"}, "backend=torch cannot compute net.onnx"),
         ({"threads": 0}, "threads=0 is too small"),
-        ({"source": "fer2014"}, "fer2014 does not exist: .* one of the networks that ship: fer2013, ferplus"),
+        ({"source": "fer2014"}, "fer2014 does not exist: .* a network that ships with the package: fer2013, ferplus"),
     ],
 )
 def test_what_is_refused(arguments, told):

@@ -100,7 +100,7 @@ def test_weights_of_another_kind_of_number(tmp_path, checkpoint, dtype):
     counter = next(name for name in checkpoint["state_dict"] if name.endswith("num_batches_tracked"))
     checkpoint["state_dict"][counter] = checkpoint["state_dict"][counter].to(dtype)
     torch.save(checkpoint, tmp_path / "odd.ckpt")
-    with pytest.raises(UserError, match=r"odd\.ckpt.*do not fit"):
+    with pytest.raises(UserError, match=r"odd\.ckpt.*do not match"):
         load_net(tmp_path / "odd.ckpt")
 
 
@@ -224,12 +224,14 @@ def test_a_head_of_other_classes_is_kept_and_all_else_goes_on(trained):
 def test_another_architecture_is_refused_and_nothing_is_changed(trained, widths):
     net = resnet(8, widths)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    with pytest.raises(UserError, match=r"init=run is another architecture \(\d+ tensors do not fit, such as "):
+    with pytest.raises(
+        UserError, match=r"init=run must have the architecture of this run; \d+ tensors do not match, such as "
+    ):
         start_from(net, Path("run"), 8)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_a_part_more_is_another_architecture(trained, monkeypatch):
     trained.register_parameter("scale", torch.nn.Parameter(torch.ones(1)))
-    with pytest.raises(UserError, match=r"1 tensors do not fit, such as scale"):
+    with pytest.raises(UserError, match=r"1 tensors do not match, such as scale"):
         start_from(resnet(8, [4, 4, 4, 7]), Path("run"), 8)

@@ -257,7 +257,10 @@ def test_an_average_of_the_weights_can_be_kept():
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [({"gan_epochs": 0}, "procedure.gan_epochs=0"), ({"generated_share": 1.0}, "procedure.generated_share=1.0")],
+    [
+        ({"gan_epochs": 0}, "procedure.gan_epochs must be at least 1; got 0"),
+        ({"generated_share": 1.0}, "procedure.generated_share must be at least 0 and below 1; got 1.0"),
+    ],
 )
 def test_options_out_of_range(options, told):
     with pytest.raises(UserError, match=told):
@@ -267,10 +270,14 @@ def test_options_out_of_range(options, told):
 @pytest.mark.parametrize(
     ("callbacks", "options", "told"),
     [
-        ([], {"max_epochs": 3}, "trainer.max_epochs=3 leaves the classifier no epoch"),
-        ([], {"max_epochs": -1}, "trainer.max_epochs=-1 leaves the classifier no epoch"),
-        ([], {"accumulate_grad_batches": 2}, "set trainer.accumulate_grad_batches=1"),
-        ([EarlyStopping("val/loss", patience=2)], {}, "early_stopping.patience=2 would stop the run before"),
+        ([], {"max_epochs": 3}, "trainer.max_epochs must exceed procedure.gan_epochs=3, .* got 3"),
+        ([], {"max_epochs": -1}, "trainer.max_epochs must exceed procedure.gan_epochs=3, .* got -1"),
+        ([], {"accumulate_grad_batches": 2}, "use trainer.accumulate_grad_batches=1"),
+        (
+            [EarlyStopping("val/loss", patience=2)],
+            {},
+            "early_stopping.patience must be at least procedure.gan_epochs=3, .* got 2",
+        ),
     ],
 )
 def test_trainers_that_would_do_something_else(callbacks, options, told):
@@ -281,7 +288,7 @@ def test_trainers_that_would_do_something_else(callbacks, options, told):
 def test_side_vectors_are_refused(monkeypatch):
     batch = (torch.zeros(4, 1, 32, 32), torch.zeros(4, 9), TARGET)
     monkeypatch.setattr(Faces, "train_dataloader", lambda self: DataLoader([batch], batch_size=None))
-    with pytest.raises(UserError, match="without side vectors"):
+    with pytest.raises(UserError, match="without auxiliary input"):
         fit(make(), limit_val_batches=0)
 
 

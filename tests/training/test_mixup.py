@@ -69,9 +69,9 @@ def test_probability_is_the_share_of_mixed_batches():
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ((-0.1, 0.0, 1.0), "mixing.mixup_alpha=-0.1"),
-        ((0.0, -1.0, 1.0), "mixing.cutmix_alpha=-1.0"),
-        ((0.2, 0.0, 1.5), "mixing.probability=1.5"),
+        ((-0.1, 0.0, 1.0), "mixing.mixup_alpha must be a positive number, or 0 to disable it; got -0.1"),
+        ((0.0, -1.0, 1.0), "mixing.cutmix_alpha must be a positive number, or 0 to disable it; got -1.0"),
+        ((0.2, 0.0, 1.5), "mixing.probability must be between 0 and 1; got 1.5"),
     ],
 )
 def test_refuses_bad_values(arguments, told):

@@ -74,7 +74,7 @@ def test_a_package_that_the_user_trusts(tmp_path, monkeypatch):
     trust(["stray_nets"])
     assert look_up("stray_nets.Net", "model", nn.Module, "net.ckpt").__name__ == "Net"
     for name in ("stray_nets.Other", "stray_nets.Gone"):
-        with pytest.raises(UserError, match="not a Module that is installed here"):
+        with pytest.raises(UserError, match="not an installed Module"):
             look_up(name, "model", nn.Module, "net.ckpt")
     assert not known("stray_nets_of_others.Net", "model")
 

@@ -105,5 +105,5 @@ def test_one_cycle_of_a_few_steps(steps, rise_share):
 
 
 def test_one_cycle_refuses_a_rise_without_a_fall():
-    with pytest.raises(ValueError, match=r"rise_share=1\.0"):
+    with pytest.raises(ValueError, match=r"rise_share must be at least 0 and below 1; got 1\.0"):
         one_cycle(make_optimizer(), STEPS, STEPS_PER_EPOCH, rise_share=1.0)

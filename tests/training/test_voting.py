@@ -190,14 +190,12 @@ def test_members_that_fit(trained_run, own):
 
 @pytest.mark.parametrize("change", [{"fingerprint": "other"}, {"classes": ("happy", "sad")}, {"selection": "test"}])
 def test_members_of_another_protocol(trained_run, own, change):
-    with pytest.raises(
-        UserError, match=rf"trained under another protocol than this vote \(other {next(iter(change))}\)"
-    ):
+    with pytest.raises(UserError, match=rf"must have the protocol of the vote; .* differs in {next(iter(change))}:"):
         load_members([str(trained_run)], replace(own[0], **change), own[1])
 
 
 def test_members_of_another_preprocessing(trained_run, own):
-    with pytest.raises(UserError, match=r"was trained with data\.image_size=32 data\.std=\[0\.25\], unlike this vote"):
+    with pytest.raises(UserError, match=r"was trained with data\.image_size=32 data\.std=\[0\.25\]: use the same"):
         load_members([str(trained_run)], own[0], {**own[1], "image_size": 48, "std": [0.5]})
 
 
@@ -206,7 +204,7 @@ def test_members_that_want_more_than_images(trained_run, own, monkeypatch):
     preprocessing = {**trained.description["preprocessing"], "side": "landmarks"}
     two_inputs = replace(trained, description={**trained.description, "preprocessing": preprocessing})
     monkeypatch.setattr(voting, "load_net", lambda path: two_inputs)
-    with pytest.raises(UserError, match="needs landmarks besides the image"):
+    with pytest.raises(UserError, match=r"that take images only; .* also takes landmarks: omit it"):
         load_members([str(trained_run)], *own)
 
 
@@ -222,9 +220,9 @@ def small_vote():
 @pytest.mark.parametrize(
     ("net", "devices", "callbacks", "told"),
     [
-        (nn.Linear(1, 1), 1, [], "Linear is none: use model=weighted_voting"),
+        (nn.Linear(1, 1), 1, [], "needs model=weighted_voting; got Linear"),
         (small_vote(), 2, [], r"use trainer\.devices=1"),
-        (small_vote(), 1, [EMAWeightAveraging()], "leave callbacks=ema away"),
+        (small_vote(), 1, [EMAWeightAveraging()], "callbacks=ema has no weights to average: omit it"),
     ],
 )
 def test_what_no_vote_is_fitted_with(monkeypatch, net, devices, callbacks, told):
@@ -234,7 +232,7 @@ def test_what_no_vote_is_fitted_with(monkeypatch, net, devices, callbacks, told)
 
 
 def test_a_vote_is_not_trained():
-    with pytest.raises(UserError, match="wants procedure=vote"):
+    with pytest.raises(UserError, match="use procedure=vote"):
         make(ExpressionClassifier, small_vote()).configure_optimizers()
 
 

@@ -136,7 +136,7 @@ def test_online_without_a_server_goes_offline_and_says_so(tmp_path):
         WANDB_HTTP_TIMEOUT="1",
     )
     assert done.returncode == 0, done.stderr
-    assert "out of reach, so this run is logged offline; wandb sync sends it later" in done.stderr
+    assert "this run is logged offline; upload it later with wandb sync" in done.stderr
     assert any(record["type"] == "history" for record in inspect(tmp_path / "run"))
 
 
@@ -242,7 +242,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path):
 
 def test_an_unknown_mode_of_the_environment_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "nonsense")
-    with pytest.raises(UserError, match="WANDB_MODE=nonsense is unknown"):
+    with pytest.raises(UserError, match="WANDB_MODE must be online, offline or disabled; got nonsense"):
         WandbRunLogger(str(tmp_path), "auto", "p", None, None, None, [], 30, False)
 
 

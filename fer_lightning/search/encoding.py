@@ -1,4 +1,4 @@
-"""Parameters as points that a bobcat can stand on."""
+"""Encoding of search spaces as points of a unit cube."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from fer_lightning.search import moves
 class Number:
     """A numeric parameter as a coordinate in [0, 1].
 
-    Where the parameter is logarithmic, so is the coordinate. Each value of a whole-numbered or stepped parameter owns
-    a bin of equal width, half a step to either side, so that the first and the last are as likely as those between;
-    a logarithmic whole number owns the bin from half below it to half above it. A parameter with a single value is
-    at 0.5.
+    The coordinate of a logarithmic parameter is logarithmic. Each value of an integer or stepped parameter has a bin of
+    equal width, half a step to either side, so that the first and the last are as likely as the others; the bin of a
+    logarithmic integer is from half below it to half above it. A parameter with a single value is at 0.5.
 
     Args:
-        distribution: What Optuna knows of the parameter.
+        distribution: Distribution of the parameter.
 
     Attributes:
-        limits: Smallest and largest value on the scale that the paper moves on: log10 of the value where the
-            parameter is logarithmic (as its pseudocode does for the learning rate), else the value.
-        edges: Where the coordinate is 0 and 1, on the same scale: the outer edges of the outer bins.
+        limits: Smallest and largest value on the scale that the paper moves on: log10 of the value if the
+            parameter is logarithmic (as in its pseudocode for the learning rate), else the value.
+        edges: Values of the coordinates 0 and 1 on the same scale: the outer edges of the outer bins.
     """
 
     def __init__(self, distribution: FloatDistribution | IntDistribution) -> None:
@@ -37,14 +36,14 @@ class Number:
         self.edges = (float(self._scaled(self.low - margin)), float(self._scaled(self.high + margin)))
 
     def encode(self, values: Any) -> np.ndarray:
-        """Returns the coordinate of each value, any shape."""
+        """Coordinates of values, any shape."""
         low, high = self.edges
         if self.limits[0] == self.limits[1]:
             return np.full(np.shape(values), 0.5)
         return (self._scaled(values) - low) / (high - low)
 
     def nearest(self, coordinates: np.ndarray) -> np.ndarray:
-        """Returns the value whose bin each coordinate lies in, as floats, any shape."""
+        """Values, as floats, whose bins contain the coordinates, any shape."""
         low, high = self.edges
         scaled = low + np.asarray(coordinates, dtype=float) * (high - low)
         values = 10.0**scaled if self.log else scaled
@@ -53,20 +52,20 @@ class Number:
         return np.clip(values, self.low, self.high)
 
     def decode(self, coordinate: float) -> int | float:
-        """Returns the value at a coordinate as Optuna stores it."""
+        """Value at a coordinate, as Optuna stores it."""
         value = float(self.nearest(np.asarray(coordinate)))
         return round(value) if self.whole else value
 
     def snap(self, coordinates: np.ndarray) -> np.ndarray:
-        """Returns the coordinates of the values that would be tried, any shape."""
+        """Coordinates of the values nearest to coordinates, any shape."""
         return self.encode(self.nearest(coordinates))
 
     def spread(self, shares: np.ndarray) -> np.ndarray:
-        """Returns the coordinates at shares in [0, 1] of the way through all bins."""
+        """Coordinates at shares in [0, 1] of the range of all bins."""
         return shares
 
     def between_limits(self, shares: np.ndarray) -> np.ndarray:
-        """Returns the coordinates at shares in [0, 1] of the way from the smallest to the largest value: eq. 14."""
+        """Coordinates at shares in [0, 1] of the range from the smallest to the largest value (eq. 14)."""
         (low, high), (first, last) = self.limits, self.edges
         if low == high:
             return np.full(np.shape(shares), 0.5)
@@ -77,10 +76,10 @@ class Number:
 
 
 class Choice:
-    """A categorical parameter as the index of its choice. There is no way from one choice to another.
+    """A categorical parameter as the index of its choice; choices have no order.
 
     Args:
-        distribution: What Optuna knows of the parameter.
+        distribution: Distribution of the parameter.
     """
 
     def __init__(self, distribution: CategoricalDistribution) -> None:
@@ -89,28 +88,28 @@ class Choice:
         self.limits = self.edges = (0.0, 1.0)
 
     def encode(self, value: Any) -> np.ndarray:
-        """Returns the index of a choice."""
+        """Index of a choice."""
         return np.asarray(self.distribution.to_internal_repr(value), dtype=float)
 
     def decode(self, coordinate: float) -> Any:
-        """Returns the choice with an index."""
+        """Choice at an index."""
         return self.distribution.choices[int(coordinate)]
 
     def snap(self, coordinates: np.ndarray) -> np.ndarray:
-        """Returns the indices as they are."""
+        """Unchanged indices."""
         return coordinates
 
     def spread(self, shares: np.ndarray) -> np.ndarray:
-        """Returns the choices at shares in [0, 1] of the way through all of them."""
+        """Indices at shares in [0, 1] of all choices."""
         return np.minimum(np.floor(shares * self.count), self.count - 1)
 
     def between_limits(self, shares: np.ndarray) -> np.ndarray:
-        """Returns the same: a choice has no limits to stay between."""
+        """Same as `spread`, because choices have no limits."""
         return self.spread(shares)
 
 
 def dimension_of(distribution: BaseDistribution) -> Number | Choice:
-    """Returns how a parameter is encoded."""
+    """Encoding of a parameter."""
     if isinstance(distribution, CategoricalDistribution):
         return Choice(distribution)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
@@ -118,17 +117,17 @@ def dimension_of(distribution: BaseDistribution) -> Number | Choice:
 
 
 class Encoding:
-    """A search space as a unit cube; a column of a point is one parameter, in the order of the space.
+    """A search space as a unit cube; each column of a point is one parameter, in the order of the space.
 
     Args:
-        space: Distribution of each parameter; at least one.
+        space: Distribution of each parameter, at least one.
 
     Attributes:
-        names: The parameters.
-        dimensions: How each is encoded.
-        is_choice: Whether each is categorical: its column holds an index, not a coordinate. (D,).
-        choices: Number of choices of each categorical parameter, 1 for the others. (D,).
-        limits: Smallest and largest value on the scale of the paper, see `Number`. (2, D).
+        names: Names of the parameters.
+        dimensions: Encoding of each parameter.
+        is_choice: Mask (D,) of categorical parameters, whose columns hold an index instead of a coordinate.
+        choices: Number of choices (D,) of each categorical parameter, 1 for the others.
+        limits: Smallest and largest values (2, D) on the scale of the paper, see `Number`.
     """
 
     def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
@@ -141,29 +140,29 @@ class Encoding:
         self._widths = self._edges[1] - self._edges[0]
 
     def encode(self, params: Mapping[str, Any]) -> np.ndarray:
-        """Returns the point (D,) of one trial's parameters."""
+        """Point (D,) of the parameters of a trial."""
         return np.array([dim.encode(params[name]) for name, dim in zip(self.names, self.dimensions)], dtype=float)
 
     def decode(self, point: np.ndarray) -> dict[str, Any]:
-        """Returns the parameters at a point (D,), as Optuna stores them."""
+        """Parameters at a point (D,), as Optuna stores them."""
         return {name: dim.decode(at) for name, dim, at in zip(self.names, self.dimensions, point)}
 
     def snap(self, points: np.ndarray) -> np.ndarray:
-        """Returns the points (..., D) that would be tried: whole numbers, steps and bounds are kept."""
+        """Nearest valid points (..., D), which respect integers, steps and bounds."""
         columns = [dim.snap(points[..., column]) for column, dim in enumerate(self.dimensions)]
         return np.stack(columns, axis=-1)
 
     def to_paper(self, points: np.ndarray) -> np.ndarray:
-        """Returns points (..., D) on the scale that the equations are printed for, see `Number.limits`."""
+        """Points (..., D) on the scale of the paper, see `Number.limits`."""
         return self._edges[0] + points * self._widths
 
     def from_paper(self, positions: np.ndarray) -> np.ndarray:
-        """Returns the points (..., D) of positions on the scale of the paper."""
+        """Points (..., D) of positions on the scale of the paper."""
         widths = np.where(self._widths == 0, 1.0, self._widths)
         return np.where(self._widths == 0, 0.5, (positions - self._edges[0]) / widths)
 
     def spatial(self, points: np.ndarray) -> np.ndarray:
-        """Returns points (..., D) as coordinates with distances: two different choices are 1 apart, as are two ends."""
+        """Points (..., D) as coordinates with distances: 1 between two choices and between the ends of a range."""
         columns = [points[..., ~self.is_choice]]
         for column in np.flatnonzero(self.is_choice):
             columns.append((points[..., column, None] == np.arange(self.choices[column])) / np.sqrt(2))

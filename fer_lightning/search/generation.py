@@ -1,4 +1,4 @@
-"""What all bobcats try next: a pure function of the rules and of the trials of earlier generations."""
+"""Next positions of all bobcats, as a pure function of the rules and the trials of earlier generations."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _AS_PRINTED = ("boa", "literal")
 
 @dataclass(frozen=True)
 class Rules:
-    """How bobcats move. See `MBOASampler` for what each option means.
+    """Options of the moves; see `MBOASampler`.
 
     Attributes:
-        iterations: Iterations of the whole search, two generations each; None where that is not known.
+        iterations: Number of iterations of the whole search, of two generations each; None if unknown.
     """
 
     variant: str
@@ -38,10 +38,10 @@ class Log:
     """The trials of earlier generations in the order of their numbers, as points of an `Encoding`.
 
     Attributes:
-        points: Completed trials. (n, D).
-        values: Their objectives, smaller is better. (n,).
-        lanes: Which bobcat tried each. (n,).
-        others: Failed, pruned and running trials, which are not worth trying again. (m, D).
+        points: Points (n, D) of completed trials.
+        values: Their objectives (n,), smaller is better.
+        lanes: Index (n,) of the bobcat of each trial.
+        others: Points (m, D) of failed, pruned and running trials, which are not repeated.
     """
 
     points: np.ndarray
@@ -51,21 +51,21 @@ class Log:
 
 
 def scatter(rules: Rules, seed: int, generation: int, name: str, dimension: Number | Choice) -> np.ndarray:
-    """Scatters the bobcats over one parameter without knowing of any other.
+    """Initial coordinates of the bobcats in one parameter, independent of the others.
 
     Readings:
-        - Eq. 14 draws every bobcat on its own; `boa` and `literal` do. `paper` and `scent` place them as a Latin
-          hypercube: each lies in another stratum of the parameter, so that few of them cover it.
+        - Eq. 14 draws the bobcats independently; so do `boa` and `literal`. `paper` and `scent` use a Latin hypercube:
+          each bobcat is in another stratum of the parameter, so that few of them cover it.
 
     Args:
-        rules: Of the search.
-        seed: Of the search.
-        generation: For which one, from 0.
-        name: The parameter.
-        dimension: How it is encoded.
+        rules: Rules of the search.
+        seed: Seed of the search.
+        generation: Number of the generation, from 0.
+        name: Name of the parameter.
+        dimension: Encoding of the parameter.
 
     Returns:
-        (N,) coordinates of the bobcats.
+        Coordinates (N,) of the bobcats.
     """
     rng = np.random.default_rng([seed, generation, crc32(name.encode())])
     if rules.variant in _AS_PRINTED:
@@ -75,20 +75,20 @@ def scatter(rules: Rules, seed: int, generation: int, name: str, dimension: Numb
 
 
 def plan(rules: Rules, seed: int, generation: int, encoding: Encoding, log: Log) -> np.ndarray:
-    """Returns the points (N, D) that the bobcats try in a generation, from 1; odd ones explore, even ones exploit.
+    """Points (N, D) of the bobcats in a generation, from 1; odd generations explore, even ones exploit.
 
     Readings:
         - The paper moves "in each iteration" with "exploration and exploitation" and compares in between (eq. 17), so
           an iteration is two generations: 2g - 1 explores and 2g exploits, both with t = g.
-        - All bobcats of a generation move at once, from where the generation before left them. The paper does not say
-          whether a bobcat already sees the moves of those before it; at once, they can be trained in parallel.
-        - Positions are what was tried: a batch size is whole, so the next move starts at the whole number.
-        - A bobcat without a completed trial is scattered anew.
-        - A categorical parameter is not moved but chosen, each with probability 1/2 in exploration (it copies one of
-          its prey) and 1 / (1 + t) in exploitation (it is drawn anew).
-        - `paper` and `scent`: the best bobcat has no prey to track and chases instead, as training the same again
-          would tell nothing. For the same reason each draws `candidates` moves, and `paper` makes the first that was
-          not tried yet. `literal` and `boa` repeat themselves as printed.
+        - All bobcats of a generation move at once, from their positions after the previous generation, so that their
+          trials can run in parallel. The paper does not say whether a bobcat sees the moves of those before it.
+        - A position is the point that was evaluated: a batch size is an integer, so the next move starts there.
+        - A bobcat without a completed trial is scattered again.
+        - A categorical parameter changes with probability 1/2 in exploration, to the value of one of the prey, and
+          with probability 1 / (1 + t) in exploitation, to a random value.
+        - `paper` and `scent`: the best bobcat has no prey to track and chases instead, because repeating a training
+          gives no information. For the same reason each draws `candidates` moves, and `paper` uses the first one that
+          was not tried yet. `literal` and `boa` repeat trials as printed.
     """
     n = rules.population
     scattered = [
@@ -103,7 +103,7 @@ def plan(rules: Rules, seed: int, generation: int, encoding: Encoding, log: Log)
     x, values = start.copy(), np.full(n, np.nan)
     x[alive], values[alive] = log.points[standing[alive]], log.values[standing[alive]]
 
-    # Every draw has the same shape whatever succeeded, so that no bobcat's luck depends on another's.
+    # All draws have the same shape whichever trials succeeded, so that bobcats are independent of each other.
     rng = np.random.default_rng([seed, generation])
     tries = 1 if rules.variant in _AS_PRINTED else rules.candidates
     count = rules.num_prey if rules.variant in ("paper", "scent") else 1
@@ -117,7 +117,7 @@ def plan(rules: Rules, seed: int, generation: int, encoding: Encoding, log: Log)
     if rules.variant in _AS_PRINTED:
         return options[:, 0]
     options = encoding.snap(options)
-    picked = _sniff(encoding, log, options, generation) if rules.variant == "scent" else _first_fresh(log, options)
+    picked = _screen(encoding, log, options, generation) if rules.variant == "scent" else _first_fresh(log, options)
     return options[np.arange(n), picked]
 
 
@@ -145,30 +145,30 @@ def _normalised(rules: Rules, rng: np.random.Generator, x: np.ndarray, prey: np.
     t = (generation + 1) // 2
     gamma = rng.random((n, rules.candidates, rules.num_prey, d if rules.gamma == "dimension" else 1))
     r = rng.random((n, rules.candidates, d))
-    own = np.broadcast_to(x[:, None], r.shape)
-    moved = chased = moves.chase(own, r, t, 1.0)
+    current = np.broadcast_to(x[:, None], r.shape)
+    moved = chased = moves.chase(current, r, t, 1.0)
     if generation % 2:
         weight = moves.exploration_weight(rules.weight, t, rules.iterations)
         alone = _without_prey(prey)
-        moved = np.where(alone[:, None, None], chased, moves.track(own, x[prey], gamma, weight))
+        moved = np.where(alone[:, None, None], chased, moves.track(current, x[prey], gamma, weight))
     return np.clip(moved, 0.0, 1.0)
 
 
 def _choices(
     rules: Rules, rng: np.random.Generator, encoding: Encoding, x: np.ndarray, prey: np.ndarray, generation: int
 ) -> np.ndarray:
-    """What each bobcat would choose for the categorical parameters; (N, M, D) indices."""
+    """Candidate values of the categorical parameters of each bobcat, as indices (N, M, D)."""
     n, tries, count = prey.shape
     d = x.shape[1]
     t = (generation + 1) // 2
-    chance, whose, anew = rng.random((3, n, tries, d))
-    own = np.broadcast_to(x[:, None], anew.shape)
+    chance, whose, random = rng.random((3, n, tries, d))
+    current = np.broadcast_to(x[:, None], random.shape)
     copied = np.take_along_axis(x[prey], np.floor(whose * count).astype(int)[..., None, :], axis=-2)[..., 0, :]
-    drawn = np.floor(anew * encoding.choices)
-    chased = np.where(chance < 1 / (1 + t), drawn, own)
+    drawn = np.floor(random * encoding.choices)
+    chased = np.where(chance < 1 / (1 + t), drawn, current)
     if generation % 2 == 0:
         return chased
-    tracked = np.where(chance < 0.5, copied, own)
+    tracked = np.where(chance < 0.5, copied, current)
     if rules.variant in _AS_PRINTED:
         return tracked
     return np.where(_without_prey(prey)[:, None, None], chased, tracked)
@@ -179,15 +179,15 @@ def _without_prey(prey: np.ndarray) -> np.ndarray:
 
 
 def _first_fresh(log: Log, options: np.ndarray) -> np.ndarray:
-    """Index (N,) of the first option of each bobcat that is neither tried nor taken by one before it, else 0."""
+    """Index (N,) of the first option of each bobcat that neither a trial nor an earlier bobcat has used, else 0."""
     known = set(_keys(np.concatenate([log.points, log.others])))
     n, tries, d = options.shape
     keys = _keys(options.reshape(n * tries, d))
     picked = np.zeros(n, dtype=int)
     for i in range(n):
-        own = keys[i * tries : (i + 1) * tries]
-        picked[i] = next((j for j, key in enumerate(own) if key not in known), 0)
-        known.add(own[picked[i]])
+        candidates = keys[i * tries : (i + 1) * tries]
+        picked[i] = next((j for j, key in enumerate(candidates) if key not in known), 0)
+        known.add(candidates[picked[i]])
     return picked
 
 
@@ -195,8 +195,8 @@ def _keys(points: np.ndarray) -> list[bytes]:
     return [point.tobytes() for point in np.round(points, 9) + 0.0]
 
 
-def _sniff(encoding: Encoding, log: Log, options: np.ndarray, generation: int) -> np.ndarray:
-    """Index (N,) of the option of each bobcat that smells best."""
+def _screen(encoding: Encoding, log: Log, options: np.ndarray, generation: int) -> np.ndarray:
+    """Index (N,) of the option of each bobcat that the surrogate selects."""
     n, tries, _ = options.shape
     points, tried = encoding.spatial(log.points), encoding.spatial(np.concatenate([log.points, log.others]))
     places = encoding.spatial(options)

@@ -1,4 +1,4 @@
-"""The Modified Bobcat Optimization Algorithm of the PsySFA-Net paper as a sampler of Optuna."""
+"""Modified Bobcat Optimization Algorithm (MBOA) of the PsySFA-Net paper as an Optuna sampler."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from fer_lightning.search.encoding import Encoding, dimension_of
 from fer_lightning.search.generation import VARIANTS, Log, Rules, plan, scatter
 from fer_lightning.search.moves import SCHEDULES
 
-# The study's user attribute that keeps what a resumed search must agree with.
+# User attribute of the study with the options that a resumed search must share.
 ATTRIBUTE = "mboa"
 _Space = tuple[tuple[str, BaseDistribution], ...]
 
 
 @dataclass
 class _Memory:
-    """What was already worked out for one study; all of it follows from the study and may be lost.
+    """Cache of one study, which can be recomputed from its trials.
 
     Attributes:
-        storage: Where the study is.
-        study: Its number there.
+        storage: Storage of the study.
+        study: Id of the study in the storage.
         seed: Seed of the search.
-        spaces: Search space of a generation, kept once every earlier trial is finished; so are the
-        plans: of a generation in a space.
-        points: Finished trials by number as points of a space; None for one that lacks a parameter.
+        spaces: Search space by generation, cached when all earlier trials are finished.
+        plans: Plan by generation and search space, cached likewise.
+        points: Finished trials by number as points of a space; None for a trial without some parameter.
     """
 
     storage: BaseStorage
@@ -49,41 +49,40 @@ class MBOASampler(BaseSampler):
     """Modified Bobcat Optimization Algorithm, *PsySFA-Net* (`models/psysfa_net.py`), section 3.8, eqs. 13-19.
 
     Trial k is the move of bobcat k mod N in generation k div N. Generation 0 scatters the population (eqs. 13 and 14),
-    odd ones explore (eqs. 15-17), even ones exploit (eqs. 18 and 19). As a bobcat keeps its best position, that is the
-    best completed trial of its own: the sampler has no state, a resumed or parallel search is the same search, and the
-    trials of a generation may run at the same time and finish in any order. Trials of earlier generations that are not
-    finished are not waited for.
+    odd ones explore (eqs. 15-17), even ones exploit (eqs. 18 and 19). A bobcat's position is its best completed
+    trial, so the sampler has no state: a resumed or parallel search is the same search, and the trials of a generation
+    may run at the same time and finish in any order. Unfinished trials of earlier generations are not waited for.
 
     Variants:
         - `"boa"`: the parent algorithm, one prey.
         - `"literal"`: the equations exactly as printed.
-        - `"paper"`: the same moves in the unit cube, read so that they work (see `moves` and `generation`).
+        - `"paper"`: the same moves in the unit cube, with the readings of `moves` and `generation`.
         - `"scent"`: not in the paper. Each bobcat draws many moves of `"paper"`, and a surrogate model of all trials
-          picks one. What it gains over `"paper"` is due to the model.
+          selects one. Its gain over `"paper"` is due to the model.
 
-    Readings beside those in `moves` and `generation`:
-        - The paper speaks of 20 bobcats and 60 iterations, its pseudocode of 10 and 5. Two evaluations an iteration
-          make 20 + 60 * 2 * 20 = 2,420 trainings of the former.
+    Readings (see also `moves` and `generation`):
+        - The paper names 20 bobcats and 60 iterations, its pseudocode 10 and 5. With two evaluations an iteration, the
+          former are 20 + 60 * 2 * 20 = 2,420 trainings.
         - The pseudocode moves the learning rate as log10, Table 2 bounds it linearly: here a parameter moves on a
-          logarithmic scale where its distribution is logarithmic.
+          logarithmic scale if its distribution is logarithmic.
         - n of eq. 16 is not given: `num_prey`.
 
     Args:
-        variant: See above.
+        variant: Variant, see above.
         population: Number of bobcats, at least 2, or `"auto"`: `population_for(n_trials)`.
-        n_trials: Trials of the whole search, where that is known.
-        num_prey: n of eq. 16; `"boa"` tracks one.
-        gamma: Whether gamma of eq. 16 is drawn for each `"prey"` or for each `"dimension"` of it; by `"literal"`
-            always for each prey.
+        n_trials: Number of trials of the whole search, or None if unknown.
+        num_prey: Number n of prey in eq. 16; `"boa"` uses one.
+        gamma: Whether gamma of eq. 16 is drawn for each `"prey"` or for each `"dimension"` of it; `"literal"` always
+            draws it for each prey.
         weight: W_exploration of eq. 16: `"inverse"`, `"linear"` (needs `n_trials`) or `"constant"`; not in `"boa"`.
-        candidates: Moves that a bobcat of `"paper"` or `"scent"` draws to choose from.
-        seed: Of all random numbers; drawn if None, or that of the study where one is resumed.
+        candidates: Number of candidate moves of a bobcat in `"paper"` and `"scent"`.
+        seed: Seed of all random numbers; if None, that of the resumed study, or a random one.
 
     Attributes:
         population: Number of bobcats.
 
     Raises:
-        UserError: An option has no such value; or, at the first trial, the study was begun with another seed,
+        UserError: An option is out of range; or, at the first trial, the study was started with another seed,
             population or variant.
     """
 
@@ -113,20 +112,20 @@ class MBOASampler(BaseSampler):
             ("seed", seed, 0),
         ):
             if number is not None and number < least:
-                raise UserError(f"MBOA: {option}={number} is too small, the least is {least}.")
+                raise UserError(f"MBOA: {option} must be at least {least}; got {number}.")
         if weight == "linear" and n_trials is None:
-            raise UserError("MBOA: weight=linear falls until the last trial and needs n_trials, the number of trials.")
+            raise UserError("MBOA: weight=linear needs n_trials, the number of trials over which the weight decreases.")
         self.population = population
-        # Generation 0 belongs to no iteration, each other pair of generations is one.
+        # Generation 0 is before the first iteration; each iteration has two generations.
         iterations = None if n_trials is None else max(1, -(-n_trials // population) // 2)
         self._rules = Rules(variant, population, num_prey, gamma, weight, candidates, iterations)
         self._seed = seed
-        # Drawn here, so that the threads of one search that all begin it agree.
+        # Drawn here, so that all threads of a search use the same seed.
         self._drawn = int(np.random.default_rng().integers(2**31)) if seed is None else seed
         self._memory: _Memory | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Returns the parameters that all completed trials of earlier generations share."""
+        """Parameters that all completed trials of earlier generations share."""
         self._raise_error_if_multi_objective(study)
         memory = self._recall(study)
         generation = trial.number // self.population
@@ -140,14 +139,14 @@ class MBOASampler(BaseSampler):
             space = _shared(new, known)
             if space is None:
                 return {}
-            if all(one.state.is_finished() for one in earlier):
+            if all(earlier_trial.state.is_finished() for earlier_trial in earlier):
                 memory.spaces[generation] = space
         return dict(space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Returns the parameters that the bobcat of a trial tries."""
+        """Parameters of a trial: the next position of its bobcat."""
         self._raise_error_if_multi_objective(study)
         memory = self._recall(study)
         generation, lane = divmod(trial.number, self.population)
@@ -163,14 +162,14 @@ class MBOASampler(BaseSampler):
             earlier = self._earlier(study, generation)
             log = _read(earlier, space, encoding, study.direction, self.population, memory)
             points = plan(self._rules, memory.seed, generation, encoding, log)
-            if all(one.state.is_finished() for one in earlier):
+            if all(earlier_trial.state.is_finished() for earlier_trial in earlier):
                 memory.plans[generation, space] = points
         return encoding.decode(points[lane])
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Returns the value at which a trial's bobcat is scattered, for a parameter that nothing is known of yet."""
+        """Initial value of a trial's bobcat, for a parameter without completed trials."""
         self._raise_error_if_multi_objective(study)
         memory = self._recall(study)
         generation, lane = divmod(trial.number, self.population)
@@ -178,7 +177,7 @@ class MBOASampler(BaseSampler):
         return dimension.decode(scatter(self._rules, memory.seed, generation, param_name, dimension)[lane])
 
     def _earlier(self, study: Study, generation: int) -> list[FrozenTrial]:
-        # From the storage: a study with a Hyperband pruner shows only the trials of one bracket, and no attributes.
+        # From the storage: with a Hyperband pruner, the study has only the trials of one bracket, and no attributes.
         first = generation * self.population
         trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
         return [trial for trial in trials if trial.number < first]
@@ -193,26 +192,26 @@ class MBOASampler(BaseSampler):
         return {**self.__dict__, "_memory": None}
 
     def _agree(self, study: Study) -> int:
-        """Returns the seed of the search; writes into the study what it was begun with."""
+        """Seed of the search; stores the options of a new study or compares those of a resumed one."""
         ours = {"variant": self._rules.variant, "population": self.population, "seed": self._drawn}
         storage, study_id = study._storage, study._study_id
         if ATTRIBUTE not in storage.get_study_user_attrs(study_id):
             storage.set_study_user_attr(study_id, ATTRIBUTE, ours)
-        # Read again: another process may have begun it at the same time.
+        # Read again: another process may have started the study at the same time.
         stored = storage.get_study_user_attrs(study_id)[ATTRIBUTE]
         for option, value in ours.items():
             if stored[option] != value and not (option == "seed" and self._seed is None):
                 raise UserError(
-                    f"MBOA: the study {study.study_name} was begun with {option}={stored[option]}, not {value}: "
-                    f"resume it with {option}={stored[option]} or begin another study."
+                    f"MBOA: {option} must be {stored[option]}, with which the study {study.study_name} was started; "
+                    f"got {value}: resume it with {option}={stored[option]}, or start another study."
                 )
         return stored["seed"]
 
 
 def _shared(trials: list[FrozenTrial], space: dict[str, BaseDistribution] | None) -> dict[str, BaseDistribution] | None:
-    """Returns what the completed trials and the space share, by name; None of both leaves None.
+    """Distributions that the completed trials and a space share, by name; None if there are neither.
 
-    The same as Optuna's `intersection_search_space`, which cannot go on from what earlier trials share.
+    Like Optuna's `intersection_search_space`, but continues from the intersection of earlier trials.
     """
     for trial in trials:
         if trial.state != TrialState.COMPLETE:
@@ -220,7 +219,7 @@ def _shared(trials: list[FrozenTrial], space: dict[str, BaseDistribution] | None
         if space is None:
             space = dict(sorted(trial.distributions.items()))
         else:
-            space = {name: one for name, one in space.items() if trial.distributions.get(name) == one}
+            space = {name: value for name, value in space.items() if trial.distributions.get(name) == value}
     return space
 
 
@@ -232,7 +231,7 @@ def _read(
     population: int,
     memory: _Memory,
 ) -> Log:
-    """Returns the trials that have every parameter of the space."""
+    """Trials that have all parameters of a space."""
     known = memory.points.setdefault(space, {})
     sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
     numbers, points, values, others = [], [], [], []
@@ -264,17 +263,17 @@ def _read(
 
 def _check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise UserError(f"MBOA: {option}={value} is unknown, choose from {', '.join(allowed)}.")
+        raise UserError(f"MBOA: {option} must be one of {', '.join(allowed)}; got {value!r}.")
 
 
 def population_for(n_trials: int | None) -> int:
-    """Returns the size of the population that measured best at a budget.
+    """Population size that performed best at a budget in our measurements.
 
-    The paper names 20 bobcats in its text and 10 in its pseudocode, both without a reason. Few bobcats make more
-    generations of the same number of trials, which pays where trials are few.
+    The paper names 20 bobcats in its text and 10 in its pseudocode, without a reason. Fewer bobcats give more
+    generations for the same number of trials, which is better when trials are few.
 
     Args:
-        n_trials: Trials that the whole search may take, or None where that is not known.
+        n_trials: Number of trials of the whole search, or None if unknown.
 
     Returns:
         8 up to 60 trials, 12 up to 150, else 20, as in the text of the paper.

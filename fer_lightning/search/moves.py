@@ -1,23 +1,23 @@
-"""The moves of a bobcat: the equations of the paper, one function each.
+"""Moves of the bobcats: the equations of the paper, one function each.
 
 *PsySFA-Net* (`models/psysfa_net.py`), section 3.8, eqs. 13-19, after Z. Benmamoun, K. Khlie, G. Bektemyssova,
 M. Dehghani and Y. Gherabi, *Bobcat Optimization Algorithm* (BOA), Scientific Reports 14:20099, 2024,
-doi:10.1038/s41598-024-70497-1. The population of eq. 13 is an array (N, D), a bobcat a row; every other array of a move
-may carry more axes in front of D.
+doi:10.1038/s41598-024-70497-1. The population of eq. 13 is an array (N, D), one row a bobcat; other arrays of a
+move may have more axes before D.
 
 Readings:
-    - Eq. 16, `SP`: printed without the index k, so that all n terms pull to one prey. `literal` keeps that; the others
+    - Eq. 16, `SP`: printed without the index k, so that all n terms have one prey. `literal` keeps that; the others
       draw n prey without replacement, as the text says ("multiple prey for each bobcat").
     - Eq. 16, `gamma_k`: printed without the index j, one number a prey. `literal` keeps that; the others may draw one
-      for each dimension too, as the search then leaves the span of its population.
+      for each dimension, so that the search is not limited to the span of its population.
     - Eq. 16, `W_exploration(t)`: "gradually decreases", nothing more. See `exploration_weight`.
     - Eq. 16, a bobcat with fewer better ones than n: the missing terms are zero. One with none stays where it is.
     - Eq. 18, `x` as the length of the step: a bobcat at zero could never move, one far from zero moves further, and the
-      result depends on where a unit has its zero. `literal` keeps that; the others step relative to the range.
+      result depends on the zero of the unit. `literal` keeps that; the others step relative to the range.
     - Eq. 18, `r_i`: printed without the index j, so that all dimensions move by the same share. `literal` keeps that;
-      the others draw one for each dimension: with a range in place of x the bobcat would move along a diagonal only.
-    - A position beyond the bounds is set onto them, as in BOA; the paper says nothing.
-    - BOA's article was not at hand, its equations (4)-(7) are taken from a public port: candidate prey, acceptance and
+      the others draw one for each dimension; otherwise, with the range in place of x, moves are along a diagonal.
+    - A position outside the bounds is clipped to them, as in BOA; the paper does not say.
+    - BOA's article was not available; its equations (4)-(7) are from a public port: candidate prey, acceptance and
       chase are eqs. 15, 17, 18 and 19 here, with r for each dimension. Its exploration draws one prey, and r and I for
       each dimension; a bobcat without better ones is its own prey.
 """
@@ -35,13 +35,13 @@ def initial(low: float, high: float, r: np.ndarray) -> np.ndarray:
 
 
 def better(values: np.ndarray) -> np.ndarray:
-    """Eq. 15: who is prey to whom.
+    """Eq. 15: candidate prey of each bobcat.
 
     Args:
-        values: Objective of each bobcat, smaller is better; NaN for one that has none yet. (N,).
+        values: Objectives (N,), smaller is better; NaN for a bobcat without one.
 
     Returns:
-        (N, N) booleans, [i, k] tells whether k is strictly better than i.
+        Mask (N, N), True at [i, k] if k is strictly better than i.
     """
     return values[None, :] < values[:, None]
 
@@ -50,13 +50,12 @@ def choose_prey(prey: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:
     """Draws prey without replacement.
 
     Args:
-        prey: Who is prey to whom. (N, N).
-        keys: Random numbers in [0, 1): bobcat i takes those of its prey whose keys are smallest. (N, M, N) for M draws
-            a bobcat.
-        count: How many to draw.
+        prey: Mask (N, N) of candidate prey, see `better`.
+        keys: Random numbers (N, M, N) in [0, 1) for M draws a bobcat; the prey with the smallest keys are drawn.
+        count: Number of prey of a draw.
 
     Returns:
-        (N, M, count) indices of bobcats; i itself where i has less prey than that.
+        Indices (N, M, count) of bobcats; i itself where bobcat i has fewer prey.
     """
     count_drawn = min(count, len(prey))
     order = np.argsort(np.where(prey[:, None, :], keys, 2.0), axis=-1)[..., :count_drawn]
@@ -74,7 +73,7 @@ def exploration_weight(schedule: str, t: int, iterations: int | None) -> float:
         schedule: `"inverse"` is 1 / (1 + t), the factor of eq. 18; `"linear"` falls from 1 in the first to
             1 / iterations in the last iteration and stays there; `"constant"` is 1.
         t: Number of the iteration, from 1.
-        iterations: Their number; only `"linear"` asks for it.
+        iterations: Number of iterations, needed by `"linear"` only.
     """
     if schedule == "inverse":
         return 1 / (1 + t)
@@ -121,17 +120,17 @@ def track_of_boa(x: np.ndarray, prey: np.ndarray, r: np.ndarray, intensity: np.n
 
 
 def accept(values: np.ndarray, lanes: np.ndarray, population: int) -> np.ndarray:
-    """Eqs. 17 and 19 applied to a whole history: which trial is each bobcat's position.
+    """Eqs. 17 and 19 applied to all trials: index of the trial that is each bobcat's position.
 
-    A new position replaces the old one where it is at least as good, so the last of a bobcat's best trials stands.
+    A new position replaces the old one if it is at least as good, so it is the last of a bobcat's best trials.
 
     Args:
-        values: Objectives in the order of the trials, smaller is better. (n,).
-        lanes: Which bobcat tried each. (n,).
+        values: Objectives (n,) in the order of the trials, smaller is better.
+        lanes: Index (n,) of the bobcat of each trial.
         population: Number of bobcats.
 
     Returns:
-        (population,) indices into the history; -1 for a bobcat that has none.
+        Indices (population,) of trials; -1 for a bobcat without one.
     """
     standing = np.full(population, -1)
     order = np.lexsort((-np.arange(len(values)), values))

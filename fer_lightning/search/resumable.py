@@ -1,4 +1,4 @@
-"""Any sampler of Optuna, made to go on after a stop as if there had been none."""
+"""Wrapper of Optuna samplers whose resumed searches equal uninterrupted ones."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 
 class RepeatableSampler(BaseSampler):
-    """Draws every trial from a random stream of its own, which its number and the seed decide.
+    """Sampler in which every trial has its own random stream, determined by its number and the seed.
 
-    Optuna's samplers carry their random state in memory: a resumed search with a seed draws its first points again, and
-    two processes with one seed draw the same ones.
+    Optuna's samplers keep their random state in memory: a resumed search would draw its first points again, and two
+    processes with the same seed would draw the same points.
 
     Args:
-        make: Makes the sampler from a seed.
-        seed: Of the whole search.
+        make: Function that creates the sampler from a seed.
+        seed: Seed of the search.
     """
 
     def __init__(self, make: Callable[..., BaseSampler], seed: int) -> None:

@@ -1,7 +1,7 @@
-"""Where the trials of a search are kept and what the search is, so that several processes and machines can share it.
+"""Storage of the trials and the definition of a search, which several processes and machines can share.
 
-A stopped search goes on only as what it was. A trial belongs to one process at a time: what a killed one left is taken
-over by one other alone.
+A search is resumed only with the same definition. A trial belongs to one process at a time; that of a killed process is
+taken over by exactly one other.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from fer_lightning.errors import UserError
 from fer_lightning.training.registry import with_present_names
 
-_PATIENCE = 60.0  # seconds that a process waits for another one that writes to the same SQLite file
+_PATIENCE = 60.0  # seconds to wait for another process that writes to the same SQLite file
 _ATTEMPTS = 5
 SPACE, FIXED, SAMPLER, PRUNER = "space", "fixed", "sampler", "pruner"  # user attributes of a study
 log = logging.getLogger(__name__)
 OWNER, LEASE = "owner", "lease"  # user attributes of a running trial
-_SOON = 0.5  # seconds between the sight of a free trial and a claim that counts
+_SOON = 0.5  # most seconds between finding a free trial and a valid claim
 
 
 def open_storage(place: str | None, folder: Path, *, option: str = "hydra.sweeper.storage=") -> BaseStorage:
-    """Opens, or makes, the storage of a search.
+    """Opens or creates the storage of a search.
 
     Args:
-        place: URL of a database, as `postgresql://user@host/name`; path of a journal file, which also works on
+        place: URL of a database, such as `postgresql://user@host/name`; path of a journal file, which also works on
             a network drive; or None for an SQLite file in `folder`.
         folder: Folder of the sweep.
-        option: What the user typed, or set, before the place; messages name it.
+        option: Name of the option or variable with the place, including `=`, for messages.
 
     Raises:
         UserError: The database cannot be reached, or no driver for it is installed.
@@ -60,13 +60,13 @@ def open_storage(place: str | None, folder: Path, *, option: str = "hydra.sweepe
         return JournalStorage(JournalFileBackend(str(path)))
     local = place.startswith("sqlite:")
     options = {"connect_args": {"timeout": _PATIENCE}} if local else {"pool_pre_ping": True}
-    # Two processes that start at the same moment both make the tables, and one of them fails.
+    # If two processes start at the same time, both create the tables and one of them fails.
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return RDBStorage(place, engine_kwargs=options)
         except (ImportError, NoSuchModuleError, ArgumentError, ValueError) as error:
             raise UserError(
-                f"{option}{_shown(place)} is no storage that can be opened here: {_first_line(error)}."
+                f"{option}{_shown(place)} must be a storage that can be opened here: {_first_line(error)}."
             ) from error
         except SQLAlchemyError as error:
             if attempt == _ATTEMPTS:
@@ -76,7 +76,7 @@ def open_storage(place: str | None, folder: Path, *, option: str = "hydra.sweepe
 
 
 def _shown(place: str) -> str:
-    """The URL without user and password, which do not belong into logs."""
+    """URL without user and password, which must not be logged."""
     scheme, _, rest = place.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
@@ -94,18 +94,18 @@ def remember(
     sampler: Mapping[str, Any],
     pruner: Mapping[str, Any],
 ) -> None:
-    """Writes into a study what is searched, or compares a study that has found something already.
+    """Stores the definition of a search in its study, or compares it with that of a study that has completed trials.
 
     Args:
-        study: New, or to be continued.
+        study: New or resumed study.
         direction: `minimize` or `maximize`.
-        space: The distribution of each option that is searched.
+        space: Distribution of each searched option.
         fixed: Overrides that all trials share.
-        sampler: Config of the sampler, as plain values. The number of trials does not count: a search may get more.
+        sampler: Config of the sampler, as plain values; the number of trials may change.
         pruner: Config of the pruner, as plain values.
 
     Raises:
-        UserError: The study searches something else.
+        UserError: The study has another definition.
     """
     now: dict[str, Any] = {
         SPACE: {key: distribution_to_json(value) for key, value in space.items()},
@@ -115,9 +115,9 @@ def remember(
     }
     if study.direction.name.lower() != direction:
         raise _contradiction(study, f"it would {study.direction.name.lower()}")
-    # A first command with a mistake in it may be mended where it stands.
-    found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    was = {key: with_present_names(study.user_attrs.get(key, now[key])) for key in now} if found else now
+    # Without completed trials, the definition may still be corrected.
+    completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    was = {key: with_present_names(study.user_attrs.get(key, now[key])) for key in now} if completed else now
     if was[SPACE] != now[SPACE]:
         raise _contradiction(study, f"it searches {', '.join(was[SPACE])} in other ranges or with other options")
     if was[FIXED] != now[FIXED]:
@@ -125,22 +125,22 @@ def remember(
     for key in (SAMPLER, PRUNER):
         if was[key] != now[key]:
             differing = [name for name in {**was[key], **now[key]} if was[key].get(name) != now[key].get(name)]
-            told = " ".join(f"{name}={was[key].get(name)}" for name in differing)
-            raise _contradiction(study, f"its {key} has {told}")
+            values = " ".join(f"{name}={was[key].get(name)}" for name in differing)
+            raise _contradiction(study, f"its {key} has {values}")
     for key in now:
         if study.user_attrs.get(key) != now[key]:
             study.set_user_attr(key, now[key])
 
 
 def population_of(study: Study) -> int | None:
-    """Trials of a generation in a search that was started before; None in a new one."""
+    """Population size of a resumed search; None for a new one."""
     return study.user_attrs.get(SAMPLER, {}).get("population")
 
 
-def _contradiction(study: Study, told: str) -> UserError:
+def _contradiction(study: Study, difference: str) -> UserError:
     return UserError(
-        f"the search {study.study_name} exists already and is another one ({told}): repeat the command that started "
-        "it, give this one a hydra.sweep.dir of its own, or delete the folder of the old one."
+        f"the search {study.study_name} exists already with another definition ({difference}): repeat the "
+        "command that started it, use another hydra.sweep.dir, or delete its folder."
     )
 
 
@@ -167,15 +167,15 @@ def keep_trial(
 
 
 class Lease:
-    """Holds trials for this process, and renews that in the background while a `with` block lasts.
+    """Context manager that claims trials for this process and renews the claims in the background.
 
-    A trial carries the name of its owner and the time until which nobody else may take it. Whoever is killed stops
-    renewing. The job of a trial renews too: on a cluster it outlives the process that launched it.
+    A trial stores its owner and the time until which no other process may take it over; a killed process stops
+    renewing it. The job of a trial renews it too, because on a cluster it may outlive the process that launched it.
 
     Args:
         study: The search.
-        seconds: How long a trial stays claimed after it was renewed last. The clocks of machines that share a search
-            must differ by less than half of it.
+        seconds: Duration of a claim after its last renewal. The clocks of machines that share a search must differ by
+            less than half of it.
     """
 
     def __init__(self, study: Study, seconds: float) -> None:
@@ -185,7 +185,7 @@ class Lease:
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._held: set[int] = set()
         self._claimed: set[int] = set()
-        self._unclaimed: dict[int, float] = {}  # when a trial without an owner was first seen here
+        self._unclaimed: dict[int, float] = {}  # time at which a trial without an owner was first seen
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_ended, name="lease", daemon=True)
 
@@ -198,38 +198,37 @@ class Lease:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        # What was claimed and is not finished may be taken at once, without waiting for the lease to end.
+        # Claimed and unfinished trials can be taken over at once, before the lease ends.
         for trial_id in self._claimed & self._held:
             with suppress(UpdateFinishedTrialError):
                 self._storage.set_trial_user_attr(trial_id, LEASE, 0.0)
 
     def claim(self, trial_id: int) -> None:
-        """Makes a trial, known to nobody else or left by its owner, one of this process."""
+        """Claims a new or abandoned trial for this process."""
         self._storage.set_trial_user_attr(trial_id, OWNER, self._owner)
         self._claimed.add(trial_id)
         self.keep(trial_id)
 
     def keep(self, trial_id: int) -> None:
-        """Renews a trial from now on, whoever owns it."""
+        """Renews a trial from now on, also if another process owns it."""
         self._renew(trial_id)
         self._held.add(trial_id)
 
     def drop(self, trial_id: int) -> None:
-        """Stops renewing a trial, which is finished."""
+        """Stops renewing a finished trial."""
         self._held.discard(trial_id)
 
     def take_over(self, most: int) -> list[FrozenTrial]:
-        """Claims running trials whose owner is gone.
+        """Claims running trials whose owner has ended.
 
-        A claim is written soon after the trial was seen to be free, and read again later than any other claim could
-        still be written that was made on the same sight: of two processes that claim one trial at the same time, the
-        one that wrote last has it.
+        A claim is written within `_SOON` after the trial was found free, and read again after `2 * _SOON`, when no
+        other process can still write a claim: of two processes that claim a trial at once, the last writer gets it.
 
         Args:
-            most: How many at most.
+            most: Largest number of trials to claim.
 
         Returns:
-            Those claimed, in the order of their numbers.
+            The claimed trials, in the order of their numbers.
         """
         orphans = [trial for trial in self.running_elsewhere() if self._is_free(trial)][:most]
         claimed = [trial for trial in orphans if self._claim_in_time(trial._trial_id)]
@@ -248,7 +247,7 @@ class Lease:
     def _is_free(self, trial: FrozenTrial) -> bool:
         if LEASE in trial.user_attrs:
             return float(trial.user_attrs[LEASE]) < time.time()
-        # Asked for this moment, or by a process that was killed before it could claim it.
+        # Just created, or created by a process that was killed before claiming it.
         first_seen = self._unclaimed.setdefault(trial._trial_id, time.monotonic())
         return time.monotonic() > first_seen + self._seconds
 
@@ -263,7 +262,9 @@ class Lease:
             return False
         if time.monotonic() - seen < _SOON:
             return True
-        self._held.discard(trial_id)  # the storage was slow: somebody else may be at work; free again after a lease
+        self._held.discard(
+            trial_id
+        )  # slow storage: another process may have claimed it; it is free again after a lease
         return False
 
     def _owner_of(self, trial_id: int) -> str:
@@ -277,5 +278,5 @@ class Lease:
             for trial_id in list(self._held):
                 try:
                     self._renew(trial_id)
-                except Exception as error:  # finished meanwhile, or the database is away for a moment
+                except Exception as error:  # finished meanwhile, or the database is temporarily unavailable
                     log.debug("a lease was not renewed: %s", error)

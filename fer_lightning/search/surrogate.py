@@ -1,6 +1,6 @@
-"""The scent: which of a bobcat's possible moves is worth a trial.
+"""Surrogate model of the `scent` variant, which screens the candidate moves of a bobcat; not in the PsySFA-Net paper.
 
-Not in the paper: a labelled extension. R. G. Regis and C. A. Shoemaker, *A stochastic radial basis function method for
+Source: R. G. Regis and C. A. Shoemaker, *A stochastic radial basis function method for
 the global optimization of expensive functions*, INFORMS Journal on Computing 19(4), 2007.
 """
 
@@ -10,30 +10,30 @@ import numpy as np
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial.distance import cdist
 
-# Weight of the predicted value against the distance from what was tried; the cycle of Regis and Shoemaker, section 5.
+# Weights of the predicted value against the distance from earlier trials; the cycle of the source, section 5.
 VALUE_WEIGHTS = (0.3, 0.5, 0.8, 0.95)
 
-# Solving for a model costs the cube of this.
+# Fitting the model takes time cubic in this.
 MODEL_POINTS = 300
 
-# Singular values below this are rounding, and so are distances.
+# Singular values and distances below these are rounding errors.
 _FLAT, _SAME = 1e-6, 1e-9
 
-# Larger values overflow where they are subtracted or squared.
+# Larger values overflow when subtracted or squared.
 _HUGE = 1e100
 
 
 class Scent:
-    """Predicts the objective between the trials by a cubic radial basis function with a linear tail.
+    """Cubic radial-basis-function interpolation of the objective, with a linear tail.
 
     Infinite values count as the largest or smallest finite one. Values above the median are set to the median, so that
-    a diverged trial does not bend the model where it matters. Trials at the same point count as one with their mean.
-    Directions along which the trials do not differ are left out, so that two trials are enough. Of more than
-    `MODEL_POINTS` trials half are the best and half are the latest.
+    a diverged trial does not distort the model near the optimum. Trials at the same point are averaged. Directions
+    along which the trials do not differ are left out, so that two trials are enough. Of more than `MODEL_POINTS`
+    trials, half are the best and half are the latest.
 
     Args:
-        points: Where the trials were, in the order of the trials. (n, D).
-        values: What they gave, smaller is better; not NaN. (n,).
+        points: Points (n, D) in the order of the trials.
+        values: Objectives (n,), smaller is better; not NaN.
     """
 
     def __init__(self, points: np.ndarray, values: np.ndarray) -> None:
@@ -49,11 +49,11 @@ class Scent:
         if len(self._axes) and np.ptp(values) > 0:
             try:
                 self._model = RBFInterpolator((points - self._center) @ self._axes.T, values, kernel="cubic")
-            except np.linalg.LinAlgError:  # points too close to each other to solve for
+            except np.linalg.LinAlgError:  # points too close to each other
                 self._model = None
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        """Returns the predicted values (m,) at points (m, D); zeros where the trials tell no difference."""
+        """Predicted values (m,) at points (m, D); zeros if no model can be fitted."""
         if self._model is None:
             return np.zeros(len(points))
         return np.nan_to_num(self._model((points - self._center) @ self._axes.T))
@@ -77,21 +77,21 @@ def _kept(values: np.ndarray) -> np.ndarray:
 
 
 def choose_moves(moves: np.ndarray, predicted: np.ndarray, tried: np.ndarray, turn: int) -> np.ndarray:
-    """Picks one move for each bobcat, in their order.
+    """Selects one move for each bobcat, in their order.
 
     The score of a move is w * value + (1 - w) * (1 - distance), both scaled to [0, 1] over the moves of the bobcat; w
-    goes through `VALUE_WEIGHTS`. The distance is that to the nearest point tried or picked by a bobcat before: the
-    smallest predicted value alone would send all of them to one place. A move to such a point itself is made only where
-    no other is left.
+    cycles through `VALUE_WEIGHTS`. The distance is to the nearest point that was tried or selected for an earlier
+    bobcat; without it, all bobcats would move to the same place. Such a point itself is selected only if there is no
+    other.
 
     Args:
-        moves: Possible moves. (N, M, D).
-        predicted: Predicted values. (N, M).
-        tried: Points already tried or on trial. (n, D).
-        turn: Where in the cycle of weights the first bobcat is.
+        moves: Candidate moves (N, M, D).
+        predicted: Predicted values (N, M).
+        tried: Points (n, D) of all trials, including running ones.
+        turn: Position of the first bobcat in the cycle of weights.
 
     Returns:
-        (N,) index of the move of each.
+        Index (N,) of the move of each bobcat.
     """
     n, m, d = moves.shape
     distances = cdist(moves.reshape(n * m, d), tried).min(axis=1, initial=np.inf).reshape(n, m)

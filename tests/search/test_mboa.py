@@ -207,7 +207,7 @@ class TestHyperband:
         study = study_with(MBOASampler(population=4, seed=3), study_name="mine", pruner=HyperbandPruner())
         study.ask(MIXED)
         study.sampler = MBOASampler(population=5, seed=3)
-        with pytest.raises(UserError, match="the study mine was begun with population=4"):
+        with pytest.raises(UserError, match="population must be 4, with which the study mine was started"):
             study.ask(MIXED)
 
 
@@ -387,15 +387,15 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "told"),
         [
-            ({"variant": "best"}, "variant=best"),
-            ({"gamma": "both"}, "gamma=both"),
-            ({"weight": "cosine"}, "weight=cosine"),
-            ({"population": "many"}, "population=many"),
-            ({"population": 1}, "population=1"),
-            ({"num_prey": 0}, "num_prey=0"),
-            ({"candidates": 0}, "candidates=0"),
-            ({"n_trials": 0}, "n_trials=0"),
-            ({"seed": -1}, "seed=-1"),
+            ({"variant": "best"}, "variant must be one of boa, literal, paper, scent; got 'best'"),
+            ({"gamma": "both"}, "gamma must be one of dimension, prey; got 'both'"),
+            ({"weight": "cosine"}, "weight must be one of inverse, linear, constant; got 'cosine'"),
+            ({"population": "many"}, "population must be one of auto; got 'many'"),
+            ({"population": 1}, "population must be at least 2; got 1"),
+            ({"num_prey": 0}, "num_prey must be at least 1; got 0"),
+            ({"candidates": 0}, "candidates must be at least 1; got 0"),
+            ({"n_trials": 0}, "n_trials must be at least 1; got 0"),
+            ({"seed": -1}, "seed must be at least 0; got -1"),
             ({"weight": "linear"}, "n_trials"),
         ],
     )

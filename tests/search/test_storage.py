@@ -34,7 +34,7 @@ def test_a_path_is_a_journal_file(tmp_path):
     ("place", "told"),
     [
         ("postgresql://me:secret@127.0.0.1:1/search", "cannot be reached"),
-        ("oracel://me:secret@host/search", "no storage that can be opened"),
+        ("oracel://me:secret@host/search", "must be a storage that can be opened"),
     ],
 )
 def test_a_database_that_is_not_there_is_named_without_its_password(place, told, tmp_path, monkeypatch):
@@ -46,7 +46,7 @@ def test_a_database_that_is_not_there_is_named_without_its_password(place, told,
 
 
 def test_messages_name_what_was_typed(tmp_path):
-    with pytest.raises(UserError, match=r"^--storage oracel://host/search is no storage"):
+    with pytest.raises(UserError, match=r"^--storage oracel://host/search must be a storage that can be opened here"):
         open_storage("oracel://host/search", tmp_path, option="--storage ")
 
 

@@ -37,8 +37,8 @@ class TrainedNet:
         net: The network in evaluation mode, on the CPU.
         classes: Class names in the order of the logits.
         epoch: Epoch, counted from 1, after which the weights were saved.
-        description: Description that the run wrote: `model`, `classes`, `protocol`, `preprocessing` and `data`, all plain
-            values.
+        description: Description that the run wrote: `model`, `classes`, `protocol`, `preprocessing` and `data`, as
+            plain values.
         record: The `metrics.json` of the run, from the file or, for earlier versions, from its run folder; or empty.
     """
 

@@ -214,6 +214,8 @@ def test_what_a_signal_cuts_off_does_not_complain(name):
     """As an image of MediaPipe does that is deleted before it was made."""
     program = (
         "import os, signal, fer_lightning.cli as cli\n"
+        # What runs in the background ignores Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class HalfMade:\n"
         f"    def __init__(self): os.kill(os.getpid(), signal.{name}); self.made = True\n"
         "    def __del__(self): self.made\n"

@@ -114,7 +114,7 @@ def test_models(name, size):
 
 @pytest.mark.parametrize(("group", "name"), sorted(NEED_CHECKPOINTS - IN_STUDIES))
 def test_a_vote_needs_checkpoints(group, name):
-    with pytest.raises(UserError, match=r"model\.checkpoints is empty|checkpoint=outputs/release/\S+ does not exist"):
+    with pytest.raises(UserError, match=r"model\.checkpoints must name|checkpoint=outputs/release/\S+ does not exist"):
         build_net(compose(f"{group}={name}"), 7)
 
 

@@ -107,9 +107,9 @@ def test_a_checkpoint_cannot_name_any_class_as_its_data(fer, trained_run, tmp_pa
     assert "odd.ckpt names 'subprocess.Popen' as its data, which is not part" in capsys.readouterr().err
 
 
-def test_a_checkpoint_from_before_an_option_existed(fer, trained_run, tmp_path, capsys):
+def test_a_checkpoint_with_an_option_of_another_version(fer, trained_run, tmp_path, capsys):
     checkpoint = torch.load(trained_run / "checkpoints" / "best.ckpt", weights_only=True)
-    del checkpoint["description"]["data"]["align"]
+    checkpoint["description"]["data"]["option_of_another_version"] = 1
     torch.save(checkpoint, tmp_path / "old.ckpt")
     assert fer("evaluate", *COMMON, f"checkpoint={tmp_path / 'old.ckpt'}", f"hydra.run.dir={tmp_path / 'out'}") == 2
     assert "old.ckpt was written by another version, whose data had other options" in capsys.readouterr().err

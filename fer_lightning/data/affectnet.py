@@ -32,16 +32,9 @@ NO_EXPRESSION = (8, 9, 10)  # none, uncertain, no face: not part of the classifi
 LISTS = "Manually_Annotated_file_lists"
 IMAGE_FOLDERS = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images", "Manually_Annotated", ".")
 OLD_COLUMNS = (
-    "subDirectory_filePath",
-    "face_x",
-    "face_y",
-    "face_width",
-    "face_height",
-    "facial_landmarks",
-    "expression",
-    "valence",
-    "arousal",
-)
+    "subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression",
+    "valence", "arousal",
+)  # fmt: skip
 _LARGEST_ANNOTATION = 4096  # bytes
 TRAIN_COUNTS = (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750)
 OLD_VAL_COUNTS = (500,) * 8
@@ -52,11 +45,11 @@ NEW_VAL_COUNTS = (500,) * 7 + (499,)
 class AffectNet(ExpressionDataModule):
     """AffectNet's manually annotated part, in the old release (file lists) or the new one (a file per annotation).
 
-    The owner's validation split is the test split, as in all published work (its own is not released), and
-    validation is carved from training.
+    The owner's validation split is the test split, as in all published work (the owner's test split is not released),
+    and validation is carved from training.
 
     Attributes:
-        classes: 7, or 8 with contempt.
+        classes: Number of classes: 7, or 8 with contempt.
     """
 
     dataset_name = "affectnet"
@@ -76,8 +69,8 @@ class AffectNet(ExpressionDataModule):
             return self._from_annotations(folder)
         if _is_repack(self.root):
             raise UserError(
-                f"data.root={self.root} holds the 96x96 Kaggle re-pack, whose labels a model assigned anew and which "
-                "has no official split, so its results must not be reported as AffectNet: "
+                f"data.root={self.root} holds the 96x96 Kaggle re-pack, whose labels were reassigned by a model and "
+                "which has no official split, so its results must not be reported as AffectNet: "
                 f"get AffectNet from {LAYOUTS['affectnet'].owner}, or read it as data=folder."
             )
         raise not_found("affectnet", self.root)
@@ -165,7 +158,7 @@ class AffectNet(ExpressionDataModule):
         bad: list[str],
         notes: tuple[str, ...],
     ) -> Samples:
-        """Builds the samples from rows `(image path, official split, split, code)`."""
+        """Samples of rows `(image path, official split, split, code)`."""
         label_set = SEVEN if self.classes == 7 else EIGHT
         table = pd.DataFrame(rows, columns=["path", "official", "split", "code"])
         frame = table[["official", "split"]].assign(
@@ -184,19 +177,19 @@ class AffectNet(ExpressionDataModule):
 
 
 def _expected_code(text: str) -> str:
-    return f"expression {shown(text)} is not a code from 0 to {max(NO_EXPRESSION)}"
+    return f"expression must be a code from 0 to {max(NO_EXPRESSION)}; got {shown(text)}"
 
 
 def _annotation(path: Path) -> str:
-    """The content of an `_exp.npy` file: a string or, in some copies, a whole number; nothing else is read."""
+    """Content of an `_exp.npy` file, a string or, in some copies, an integer; `"unreadable"` for anything else."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers as Python 2 wrote them
+            warnings.simplefilter("ignore")  # NumPy warns of headers written by Python 2
             if path.stat().st_size > _LARGEST_ANNOTATION:
                 return "unreadable"
             file = io.BytesIO(path.read_bytes())
             value = np.lib.format.read_array(file, allow_pickle=False)
-    except Exception:  # whatever a broken header or an array of objects ends in
+    except Exception:  # a broken header or an array of objects raises exceptions of many types
         return "unreadable"
     if value.size != 1 or value.dtype.kind not in "Uiu" or file.read(1):
         return "unreadable"
@@ -204,18 +197,18 @@ def _annotation(path: Path) -> str:
 
 
 def _old_rows(path: Path) -> list[list[str]]:
-    """The rows of a file list, whether or not it begins with a header."""
+    """Rows of a file list, with or without a header."""
     rows = read_rows(path)
     if plain_name(rows[0][0]) != OLD_COLUMNS[0].lower():
         return rows
     column_places(path, rows[0], [name.lower() for name in OLD_COLUMNS], "the owner's list")
     if [plain_name(name) for name in rows[0]] != [name.lower() for name in OLD_COLUMNS]:
-        raise UserError(f"{path} has its columns in another order than the owner's: {', '.join(OLD_COLUMNS)}.")
+        raise UserError(f"{path} must have its columns in the owner's order: {', '.join(OLD_COLUMNS)}.")
     return rows[1:]
 
 
 def _old_images(folder: Path, training: Path) -> Path:
-    """The folder that the paths of the file lists are relative to."""
+    """Folder to which the paths of the file lists are relative."""
     first = next(iter(_old_rows(training)), [""])[0]
     for name in IMAGE_FOLDERS:
         if is_folder((folder / name / first).parent):

@@ -1,4 +1,4 @@
-"""Albumentations whose random draws depend on the sample alone, not on the worker that makes them."""
+"""Albumentations pipelines whose random draws depend on the sample alone, not on the worker."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fer_lightning.errors import UserError
 
 
 class Augmentation:
-    """Applies a pipeline of albumentations transforms to uint8 images.
+    """Pipeline of albumentations transforms for uint8 images.
 
     The random state of every image is a function of (seed, epoch, row), so a run that was stopped and continued, or
-    that uses another number of workers, draws the very same augmentations.
+    that uses another number of workers, draws the same augmentations.
 
     Args:
         transforms: Albumentations transforms, applied in order.
@@ -29,7 +29,7 @@ class Augmentation:
 
     def __init__(self, transforms: Sequence[albumentations.BasicTransform], seed: int, epoch: int) -> None:
         try:
-            # Not strict, a misspelt argument is ignored with a warning and the experiment runs without it.
+            # Without `strict`, a misspelt argument is ignored with a warning and the experiment runs without it.
             self.pipeline = albumentations.Compose(list(transforms), strict=True)
         except ValueError as error:
             raise UserError(f"augment: {error}; see the transform's documentation.") from None
@@ -56,7 +56,7 @@ class Augmentation:
         return augmented
 
     def track_mirroring(self, images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Augments images like `__call__`, at a higher cost, and tells which of them became mirror images.
+        """Augments images like `__call__`, at a higher cost, and reports which of them were mirrored.
 
         Returns:
             uint8 `(B, H, W, C)` and bool `(B,)`.
@@ -79,8 +79,8 @@ class Augmentation:
     def _drawn(self, pipeline: albumentations.Compose, row: int) -> albumentations.Compose:
         """The pipeline with the random state of a row."""
         generator = np.random.default_rng([self.seed, self.epoch, row])
-        # One generator for all transforms: `set_random_seed` would seed each alike, and then an image is, say,
-        # darkened exactly when it is mirrored.
+        # One generator for all transforms: `set_random_seed` would seed each alike, so that, for example, an image
+        # would be darkened exactly when it is mirrored.
         pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
         return pipeline
 
@@ -88,7 +88,7 @@ class Augmentation:
 def _checked(result: np.ndarray, image: np.ndarray) -> np.ndarray:
     if result.size != image.size or result.dtype != np.uint8:
         raise UserError(
-            f"augment: the transforms turn {image.dtype} images of shape {image.shape} into {result.dtype} of "
-            f"shape {result.shape}: leave out those that change size or type."
+            f"augment: the transforms must keep size and type of an image; they turn {image.dtype} {image.shape} into "
+            f"{result.dtype} {result.shape}: omit those that change it."
         )
     return result.reshape(image.shape)

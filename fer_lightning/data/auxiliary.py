@@ -1,4 +1,4 @@
-"""Side vectors: what networks with two inputs are given besides the image."""
+"""Auxiliary inputs: vectors that networks with two inputs receive besides the image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIDE_SIZES = {"landmarks": 1 + 2 * 68, "blendshapes": 1 + 52}
 
 @dataclass(frozen=True)
 class SideVectors:
-    """Side vectors of all rows of a store.
+    """Auxiliary inputs of all rows of a store.
 
     Attributes:
         kind: `"landmarks"` or `"blendshapes"`.
@@ -28,13 +28,13 @@ class SideVectors:
 
 
 def side_vectors(landmarks: Landmarks, kind: str) -> SideVectors:
-    """Vectors of a dataset's faces.
+    """Auxiliary inputs of a data set's faces.
 
-    The first element tells whether the face was found; where it was not, all are 0. Landmarks follow as
-    `x1, y1, x2, ...`, freed of position, size and roll, blendshapes as they are.
+    The first element is 1 where the face was found; elsewhere the whole vector is 0. Landmarks follow as
+    `x1, y1, x2, ...`, normalised for position, size and roll, blendshapes as they are.
 
     Args:
-        landmarks: Those of N faces.
+        landmarks: Landmarks of N faces.
         kind: `"landmarks"` or `"blendshapes"`.
 
     Returns:

@@ -39,10 +39,10 @@ class CKPlus(ExpressionDataModule):
     """CK+ as its owners distribute it, the CK+48 re-pack, or `ckextended.csv`.
 
     A sequence runs from a neutral face to the peak of the expression. There is no official split; the convention is ten
-    folds with disjoint subjects, which is what `split="subject_kfold"` makes.
+    folds with disjoint subjects, `split="subject_kfold"`.
 
     Attributes:
-        frames: How many frames at the end of each labelled sequence are used.
+        frames: Number of frames at the end of each labelled sequence that are used.
         neutral: Whether the first frame of each labelled sequence is used as the class neutral.
     """
 
@@ -56,7 +56,7 @@ class CKPlus(ExpressionDataModule):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.frames < 1:
-            raise UserError(f"data.frames={self.frames} is out of range: use at least 1 frame of each sequence.")
+            raise UserError(f"data.frames must be at least 1; got {self.frames}.")
 
     def scan(self) -> Samples:
         if path := named_file(self.root) or find_file(self.root, ("ckextended.csv",)):
@@ -73,14 +73,14 @@ class CKPlus(ExpressionDataModule):
     def _from_sequences(self, images: Path, labels: Path) -> Samples:
         rows: list[tuple[str, str]] = []
         bad: list[str] = []
-        labelled = found = 0
+        labelled = used_labels = 0
         for subject in sorted_folders(labels):
             for sequence in sorted_folders(subject):
                 files = sorted(path for path in sequence.glob("*_emotion.txt") if not path.name.startswith("."))
                 if not files:
                     continue
                 labelled += 1
-                found += len(files)
+                used_labels += len(files)
                 place = f"{subject.name}/{sequence.name}"
                 frames = image_names(images / place) if (images / place).is_dir() else []
                 expression = _read_expression(files[0])
@@ -103,9 +103,9 @@ class CKPlus(ExpressionDataModule):
         notes = ["faces are not cropped: these are whole frames of a studio camera"]
         if sequences > labelled:
             notes.append(f"{sequences - labelled} of {sequences} sequences have no label and are left out")
-        elsewhere = sum(1 for path in labels.rglob("*_emotion.txt") if not is_hidden(path.name)) - found
-        if elsewhere:
-            notes.append(f"{elsewhere} files *_emotion.txt in {labels} lie in other places than SUBJECT/SEQUENCE/")
+        misplaced = sum(1 for path in labels.rglob("*_emotion.txt") if not is_hidden(path.name)) - used_labels
+        if misplaced:
+            notes.append(f"{misplaced} files *_emotion.txt in {labels} are in other places than SUBJECT/SEQUENCE/")
         notes += unused_files(
             images, [path.relative_to(images).as_posix() for path in images.glob("*/*/*") if not path.is_dir()]
         )
@@ -116,8 +116,8 @@ class CKPlus(ExpressionDataModule):
         if self.neutral:
             raise UserError(f"{folder} is the CK+48 re-pack, which has no neutral frames: use data.neutral=false.")
         tree = read_class_folders(folder, (), {name: name for name in SEQUENCES})
-        told = tree.frame["path"].map(lambda path: Path(path).stem).str.extract(_FRAME_NAME)
-        strange = told["subject"].isna()
+        parts = tree.frame["path"].map(lambda path: Path(path).stem).str.extract(_FRAME_NAME)
+        strange = parts["subject"].isna()
         bad = [*tree.bad]
         bad += [f"{folder / path}: expected a name like S010_004_00000017" for path in tree.frame["path"][strange]]
         usable = tree.frame[~strange]
@@ -126,7 +126,7 @@ class CKPlus(ExpressionDataModule):
         repeats = repeated_listings(keys, usable["class_name"].tolist(), places)
         bad += repeats.values()
         usable = usable.drop(usable.index[list(repeats)])
-        last = usable.groupby([told["subject"], told["sequence"]], sort=False).tail(self.frames)
+        last = usable.groupby([parts["subject"], parts["sequence"]], sort=False).tail(self.frames)
         notes = list(unused_files(folder, tree.frame["path"]))
         return self._from_frames(last, folder, "CK+48 re-pack", min(self.frames, FRAMES_OF_REPACK), bad, notes)
 
@@ -146,7 +146,7 @@ class CKPlus(ExpressionDataModule):
     def _from_frames(
         self, table: pd.DataFrame, folder: Path, release: str, frames: int, bad: list[str], notes: list[str]
     ) -> Samples:
-        """Builds the samples from the columns `path` and `class_name`; the subject is told by the file's name."""
+        """Samples of a table with the columns `path` and `class_name`; the file name begins with the subject."""
         ids = table["path"].map(lambda path: Path(path).stem).reset_index(drop=True)
         rows = pd.DataFrame(
             {"id": ids, "group": [name.partition("_")[0] for name in ids], "class_name": table["class_name"].to_numpy()}
@@ -184,7 +184,7 @@ class CKPlus(ExpressionDataModule):
 
 
 def _read_expression(path: Path) -> str | None:
-    """The expression of an `*_emotion.txt` (`"   3.0000000e+00"`), None where it holds no code of an expression."""
+    """Expression of an `*_emotion.txt` (`"   3.0000000e+00"`), None where the file holds no valid code."""
     try:
         code = whole_decimal(read_text(path), 1, len(CODES))
     except UserError:

@@ -1,4 +1,4 @@
-"""Pictures made worse in ten known ways, each in five severities."""
+"""Ten image corruptions, each of five severities."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.errors import UserError
 
 SEVERITIES = (1, 2, 3, 4, 5)
-_SEED = 0  # not that of a run: all runs see the same pictures
+_SEED = 0  # independent of the run's seed, so that all runs are scored on the same pictures
 
 
 class Cover(albumentations.ImageOnlyTransform):
     """Covers a part of the picture with the mean colour of the whole.
 
     Args:
-        box: Left, top, right and bottom edge in shares of width and height.
+        box: Left, top, right and bottom edge as shares of width and height.
     """
 
     def __init__(self, box: tuple[float, float, float, float]) -> None:
@@ -37,10 +37,10 @@ class Cover(albumentations.ImageOnlyTransform):
 
 
 class Glare(albumentations.ImageOnlyTransform):
-    """Lays a white spot over the picture, as of a lamp: opaque in its centre, fading as a Gaussian.
+    """Adds a white Gaussian spot, opaque in its centre, like the glare of a lamp.
 
     Args:
-        radius: Standard deviation of the Gaussian in shares of the shorter side.
+        radius: Standard deviation of the Gaussian as a share of the smaller of height and width.
     """
 
     def __init__(self, radius: float) -> None:
@@ -59,13 +59,13 @@ class Glare(albumentations.ImageOnlyTransform):
 
 
 class Shrink(albumentations.ImageOnlyTransform):
-    """Makes the picture smaller by area, then as large as it was by linear interpolation.
+    """Downscales the picture by area and upscales it to its size by linear interpolation.
 
-    `albumentations.Downscale` shrinks by the very share although the small picture has whole pixels, so that what comes
-    back is also moved, by up to a pixel of the small picture.
+    `albumentations.Downscale` does not round its scale to whole pixels, so that its result is also shifted, by up to a
+    pixel of the small picture.
 
     Args:
-        share: Of the pixels along a side that are left, rounded to whole ones.
+        share: Scale of height and width of the small picture, whose size is rounded.
     """
 
     def __init__(self, share: float) -> None:
@@ -78,37 +78,7 @@ class Shrink(albumentations.ImageOnlyTransform):
         return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).reshape(img.shape)
 
 
-def _cover(box: tuple[float, float, float, float], side: int) -> albumentations.BasicTransform:
-    return Cover(box)
-
-
-def _darken(stops: float, side: int) -> albumentations.BasicTransform:
-    factor = 2 ** (-stops / 2.2)
-    return albumentations.MultiplicativeNoise(multiplier=(factor, factor), p=1)
-
-
-def _dazzle(radius: float, side: int) -> albumentations.BasicTransform:
-    return Glare(radius)
-
-
-def _blur(sigma: float, side: int) -> albumentations.BasicTransform:
-    pixels = sigma * side
-    return albumentations.GaussianBlur(sigma_limit=(pixels, pixels), p=1)
-
-
-def _add_noise(deviation: float, side: int) -> albumentations.BasicTransform:
-    return albumentations.GaussNoise(std_range=(deviation, deviation), p=1)
-
-
-def _compress(quality: int, side: int) -> albumentations.BasicTransform:
-    return albumentations.ImageCompression(quality_range=(quality, quality), p=1)
-
-
-def _shrink(share: float, side: int) -> albumentations.BasicTransform:
-    return Shrink(share)
-
-
-def _rotate(degrees: float, side: int) -> albumentations.BasicTransform:
+def _rotate(degrees: float, size: int) -> albumentations.BasicTransform:
     turns = [
         albumentations.Affine(rotate=(angle, angle), border_mode=cv2.BORDER_REPLICATE, p=1)
         for angle in (degrees, -degrees)
@@ -118,11 +88,11 @@ def _rotate(degrees: float, side: int) -> albumentations.BasicTransform:
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way to make pictures worse.
+    """Values and transform of one corruption.
 
     Attributes:
-        values: What sets the severities 1 to 5 apart.
-        build: The transform of one value, for pictures of a given side in pixels.
+        values: Parameter of the severities 1 to 5.
+        build: Transform of a parameter and the smaller of height and width in pixels.
     """
 
     values: tuple[Any, ...]
@@ -130,103 +100,114 @@ class Corruption:
 
 
 CORRUPTIONS = {
-    "eyes": Corruption(tuple((0.1, 0.4 - half, 0.9, 0.4 + half) for half in (0.04, 0.08, 0.12, 0.16, 0.2)), _cover),
+    "eyes": Corruption(
+        tuple((0.1, 0.4 - half, 0.9, 0.4 + half) for half in (0.04, 0.08, 0.12, 0.16, 0.2)),
+        lambda box, size: Cover(box),
+    ),
     "mouth": Corruption(
         tuple(
             (0.5 - x, 0.78 - y, 0.5 + x, 0.78 + y)
             for x, y in ((0.12, 0.05), (0.17, 0.08), (0.22, 0.11), (0.27, 0.14), (0.32, 0.17))
         ),
-        _cover,
+        lambda box, size: Cover(box),
     ),
-    "mask": Corruption(tuple((0.1, top, 0.9, 1.0) for top in (0.8, 0.72, 0.64, 0.56, 0.48)), _cover),
-    "darkness": Corruption((1, 2, 3, 4, 5), _darken),
-    "glare": Corruption((0.1, 0.15, 0.2, 0.27, 0.35), _dazzle),
-    "blur": Corruption((0.4 / 32, 0.6 / 32, 0.7 / 32, 0.8 / 32, 1 / 32), _blur),
-    "noise": Corruption((0.04, 0.08, 0.12, 0.15, 0.18), _add_noise),
-    "compression": Corruption((65, 58, 50, 40, 25), _compress),
-    "low_resolution": Corruption((0.6, 0.5, 0.4, 0.3, 0.25), _shrink),
+    "mask": Corruption(
+        tuple((0.1, top, 0.9, 1.0) for top in (0.8, 0.72, 0.64, 0.56, 0.48)), lambda box, size: Cover(box)
+    ),
+    "darkness": Corruption(
+        (1, 2, 3, 4, 5),
+        lambda stops, size: albumentations.MultiplicativeNoise(multiplier=(2 ** (-stops / 2.2),) * 2, p=1),
+    ),
+    "glare": Corruption((0.1, 0.15, 0.2, 0.27, 0.35), lambda radius, size: Glare(radius)),
+    "blur": Corruption(
+        (0.4 / 32, 0.6 / 32, 0.7 / 32, 0.8 / 32, 1 / 32),
+        lambda sigma, size: albumentations.GaussianBlur(sigma_limit=(sigma * size,) * 2, p=1),
+    ),
+    "noise": Corruption(
+        (0.04, 0.08, 0.12, 0.15, 0.18), lambda std, size: albumentations.GaussNoise(std_range=(std, std), p=1)
+    ),
+    "compression": Corruption(
+        (65, 58, 50, 40, 25),
+        lambda quality, size: albumentations.ImageCompression(quality_range=(quality, quality), p=1),
+    ),
+    "low_resolution": Corruption((0.6, 0.5, 0.4, 0.3, 0.25), lambda share, size: Shrink(share)),
     "rotation": Corruption((10, 20, 30, 40, 50), _rotate),
 }
 
 
 def corruption(name: str, severity: int, side: int) -> Augmentation:
-    """A corruption of one severity.
+    """Augmentation that applies a corruption of one severity.
 
-    What is drawn by chance (noise, the place of glare, the direction of a rotation) depends on the row of a picture
-    alone: all nets see the same pictures, and a higher severity is more of the same.
+    Random choices (noise, position of glare, direction of a rotation) depend only on the row of a picture: all nets are
+    scored on the same pictures, and a higher severity is a stronger version of a lower one.
 
-    | name | what sets severities apart | 1 to 5 |
+    | name | parameter of the severity | 1 to 5 |
     |---|---|---|
-    | eyes | height of a bar over the eyes, in shares of the picture | 0.08 to 0.4 |
+    | eyes | height of a bar over the eyes, as a share of the picture | 0.08 to 0.4 |
     | mouth | size of a box over the mouth | 0.24 x 0.1 to 0.64 x 0.34 |
-    | mask | upper edge of what hides the face down from there | 0.8 (lips) to 0.48 (bridge of the nose) |
+    | mask | upper edge of a cover of the lower face | 0.8 (lips) to 0.48 (bridge of the nose) |
     | darkness | stops, each half as much light | 1 to 5 |
-    | glare | radius of a white spot, in shares of the side | 0.1 to 0.35 |
-    | blur | standard deviation of a Gaussian, in shares of the side | 1/80 to 1/32 |
-    | noise | standard deviation of Gaussian noise, in shares of the range of values | 0.04 to 0.18 |
+    | glare | radius of a white spot, as a share of the image size | 0.1 to 0.35 |
+    | blur | standard deviation of a Gaussian, as a share of the image size | 1/80 to 1/32 |
+    | noise | standard deviation of Gaussian noise, as a share of the range of values | 0.04 to 0.18 |
     | compression | JPEG quality | 65 to 25 |
-    | low_resolution | share of the pixels that is left along a side | 0.6 to 0.25 |
+    | low_resolution | scale of height and width of the small picture | 0.6 to 0.25 |
     | rotation | degrees | 10 to 50 |
 
     Args:
-        name: A key of `CORRUPTIONS`.
-        severity: 1 to 5.
-        side: Shorter side of the pictures in pixels.
+        name: Name of the corruption, a key of `CORRUPTIONS`.
+        severity: Severity, 1 to 5.
+        side: Smaller of height and width of the pictures in pixels.
 
     Returns:
         A function of pictures uint8 `(B, H, W, C)` with one or three channels and their rows `(B,)`.
 
     Source: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
-    Perturbations", ICLR 2019, and the code that the authors made their data sets with: noise and compression have the
-    values of Tiny ImageNet-C, whose 64 pixels are nearest to those of most faces here, blur those of CIFAR-10-C
-    ("Gaussian blur", of 32 pixels), low_resolution those of ImageNet-C ("pixelate"). The other six are not in that
-    benchmark, and their values were chosen here.
+    Perturbations", ICLR 2019, and the authors' code: noise and compression have the values of Tiny ImageNet-C, whose 64
+    pixels are closest to those of most faces here, blur those of CIFAR-10-C ("Gaussian blur", of 32 pixels),
+    low_resolution those of ImageNet-C ("pixelate"). The other six are not in that benchmark; their values are ours.
 
     Readings:
-        - Blur is scaled to the side, so that the same share of a face is blurred at 48 and at 224 pixels. The mildest
-          of Tiny ImageNet-C would be 0.4 pixels of 48, which is no blur. Noise and JPEG quality are not scaled: sensors
-          and encoders do not know how large a face is.
-        - Low resolution shrinks by area and enlarges linearly, as a detector's crop does; the benchmark repeats pixels.
-          The mildest of Tiny ImageNet-C would leave 43 pixels of 48.
+        - Blur is scaled to the image size, so that the same share of a face is blurred at 48 and at 224 pixels. The
+          mildest of Tiny ImageNet-C would be 0.4 pixels of 48, which has no visible effect. Noise and JPEG quality are
+          not scaled, because those of sensors and encoders do not depend on the size of a face.
+        - Low resolution downscales by area and upscales linearly, as a detector's crop does; the benchmark repeats
+          pixels. The mildest of Tiny ImageNet-C would leave 43 pixels of 48.
         - Occlusions are opaque and grow: a translucent cover hides nothing from a net that can rescale it. The cover
-          has the mean colour of the picture, so that information is lost and no new edge of black or white is added;
-          real sunglasses and masks are darker and lighter.
-        - The boxes lie where FER2013 has these parts (median of 31,005 faces with landmarks: eyes at 0.39 of the
+          has the mean colour of the picture, so that information is lost and no black or white edge is added; real
+          sunglasses and masks are darker and lighter.
+        - The boxes are where FER2013 has these parts (median of 31,005 faces with landmarks: eyes at 0.39 of the
           height, mouth at 0.785). Severities 1 to 5 cover 51, 76, 86, 93 and 96 % of their points of the eyes, "mouth"
-          32, 57, 75, 86 and 93 % and "mask" 40, 77, 93, 97 and 99 % of those of the mouth. The boxes follow no
-          landmarks, because data sets without them are to be scored alike.
-        - Darkness multiplies pixel values by 2^(-stops / 2.2), the factor on light under a display gamma of 2.2. Noise
-          that real dark pictures have is left to "noise".
-        - Glare is centred anywhere in the middle half of width and height; in its centre nothing is left of the face.
-        - Rotations go either way; outside of the picture its edge pixels go on, as `augment=light` has it, which
+          32, 57, 75, 86 and 93 % and "mask" 40, 77, 93, 97 and 99 % of those of the mouth. The boxes do not follow
+          landmarks, so that data sets without landmarks are scored in the same way.
+        - Darkness multiplies pixel values by 2^(-stops / 2.2), the factor on light under a display gamma of 2.2. It
+          does not add the noise of real dark pictures, which is a corruption of its own.
+        - Glare is centred anywhere in the middle half of width and height and hides the face at its centre.
+        - Rotations have either direction; the border is filled with the edge pixels, as in `augment=light`, which
           trains up to 10 degrees.
-        - Aligned faces (`data.align`) are corrupted after they were aligned: what is measured is the net, not the
-          detector.
+        - Aligned faces (`data.align`) are corrupted after alignment: the score measures the net, not the detector.
     """
     chosen = CORRUPTIONS[name]
     return Augmentation([chosen.build(chosen.values[severity - 1], side)], _SEED, epoch=0)
 
 
 def select_corruptions(asked: str | Sequence[str], side_input: str) -> tuple[str, ...]:
-    """The corruptions that a run is scored under.
+    """Names of the corruptions under which a run is scored, in the order of `CORRUPTIONS`.
 
     Args:
         asked: Names, one name, or `"all"`.
-        side_input: What else than the image the network is given, as `data.side` has it.
-
-    Returns:
-        Their names, in the order of `CORRUPTIONS`.
+        side_input: Auxiliary input of the network, the value of `data.side`.
 
     Raises:
-        UserError: A name is unknown, or the network is given landmarks or the like, which were found in the pictures
-            as they are and would tell it what a corruption hides.
+        UserError: A name is unknown, or the network has an auxiliary input, which was computed from the clean pictures
+            and would reveal what a corruption hides.
     """
     names = {asked} if isinstance(asked, str) else set(asked)
     if unknown := sorted(names - {"all", *CORRUPTIONS}):
-        raise UserError(f"corruptions={unknown[0]} is unknown: use all, or some of {', '.join(CORRUPTIONS)}.")
+        raise UserError(f"Unknown corruption {unknown[0]!r}: choose all, or some of {', '.join(CORRUPTIONS)}.")
     if names and side_input != "none":
         raise UserError(
-            f"corruptions cannot be scored with {side_input}, which were found in clean pictures: leave corruptions "
-            "away for this net."
+            f"corruptions must be empty for a net with the auxiliary input {side_input}, which is computed from clean "
+            "pictures."
         )
     return tuple(name for name in CORRUPTIONS if name in names or "all" in names)

@@ -1,4 +1,4 @@
-"""What all datasets share: from the rows that a dataset's files hold to batches under a named protocol."""
+"""Base data module of all data sets: from the rows of the files to batches under a named protocol."""
 
 from __future__ import annotations
 
@@ -38,33 +38,33 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True, eq=False)
 class ExpressionDataModule(LightningDataModule):
-    """Base of all datasets: a dataset adds `scan` and its own options.
+    """Base class of all data sets, which add `scan` and their options.
 
     Attributes:
-        root: What the user downloaded: a folder or a file.
-        image_size: Side of the images in pixels.
-        channels: 1 for grey, 3 for RGB.
-        mean: Mean of pixel values in 0..1 that normalises them, one value or one a channel.
-        std: Standard deviation of pixel values in 0..1, one value or one a channel.
+        root: Folder or file of the data set.
+        image_size: Height and width of the images in pixels.
+        channels: Number of channels, 1 for grey, 3 for RGB.
+        mean: Mean of pixel values in 0..1 for normalisation, one value or one per channel.
+        std: Standard deviation of pixel values in 0..1 for normalisation, one value or one per channel.
         batch_size: Images per batch and process.
-        num_workers: Processes that load data; 0 loads in the training process.
+        num_workers: Number of processes that load data; 0 loads in the training process.
         split: Split policy, one of `policies`.
         val_fraction: Share of training rows carved as validation where the release has none.
-        split_seed: Seed of every random choice of splits; not that of the run, so that all runs share one protocol.
-        fold: Which fold is the test split, for `split=subject_kfold`.
+        split_seed: Seed of the splits, separate from the seed of the run so that all runs share one protocol.
+        fold: Index of the fold that is the test split, for `split=subject_kfold`.
         seed: Seed of the order of training and of augmentation.
         store: `"packed"` decodes once into a memory-mapped file, `"files"` decodes on every access.
         cache_dir: Folder of packed stores.
-        on_bad_sample: `"raise"` or `"skip"`.
+        on_bad_sample: Handling of bad rows, `"raise"` or `"skip"`.
         sampler: `"shuffle"`, or `"balanced"` to draw every class equally often.
-        align: Turn, move and scale every face onto one template by its landmarks.
-        side: What else than the image the network is given: `"none"`, `"landmarks"` or `"blendshapes"`.
-        landmark_model: MediaPipe's face_landmarker.task; None looks for it.
-        align_workers: Processes that look for landmarks; None for one a core.
+        align: Align every face to one template by its landmarks.
+        side: Auxiliary input of the network: `"none"`, `"landmarks"` or `"blendshapes"`.
+        landmark_model: Path of MediaPipe's face_landmarker.task; None searches for it.
+        align_workers: Number of processes that detect landmarks; None for one per core.
         transforms: Albumentations transforms of training images.
-        drop_leaked: Leaves out training rows of which a copy lies in validation or test: `"exact"` (or True) those
-            equal pixel for pixel, `"near"` also near and mirrored ones (see `duplicates.near`). Evaluation rows stay.
-        copies: Which rows show the same picture; there after `setup`.
+        drop_leaked: Drop training rows that have a copy in validation or test: `"exact"` (or True) for those equal
+            pixel for pixel, `"near"` also for near and mirrored ones (see `duplicates.near`). Evaluation rows stay.
+        copies: Index of the copies among the rows, set by `setup`.
     """
 
     dataset_name: ClassVar[str]
@@ -103,36 +103,38 @@ class ExpressionDataModule(LightningDataModule):
         self._check("align", self.align, (True, False))
         if self.align_workers is not None and self.align_workers < 1:
             raise UserError(
-                f"data.align_workers={self.align_workers} is too small: use 1 or more, or null for one a core."
+                f"data.align_workers must be at least 1, or null for one per core; got {self.align_workers}."
             )
         self._check("side", self.side, ("none", *SIDE_SIZES))
         self._check("drop_leaked", self.drop_leaked, (False, True, "exact", "near"))
         for option in ("mean", "std"):
             if len(getattr(self, option)) not in (1, self.channels):
-                raise UserError(f"data.{option} needs one value, or one for each of data.channels={self.channels}.")
+                raise UserError(
+                    f"data.{option} must have one value, or data.channels={self.channels}; got {getattr(self, option)}."
+                )
         least = {"batch_size": 1, "image_size": 16, "num_workers": 0, "seed": 0, "split_seed": 0}
         for option, value in least.items():
             if getattr(self, option) < value:
-                raise UserError(f"data.{option}={getattr(self, option)} is too small: use at least {value}.")
+                raise UserError(f"data.{option} must be at least {value}; got {getattr(self, option)}.")
         if min(self.std) <= 0:
-            raise UserError(f"data.std={self.std} must be above 0.")
-        Augmentation(self.transforms, self.seed, epoch=0)  # refuses misspelt arguments before anything is read
+            raise UserError(f"data.std must be above 0; got {self.std}.")
+        Augmentation(self.transforms, self.seed, epoch=0)  # raises for misspelt arguments before any data is read
 
     def _check(self, option: str, value: object, accepted: tuple[object, ...]) -> None:
         if value not in accepted:
-            told = ", ".join(map(str, accepted))
-            raise UserError(f"data.{option}={value} is not available for {self.dataset_name}: use one of {told}.")
+            values = ", ".join(map(str, accepted))
+            raise UserError(f"data.{option} must be one of {values} for {self.dataset_name}; got {value}.")
 
     @abstractmethod
     def scan(self) -> Samples:
-        """Reads labels and locations of all rows under `root`, decoding no pixel.
+        """Reads labels and locations of all rows under `root` without decoding pixels.
 
         Raises:
-            UserError: Nothing recognisable lies there, or a row is bad and `on_bad_sample` is `"raise"`.
+            UserError: No known layout was found, or a row is bad and `on_bad_sample` is `"raise"`.
         """
 
     def plan(self, frame: pd.DataFrame) -> SplitPlan:
-        """Assigns the rows of `Samples.frame` to splits; datasets with policies of their own extend it."""
+        """Split of each row of `Samples.frame`; data sets with further policies extend it."""
         return plan_splits(frame, self.split, self.val_fraction, self.split_seed, self.fold)
 
     def setup(self, stage: str | None = None) -> None:
@@ -141,12 +143,12 @@ class ExpressionDataModule(LightningDataModule):
             return
         samples = self.scan()
         if samples.frame.empty:
-            raise UserError(f"data.root={self.root} holds no usable image.")
+            raise UserError(f"data.root={self.root} must hold at least one usable image; none was found.")
         content_key = samples.reader.content_key()
         ids = samples.frame["id"]
         self._side: SideVectors | None = None
         reader = self._with_landmarks(samples.reader, ids, content_key)
-        # A pass over all the data, which is not made again for the images as they are.
+        # A content key costs a pass over all data: computed once for images that are not aligned.
         shown_key = content_key if reader is samples.reader else reader.content_key()
         folder = self._store_folder(reader, ids, shown_key)
         self._images, undecodable = self._open_images(reader, folder)
@@ -175,7 +177,7 @@ class ExpressionDataModule(LightningDataModule):
         self._ready = True
 
     def _with_landmarks(self, reader: ImageReader, ids: pd.Series, content_key: str) -> ImageReader:
-        """Finds the landmarks where an option needs them; returns the reader of what training is to see."""
+        """Reader of the training images, after detection of landmarks where an option needs them."""
         if not self.align and self.side == "none":
             return reader
         cache = Path(self.cache_dir).expanduser()
@@ -205,17 +207,17 @@ class ExpressionDataModule(LightningDataModule):
         return lazy, find_undecodable(reader, folder.with_name(f"{folder.name}-undecodable"))
 
     def _drop_leaked(self, plan: SplitPlan) -> SplitPlan:
-        """Takes leaked rows out of training; the plan comes back with how that is told."""
+        """Drops leaked rows from training and returns the plan with a description that says so."""
         trained = (self.frame["split"] == "train").to_numpy()
         rows = self.frame["row"].to_numpy()
         leaked = trained & self.copies.present(rows, rows[~trained], near=self.drop_leaked == "near")
         self.frame = self.frame[~leaked].reset_index(drop=True)
         kind = "exact, near or mirrored" if self.drop_leaked == "near" else "exact"
-        told = f"without the {leaked.sum()} training rows that have an {kind} copy in validation or test"
-        return replace(plan, split=f"{plan.split}, {told}")
+        dropped = f"without the {leaked.sum()} training rows that have an {kind} copy in validation or test"
+        return replace(plan, split=f"{plan.split}, {dropped}")
 
     def seen_in_training(self, split: str) -> np.ndarray:
-        """Tells which rows of a split have an exact copy among the training rows, `(N,)` bool in the order of `ids`."""
+        """Mask `(N,)` of the rows of a split, in the order of `ids`, that have an exact copy in training."""
         rows = self.frame["row"].to_numpy()
         of_split, of_train = ((self.frame["split"] == name).to_numpy() for name in (split, "train"))
         return self.copies.present(rows[of_split], rows[of_train], near=False)
@@ -230,7 +232,7 @@ class ExpressionDataModule(LightningDataModule):
     def _check_presence(self) -> None:
         for split in SPLITS:
             if not (self.frame["split"] == split).any():
-                raise UserError(f"data.split={self.split}: no image is left for the {split} split; give it more data.")
+                raise UserError(f"data.split={self.split}: the {split} split must have an image; it is empty.")
         counts = self.class_counts("train")
         empty = [name for name, count in zip(self.label_set.classes, counts) if not count]
         messages = [f"data.root={self.root}: class {name} has no training image" for name in empty]
@@ -266,14 +268,14 @@ class ExpressionDataModule(LightningDataModule):
         return np.bincount(labels, minlength=len(self.label_set)).tolist()
 
     def unexpected_counts(self) -> pd.DataFrame:
-        """Where this copy differs from the official release.
+        """Differences of this copy from the official counts.
 
         Returns:
-            The columns `split`, `class`, `official` and `found`, one row a difference.
+            The columns `split`, `class`, `official` and `found`, one row per difference.
         """
-        found = self.samples.frame.groupby(["official", "label"]).size()
+        sizes = self.samples.frame.groupby(["official", "label"]).size()
         rows = [
-            (split, name, official, int(found.get((split, self.label_set.index(name)), 0)))
+            (split, name, official, int(sizes.get((split, self.label_set.index(name)), 0)))
             for split, counts in self.samples.expected.items()
             if (self.samples.frame["official"] == split).any()
             for name, official in counts.items()
@@ -292,7 +294,7 @@ class ExpressionDataModule(LightningDataModule):
     def dataset(
         self, split: str, epoch: int | None = None, corruption: Augmentation | None = None
     ) -> ExpressionDataset:
-        """The images and targets of a split, corrupted where that is wanted, or augmented for `epoch` where it is."""
+        """Images and targets of a split, optionally corrupted, or augmented for `epoch`."""
         chosen = self.frame["split"] == split
         augmentation = corruption
         if epoch is not None and self.transforms:
@@ -303,7 +305,7 @@ class ExpressionDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader:
-        """Loader of the trainer's current epoch; the trainer is made to ask for a new one every epoch."""
+        """Loader of the trainer's current epoch; makes the trainer request a new one every epoch."""
         if self.trainer:  # otherwise every epoch would have the same order and augmentation
             self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         epoch = self.trainer.current_epoch if self.trainer else 0
@@ -323,7 +325,7 @@ class ExpressionDataModule(LightningDataModule):
         return self.eval_dataloader("test")
 
     def eval_dataloader(self, split: str, corruption: Augmentation | None = None) -> DataLoader:
-        """Loader of a split without augmentation, in order, its images corrupted where that is wanted."""
+        """Loader of a split in order, without augmentation, optionally corrupted."""
         dataset = self.dataset(split, corruption=corruption)
         return self._loader(dataset, OrderedBatches(len(dataset), max(self.batch_size, 128), *self._place()))
 
@@ -342,8 +344,8 @@ class ExpressionDataModule(LightningDataModule):
 
 
 def _without_threads(worker: int) -> None:
-    # Torch limits its own threads in workers, but each worker's OpenCV would use all cores. 0, because 1 would wait
-    # forever for threads of the parent to end, which a fork does not copy.
+    # Torch limits its threads in workers, but each worker's OpenCV would use all cores. 0, because 1 would wait forever
+    # for threads of the parent to end, which a fork does not copy.
     cv2.setNumThreads(0)
 
 

@@ -1,7 +1,4 @@
-"""Images and targets of one split, augmented and normalised batch by batch, and the order of the batches.
-
-Which rows form which batch is a pure function of seed and epoch.
-"""
+"""Data set of one split, augmented and normalised batch by batch, and samplers whose order follows seed and epoch."""
 
 from __future__ import annotations
 
@@ -19,19 +16,18 @@ from fer_lightning.errors import UserError
 
 
 class ExpressionDataset(Dataset):
-    """One split of a dataset.
+    """Images and targets of one split.
 
-    Whole batches are fetched at once (`__getitems__`), which costs one gather from the store and one normalisation for
-    the batch instead of one each for every image.
+    Whole batches are fetched at once (`__getitems__`), with one gather from the store and one normalisation per batch.
 
     Args:
         images: Store of the images.
         rows: Row numbers of this split in the store `(N,)`.
         targets: Class indices `(N,)` int64 or label distributions `(N, K)` float32.
-        augmentation: What happens to training images; None for evaluation.
-        mean: Mean of the pixel values in 0..1, one value or one a channel.
-        std: Standard deviation of the pixel values in 0..1, one value or one a channel.
-        side: Side vectors of the rows; None where the network takes images alone.
+        augmentation: Augmentation of training images; None for evaluation.
+        mean: Mean of the pixel values in 0..1, one value or one per channel.
+        std: Standard deviation of the pixel values in 0..1, one value or one per channel.
+        side: Auxiliary inputs of the rows; None where the network takes images alone.
     """
 
     def __init__(
@@ -83,16 +79,16 @@ class ExpressionDataset(Dataset):
 class EpochBatches(Sampler[list[int]]):
     """Batches of one training epoch.
 
-    The global order depends on (seed, epoch) only. With several processes each takes every `world_size`-th index of it;
-    the order is filled up from its own beginning so that all processes take the same number of steps.
+    The global order depends on (seed, epoch) only. With several processes, each takes every `world_size`-th index of
+    it; the order is padded from its beginning so that all processes take the same number of steps.
 
     Args:
         size: Number of training rows.
         batch_size: Rows per batch and process. An incomplete last batch is dropped unless it is the only one.
         seed: Seed of the run.
         epoch: Current epoch.
-        weights: Probability of each row `(size,)` to be drawn with replacement; None for a plain shuffle.
-        rank: Number of this process.
+        weights: Sampling weight of each row `(size,)` for draws with replacement; None for a shuffle.
+        rank: Rank of this process.
         world_size: Number of processes.
     """
 
@@ -121,23 +117,23 @@ class EpochBatches(Sampler[list[int]]):
 
 
 class OrderedBatches(Sampler[list[int]]):
-    """All rows of an evaluation split once and in order.
+    """Batches of all rows of an evaluation split, once and in order.
 
-    With several processes each takes every `world_size`-th row. No row is repeated, so some have one more than others.
+    With several processes, each takes every `world_size`-th row. No row is repeated, so numbers differ by one at most.
 
     Args:
         size: Number of rows.
         batch_size: Rows per batch and process.
-        rank: Number of this process.
+        rank: Rank of this process.
         world_size: Number of processes.
 
     Raises:
-        UserError: A process would have nothing to do, and the others would wait for it forever.
+        UserError: There are fewer rows than processes, so that the others would wait forever for one without rows.
     """
 
     def __init__(self, size: int, batch_size: int, rank: int, world_size: int) -> None:
         if size < world_size:
-            raise UserError(f"{world_size} processes cannot share {size} evaluation images: use fewer trainer.devices.")
+            raise UserError(f"trainer.devices must be at most the {size} evaluation images; got {world_size}.")
         self.indices = np.arange(rank, size, world_size)
         self.batch_size = batch_size
 
@@ -150,6 +146,6 @@ class OrderedBatches(Sampler[list[int]]):
 
 
 def balancing_weights(labels: np.ndarray) -> np.ndarray:
-    """Weights `(N,)` with which every class present is drawn equally often."""
+    """Sampling weights `(N,)` that draw every class equally often."""
     counts = np.bincount(labels)
     return 1.0 / counts[labels]

@@ -34,33 +34,33 @@ COUNTS = {
 }
 _OFFICIAL_NAME = re.compile(r"(Training|PublicTest|PrivateTest)_\d+$")
 USAGES = ("Training", "PublicTest", "PrivateTest")
-MERGED_TEST = "PublicTest+PrivateTest"  # copies whose file names do not tell the two apart
+MERGED_TEST = "PublicTest+PrivateTest"  # copies whose file names do not distinguish the two
 
 
 @dataclass(kw_only=True, eq=False)
 class Fer2013SplitsDataModule(ExpressionDataModule):
     """Base of datasets over the FER2013 images.
 
-    With `split="official"`, Training is trained on, PublicTest selects and PrivateTest tests. A copy without labelled
-    PrivateTest rows is tested on PublicTest, and validation is carved from Training; `split="public_test"` does the
-    same with a complete copy, so that both kinds of copies give comparable results. `split="same_faces"` tests on
-    PublicTest too, and draws validation by the rows' ids alone: read from their CSV files, FER2013 and FERPlus then
-    hold out the same faces, and a network that goes from one to the other meets none again that selects it.
+    With `split="official"`, Training is for training, PublicTest for validation and PrivateTest for test. A copy
+    without labelled PrivateTest rows is tested on PublicTest, and validation is carved from Training;
+    `split="public_test"` does the same with a complete copy, so that both kinds of copies give comparable results.
+    `split="same_faces"` tests on PublicTest too, and draws validation by the rows' ids alone: read from CSV files,
+    FER2013 and FERPlus then hold out the same faces, so that a network trained on one can be evaluated on the other.
     """
 
     policies: ClassVar[tuple[str, ...]] = ("official", "public_test", "same_faces", "paper_70_30")
 
     def use_of_parts(self, official: pd.Series) -> tuple[pd.Series, tuple[str, ...]]:
-        """Says what the official parts are used for.
+        """Split of every row by its official part.
 
         Args:
             official: One of `USAGES` or `MERGED_TEST` per row; anything else marks a row that cannot be used.
 
         Returns:
-            The split of every row, `""` for a row that is left out, and what a reader of the result must know.
+            The split of every row (`""` for a row that is not used), and notes for a reader of the result.
 
         Raises:
-            UserError: The split tests on PublicTest and no row is known to be of it.
+            UserError: The split tests on PublicTest and there are no PublicTest rows.
         """
         present = set(official)
         uses = {"Training": "train", "PublicTest": "val", "PrivateTest": "test", MERGED_TEST: "test"}
@@ -82,17 +82,14 @@ class Fer2013SplitsDataModule(ExpressionDataModule):
         return plan_splits(frame, policy, self.val_fraction, self.split_seed, self.fold)
 
     def _same_faces(self, frame: pd.DataFrame) -> SplitPlan:
-        """Rows of Training are drawn for validation by a checksum of seed and id, whatever their labels."""
+        """Plan whose validation rows are drawn from Training by a checksum of seed and id, whatever their labels."""
         checksums = frame["id"].map(lambda row: zlib.crc32(f"{self.split_seed} {row}".encode()))
         drawn = (frame["split"] == "train") & (checksums < self.val_fraction * 2**32)
         frame = frame.assign(split=frame["split"].mask(drawn, "val"))
         plan = plan_splits(frame, "official", self.val_fraction, self.split_seed, self.fold)
-        told = f"carved: {self.val_fraction:.0%} of the training rows by id, equal for FER2013 and FERPlus"
-        return replace(
-            plan,
-            split="official, validation carved from training by id",
-            selection=f"{told}, seed {self.split_seed}",
-        )
+        rows = f"{self.val_fraction:.0%} of the training rows by id, equal for FER2013 and FERPlus"
+        selection = f"carved: {rows}, seed {self.split_seed}"
+        return replace(plan, split="official, validation carved from training by id", selection=selection)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -130,7 +127,7 @@ class FER2013(Fer2013SplitsDataModule):
         return self._samples(frame, table.reader, path.name, list(table.bad), notes, path)
 
     def _from_folders(self, folder: Path, names: Mapping[str, str]) -> Samples:
-        """Reads the folders of training and test, `names` being the split of each folder."""
+        """Samples of the folders of training and test; `names` maps each folder to its split."""
         used = sorted(
             (name for name, split in names.items() if split != "val"), key=lambda name: names[name], reverse=True
         )
@@ -142,14 +139,14 @@ class FER2013(Fer2013SplitsDataModule):
         bad, notes = list(tree.bad), []
         if named[tested].isin(TEST_PARTS).any():
             official = named.where(tested, "Training")
-            # A renamed training file is harmless; a test file that lies in train, or the other way round, is not.
+            # A renamed training file is harmless; a test file in train, or a training file in test, is not.
             strange = np.where(tested, ~named.isin(TEST_PARTS), named.isin(TEST_PARTS))
             bad += [f"{folder / path}: only PublicTest_* and PrivateTest_* belong in test" for path in paths[strange]]
             official = official.mask(strange, "")
         else:
             official = split_of.map({"train": "Training", "test": MERGED_TEST})
             notes.append("file names do not tell PublicTest from PrivateTest: both together are the test split")
-        # The stem is the official name and equal in every copy; the path stands in where files were renamed.
+        # The stem is the official name and equal in every copy; renamed files have their path as id.
         ids = stems.where(named.notna(), paths)
         twice = ids.duplicated()
         bad += [f"{folder / path}: there is another image of this name" for path in paths[twice]]

@@ -31,12 +31,12 @@ MAJORITY_COUNTS = {
 
 @dataclass(kw_only=True, eq=False)
 class FERPlus(Fer2013SplitsDataModule):
-    """FERPlus over `fer2013.csv` and its siblings, or in the folders that the owner's script generates.
+    """FERPlus with `fer2013.csv` or an equivalent file, or in the folders that the owner's script generates.
 
     Attributes:
-        labels: What training learns from: `"majority"`, `"probability"` or `"soft"` (see `ferplus_votes`). Validation
-            and test rows always carry the majority label; training rows without a majority are never carved off
-            (`split="same_faces"` leaves those that it draws out).
+        labels: Label rule of training rows: `"majority"`, `"probability"` or `"soft"` (see `ferplus_votes`). Validation
+            and test rows always have the majority label; training rows without a majority are never carved off
+            (`split="same_faces"` omits those that it draws).
     """
 
     dataset_name = "ferplus"
@@ -63,7 +63,7 @@ class FERPlus(Fer2013SplitsDataModule):
             return plan
         return replace(
             plan,
-            # Of the same faces none may be trained on, whichever of the two labels them.
+            # With same_faces, no face may be trained on that the other data set holds out.
             names=np.where(undecided, "" if self.split == "same_faces" else "train", plan.names),
             selection=f"{plan.selection}, of these the rows with a majority",
         )
@@ -89,23 +89,21 @@ class FERPlus(Fer2013SplitsDataModule):
                 continue
             labels = folder / name / "label.csv"
             if not labels.is_file():
-                raise UserError(
-                    f"{labels} is missing: the owner's generate_training_data.py writes it beside the images."
-                )
+                raise UserError(f"{labels} is missing: create it with the owner's generate_training_data.py.")
             table = read_folder_votes(labels, usage)
             there = set(image_names(folder / name))
             for image in sorted(there - set(table.frame["image"])):
                 bad.append(f"{folder / name / image}: this image is not in {labels.name}")
-            found = table.frame["image"].isin(there)
+            exists = table.frame["image"].isin(there)
             bad += [*table.bad]
             bad += [
                 f"{labels} row {row + 1}: there is no image {table.frame['image'][row]}"
-                for row in np.flatnonzero(~found)
+                for row in np.flatnonzero(~exists)
             ]
-            tables.append(replace(table, frame=table.frame.assign(valid=table.frame["valid"] & found)))
+            tables.append(replace(table, frame=table.frame.assign(valid=table.frame["valid"] & exists)))
             paths += [f"{name}/{image}" for image in table.frame["image"]]
         frame = pd.concat([table.frame for table in tables], ignore_index=True)
-        # Four image names of the owner stand for two equal images each, and both count.
+        # Four image names of the owner are listed twice for two equal images, and both count.
         repeats = frame.groupby("image").cumcount()
         if (repeats > 1).any():
             raise UserError(f"{folder} lists {shown(frame['image'][repeats.argmax()])} more than twice: list it once.")
@@ -161,7 +159,7 @@ class FERPlus(Fer2013SplitsDataModule):
 def align_rows(votes: VoteTable, pixels: PixelTable, votes_path: Path, pixels_path: Path) -> np.ndarray:
     """Row of the votes for each usable row of the pixels.
 
-    The files are aligned row by row; parts that the pixel file lacks (mostly PrivateTest) are left out of the votes.
+    The files are aligned row by row; votes of parts that the pixel file lacks (mostly PrivateTest) are not used.
 
     Raises:
         UserError: The two files cannot be aligned.
@@ -170,8 +168,8 @@ def align_rows(votes: VoteTable, pixels: PixelTable, votes_path: Path, pixels_pa
     unknown = np.flatnonzero(~votes.frame["usage"].isin(USAGES))
     if len(unknown):
         raise UserError(
-            f"{votes_path} row {unknown[0] + 1}: Usage {shown(votes.frame['usage'][unknown[0]])} is not one of "
-            f"{', '.join(USAGES)}, and rows have their images by their place: use the file as its owner publishes it."
+            f"{votes_path} row {unknown[0] + 1}: Usage must be one of {', '.join(USAGES)}; got "
+            f"{shown(votes.frame['usage'][unknown[0]])}: use the file as published, since rows are matched by position."
         )
     usage = pixels.frame["usage"].replace("", "Training")
     of_these_parts = np.flatnonzero(votes.frame["usage"].isin(set(usage)))
@@ -182,19 +180,16 @@ def align_rows(votes: VoteTable, pixels: PixelTable, votes_path: Path, pixels_pa
             return rows
     parts = " + ".join(f"{number} {part}" for part, number in usage.value_counts(sort=False).items())
     raise UserError(
-        f"{votes_path} and {pixels_path} are not row-aligned (the latter has {parts} rows, the former "
-        f"{len(of_these_parts)} of these parts, or in another order): use the two files as their owners publish them."
+        f"{votes_path} and {pixels_path} must be row-aligned; the latter has {parts} rows, the former "
+        f"{len(of_these_parts)} of these parts, or in another order: use the two files as published."
     )
 
 
 def _check_order(votes: VoteTable, path: Path) -> None:
-    """Refuses a sorted file: its labels would belong to other faces.
+    """Raises `UserError` for a sorted file, whose labels would belong to other faces.
 
     The owner's file holds its image names in ascending order, but for four that are listed twice, and the rows without
-    a name lie in between. Where it was sorted, the names are in another order or these rows are all at one end.
-
-    Raises:
-        UserError: The rows are in another order.
+    a name are between them. In a sorted file, the names are in another order or these rows are all at one end.
     """
     for usage, rows in votes.frame.groupby("usage", sort=False):
         names = rows["image"][(rows["image"] != "") & ~rows["image"].duplicated(keep=False)]
@@ -203,20 +198,20 @@ def _check_order(votes: VoteTable, path: Path) -> None:
         at_an_end = together and (unnamed[0] == 0 or unnamed[-1] == len(rows) - 1)
         if not names.is_monotonic_increasing or (at_an_end and len(unnamed) < len(rows)):
             raise UserError(
-                f"{path} is in another order than the owner's (there names of {shown(usage)[1:-1]} ascend, and rows "
-                "without a name lie in between), so that votes belong to other faces: use the file as it is published."
+                f"{path} must be in the owner's order, in which names of {shown(usage)[1:-1]} ascend with rows without "
+                "a name between them; it was sorted, and its votes belong to other faces: use the file as published."
             )
 
 
 @dataclass(frozen=True)
 class VoteLabels:
-    """Two annotations of the same images.
+    """Labels of FER2013 and votes of FERPlus for the same images.
 
     Attributes:
         usage: Official split of each image `(N,)`.
         label: FER2013's label `(N,)`, as an index into `ferplus_votes.EMOTIONS`.
         votes: FERPlus' votes `(N, 10)`: `EMOTIONS`, then unknown and no face; every image has a vote.
-        left_out: Rows that cannot be used.
+        left_out: Number of rows that cannot be used.
     """
 
     usage: np.ndarray
@@ -226,10 +221,10 @@ class VoteLabels:
 
 
 def read_vote_labels(root: str | None) -> VoteLabels:
-    """Reads `fer2013new.csv` beside `fer2013.csv` or one of its siblings.
+    """Reads `fer2013new.csv` beside `fer2013.csv` or an equivalent file.
 
     Raises:
-        UserError: One of the files is missing, or they do not fit together.
+        UserError: One of the files is missing, or they are not row-aligned.
     """
     votes_path, pixels_path = find_file(root, (VOTES_NAME,)), find_file(root, CSV_NAMES)
     if not votes_path or not pixels_path:

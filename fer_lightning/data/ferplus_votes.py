@@ -1,9 +1,8 @@
-"""The FERPlus votes: the files that hold them, and the rules of the owner's reader by which they become labels.
+"""FERPlus votes: their files (`fer2013new.csv`, and `label.csv` of the generated folders) and the rules for labels.
 
-The files are `fer2013new.csv` and the `label.csv` of the generated folders. Source of the rules: Barsoum et al.,
-"Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label Distribution", ICMI 2016, and
-https://github.com/microsoft/FERPlus (`src/ferplus.py`), which decides where the paper is silent (ties, votes for
-unknown).
+Source of the rules: Barsoum et al., "Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label
+Distribution", ICMI 2016, and for what the paper leaves open (ties, votes for unknown) the owner's reader,
+https://github.com/microsoft/FERPlus (`src/ferplus.py`).
 
 Votes are `(N, 10)`: the eight emotions of `EMOTIONS`, then unknown and NF (no face).
 """
@@ -30,12 +29,12 @@ _VOTE_COLUMNS = (*EMOTIONS, "unknown", "nf")
 
 @dataclass(frozen=True)
 class VoteTable:
-    """The rows of a file of votes.
+    """Rows of a file of votes.
 
     Attributes:
         frame: Every row of the file: `usage` (str), `image` (str, `""` where the owner dropped the image) and `valid`
             (bool).
-        votes: Counts `(N, 10)` in the order above; nothing to go by where a row is not valid.
+        votes: Counts `(N, 10)` in the order above; meaningless where a row is not valid.
         bad: One message for each row that is not valid.
     """
 
@@ -45,7 +44,7 @@ class VoteTable:
 
 
 def read_votes(path: Path) -> VoteTable:
-    """Reads `fer2013new.csv`, whose columns may stand in any order.
+    """Reads `fer2013new.csv`, whose columns may be in any order.
 
     Raises:
         UserError: A column is missing.
@@ -87,12 +86,12 @@ def _table(path: Path, rows: list[list[str]]) -> VoteTable:
 
 
 def without_single_votes(votes: np.ndarray) -> np.ndarray:
-    """Sets single votes to 0: they count as mistakes of an annotator."""
+    """Votes with single votes set to 0, since they count as mistakes of an annotator."""
     return np.where(votes > 1, votes, 0)
 
 
 def majority(votes: np.ndarray) -> np.ndarray:
-    """One emotion per image, where it has more than half of the votes.
+    """Majority label: the emotion that has more than half of the votes of an image.
 
     The sum counts the votes for unknown and NF, but no single votes.
 
@@ -109,12 +108,12 @@ def majority(votes: np.ndarray) -> np.ndarray:
 
 
 def probability(votes: np.ndarray) -> np.ndarray:
-    """The top emotions of every image as a distribution: the owner's "probability" and "crossentropy" modes.
+    """Distribution of the top emotions of every image: the owner's "probability" and "crossentropy" modes.
 
     The most voted emotions are taken, tied ones together, until they cover 75 % of the votes or are three. Votes for
     unknown or NF end the search. An image is dropped where the emotions taken cover half of the votes or less, where a
-    tie makes them more than three, or where unknown or NF comes first. Where the owner's "probability" mode draws one
-    label from this distribution in every epoch, cross-entropy against the distribution is its expectation.
+    tie makes them more than three, or where unknown or NF comes first. The owner's "probability" mode draws one label
+    from this distribution in every epoch; cross-entropy against the distribution is its expectation.
 
     Args:
         votes: `(N, 10)` counts.
@@ -147,7 +146,7 @@ def _top_emotions(kept: np.ndarray) -> np.ndarray:
 
 
 def soft_votes(votes: np.ndarray) -> np.ndarray:
-    """All votes for emotions as a distribution (not one of the owner's modes, but common in later work).
+    """Distribution of all votes for emotions (not one of the owner's modes, but common in later work).
 
     An image is dropped where no emotion has two votes, or where unknown or NF has more votes than every emotion.
 

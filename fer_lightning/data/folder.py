@@ -17,17 +17,11 @@ from fer_lightning.data.layouts import is_hidden, places, sorted_folders
 from fer_lightning.data.samples import ImageFiles, Samples, empty_classes, refuse_or_skip
 from fer_lightning.errors import UserError, printable
 
-# What the folders of a split may be called, in lower case.
+# Split of each accepted folder name, in lower case.
 SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 _DOCUMENTS = frozenset(
     (".txt", ".csv", ".tsv", ".md", ".json", ".npy", ".mat", ".pdf", ".html", ".xml", ".yaml", ".yml", ".log", ".py",
      ".ipynb", ".xls", ".xlsx", ".doc", ".docx", ".rtf", ".db", ".ini", ".sh", ".bib", ".parquet")
@@ -85,13 +79,13 @@ class Folder(ExpressionDataModule):
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """What a tree of class folders holds.
+    """Contents of a tree of class folders.
 
     Attributes:
         frame: One row per image in sorted order: `path` (str, relative to the root, with `/`), `split` (str, name of
             the split's folder, `""` without one), `class_name` (str).
-        classes: Name of every class that has a folder, be it empty, sorted.
-        bad: A message for each folder that is no class.
+        classes: Sorted names of the classes that have a folder, even an empty one.
+        bad: A message for each folder that is not a class.
     """
 
     frame: pd.DataFrame
@@ -105,7 +99,7 @@ def read_class_folders(root: Path, splits: Sequence[str], names: Mapping[str, st
     Args:
         root: Folder that holds the tree.
         splits: Names of the split folders to read, in order.
-        names: Class of each class folder by its name in the release; None takes any folder by its canonical name.
+        names: Class of each class folder by its name in the release; None accepts any folder by its canonical name.
     """
     images: list[tuple[str, str, str]] = []
     classes: set[str] = set()
@@ -135,12 +129,12 @@ def read_class_folders(root: Path, splits: Sequence[str], names: Mapping[str, st
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a name can be written down; Python reads the other bytes of a file system as lone surrogates."""
+    """Whether a file name is valid UTF-8; Python represents other bytes as lone surrogates."""
     return not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def split_folders(place: Path) -> dict[str, str]:
-    """The sub-folders that are named like splits: their names, and the split of each."""
+    """Split of each sub-folder that is named like a split."""
     names = [child.name for child in sorted_folders(place)]
     return {name: SPLIT_NAMES[name.lower()] for name in names if name.lower() in SPLIT_NAMES}
 
@@ -152,25 +146,21 @@ def image_names(folder: Path) -> list[str]:
         UserError: The folder cannot be read.
     """
     try:
-        with os.scandir(folder) as entries:
-            return sorted(
-                entry.name
-                for entry in entries
-                if entry.name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(entry.name)
-            )
+        names = [entry.name for entry in os.scandir(folder)]
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}.") from None
+    return sorted(name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(name))
 
 
 def unused_files(folder: Path, used: Iterable[str]) -> tuple[str, ...]:
-    """Says what lies below a folder and is not read: images elsewhere in the tree, and files of other kinds.
+    """Note about files below a folder that are not read: images in other places, and files of other kinds.
 
     Args:
-        folder: Where the layout was found.
+        folder: Folder in which the layout was found.
         used: Paths of the images that are read or reported as bad, relative to the folder, with `/`.
 
     Returns:
-        One sentence, or none where all is used. Hidden files and documents (`.txt`, `.csv`) do not count.
+        One sentence, or nothing where all files are used. Hidden files and documents (`.txt`, `.csv`) do not count.
 
     Raises:
         UserError: A folder cannot be read.
@@ -195,8 +185,8 @@ def unused_files(folder: Path, used: Iterable[str]) -> tuple[str, ...]:
         return ()
     more = f" and {len(counted) - _SHOWN} other places" if len(counted) > _SHOWN else ""
     total = sum(images.values()) + sum(others.values())
-    told = f"{total} files are not part of this layout and are left out: {', '.join(counted[:_SHOWN])}{more}"
-    return (printable(told),)
+    note = f"{total} files are not part of this layout and are left out: {', '.join(counted[:_SHOWN])}{more}"
+    return (printable(note),)
 
 
 def _cannot_be_read(error: OSError) -> None:

@@ -1,4 +1,4 @@
-"""The one decoder of pictures: training, prediction and the demo see the same pixels of a file."""
+"""Image decoding, shared by training, prediction and the demo so that all see the same pixels of a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
-MAX_PIXELS = 178_956_970  # from here on Pillow refuses too; 16,384 x 10,922 pixels, half a gigabyte in RGB
+MAX_PIXELS = 178_956_970  # Pillow's limit; 16,384 x 10,922 pixels, half a gigabyte in RGB
 NO_IMAGE = "not a readable image"
 _ENDS_EARLY = "the file ends in the middle of the image"
 IMAGE_SUFFIXES = (
@@ -23,7 +23,7 @@ IMAGE_SUFFIXES = (
     ".jfif", ".jpe", ".jp2", ".ppm", ".pnm", ".gif", ".avif", ".tga",
 )  # fmt: skip
 
-# Formats that Pillow may open. Others are no photos, and some (EPS) would start a program.
+# Formats that Pillow may open. Others are not photos, and some (EPS) would start a program.
 _FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "SUN", "TGA", "TIFF",
     "WEBP",
@@ -33,22 +33,22 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _HDR_SIZE = re.compile(rb"\n[-+]Y (\d{1,9}) [-+]X (\d{1,9})\n")
 _STRAY_BYTES = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes")
-_MOST_STRAY_BYTES = 64  # some cameras fill a file up; a damaged scan leaves more
+_MOST_STRAY_BYTES = 64  # some cameras pad a file; a damaged scan leaves more
 
 
 class UnreadableImage(Exception):
-    """A picture that cannot be decoded. The message says why and does not name the file, which the caller knows."""
+    """A picture that cannot be decoded. The message gives the reason without the file name, which the caller knows."""
 
 
 def read_image(path: Path) -> np.ndarray:
     """Decodes a picture file: `decode_image` of its content.
 
     Raises:
-        UnreadableImage: There is no such file, or it is no picture, or a damaged one.
+        UnreadableImage: The file does not exist, is not a picture, or is damaged.
     """
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait forever
             raise UnreadableImage("not a file")
         if status.st_size > 8 * MAX_PIXELS:
             raise UnreadableImage(f"{status.st_size:,} bytes are more than a picture of {MAX_PIXELS:,} pixels can have")
@@ -61,19 +61,19 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def decode_image(content: bytes) -> np.ndarray:
-    """Decodes a picture, upright as its camera says; of an animation the first frame.
+    """Decodes a picture, rotated by its EXIF orientation; the first frame of an animation.
 
-    What is transparent is laid on white, as on a page: the colours of transparent pixels were never meant to be seen,
-    and are black in most files. 16 bits become 8. Floats are taken as 0..1, 0..255 or 0..65535, by their largest value.
+    Transparent pixels are composited on white, because their colours are arbitrary and black in most files. 16 bits are
+    reduced to 8. Floats are interpreted as 0..1, 0..255 or 0..65535, by their largest value.
 
     Args:
-        content: The file: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, JPEG 2000, PNM, TGA and a few more.
+        content: Content of the file: JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, JPEG 2000, PNM, TGA and a few more.
 
     Returns:
         uint8, `(H, W)` grey or `(H, W, 3)` RGB.
 
     Raises:
-        UnreadableImage: It is no picture, a damaged one, or one of more than `MAX_PIXELS` pixels, which is not decoded.
+        UnreadableImage: The content is not a picture, is damaged, or has more than `MAX_PIXELS` pixels.
     """
     if not content:
         raise UnreadableImage("the file is empty")
@@ -82,7 +82,7 @@ def decode_image(content: bytes) -> np.ndarray:
     if content.startswith(_PNG):
         return _decode_png(content)
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
-        raise UnreadableImage("a HEIC photo has to be converted to JPEG or PNG first")
+        raise UnreadableImage("HEIC is not supported: convert the photo to JPEG or PNG")
     if content.startswith((b"#?RADIANCE", b"#?RGBE")):
         size = _HDR_SIZE.search(content[:65536])
         if size is None:
@@ -93,22 +93,16 @@ def decode_image(content: bytes) -> np.ndarray:
 
 
 def check_pixels(width: int, height: int) -> None:
-    """Refuses a picture whose header announces too many pixels.
-
-    Raises:
-        UnreadableImage: There are more than `MAX_PIXELS`.
-    """
+    """Raises `UnreadableImage` for a picture of more than `MAX_PIXELS`."""
     if width * height > MAX_PIXELS:
-        raise UnreadableImage(
-            f"{width} x {height} pixels are more than the {MAX_PIXELS:,} that are read: make it smaller"
-        )
+        raise UnreadableImage(f"{width} x {height} pixels are more than the limit of {MAX_PIXELS:,}: make it smaller")
 
 
 def pillow_pixels(image: Image.Image) -> np.ndarray:
-    """The pixels of a Pillow image of any mode as `decode_image` gives them, in RGB.
+    """RGB pixels of a Pillow image of any mode, converted as by `decode_image`.
 
     Raises:
-        UnreadableImage: Its values have no known range.
+        UnreadableImage: The range of its values is unknown.
     """
     if image.mode == "F" or image.mode.startswith("I"):
         grey = _to_bytes(np.asarray(image), sixteen_bits=image.mode.startswith("I;16"))
@@ -117,7 +111,7 @@ def pillow_pixels(image: Image.Image) -> np.ndarray:
 
 
 def on_white(pixels: np.ndarray) -> np.ndarray:
-    """Lays uint8 pixels `(H, W, 2 or 4)` with alpha on white, `(H, W, 1 or 3)`; others come back as they are."""
+    """Composites uint8 pixels `(H, W, 2 or 4)` with alpha on white, `(H, W, 1 or 3)`; others are returned unchanged."""
     if pixels.ndim != 3 or pixels.shape[2] not in (2, 4):
         return pixels
     alpha = pixels[..., -1:].astype(np.uint16)
@@ -125,7 +119,7 @@ def on_white(pixels: np.ndarray) -> np.ndarray:
 
 
 def _decode_jpeg(content: bytes) -> np.ndarray:
-    # OpenCV and Pillow fill what is missing or damaged with grey; libjpeg-turbo, which all of them use, can refuse it.
+    # OpenCV and Pillow fill missing or damaged parts with grey; libjpeg-turbo, which both use, can raise instead.
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
         check_pixels(width, height)
@@ -150,13 +144,13 @@ def _decompress_jpeg(content: bytes, colours: str) -> np.ndarray:
 
 
 def _is_turned(content: bytes) -> bool:
-    """Whether the camera was held in another way than upright; what only Pillow reads, and fails on, is no turn."""
+    """Whether the EXIF orientation is not upright, or may not be because Pillow cannot read it."""
     if b"Exif" not in content[:65536]:
         return False
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG",)) as opened:
             return opened.getexif().get(_ORIENTATION, 1) != 1
-    except Exception:  # whatever Pillow meets in damaged metadata: OpenCV reads them in its own way
+    except Exception:  # Pillow raises many types for damaged metadata; OpenCV may still read it
         return True
 
 
@@ -172,7 +166,7 @@ def _decode_png(content: bytes) -> np.ndarray:
         end = place + 8 + length
         if end + 4 > len(content):
             raise UnreadableImage(_ENDS_EARLY)
-        # Chunks in lower case may be skipped by every decoder, but not by one that reads transparency.
+        # Decoders may ignore chunks in lower case, but transparency (tRNS) is used here.
         if (kind[:1].isupper() or kind == b"tRNS") and zlib.crc32(view[place + 4 : end]) != struct.unpack_from(
             ">I", content, end
         )[0]:
@@ -188,7 +182,7 @@ def _decode_png(content: bytes) -> np.ndarray:
 
 
 def _decode_other(content: bytes) -> np.ndarray:
-    """Pillow notices damage that OpenCV does not and keeps transparency; where both can, the pixels are OpenCV's."""
+    """Pixels by OpenCV, or by Pillow where it alone can decode; Pillow also detects damage that OpenCV does not."""
     pixels, image = _by_pillow(content, _FORMATS)
     if image.mode == "F" or image.has_transparency_data:
         return pixels
@@ -201,7 +195,7 @@ def _decode_other(content: bytes) -> np.ndarray:
 def _by_pillow(content: bytes, formats: tuple[str, ...]) -> tuple[np.ndarray, Image.Image]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures and odd metadata
+            warnings.simplefilter("ignore")  # about large pictures and unusual metadata
             with Image.open(io.BytesIO(content), formats=formats) as opened:
                 check_pixels(*opened.size)
                 opened.load()
@@ -209,10 +203,10 @@ def _by_pillow(content: bytes, formats: tuple[str, ...]) -> tuple[np.ndarray, Im
     except UnreadableImage:
         raise
     except Image.DecompressionBombError:
-        raise UnreadableImage(f"more than the {MAX_PIXELS:,} pixels that are read: make it smaller") from None
+        raise UnreadableImage(f"more pixels than the limit of {MAX_PIXELS:,}: make it smaller") from None
     except Image.UnidentifiedImageError:
         raise UnreadableImage(NO_IMAGE) from None
-    except Exception as error:  # whatever the decoders meet
+    except Exception as error:  # decoders raise exceptions of many types
         raise UnreadableImage(f"the file is damaged ({str(error)[:100] or type(error).__name__})") from None
 
 
@@ -232,6 +226,6 @@ def _to_bytes(values: np.ndarray, sixteen_bits: bool) -> np.ndarray:
         return (values.astype(np.uint16) >> 8).astype(np.uint8)
     least, most = values.min(), values.max()
     if not (np.isfinite(least) and np.isfinite(most)) or least < 0 or most > 65535:
-        raise UnreadableImage("its values are neither in 0..1 nor in 0..255 nor in 0..65535")
+        raise UnreadableImage("its values must be in 0..1, 0..255 or 0..65535")
     top = 65535 if most > 255 else 1 if most <= 1 and values.dtype.kind == "f" else 255
     return np.rint(values * (255.0 / top)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Label sets: one canonical order of expression names, whatever codes a release uses."""
+"""Label sets: one canonical order of expression names for all data sets."""
 
 from __future__ import annotations
 
@@ -10,21 +10,13 @@ from fer_lightning.results.protocol import check_class_names
 
 CANONICAL_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
 _ALIASES = {
-    "anger": "angry",
-    "disgusted": "disgust",
-    "afraid": "fear",
-    "fearful": "fear",
-    "fearness": "fear",
-    "happiness": "happy",
-    "joy": "happy",
-    "sadness": "sad",
-    "surprised": "surprise",
-    "contemptuous": "contempt",
-}
+    "anger": "angry", "disgusted": "disgust", "afraid": "fear", "fearful": "fear", "fearness": "fear",
+    "happiness": "happy", "joy": "happy", "sadness": "sad", "surprised": "surprise", "contemptuous": "contempt",
+}  # fmt: skip
 
 
 def canonical_name(name: str) -> str:
-    """The project's name of an expression (`"Happiness"` -> `"happy"`); an unknown name comes back in lower case."""
+    """Canonical name of an expression (`"Happiness"` -> `"happy"`); an unknown name in lower case."""
     plain = name.strip().lower()
     return _ALIASES.get(plain, plain)
 
@@ -63,7 +55,7 @@ class LabelSet:
         """
         plain = canonical_name(name)
         if plain not in self.classes:
-            raise UserError(f"Unknown expression {name!r}: expected one of {', '.join(self.classes)}.")
+            raise UserError(f"Unknown expression {name!r}: choose one of {', '.join(self.classes)}.")
         return self.classes.index(plain)
 
 

@@ -1,7 +1,4 @@
-"""The layouts in which data sets are distributed, and what to say where none of them is found.
-
-A layout is looked for at the place that the user named, or one folder below it.
-"""
+"""Layouts in which data sets are distributed, searched at the folder that the user names and one folder below it."""
 
 from __future__ import annotations
 
@@ -14,12 +11,12 @@ from fer_lightning.errors import UserError
 
 
 class Layouts(NamedTuple):
-    """What a data set looks like on disk.
+    """Layouts of a data set on disk.
 
     Attributes:
         title: Name of the data set as its owner writes it.
-        owner: Where to get it.
-        layouts: The layouts that are read, in words.
+        owner: Source of the data set.
+        layouts: Descriptions of the supported layouts.
     """
 
     title: str
@@ -78,30 +75,22 @@ LAYOUTS = {
 
 
 def not_found(dataset: str, root: str | None) -> UserError:
-    """The sentence for data whose layout is not recognised.
-
-    Args:
-        dataset: A key of `LAYOUTS`.
-        root: The place that was searched.
-    """
+    """Error for a data set (a key of `LAYOUTS`) of which no supported layout was found at `root`."""
     title, owner, layouts = LAYOUTS[dataset]
     return UserError(
-        f"No {title} was found at data.root={root}: looked there and one folder below for {'; or '.join(layouts)}; "
+        f"No {title} was found at data.root={root}: searched there and one folder below for {'; or '.join(layouts)}; "
         f"get it from {owner} and point data.root, or {_variable(dataset)}, at what you downloaded."
     )
 
 
 def require_root(dataset: str, root: str) -> None:
-    """Refuses a place where nothing lies before anything that needs time is imported.
+    """Raises `UserError` for a root that is missing or empty, before slow imports.
 
     Args:
         dataset: Name of the data set; one without a layout is not checked.
-        root: Where it should lie.
-
-    Raises:
-        UserError: Nothing lies there; lists the layouts, and the option and the variable that name another place.
+        root: Value of `data.root`.
     """
-    place = Path(os.path.expanduser(root))  # noqa: PTH111 (a name such as ~x is no mistake)
+    place = Path(os.path.expanduser(root))  # noqa: PTH111 (Path.expanduser raises for a name such as ~x)
     if dataset not in LAYOUTS or is_file(place) or (is_folder(place) and any(os.scandir(place))):
         return
     title, owner, layouts = LAYOUTS[dataset]
@@ -110,9 +99,9 @@ def require_root(dataset: str, root: str) -> None:
         f"No {title} was found at data.root={root}: {state}.",
         "It is read in any of these layouts, at that place or one folder below:",
         *(f"  - {layout}" for layout in layouts),
-        f"Point to your copy with data.root=/path/to/{dataset}, or once and for all with",
+        f"Point to your copy with data.root=/path/to/{dataset}, or for all commands with",
         f"  export {_variable(dataset)}=/path/to/{dataset}",
-        f"Where to get it: {owner}.",
+        f"Source: {owner}.",
     )
 
 
@@ -121,7 +110,7 @@ def _variable(dataset: str) -> str:
 
 
 def places(root: str | None) -> Iterator[Path]:
-    """Yields the folder that `root` names (that of the file, where it names one), then its sub-folders by name."""
+    """Yields the folder that `root` names (the parent of a file), then its sub-folders by name."""
     if root is None:
         return
     path = Path(root).expanduser()
@@ -146,7 +135,7 @@ def sorted_folders(folder: Path) -> list[Path]:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file lies there; a path that the file system does not take is none."""
+    """Whether a path is a file; False for a path that the file system rejects."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -154,7 +143,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder lies there; a path that the file system does not take is none."""
+    """Whether a path is a folder; False for a path that the file system rejects."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -162,29 +151,22 @@ def is_folder(path: Path) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of the data: hidden, or left by macOS and Windows."""
+    """Whether a file or folder is hidden or left by macOS or Windows, and so not part of the data."""
     return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
 def named_file(root: str | None) -> Path | None:
-    """Returns the file that `root` names, None where it names a folder or nothing."""
+    """File that `root` names, None where it is not a file."""
     path = Path(root or "").expanduser()
     return path if is_file(path) else None
 
 
 def find_file(root: str | None, names: Sequence[str]) -> Path | None:
-    """Finds the first of some file names (in order of preference), None where there is none."""
+    """First existing file among some names (in order of preference), None where there is none."""
     folders = list(places(root))
-    for name in names:
-        for folder in folders:
-            if is_file(folder / name):
-                return folder / name
-    return None
+    return next((folder / name for name in names for folder in folders if is_file(folder / name)), None)
 
 
 def find_folder(root: str | None, names: Sequence[str]) -> Path | None:
-    """Finds the first place whose sub-folders include all of `names`."""
-    for folder in places(root):
-        if all(is_folder(folder / name) for name in names):
-            return folder
-    return None
+    """First folder whose sub-folders include all of `names`, None where there is none."""
+    return next((folder for folder in places(root) if all(is_folder(folder / name) for name in names)), None)

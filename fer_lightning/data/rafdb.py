@@ -33,7 +33,7 @@ COUNTS = {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 16
 class RAFDB(ExpressionDataModule):
     """RAF-DB as its owners distribute it (aligned images) or in the Kaggle re-pack `DATASET/{train,test}/{1..7}`.
 
-    There is no official validation split: one is carved from training.
+    There is no official validation split; one is carved from training.
     """
 
     dataset_name = "rafdb"
@@ -56,7 +56,7 @@ class RAFDB(ExpressionDataModule):
         rows = []
         for entry in (line.split() for line in read_text(labels).split("\n") if line.strip()):
             name = entry[0].removeprefix("./")
-            # Of a line that is no pair the label is left open, so that it is reported with the bad labels.
+            # The label of a line that is not a pair is reported with the bad labels.
             label = entry[1] if len(entry) == 2 else " ".join(entry[1:]) or "nothing"
             rows.append((f"{name.removesuffix('.jpg')}_aligned.jpg" if name.endswith(".jpg") else name, label))
         frame, bad = _labelled(rows, labels, images, set(image_names(images)))
@@ -130,7 +130,7 @@ def _read_list(path: Path) -> list[tuple[str, str]]:
 def _labelled(
     rows: list[tuple[str, str]], labels: Path, images: Path, there: set[str]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Checks the rows `(image path, label code)` of a list of labels.
+    """Validates the rows `(image path, label code)` of a list of labels.
 
     Returns:
         The usable rows with the columns `path` and `class_name`, and a message for each other row.
@@ -150,7 +150,7 @@ def _labelled(
                 "point data.root at the basic subset, whose labels are 1 to 7."
             )
         if code not in CODES:
-            bad.append(f"{where}: label {shown(code)} is not a code from 1 to 7")
+            bad.append(f"{where}: label must be a code from 1 to 7; got {shown(code)}")
         elif path not in there:
             bad.append(f"{where}: there is no image {images / path}")
         elif position in repeats:

@@ -1,7 +1,4 @@
-"""What a dataset's files hold, before any pixel is decoded: a table of rows and a reader that decodes them.
-
-Rows that cannot be used are refused, or left out with a message.
-"""
+"""Rows of a data set before any pixel is decoded, readers of their images, and the handling of bad rows."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from fer_lightning.data.labels import LabelSet
 from fer_lightning.errors import UserError, printable
 
 SPLITS = ("train", "val", "test")
-_LONGEST = 700  # characters of a message, whose path or field may be a stranger's
+_LONGEST = 700  # characters of a message, which may quote an untrusted path or field
 
 
 class BadSample(Exception):
@@ -29,7 +26,7 @@ class BadSample(Exception):
 
 
 class ImageReader(Protocol):
-    """Decodes row `position` of a dataset. Implementations are picklable and safe to call from several threads."""
+    """Reader of the images of a data set. Implementations are picklable and thread-safe."""
 
     def __len__(self) -> int: ...
 
@@ -42,15 +39,15 @@ class ImageReader(Protocol):
         ...
 
     def take(self, positions: np.ndarray) -> ImageReader:
-        """The reader of some of the rows, in the given order."""
+        """Reader of the rows at `positions`, in this order."""
         ...
 
     def content_key(self) -> str:
-        """Hash of what `read` depends on that is equal on every machine (file content, or names and sizes)."""
+        """Hash of the content of the files (or names and sizes), equal on every machine."""
         ...
 
     def local_key(self) -> str:
-        """Hash of what tells on this machine that the files were touched (modification times); keys the cache."""
+        """Hash of the modification times on this machine; part of the cache key."""
         ...
 
 
@@ -77,7 +74,6 @@ class ImageFiles:
             raise BadSample(f"{path}: {error}.") from None
 
     def take(self, positions: np.ndarray) -> ImageFiles:
-        """The reader of some of the rows, in the given order."""
         return ImageFiles(self.root, tuple(self.paths[position] for position in positions))
 
     def _stats(self) -> list[tuple[str, int, int]]:
@@ -126,20 +122,19 @@ class PixelRows:
         count = len(text.split())
         if count != self.side * self.side:
             raise BadSample(f"{self.path} row {row}: {count} pixels, expected {self.side * self.side}.")
-        # Checked by hand because fromstring stops quietly at what it cannot read; it is four times faster than int().
+        # Validated first because fromstring silently stops at invalid text; it is four times faster than int().
         values = np.fromstring(text, np.int64, sep=" ") if not text.translate(None, b"0123456789 ") else None
         if values is None or values.max() > 255:
             raise BadSample(f"{self.path} row {row}: a pixel is not a whole number from 0 to 255.")
         return values.astype(np.uint8).reshape(self.side, self.side)
 
     def take(self, positions: np.ndarray) -> PixelRows:
-        """The reader of some of the rows, in the given order."""
         return replace(
             self, offsets=self.offsets[positions], lengths=self.lengths[positions], rows=self.rows[positions]
         )
 
     def content_key(self) -> str:
-        # Only the rows that are used count: the same images in a longer file or under another header are the same data.
+        # Only used rows count: the same images in a longer file or with another header are the same data.
         digest = hashlib.sha256()
         with self.path.open("rb") as file:
             for offset, length in zip(self.offsets.tolist(), self.lengths.tolist()):
@@ -162,24 +157,24 @@ def _digest(lines: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Samples:
-    """Every usable row of a dataset as it lies on disk.
+    """Usable rows of a data set as stored on disk.
 
     Attributes:
         frame: One row per image, in reader order, with the columns
             `id` (str, unique and the same on every machine),
             `label` (int, index into `label_set`),
-            `official` (str, the release's own name of the split, for example `"PublicTest"`; `""` where it has none),
-            `split` (str, `"train"`, `"val"`, `"test"` or `""`: what the official split is used for),
+            `official` (str, the release's name of the split, for example `"PublicTest"`; `""` where it has none),
+            `split` (str, `"train"`, `"val"`, `"test"` or `""`: the use of the official split),
             `group` (str, subject or other unit that must not be divided between splits; the id where there is none).
-        reader: Decodes the image of a row.
-        label_set: The classes.
-        release: Which layout was found, for example `"fer2013.csv"`.
-        label_rule: How a label follows from the annotation, for example `"single label"` or `"FERPlus majority"`.
+        reader: Reader of the images.
+        label_set: Label set of the task.
+        release: Name of the layout, for example `"fer2013.csv"`.
+        label_rule: Rule that derives a label from the annotation, such as `"single label"` or `"FERPlus majority"`.
         distributions: Label distributions `(N, K)` float32 used as *training* targets, or None for single labels.
             Rows of validation and test splits are scored against `label`.
-        bad: Messages of the rows that were left out (`data.on_bad_sample=skip`).
+        bad: Messages of the rows that were skipped (`data.on_bad_sample=skip`).
         expected: Official counts as `{official split name: {class: count}}`; empty where none are known.
-        notes: Sentences a reader of the result must know, for example `"no subject ids: subjects may leak"`.
+        notes: Notes for a reader of the result, for example `"no subject ids: subjects may leak"`.
     """
 
     frame: pd.DataFrame
@@ -194,45 +189,41 @@ class Samples:
 
 
 def refuse_or_skip(messages: Sequence[str], policy: str) -> tuple[str, ...]:
-    """Applies `data.on_bad_sample` to the rows found bad.
+    """Applies `data.on_bad_sample` to the messages of bad rows.
 
     Args:
-        messages: One message a bad row, naming its file and row.
-        policy: `"raise"` or `"skip"`.
+        messages: One message per bad row, which names its file and row.
+        policy: Value of `data.on_bad_sample`, `"raise"` or `"skip"`.
 
     Returns:
-        The messages, for the report of what was skipped.
+        The messages, for the report of skipped rows.
 
     Raises:
-        UserError: There is a bad row and the policy is `"raise"`, or the policy is neither word.
+        UserError: There is a bad row and the policy is `"raise"`, or the policy is unknown.
     """
     if policy not in ("raise", "skip"):
-        raise UserError(f"data.on_bad_sample={policy!r} is unknown: use raise or skip.")
+        raise UserError(f"data.on_bad_sample must be raise or skip; got {policy!r}.")
     if messages and policy == "raise":
         raise refusal(messages)
     return tuple(printable(message)[:_LONGEST] for message in messages)
 
 
 def refusal(messages: Sequence[str]) -> UserError:
-    """The error for the rows found bad, in one sentence.
-
-    Args:
-        messages: One message a bad row, at least one.
-    """
+    """Error for bad rows, of which there is at least one message."""
     more = f" ({len(messages) - 1} more like it)" if len(messages) > 1 else ""
     first = printable(messages[0])[:_LONGEST].rstrip(".")
-    return UserError(f"{first}{more}; mend it or leave such rows out with data.on_bad_sample=skip.")
+    return UserError(f"{first}{more}; correct it, or skip such rows with data.on_bad_sample=skip.")
 
 
 def listing_key(name: str) -> str:
-    """What two spellings of one image have in common: upper and lower case, `./` and backslashes do not count."""
+    """Normal form of the path of an image, which ignores case, `./` and backslashes."""
     return os.path.normpath(name.replace("\\", "/")).casefold()
 
 
 def repeated_listings(keys: Sequence[str], labels: Sequence[object], places: Sequence[str]) -> dict[int, str]:
     """Finds images that are listed more than once.
 
-    Of listings that agree the first is kept; of those that contradict each other none is: nobody knows the right one.
+    The first of several listings with the same label is kept; listings with different labels are all rejected.
 
     Args:
         keys: `listing_key` of each listing.
@@ -240,7 +231,7 @@ def repeated_listings(keys: Sequence[str], labels: Sequence[object], places: Seq
         places: File and row of each listing, for messages.
 
     Returns:
-        Position and message of each listing that is not kept.
+        Position and message of each rejected listing.
     """
     groups: defaultdict[str, list[int]] = defaultdict(list)
     for position, key in enumerate(keys):
@@ -260,23 +251,16 @@ def repeated_listings(keys: Sequence[str], labels: Sequence[object], places: Seq
 
 
 def empty_classes(frame: pd.DataFrame, label_set: LabelSet, source: Path) -> list[str]:
-    """Names every class without a row in an official split.
+    """One message for each class without a row in an official split.
 
     Args:
-        frame: Has the columns `label` and `official`.
-        label_set: The classes that every official split should have.
-        source: The file or folder that the rows come from.
-
-    Returns:
-        One message for each empty class of each split.
+        frame: Table with the columns `label` and `official`.
+        label_set: Classes that every official split should have.
+        source: File or folder of the rows.
     """
-    messages = []
-    for official, rows in frame.groupby("official", sort=False):
-        found = set(rows["label"])
-        where = f" in {official}" if official else ""
-        messages += [
-            f"{source}: class {name} has no image{where}"
-            for label, name in enumerate(label_set.classes)
-            if label not in found
-        ]
-    return messages
+    return [
+        f"{source}: class {name} has no image{f' in {official}' if official else ''}"
+        for official, rows in frame.groupby("official", sort=False)
+        for label, name in enumerate(label_set.classes)
+        if label not in set(rows["label"])
+    ]

@@ -1,4 +1,4 @@
-"""Which row is trained on, selected on and tested on."""
+"""Assignment of rows to training, validation and test splits."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ TEST_SHARE_OF_THE_PAPER = 0.3
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """The split of every row, and how to say it.
+    """Split of every row, with its description.
 
     Attributes:
         names: `"train"`, `"val"` or `"test"` per row, `(N,)`.
         split: Definition of the splits, in words.
-        selection: What the best epoch is chosen on.
-        test: What the final score is computed on.
+        selection: Description of the rows on which the best epoch is selected.
+        test: Description of the rows on which the final score is computed.
     """
 
     names: np.ndarray
@@ -34,15 +34,15 @@ class SplitPlan:
 
 
 def carve(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Chooses a part of some rows with the class shares of the whole.
+    """Stratified random subset of some rows.
 
-    Rows are drawn class by class. Where a group has several rows, whole groups are drawn instead (some folds of
-    scikit-learn's `StratifiedGroupKFold`), so that no group lies on both sides; the share then is met roughly.
+    Rows are drawn class by class. Where a group has several rows, whole groups are drawn instead (folds of
+    scikit-learn's `StratifiedGroupKFold`), so that no group is divided; the share is then approximate.
 
     Args:
         labels: Class indices `(N,)`.
         groups: Group of each row `(N,)`.
-        fraction: Share to choose, above 0 and at most 0.5.
+        fraction: Share of the subset, above 0 and at most 0.5.
         seed: Seed of the draw.
 
     Returns:
@@ -52,7 +52,9 @@ def carve(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) ->
     if _groups_repeat(groups):
         most_folds = _most_folds(labels, groups)
         if most_folds < 2:
-            raise UserError(f"All {len(groups)} training images belong together, so that no other split can be carved.")
+            raise UserError(
+                f"The training images must have at least two groups to carve a split from; all {len(groups)} have one."
+            )
         share = max(Fraction(fraction).limit_denominator(min(20, most_folds)), Fraction(1, most_folds))
         for rows in _group_folds(labels, groups, share.denominator, seed)[: share.numerator]:
             chosen[rows] = True
@@ -69,14 +71,14 @@ def _groups_repeat(groups: np.ndarray) -> bool:
 
 
 def _most_folds(labels: np.ndarray, groups: np.ndarray) -> int:
-    """Scikit-learn wants a group for each fold, and a class with as many rows."""
+    """Maximum number of folds: scikit-learn needs a group for each fold, and a class with as many rows."""
     return min(len(np.unique(groups)), int(np.bincount(labels).max()))
 
 
 def _group_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # A class with fewer rows than folds is no mistake: CK+ has 18 sequences of contempt.
+        # A class may have fewer rows than folds: CK+ has 18 sequences of contempt.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         return [rows for _, rows in splitter.split(np.zeros(len(labels)), labels, groups)]
 
@@ -85,26 +87,26 @@ def plan_splits(frame: pd.DataFrame, policy: str, val_fraction: float, seed: int
     """Assigns every row to training, validation or test.
 
     Args:
-        frame: The table of `Samples.frame`.
+        frame: Table of the rows, see `Samples.frame`.
         policy: `"official"` keeps the release's splits and carves what it lacks from training; `"paper_70_30"` is the
             random 70/30 split of the PsySFA-Net paper, which ignores the release's splits; `"subject_kfold"` holds
             out every tenth of the groups in turn.
         val_fraction: Share of the training rows that becomes validation where the release has none.
         seed: Seed of every random choice here.
-        fold: Which tenth is the test split, 0..9, for `"subject_kfold"`.
+        fold: Index of the tenth that is the test split, 0..9, for `"subject_kfold"`.
 
     Raises:
         UserError: The policy cannot be applied to these rows.
     """
     if not 0 < val_fraction <= 0.5:
-        raise UserError(f"data.val_fraction={val_fraction} is out of range: use a share above 0 and at most 0.5.")
+        raise UserError(f"data.val_fraction must be above 0 and at most 0.5; got {val_fraction}.")
     if policy == "official":
         return _official(frame, val_fraction, seed)
     if policy == "paper_70_30":
         return _random(frame, val_fraction, seed)
     if policy == "subject_kfold":
         return _kfold(frame, seed, fold)
-    raise UserError(f"data.split={policy!r} is unknown.")
+    raise UserError(f"data.split must be official, paper_70_30 or subject_kfold; got {policy!r}.")
 
 
 def _carve_from(names: np.ndarray, frame: pd.DataFrame, source: str, target: str, fraction: float, seed: int) -> None:
@@ -121,7 +123,7 @@ def _official(frame: pd.DataFrame, val_fraction: float, seed: int) -> SplitPlan:
     drawn = "stratified, group-disjoint" if _groups_repeat(groups) else "stratified"
     share = f"{val_fraction:.0%} of the training rows, {drawn}"
 
-    def told(split: str) -> str:
+    def official_name(split: str) -> str:
         return "+".join(sorted(set(official[names == split]) - {""})) or split
 
     split = "official"
@@ -134,8 +136,8 @@ def _official(frame: pd.DataFrame, val_fraction: float, seed: int) -> SplitPlan:
     return SplitPlan(
         names=names,
         split=split,
-        selection=f"carved: {share}, seed {seed}" if val_missing else told("val"),
-        test=f"carved: {share}, seed {seed + 1}" if test_missing else told("test"),
+        selection=f"carved: {share}, seed {seed}" if val_missing else official_name("val"),
+        test=f"carved: {share}, seed {seed + 1}" if test_missing else official_name("test"),
     )
 
 
@@ -156,9 +158,9 @@ def _kfold(frame: pd.DataFrame, seed: int, fold: int) -> SplitPlan:
     labels, groups = frame["label"].to_numpy(), frame["group"].to_numpy()
     folds = min(FOLDS, _most_folds(labels, groups))
     if folds < 3:
-        raise UserError("data.split=subject_kfold needs at least 3 subjects and a class of 3 images.")
+        raise UserError("data.split=subject_kfold needs at least 3 subjects and a class with at least 3 images.")
     if not 0 <= fold < folds:
-        raise UserError(f"data.fold={fold} is out of range: this data has folds 0..{folds - 1}.")
+        raise UserError(f"data.fold must be from 0 to {folds - 1} for this data; got {fold}.")
     parts = _group_folds(labels, groups, folds, seed)
     names = np.full(len(frame), "train", dtype=object)
     names[parts[(fold + 1) % folds]] = "val"

@@ -1,4 +1,4 @@
-"""Decoded images: packed once into a memory-mapped file, or decoded from the original files on every access."""
+"""Stores of decoded images: packed once into a memory-mapped file, or decoded on every access."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fer_lightning.data.samples import BadSample, ImageReader, refusal
 from fer_lightning.errors import UserError
 from fer_lightning.files import make_once
 
-STORE_VERSION = 1  # part of every cache key; raise it when `conform` or a reader changes what it yields
+STORE_VERSION = 1  # part of every cache key; increase it when the output of `conform` or a reader changes
 _CHUNK = 64
 _IMAGES = "images.npy"
 _BAD = "bad.json"
@@ -35,13 +35,13 @@ class Images(Protocol):
 
 
 def conform(image: np.ndarray, size: int, channels: int) -> np.ndarray:
-    """Brings an image to the size and number of channels of a store.
+    """Image in the size and number of channels of a store.
 
-    The centre square is kept, resized by area when it shrinks and bicubically when it grows.
+    The centre square is resized, by area when it shrinks and bicubically when it grows.
 
     Args:
         image: uint8 `(H, W)` or `(H, W, 3)` RGB.
-        size: Side of the result in pixels.
+        size: Height and width of the result in pixels.
         channels: 1 for grey, 3 for RGB.
 
     Returns:
@@ -52,17 +52,17 @@ def conform(image: np.ndarray, size: int, channels: int) -> np.ndarray:
     elif image.ndim == 2 and channels == 3:
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    image = image[top : top + side, left : left + side]
-    if side != size:
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
+    square = min(height, width)
+    top, left = (height - square) // 2, (width - square) // 2
+    image = image[top : top + square, left : left + square]
+    if square != size:
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if square > size else cv2.INTER_CUBIC)
     return image.reshape(size, size, channels)
 
 
 @dataclass(frozen=True)
 class LazyImages:
-    """Decodes from the original files on every access, for datasets too large to pack."""
+    """Images decoded from the original files on every access, for data sets too large to pack."""
 
     reader: ImageReader
     size: int
@@ -76,7 +76,7 @@ class LazyImages:
 
 
 class PackedImages:
-    """A memory-mapped uint8 array of all images; pages are shared between processes and given back under pressure."""
+    """Memory-mapped uint8 array of all images, whose pages are shared between processes."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / _IMAGES
@@ -95,14 +95,14 @@ class PackedImages:
 
 
 def cache_key(content_key: str, local_key: str, ids: Iterable[str], size: int, channels: int) -> str:
-    """Names the cache folder of a store: two stores of one key hold the same pixels.
+    """Key of the cache folder of a store: two stores of one key hold the same pixels.
 
     Args:
-        content_key: That of the reader; an argument because it costs a pass over the data that callers need anyway.
-        local_key: That of the reader.
+        content_key: Content key of the reader; an argument because it costs a pass over the data.
+        local_key: Local key of the reader.
         ids: Id of each row.
-        size: Side of the images in pixels.
-        channels: 1 or 3.
+        size: Height and width of the images in pixels.
+        channels: Number of channels, 1 or 3.
     """
     digest = hashlib.sha256()
     for part in (content_key, local_key, str(size), str(channels), str(STORE_VERSION), *ids):
@@ -113,20 +113,19 @@ def cache_key(content_key: str, local_key: str, ids: Iterable[str], size: int, c
 def pack(reader: ImageReader, folder: Path, size: int, channels: int) -> tuple[PackedImages, dict[int, str]]:
     """Opens the packed store in `folder`, building it first where it is missing.
 
-    Two processes may call this at once: one builds, the other waits. A kill leaves nothing that a later call would take
-    for a finished store.
+    Two processes may call this at once: one builds, the other waits. A process that is killed leaves no partial store.
 
     Args:
-        reader: Decodes the rows.
-        folder: Where the store lives; its name must hold the `cache_key`.
-        size: Side of the images in pixels.
-        channels: 1 or 3.
+        reader: Reader of the rows.
+        folder: Folder of the store; its name must contain the `cache_key`.
+        size: Height and width of the images in pixels.
+        channels: Number of channels, 1 or 3.
 
     Returns:
         The store, and the message of every row that could not be decoded (its image is black).
 
     Raises:
-        UserError: The disk has too little room, or the cache cannot be written.
+        UserError: The disk has too little space, or the cache cannot be written.
     """
     make_once(folder, lambda partial: _build(reader, partial, size, channels))
     return PackedImages(folder), _read_messages(folder)
@@ -142,11 +141,11 @@ def _build(reader: ImageReader, folder: Path, size: int, channels: int) -> None:
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
         raise UserError(
-            f"Packing {count} images needs {needed / 1e9:.1f} GB in {folder.parent} and {free / 1e9:.1f} GB are free: "
-            "point data.cache_dir at another disk or decode while training with data.store=files."
+            f"Packing {count} images needs {needed / 1e9:.1f} GB in {folder.parent}, where {free / 1e9:.1f} GB are "
+            "free: set data.cache_dir to another disk, or decode while training with data.store=files."
         )
     bad: dict[int, str] = {}
-    # Written as a stream: on a disk that fills up meanwhile, writing into a memory map would end in a bus error.
+    # Written as a stream: writing into a memory map would end in a bus error on a disk that fills up.
     with (folder / _IMAGES).open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, channels)}
         np.lib.format.write_array_header_1_0(file, header)
@@ -154,19 +153,16 @@ def _build(reader: ImageReader, folder: Path, size: int, channels: int) -> None:
             file.write(images.data)
             bad.update(messages)
         file.flush()
-        os.fsync(file.fileno())  # else the rename could outlive the pixels when the power fails
+        os.fsync(file.fileno())  # a power failure could otherwise keep the rename and lose the pixels
     (folder / _BAD).write_text(json.dumps(bad))
 
 
 def find_undecodable(reader: ImageReader, folder: Path) -> dict[int, str]:
-    """Decodes every row once and remembers which cannot be; for `data.store=files` with `data.on_bad_sample=skip`.
+    """Message of every row that cannot be decoded; for `data.store=files` with `data.on_bad_sample=skip`.
 
     Args:
-        reader: Decodes the rows.
-        folder: Where the answer is remembered; its name must hold the `cache_key`.
-
-    Returns:
-        The message of every row that could not be decoded.
+        reader: Reader of the rows, each of which is decoded once.
+        folder: Folder that caches the result; its name must contain the `cache_key`.
     """
 
     def make(partial: Path) -> None:
@@ -195,12 +191,12 @@ def _decoded(reader: ImageReader, size: int, channels: int) -> Iterator[tuple[np
 
     starts = range(0, len(reader), _CHUNK)
     threads = available_cores()
-    window = 2 * threads  # chunks handed out at a time, so that decoded images never pile up before they are written
+    window = 2 * threads  # chunks in flight, which bounds the memory of decoded images
     with ThreadPoolExecutor(threads) as pool:
         for block in track(range(0, len(starts), window), description="Decoding images", transient=True):
             yield from pool.map(decode, starts[block : block + window])
 
 
 def available_cores() -> int:
-    """Cores that the process may run on, which a container or a cluster job may hold below those of the machine."""
+    """Number of cores available to the process, which a container or a cluster job may limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

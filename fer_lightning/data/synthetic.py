@@ -1,4 +1,4 @@
-"""The embedded data set: drawn faces, so that everything runs and can be checked without a download."""
+"""The embedded data set: synthetic faces, with which everything runs and is tested without a download."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ TRAIN_SHARE, VAL_SHARE = 0.7, 0.1
 
 @dataclass(frozen=True)
 class DrawnFaces:
-    """Faces that are drawn when they are read.
+    """Reader of synthetic faces, which are drawn when they are read.
 
     Every person shows every expression once: picture `k` shows person `k // len(classes)`, class `k % len(classes)`.
 
     Attributes:
         seed: Seed of people and pictures.
         classes: Canonical class names.
-        difficulty: 0 a passport photograph, 1 a snapshot in the wild; see `sample_face`.
+        difficulty: Difficulty from 0 (passport photograph) to 1 (in the wild); see `sample_face`.
         pictures: Number `k` of the picture in each row, `(N,)` int64.
     """
 
@@ -42,7 +42,7 @@ class DrawnFaces:
         return len(self.pictures)
 
     def parameters(self, position: int) -> FaceParameters:
-        """What the picture of a row shows."""
+        """Parameters of the face in a row."""
         picture = int(self.pictures[position])
         person, label = divmod(picture, len(self.classes))
         return sample_face(self.seed, picture, person, self.classes[label], self.classes, self.difficulty)
@@ -51,7 +51,6 @@ class DrawnFaces:
         return draw_face(self.parameters(position), DRAWN_SIDE)
 
     def take(self, positions: np.ndarray) -> DrawnFaces:
-        """The reader of some of the rows, in the given order."""
         return replace(self, pictures=self.pictures[positions])
 
     def content_key(self) -> str:
@@ -66,12 +65,12 @@ class DrawnFaces:
 
 @dataclass(kw_only=True, eq=False)
 class Synthetic(ExpressionDataModule):
-    """Drawn faces; `root` is not used.
+    """Synthetic faces; `root` is not used.
 
     Attributes:
-        classes: 7 expressions, or 8 with contempt.
+        classes: Number of expressions: 7, or 8 with contempt.
         size: Number of pictures in all splits together.
-        difficulty: 0 easy to 1 hard.
+        difficulty: Difficulty from 0 (easy) to 1 (hard).
         face_seed: Seed of the pictures; not the seed of the run, so that all runs share one data set.
     """
 
@@ -85,7 +84,7 @@ class Synthetic(ExpressionDataModule):
     face_seed: int = 0
 
     def scan(self) -> Samples:
-        """Lays out people and splits; nothing is drawn yet.
+        """Assigns people and splits; no picture is drawn yet.
 
         Raises:
             UserError: An option is out of range.
@@ -112,7 +111,7 @@ class Synthetic(ExpressionDataModule):
         )
 
     def parameters(self) -> pd.DataFrame:
-        """What every picture shows, for studies of robustness.
+        """Parameters of every picture, for studies of robustness.
 
         Returns:
             One row a picture: `id`, `group`, `official` (the split), then the fields of `FaceParameters.to_row`.
@@ -124,23 +123,23 @@ class Synthetic(ExpressionDataModule):
 
     def _labels(self) -> LabelSet:
         if self.classes not in (7, 8):
-            raise UserError(f"data.classes={self.classes} is not available for synthetic: use 7, or 8 with contempt.")
+            raise UserError(f"data.classes must be 7, or 8 with contempt; got {self.classes}.")
         return SEVEN if self.classes == 7 else EIGHT
 
     def _reader(self) -> DrawnFaces:
         labels = self._labels()
         if not 0 <= self.difficulty <= 1:
-            raise UserError(f"data.difficulty={self.difficulty} is out of range: use 0 (easy) to 1 (hard).")
+            raise UserError(f"data.difficulty must be from 0 (easy) to 1 (hard); got {self.difficulty}.")
         if self.size < 10 * len(labels):
             raise UserError(
-                f"data.size={self.size} is too small for ten people with {len(labels)} expressions each: "
-                f"use at least {10 * len(labels)}."
+                f"data.size must be at least {10 * len(labels)}, ten people with {len(labels)} expressions each; "
+                f"got {self.size}."
             )
         return DrawnFaces(self.face_seed, labels.classes, float(self.difficulty), np.arange(self.size))
 
 
 def _split_of(people: np.ndarray, count: int) -> np.ndarray:
-    """Split of each picture; whole people, so that nobody is both trained and tested on."""
+    """Split of each picture; all pictures of a person are in one split."""
     train_end = round(TRAIN_SHARE * count)
     val_end = train_end + round(VAL_SHARE * count)
     return np.select([people < train_end, people < val_end], ["train", "val"], "test").astype(object)

@@ -1,6 +1,6 @@
-"""Text files as strangers leave them: tables of rows and fields, whole numbers, and CSV files with an image per row.
+"""Tolerant readers of text tables, whole numbers, and CSV files with an image per row.
 
-The latter have `emotion,pixels,Usage` in any order, with or without `Usage`.
+The latter have the columns `emotion,pixels,Usage` in any order, with or without `Usage`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _LONGEST_HEADER = 1 << 16
 
 
 def read_text(path: Path) -> str:
-    """Reads a text file: UTF-8, or UTF-16 with its byte order mark; all kinds of line ends become `"\\n"`.
+    """Reads a text file in UTF-8, or UTF-16 with a byte order mark; all line ends become `"\\n"`.
 
     Raises:
-        UserError: It cannot be read, is empty, too large, or in another encoding.
+        UserError: The file cannot be read, is empty, too large, or in another encoding.
     """
     try:
         status = path.stat()
@@ -59,11 +59,11 @@ def read_rows(path: Path) -> list[list[str]]:
     """Reads a table separated by commas, or by semicolons or tabs where its first line has no comma.
 
     Returns:
-        The fields of every line that is not blank, without spaces around them. A line with quotes that do not match
-        is a single field.
+        The fields of every line that is not blank, without spaces around them. A line with unmatched quotes is a single
+        field.
 
     Raises:
-        UserError: As `read_text`.
+        UserError: See `read_text`.
     """
     lines = [line for line in read_text(path).split("\n") if line.strip()]
     delimiter = next((mark for mark in ",;\t" if mark in lines[0]), ",")
@@ -82,16 +82,16 @@ def _fields(line: str, delimiter: str) -> list[str]:
 
 
 def column_places(path: Path, header: Sequence[str], needed: Sequence[str], expected: str) -> list[int]:
-    """Places of columns by name, whatever case and spaces it is written with.
+    """Indices of columns by name, whatever their case and spaces.
 
     Args:
-        path: The file, for messages.
+        path: Path of the file, for messages.
         header: Names of its columns.
-        needed: Names in lower case.
-        expected: What the file should have been, in words.
+        needed: Names of the columns to find, in lower case.
+        expected: Description of the expected file, for messages.
 
     Raises:
-        UserError: A column is missing or there twice.
+        UserError: A column is missing or repeated.
     """
     names = [plain_name(name) for name in header]
     if missing := [name for name in needed if name not in names]:
@@ -106,12 +106,12 @@ def column_places(path: Path, header: Sequence[str], needed: Sequence[str], expe
 
 
 def plain_name(name: str) -> str:
-    """The name of a column in lower case, without quotes and with single spaces."""
+    """Name of a column in lower case, without quotes and with single spaces."""
     return " ".join(name.strip(' \t"\r\n').lower().split())
 
 
 def whole_number(text: str, least: int, most: int) -> int | None:
-    """The whole number that a field holds in plain digits 0 to 9, None where it holds another text or number."""
+    """Integer from `least` to `most` in the plain digits 0 to 9, None for any other text or number."""
     plain = text.strip(" \t")
     if not _WHOLE.fullmatch(plain):
         return None
@@ -119,7 +119,7 @@ def whole_number(text: str, least: int, most: int) -> int | None:
 
 
 def whole_decimal(text: str, least: int, most: int) -> int | None:
-    """As `whole_number`, for files that write `3.0000000e+00`; 3.9 is no whole number."""
+    """Like `whole_number`, for files that write `3.0000000e+00`; None for 3.9."""
     plain = text.strip(" \t\n")
     if not _DECIMAL.fullmatch(plain):
         return None
@@ -128,18 +128,18 @@ def whole_decimal(text: str, least: int, most: int) -> int | None:
 
 
 def shown(text: str) -> str:
-    """A field as a message shows it: in quotes, escaped, and cut off where it is long."""
+    """Field as shown in a message: quoted, escaped, and truncated where it is long."""
     return ascii(text) if len(text) <= 60 else f"{text[:60]!a}..."
 
 
 @dataclass(frozen=True)
 class PixelTable:
-    """The usable rows of a pixel CSV; the pixels stay in the file.
+    """Usable rows of a pixel CSV; the pixels stay in the file.
 
     Attributes:
         frame: One row per image: `row` (int, position among the rows of the file, from 0), `code` (int, emotion code),
             `usage` (str, `""` where the file has no such column).
-        reader: Decodes the image of a row of `frame`.
+        reader: Reader of the images of `frame`.
         bad: One message for each row that is not in `frame`.
     """
 
@@ -149,16 +149,16 @@ class PixelTable:
 
 
 def read_pixel_csv(path: Path, codes: int, usages: Collection[str]) -> PixelTable:
-    """Reads labels and the places of pixels; takes a second for the 35,887 rows of FER2013.
+    """Reads the labels of a pixel CSV and the byte offsets of its pixels, in a second for the 35,887 rows of FER2013.
 
     Args:
-        path: The CSV file. Spaces and quotes around names and values are ignored (`icml_face_data.csv` has them), and
-            so is the case of the names of columns.
-        codes: Emotion codes run from 0 to `codes - 1`.
+        path: CSV file. Spaces and quotes around names and values are ignored (`icml_face_data.csv` has them), and so is
+            the case of column names.
+        codes: Number of emotion codes, which run from 0 to `codes - 1`.
         usages: Accepted values of `Usage`.
 
     Raises:
-        UserError: The columns `emotion` and `pixels` are missing, or the file is no such table.
+        UserError: The columns `emotion` and `pixels` are missing, or the file is not such a table.
     """
     rows: list[tuple[int, int, str]] = []
     places: list[tuple[int, int]] = []
@@ -180,13 +180,13 @@ def read_pixel_csv(path: Path, codes: int, usages: Collection[str]) -> PixelTabl
                 use = _plain(fields[usage]) if usage is not None else ""
                 number = whole_number(code, 0, codes - 1)
                 if number is None:
-                    bad.append(f"{path} row {row + 1}: emotion {shown(code)} is not a code from 0 to {codes - 1}")
+                    bad.append(f"{path} row {row + 1}: emotion must be a code from 0 to {codes - 1}; got {shown(code)}")
                 elif usage is not None and use not in usages:
-                    bad.append(f"{path} row {row + 1}: Usage {shown(use)} is not one of {', '.join(usages)}")
+                    bad.append(f"{path} row {row + 1}: Usage must be one of {', '.join(usages)}; got {shown(use)}")
                 elif usage is None and (parts := {_plain(field) for field in fields} & set(usages)):
                     raise UserError(
                         f"{path} has no column Usage, but row {row + 1} names the part {parts.pop()}: "
-                        "call the column that holds the official parts Usage."
+                        "rename the column of the official parts to Usage."
                     )
                 else:
                     before = sum(len(field) + 1 for field in fields[:pixels])
@@ -218,8 +218,7 @@ def _read_header(path: Path, file: BinaryIO) -> bytes:
         raise UserError(f"{path} is not UTF-8 text: save it in this encoding.")
     if not header.endswith(b"\n") or b"\r" in header.rstrip(b"\r\n"):
         raise UserError(
-            f"{path} has a first line without an end, or ends its lines by a carriage return alone: save it with the "
-            "line ends of Unix or Windows."
+            f"{path} must have the line ends of Unix or Windows; its first line has no end, or a carriage return alone."
         )
     return header
 

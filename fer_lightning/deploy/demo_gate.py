@@ -1,4 +1,4 @@
-"""What browsers send to the page: pictures stay in memory, and only well-formed calls reach Gradio."""
+"""Gate of the demo: uploads stay in memory, and only well-formed calls reach Gradio."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _AROUND_A_FILE = 2**14  # bytes: boundaries and headers of an upload
 _LARGEST_CALL = 2**16  # bytes
 _CALLS_A_MINUTE = 600
 _UPLOADS_AT_ONCE = 8
-_SECONDS = 60  # within which a body must have arrived
+_SECONDS = 60  # timeout of a request body
 _PIECE = 2**16  # bytes that are parsed at a time
-_SESSIONS = 10_000  # that may ask for answers
+_SESSIONS = 10_000  # sessions that may read results
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _LARGEST_SIDE = 1920  # pixels: a face of 48, as nets read them, is then a 40th of the picture
 
@@ -45,19 +45,19 @@ logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the fault of
 
 
 class UploadedPicture(BaseModel):
-    """A picture in a call: its name, and none of the paths and addresses that browsers send with it."""
+    """Picture in a call: its name, without the paths and addresses that browsers send with it."""
 
     path: str
 
 
 class Call(BaseModel):
-    """What a browser has the page do, where it is well-formed; what else a request says is left out.
+    """Well-formed call of the page; other fields of a request are dropped.
 
     Attributes:
-        session_hash: Name of the browser's tab, which it drew.
-        fn_index: Number of what is to be done.
-        data: Values of parts of the page.
-        event_data: What happened to a part of the page.
+        session_hash: Random name of the browser's tab.
+        fn_index: Index of the function to call.
+        data: Values of the page's components.
+        event_data: Data of the event that triggered the call.
     """
 
     session_hash: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,64}$")]
@@ -67,17 +67,17 @@ class Call(BaseModel):
 
 
 class Gate:
-    """Takes uploads, hands out pictures, and forwards the calls that the page itself makes.
+    """ASGI application that accepts uploads, serves pictures, and forwards the calls that the page makes.
 
-    Gradio would write uploads to files, and open whatever path or address a call names. Here a picture has no path but
-    a name that only its visitor knows, and a call that the page would not make is refused before Gradio sees it.
+    Gradio would write uploads to files and open any path or address that a call names. Here a picture has a random name
+    instead of a path, and a call that the page would not make is rejected before Gradio receives it.
 
     Args:
-        page: The application of Gradio.
-        calls: Schema of what the page calls.
-        pictures: Where uploads are kept.
-        max_file_size: Limit of an upload, in bytes.
-        uploads_a_minute: Limit of all visitors together.
+        page: Application of Gradio.
+        calls: Schema of the page's calls.
+        pictures: Store of the uploads.
+        max_file_size: Limit of an upload in bytes.
+        uploads_a_minute: Limit of uploads per minute for all visitors together.
     """
 
     def __init__(
@@ -109,12 +109,12 @@ class Gate:
         asked = f"{request.method} {path.removeprefix(API)}"
         if asked == "POST /upload":
             return JSONResponse([await self._upload(request)])
-        if asked == "GET /upload_progress":  # browsers ask; there is no time to watch it
+        if asked == "GET /upload_progress":  # requested by browsers; uploads are too short to show it
             return PlainTextResponse('data: {"msg": "done"}\n\n', media_type="text/event-stream")
         if asked.startswith("GET /file="):
             picture = self._pictures.get(path.removeprefix(PICTURE))
             if picture is None:
-                raise HTTPException(404, "There is no such picture, or it has been forgotten.")
+                raise HTTPException(404, "The picture does not exist or has expired.")
             return Response(picture.content, media_type=picture.media_type)
         if asked == "POST /queue/join":
             return self._with_body(await self._call(request))
@@ -139,22 +139,22 @@ class Gate:
         return self._pictures.add(content, media_type)
 
     async def _call(self, request: Request) -> bytes:
-        """The call as Gradio gets it: what the schema knows, and nothing else of the body."""
+        """Body for Gradio with the fields of the schema only."""
         body = await _body(request, _LARGEST_CALL)
         try:
             call = self._calls.validate_json(body, strict=True)
         except ValidationError:
-            raise HTTPException(422, "The page makes no such call.") from None
+            raise HTTPException(422, "The call is not one of the page.") from None
         for value in call.data:
             if isinstance(value, UploadedPicture) and not self._pictures.belongs_to(value.path, call.session_hash):
-                raise HTTPException(403, "This page did not upload such a picture, or it has been forgotten.")
+                raise HTTPException(403, "The picture was not uploaded by this page or has expired.")
         if not self._call_rate.allows_one_more():
             raise HTTPException(429, "Too many calls at a time: try again in a minute.", {"Retry-After": "60"})
         self._sessions.put(call.session_hash, True, size=1)
         return self._calls.dump_json(call)
 
     def _with_body(self, body: bytes) -> ASGIApp:
-        """The page, which will receive this body."""
+        """Application of the page with this request body."""
 
         async def receive() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
@@ -191,19 +191,19 @@ async def _only_file(request: Request, body: bytes) -> UploadFile:
     async def pieces() -> AsyncGenerator[bytes, None]:
         for start in range(0, len(body), _PIECE):
             yield body[start : start + _PIECE]
-            await asyncio.sleep(0)  # others are answered in between
+            await asyncio.sleep(0)  # other requests are served in between
 
     try:
         form = await _MemoryParser(request.headers, pieces(), max_files=1, max_fields=0).parse()
         (file,) = form.values()
-    except Exception:  # whatever the parser meets
+    except Exception:  # the parser raises exceptions of many types
         raise HTTPException(400, "An upload must be a form with one file.") from None
     assert isinstance(file, UploadFile)
     return file
 
 
 class _MemoryParser(MultiPartParser):
-    """Keeps a file in memory, whose size is limited already; by default it would write one above 1 MB to disk."""
+    """Parser that keeps an upload of limited size in memory; the default writes files above 1 MB to disk."""
 
     spool_max_size = sys.maxsize
 
@@ -213,22 +213,23 @@ def _too_large(limit: int) -> HTTPException:
 
 
 def read_upload(content: bytes, max_megapixels: float) -> np.ndarray:
-    """Reads a picture that a stranger gave, upright, and makes it smaller where it is larger than a screen.
+    """Decodes an untrusted picture, rotated by its EXIF orientation and downscaled to the size of a screen.
 
     Args:
-        content: A file of any kind.
-        max_megapixels: What is larger is refused without being decoded: a file of 10 MB can hold gigabytes of pixels.
+        content: Content of a file of any kind.
+        max_megapixels: Size above which a picture is rejected without being decoded: a file of 10 MB can hold gigabytes
+            of pixels.
 
     Returns:
-        RGB, uint8 `(H, W, 3)`; of several frames the first.
+        RGB, uint8 `(H, W, 3)`; the first of several frames.
 
     Raises:
-        UserError: The file is no picture, a broken one, or one of too many pixels.
+        UserError: The file is not a picture, is broken, or has too many pixels.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures and odd metadata: what cannot be read is an error
-            with Image.open(BytesIO(content), formats=_FORMATS) as opened:  # which looks at its head alone
+            warnings.simplefilter("ignore")  # about large pictures and unusual metadata
+            with Image.open(BytesIO(content), formats=_FORMATS) as opened:  # reads the header only
                 width, height = opened.size
         if width * height > 1e6 * max_megapixels:
             raise UserError(_picture_too_large(f"{width} x {height} pixels", max_megapixels))
@@ -239,7 +240,7 @@ def read_upload(content: bytes, max_megapixels: float) -> np.ndarray:
         raise UserError(_picture_too_large("far too many pixels", max_megapixels)) from None
     except UnidentifiedImageError:
         raise UserError("This file is not a picture: use a JPEG, PNG, WebP, GIF, BMP or TIFF file.") from None
-    except Exception:  # whatever the decoders meet
+    except Exception:  # decoders raise exceptions of many types
         raise UserError("This picture is broken and cannot be read: use another.") from None
     picture.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
     return np.asarray(picture)

@@ -1,4 +1,4 @@
-"""What the page remembers of its visitors and their pictures: in memory alone, and not for long."""
+"""Short-lived in-memory storage of the demo's visitors and pictures."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Picture:
     """A picture file in memory.
 
     Attributes:
-        content: The bytes of the file.
-        media_type: How a browser is to read them.
-        session: The page that uploaded it: the first that asks for it to be read; None before.
+        content: Bytes of the file.
+        media_type: Media type for the browser.
+        session: Session that owns the picture, the first that requests a prediction; None before.
     """
 
     content: bytes
@@ -33,11 +33,11 @@ class Picture:
 
 
 class Recent(Generic[T]):
-    """A mapping that forgets: everything after a time, and the oldest where all together become too large.
+    """Mapping whose values expire after a time, and whose oldest values are dropped where the total is too large.
 
     Args:
-        max_bytes: Size of all values together.
-        seconds: How long a value is remembered.
+        max_bytes: Maximum size of all values together.
+        seconds: Lifetime of a value.
     """
 
     def __init__(self, max_bytes: float, seconds: float = FORGET_AFTER) -> None:
@@ -45,13 +45,13 @@ class Recent(Generic[T]):
         self._seconds = seconds
         self._bytes = 0
         self._entries: OrderedDict[str, tuple[T, int, float]] = OrderedDict()
-        self._lock = threading.Lock()  # pictures come from the event loop, and from the threads that draw them
+        self._lock = threading.Lock()  # accessed by the event loop and by worker threads
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def put(self, key: str, value: T, size: int) -> None:
-        """Remembers a value of `size` bytes, instead of what the key had before."""
+        """Stores a value of `size` bytes, replacing the previous value of the key."""
         with self._lock:
             self._drop(key)
             self._entries[key] = (value, size, time.monotonic())
@@ -60,17 +60,17 @@ class Recent(Generic[T]):
                 self._drop(next(iter(self._entries)))
 
     def get(self, key: str) -> T | None:
-        """The value of a key; None where it has none, or no longer."""
+        """Value of a key, None where it is unknown or expired."""
         entry = self._entries.get(key)
         return entry[0] if entry is not None and time.monotonic() - entry[2] < self._seconds else None
 
     def pop(self, key: str) -> None:
-        """Forgets a value."""
+        """Removes a value."""
         with self._lock:
             self._drop(key)
 
     def forget_old(self) -> None:
-        """Forgets what is older than it may become."""
+        """Removes expired values."""
         with self._lock:
             limit = time.monotonic() - self._seconds
             for key in [key for key, (_, _, since) in self._entries.items() if since <= limit]:
@@ -85,13 +85,13 @@ class PictureStore(Recent[Picture]):
     """Pictures under names that cannot be guessed."""
 
     def add(self, content: bytes, media_type: str) -> str:
-        """Remembers a picture; returns its name."""
+        """Stores a picture and returns its random name."""
         name = secrets.token_hex(16)
         self.put(name, Picture(content, media_type), len(content))
         return name
 
     def belongs_to(self, name: str, session: str) -> bool:
-        """Whether a page may have a picture read: the first that asks may, and from then on no other."""
+        """Whether a session owns a picture; the first session that asks becomes its owner."""
         picture = self.get(name)
         if picture is not None and picture.session is None:
             picture.session = session
@@ -99,18 +99,14 @@ class PictureStore(Recent[Picture]):
 
 
 class Rate:
-    """A number of events a minute.
-
-    Args:
-        limit: How many are allowed within any 60 seconds.
-    """
+    """Rate limit: at most `limit` events within any 60 seconds."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._times: deque[float] = deque()
 
     def allows_one_more(self) -> bool:
-        """Counts an event, where it is allowed."""
+        """Whether another event is allowed, which is then counted."""
         now = time.monotonic()
         while self._times and self._times[0] <= now - 60:
             self._times.popleft()
@@ -122,13 +118,13 @@ class Rate:
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture and what was read in it.
+    """A picture with its predictions.
 
     Attributes:
-        source: The net that read it.
+        source: Net that made the predictions.
         picture: RGB, uint8 `(H, W, 3)`.
-        predictions: Its faces, the largest first; not empty.
-        chosen: Index of the one that is looked at.
+        predictions: Predictions of its faces, the largest first; not empty.
+        chosen: Index of the selected face.
     """
 
     source: str
@@ -138,17 +134,17 @@ class Seen:
 
     @property
     def face(self) -> Prediction:
-        """The face that is looked at."""
+        """Prediction of the selected face."""
         return self.predictions[self.chosen]
 
     @property
     def most_probable(self) -> str:
-        """Class of the face that is looked at; its label may say that none is probable enough."""
+        """Most probable class of the selected face, also where its label is uncertain."""
         probabilities = self.face.probabilities
         return max(probabilities, key=lambda name: probabilities[name])
 
     def face_at(self, x: float, y: float) -> int:
-        """Index of the smallest face around a place, in pixels; of the one that is looked at where there is none."""
+        """Index of the smallest face around a place in pixels; of the selected one where there is none."""
         around = [
             (box[2] * box[3], index)
             for index, box in enumerate(prediction.box for prediction in self.predictions)

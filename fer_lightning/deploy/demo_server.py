@@ -1,6 +1,6 @@
-"""The server of the demo: to this machine alone, and nothing that the page does not ask for.
+"""Server of the demo, which by default listens on this machine only and answers only requests of its page.
 
-Gradio's application stands behind the gate and is served from a socket of our own.
+Gradio's application is behind the gate and is served from a socket that this module opens.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 _TRIED_PORTS = 100
 _MAX_CONNECTIONS = 256  # a browser opens six
 _CHECK_EVERY = 10  # seconds
-# What a browser asks for when it shows a page. Gradio also has a proxy, statistics, and functions to call.
+# Requests of a browser that shows the page. Gradio also has a proxy, statistics, and an API.
 _NEEDED = re.compile(
     r"/|/theme\.css|/favicon\.ico|/(assets|static)(/[\w@-][\w@.-]*)+"
     r"|/gradio_api/(upload|upload_progress|queue/join|queue/data|file=\w+)",
     re.ASCII,
 )
 _WITH_QUERY = "/gradio_api/"
-# A browser that is given this asks no other machine for anything, whatever the page says.
+# With this policy, a browser sends no requests to other machines, whatever the page contains.
 _POLICY = {
     "Content-Security-Policy": "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'",
@@ -52,13 +52,13 @@ _POLICY = {
     "X-Content-Type-Options": "nosniff",
 }
 _STYLE = Path(__file__).parent / "templates" / "page.css"
-_SESSIONS = 100  # whose changes of the page Gradio remembers
+_SESSIONS = 100  # sessions whose state Gradio keeps
 _FORGET_EVERY = 10  # seconds
 _WAITING = 30  # calls that wait for the net
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or name is reached from this machine alone."""
+    """Whether an address or name is reachable from this machine only."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -71,7 +71,7 @@ def listen(host: str, port: int) -> socket.socket:
 
     Args:
         host: Address or name of this machine.
-        port: Port to listen on; where it is taken, the first free one of the next.
+        port: Port to listen on; where it is in use, the next free one.
 
     Raises:
         UserError: The host is not this machine, or no port can be used.
@@ -91,12 +91,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _address(host: str) -> tuple[socket.AddressFamily, str]:
-    """IPv4 where a name has both; an empty name would be every address of this machine."""
+    """Address of a host, IPv4 where it has both; an empty name would be every address of this machine."""
     try:
-        found = socket.getaddrinfo(host or "no host", None, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host or "no host", None, type=socket.SOCK_STREAM)
     except (OSError, ValueError):
         raise _not_this_machine(host) from None
-    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    family, _, _, _, address = min(entries, key=lambda entry: entry[0] != socket.AF_INET)
     return family, str(address[0])
 
 
@@ -109,22 +109,22 @@ def _not_this_machine(host: str) -> UserError:
 
 
 def address_of(listening: socket.socket) -> str:
-    """What a browser is to open."""
+    """Web address of the page."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def serve(page: ASGIApp, listening: socket.socket, when_stopping: Callable[[int], object] | None = None) -> None:
-    """Answers until Ctrl-C, which raises KeyboardInterrupt when all is closed.
+    """Serves the page until Ctrl-C, which raises KeyboardInterrupt after all connections are closed.
 
     Args:
-        page: The application, of Gradio.
-        listening: As `listen` returned it. Where it is on the loopback interface, requests that name another host are
-            refused: a page of the internet whose name was made to point here would otherwise be let in.
-        when_stopping: Called with the number of the signal that ends the server.
+        page: Application of Gradio.
+        listening: Socket from `listen`. On the loopback interface, requests with another host name are rejected, which
+            prevents DNS rebinding.
+        when_stopping: Callback that receives the number of the signal that stops the server.
     """
     guarded = _OnlyOwnPages(page, only_this_machine=is_loopback(listening.getsockname()[0]))
-    # Headers of proxies would be believed otherwise. A page that is open in a browser would hold up the end.
+    # Headers of proxies are not trusted. An open page would delay the shutdown without a timeout.
     config = Config(
         guarded,
         http=_Connection,
@@ -150,7 +150,7 @@ class _Server(Server):
 
 
 class _Connection(H11Protocol):
-    """A connection that is closed where there are too many, and where it sends without a request to answer."""
+    """Connection that is closed where there are too many, or where it has no complete request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -160,7 +160,7 @@ class _Connection(H11Protocol):
             self.loop.call_later(_CHECK_EVERY, self._check, None)
 
     def _check(self, before: RequestResponseCycle | None) -> None:
-        """Closes it where nothing was asked since `before`: a request is half sent, or a refused one without end."""
+        """Closes the connection where no request was completed since `before`."""
         if self.cycle is before and (before is None or before.response_complete):
             self.transport.close()
         if not self.transport.is_closing():
@@ -168,7 +168,7 @@ class _Connection(H11Protocol):
 
 
 class _OnlyOwnPages:
-    """Refuses what this server's own page does not ask for, and forbids the browser to ask anybody else."""
+    """ASGI application that rejects requests of other pages, and sets a policy against requests to other servers."""
 
     def __init__(self, page: ASGIApp, only_this_machine: bool) -> None:
         self._page = page
@@ -188,7 +188,7 @@ class _OnlyOwnPages:
         if refusal is not None:
             await refusal(scope, receive, send_with_policy)
             return
-        # Gradio would believe what a proxy adds, and reads files that the query of its main page names.
+        # Gradio trusts the headers of proxies, and reads files named in the query of its main page.
         headers = [(name, value) for name, value in scope["headers"] if not name.startswith((b"x-", b"forwarded"))]
         query = scope["query_string"] if scope["path"].startswith(_WITH_QUERY) else b""
         await self._page({**scope, "headers": headers, "query_string": query}, receive, send_with_policy)
@@ -201,7 +201,7 @@ class _OnlyOwnPages:
             return PlainTextResponse("Invalid host header", status_code=400)
         if any(origin.partition("://")[2] != host for origin in headers.getlist("origin")):
             return PlainTextResponse("Other pages may not use this one.", status_code=403)
-        # Where a browser asks for another page, it says so; to follow a link to this one is allowed.
+        # Browsers mark requests of other pages; a link to this page is allowed.
         if path != "/" and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return PlainTextResponse("Other pages may not use this one.", status_code=403)
         if not _NEEDED.fullmatch(path):
@@ -212,18 +212,13 @@ class _OnlyOwnPages:
 
 
 def _without_port(host: str) -> str:
-    """The name or address of a `Host` header; empty where it is malformed."""
-    found = re.fullmatch(r"(?:\[([\da-fA-F:.]+)\]|([\w.-]+))(?::\d+)?", host, re.ASCII)
-    return found[1] or found[2] if found else ""
+    """Name or address of a `Host` header; empty where it is malformed."""
+    match = re.fullmatch(r"(?:\[([\da-fA-F:.]+)\]|([\w.-]+))(?::\d+)?", host, re.ASCII)
+    return match[1] or match[2] if match else ""
 
 
 def application(page: DemoPage, uploads_a_minute: int) -> ASGIApp:
-    """What `serve` takes.
-
-    Args:
-        page: The page.
-        uploads_a_minute: Limit of all visitors together.
-    """
+    """ASGI application of a page for `serve`; `uploads_a_minute` limits the uploads of all visitors together."""
 
     async def forget() -> None:
         while True:
@@ -236,7 +231,7 @@ def application(page: DemoPage, uploads_a_minute: int) -> ASGIApp:
         yield
         task.cancel()
 
-    # The gate lets no path of a file through to Gradio. With this, Gradio would refuse it too.
+    # The gate forwards no file paths to Gradio. With this, Gradio would reject them as well.
     page.blocks.has_launched = True
     page.blocks.state_session_capacity = _SESSIONS
     app = gr.mount_gradio_app(
@@ -258,7 +253,7 @@ def application(page: DemoPage, uploads_a_minute: int) -> ASGIApp:
 
 
 def _theme() -> gr.themes.Base:
-    """Fonts of the reader's own system, and the blue of this project's figures."""
+    """Theme with system fonts and the blue of this project's figures."""
     blue = gr.themes.Color(
         *("#f0f7fc", "#dcecf7", "#b9d9ef", "#7db8dc", "#3d94c8", "#0b6ea8", "#0b629a", "#0b5c91", "#084a76", "#08375a"),
         c950="#052238",

@@ -1,4 +1,4 @@
-"""The forms in which a network leaves this project, as files and as something that computes."""
+"""Export formats of a network: writing its files, and computing logits with them."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def write_forms(
     method: str,
     folder: Path,
 ) -> dict[str, Path]:
-    """Writes a network in several forms.
+    """Writes a network in several formats.
 
     Args:
-        trained: The network, fit to travel.
-        source: What it is called in the files.
+        trained: Trained network without names of local folders, see `portable`.
+        source: Name of the network in the files.
         formats: Keys of `FILES`. For `int8`, the ONNX file in float32 is written too.
-        half: See `save_net`.
-        calibration: Faces that set the ranges of int8; None where it is not asked for.
-        method: See `quantize`.
-        folder: Where to write.
+        half: Whether weights are stored in half precision, see `save_net`.
+        calibration: Faces for the calibration of int8; None without int8.
+        method: Calibration method, see `quantize`.
+        folder: Folder of the files.
 
     Returns:
         The files by format.
 
     Raises:
-        UserError: The network cannot be written in this form.
+        UserError: The network cannot be written in this format.
     """
     files: dict[str, Path] = {}
     if "onnx" in formats or "int8" in formats:
@@ -55,7 +55,7 @@ def write_forms(
 
 
 def compute_of(path: Path) -> Compute:
-    """What such a file computes, read back from the disk; with one thread where that is a matter of the file."""
+    """Function that computes the logits of an exported file; ONNX Runtime uses one thread."""
     if path.suffix == ".onnx":
         return session_compute(open_session(path, threads=1))
     return torch_compute(load_net(path).net)

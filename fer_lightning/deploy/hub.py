@@ -1,4 +1,4 @@
-"""The Hugging Face hub: an exported network with its card, for others to load."""
+"""Upload of an exported network and its card to the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -15,55 +15,55 @@ PATIENCE = 8.0  # seconds
 
 
 def require_access(repository: str) -> None:
-    """Makes sure, within seconds, that something could be uploaded.
+    """Checks within seconds that an upload is possible.
 
     Args:
-        repository: `user/name`.
+        repository: Name of the repository, `user/name`.
 
     Raises:
-        UserError: It has another form, nobody is logged in, or the hub cannot be reached.
+        UserError: The name has another form, no user is logged in, or the hub cannot be reached.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise UserError(f"push={repository} is no repository of the hub: give user/name.")
+        raise UserError(f"push must be the name of a repository, user/name; got {repository}.")
     if huggingface_hub.get_token() is None:
         raise UserError(f"push={repository} needs a login: run hf auth login, or set HF_TOKEN.")
     endpoint = huggingface_hub.constants.ENDPOINT
     answered: list[bool] = []
-    # In a thread, because looking up a name knows no timeout.
+    # In a thread, because name resolution has no timeout.
     ask = Thread(target=lambda: answered.append(_answers(endpoint)), daemon=True)
     ask.start()
     ask.join(PATIENCE)
     if not any(answered):
-        raise UserError(f"push={repository}: {endpoint} cannot be reached from here; leave push away and upload later.")
+        raise UserError(f"push={repository}: {endpoint} cannot be reached; omit push and upload the files later.")
 
 
 def push(folder: Path, names: Sequence[str], repository: str) -> str:
-    """Uploads files into a repository, which is created where it does not exist.
+    """Uploads files to a repository, which is created where it does not exist.
 
     Args:
-        folder: Where they lie.
-        names: Their names.
-        repository: `user/name`.
+        folder: Folder of the files.
+        names: Names of the files.
+        repository: Name of the repository, `user/name`.
 
     Returns:
         The web address of the repository.
 
     Raises:
-        UserError: The hub refused.
+        UserError: The hub refused the upload.
     """
     api = huggingface_hub.HfApi()
     try:
         address = api.create_repo(repository, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=list(names))
     except Exception as error:  # of the hub, of its transport, of the network
-        told = str(error).strip().partition("\n")[0]
-        raise UserError(f"push={repository} was refused: {told}; the files are in {folder}.") from error
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"push={repository} was refused: {reason}; the files are in {folder}.") from error
     return str(address)
 
 
 def _answers(endpoint: str) -> bool:
     try:
         huggingface_hub.get_session().head(endpoint, timeout=PATIENCE / 2)
-    except Exception:  # whatever the transport of this version raises
+    except Exception:  # exceptions depend on the version of the transport
         return False
     return True

@@ -1,4 +1,4 @@
-"""Model cards: what a reader must know before using a network, as Markdown for the hub and as part of the demo.
+"""Model cards as Markdown for the hub and as HTML for the demo.
 
 Source: Mitchell et al., "Model cards for model reporting", FAT* 2019, section 4.
 """
@@ -32,7 +32,7 @@ _LIMITS = {
         *_WEB_2013,
     ),
     "ferplus": (
-        "Its labels are what most of ten annotators saw; where they disagreed, so will readers of its predictions.",
+        "Its labels are what most of ten annotators chose; where they disagreed, so will readers of its predictions.",
         *_WEB_2013,
     ),
     "ckplus": ("It saw posed expressions in a laboratory, from about a hundred people: expect less of it elsewhere.",),
@@ -57,18 +57,15 @@ def model_card(
     processor: str,
     written: Sequence[Path],
 ) -> str:
-    """Writes the card of an exported network.
+    """Model card of an exported network as Markdown with the front matter of the hub.
 
     Args:
-        trained: The network, with the record of its run where there is one.
-        card: See `card_of`.
-        rows: What the export measured.
-        told: On which faces.
-        processor: On which processor.
-        written: The exported files; the first one is shown in the example.
-
-    Returns:
-        Markdown with the front matter that the hub reads.
+        trained: Trained network, with the record of its run where there is one.
+        card: Card of the network, see `card_of`.
+        rows: Measurements of the export.
+        told: Description of the faces of the measurements.
+        processor: Processor of the measurements.
+        written: Exported files; the first one is used in the example.
     """
     environment = Environment(  # nosec B701 # it writes Markdown
         loader=PackageLoader("fer_lightning.deploy", "templates"),
@@ -76,7 +73,7 @@ def model_card(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        # Names of a record may be a stranger's: they are text, and neither HTML nor links.
+        # Names in a record are untrusted: they are escaped as text.
         finalize=lambda value: markdown_text(value) if type(value) is str else value,
     )
     record, protocol = trained.record, trained.description["protocol"]
@@ -115,7 +112,7 @@ def model_card(
 
 
 def _worst(scores: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The class that is found least often."""
+    """Class of the lowest recall."""
     if scores is None:
         return None
     known = {name: of["recall"] for name, of in scores["per_class"].items() if of["support"]}
@@ -140,13 +137,13 @@ def _hours(seconds: float | None) -> str | None:
 
 @dataclass(frozen=True)
 class Recall:
-    """How many of the test faces of a class were recognised.
+    """Recall of a class on the test split.
 
     Attributes:
-        label: The class.
-        share: Of its faces, in percent.
-        text: The same as text.
-        faces: How many faces it has.
+        label: Name of the class.
+        share: Recall in percent.
+        text: Recall as text.
+        faces: Number of faces of the class.
     """
 
     label: str
@@ -156,12 +153,12 @@ class Recall:
 
 
 def card_page(name: str, classifier: FaceClassifier, record: Mapping[str, Any]) -> str:
-    """The card of a net as HTML.
+    """Card of a net as HTML.
 
     Args:
-        name: What the page calls it.
-        classifier: The net.
-        record: The record of its training; empty where none came with it.
+        name: Name of the net on the page.
+        classifier: Classifier of the net.
+        record: Record of its training; empty where there is none.
     """
     card, preprocessing = classifier.card, classifier.preprocessing
     protocol, measured = card["protocol"], card["measured"]
@@ -184,11 +181,11 @@ def card_page(name: str, classifier: FaceClassifier, record: Mapping[str, Any]) 
 
 
 def _recalls(record: Mapping[str, Any], measured: Mapping[str, Any]) -> list[Recall]:
-    """One a class, the best recognised first."""
+    """Recall of every class, the highest first."""
     scores = record.get("splits", {}).get(measured.get("split"), {}).get("per_class", {})
-    found = [
+    recalls = [
         Recall(label, 100 * score["recall"], percent(score["recall"]), int(score["support"]))
         for label, score in scores.items()
         if score["support"]
     ]
-    return sorted(found, key=lambda recall: recall.share, reverse=True)
+    return sorted(recalls, key=lambda recall: recall.share, reverse=True)

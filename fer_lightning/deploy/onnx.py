@@ -1,16 +1,14 @@
-"""A trained network as an ONNX file that says what it is, in floating point or in 8-bit integers.
+"""Export of a network to ONNX with metadata, in floating point or quantised to 8-bit integers.
 
 Integers take a quarter of the size and about half of the time. Source: Jacob et al., "Quantization and training of
-neural networks for efficient integer-arithmetic-only inference", CVPR 2018, equation 1; static, with ranges found on
-images.
+neural networks for efficient integer-arithmetic-only inference", CVPR 2018, equation 1; static, calibrated on images.
 
 Readings:
-    - Convolutions and fully connected layers alone become integers. Products of two activations (attention) and fixed
-      transforms (the cosine transform of PsySFA-Net) stay in floating point: made integer too, they cost PsySFA-Net on
+    - Only convolutions and fully connected layers are quantised. Products of two activations (attention) and fixed
+      transforms (the cosine transform of PsySFA-Net) stay in floating point: quantised, they cost PsySFA-Net on
       FER2013 4.7 points of accuracy instead of 0.3, and saved no time.
-    - So do convolutions that read the image itself, and those of one channel each (depthwise). They hold next to no
-      weights, and the ranges of their channels differ most: HAFEM-lite on FER2013 loses 0.4 points without them and
-      8.7 with them.
+    - So do convolutions of the image itself, and depthwise ones. They have few weights, and the ranges of their
+      channels differ most: HAFEM-lite on FER2013 loses 0.4 points without them and 8.7 with them.
 """
 
 from __future__ import annotations
@@ -40,15 +38,15 @@ from fer_lightning.inference.card import card_of
 from fer_lightning.training.checkpoints import TrainedNet
 
 _LARGEST_BATCH = 65536
-_TRACED = 2  # images; torch.export takes a batch of one for a constant
+_TRACED = 2  # images; torch.export treats a batch of one as a constant
 METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
 _PERCENTILE = 99.99
 _INTEGER = ["Conv", "Gemm"]
-_FEWEST_CHANNELS = 4  # that an output of a convolution must read
+_FEWEST_CHANNELS = 4  # input channels per output of a quantised convolution
 
 
 def onnx_metadata(trained: TrainedNet, source: str) -> dict[str, Any]:
-    """What goes into the file beside the network; see `METADATA`."""
+    """Metadata of an exported file, see `METADATA`."""
     description = trained.description
     return {
         "classes": list(trained.classes),
@@ -62,13 +60,13 @@ def onnx_metadata(trained: TrainedNet, source: str) -> dict[str, Any]:
 def export_onnx(net: nn.Module, metadata: Mapping[str, Any], path: Path) -> None:
     """Writes a network as ONNX with a batch of any size.
 
-    Its input is `image`, float32 `(batch, C, S, S)`, normalised, and `side`, float32 `(batch, V)`, where the network
-    takes side vectors; its output `logits`, float32 `(batch, K)`.
+    Its inputs are `image`, float32 `(batch, C, S, S)`, normalised, and `side`, float32 `(batch, V)`, where the network
+    has an auxiliary input; its output is `logits`, float32 `(batch, K)`.
 
     Args:
-        net: In evaluation mode, on the CPU.
-        metadata: See `onnx_metadata`.
-        path: The file to fill.
+        net: Network in evaluation mode on the CPU.
+        metadata: Metadata of the file, see `onnx_metadata`.
+        path: Path of the file.
 
     Raises:
         UserError: PyTorch cannot write this network as ONNX.
@@ -91,7 +89,7 @@ def export_onnx(net: nn.Module, metadata: Mapping[str, Any], path: Path) -> None
             )
     except ImportError as error:
         raise UserError(f"ONNX needs the package {error.name}: pip install 'fer_lightning[onnx]'.") from error
-    except Exception as error:  # the exporter wraps whatever a step of its own raised
+    except Exception as error:  # the exporter wraps exceptions of its steps
         raise UserError(f"{type(net).__name__} cannot be written as ONNX: {_reason(error)}") from error
     assert program is not None
     model = program.model_proto
@@ -104,10 +102,10 @@ def export_onnx(net: nn.Module, metadata: Mapping[str, Any], path: Path) -> None
 
 
 def write_onnx(model: onnx.ModelProto, metadata: Mapping[str, Any], path: Path) -> None:
-    """Writes a model with this metadata, in place of any that it has.
+    """Writes a model with this metadata, replacing any that it has.
 
-    What other programs show of a file is filled as well: producer, version, a description, and the temperature by which
-    logits are to be divided before they become probabilities.
+    The fields that other programs show are set as well: producer, version, description, and the temperature that
+    divides the logits before the softmax.
     """
     del model.metadata_props[:]
     entries = dict(metadata)
@@ -123,7 +121,7 @@ def write_onnx(model: onnx.ModelProto, metadata: Mapping[str, Any], path: Path) 
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The exporter notes for every node where in which source file of this machine it came from."""
+    """Model without the source files of this machine that the exporter records for every node."""
     for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
@@ -132,7 +130,7 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps back what the exporter tells its own developers."""
+    """Suppresses the exporter's messages for developers."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -144,23 +142,23 @@ def _quiet() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of the innermost error, which names what is not known."""
+    """First line of the innermost error, which names the unsupported operation."""
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error).strip().partition("\n")[0]
 
 
 def quantize(source: Path, batches: Sequence[Mapping[str, np.ndarray]], method: str) -> onnx.ModelProto:
-    """Quantises an ONNX file: weights to int8 with a scale a channel, activations to uint8 with one a tensor.
+    """Quantises an ONNX file: weights to int8 with a scale per channel, activations to uint8 with one per tensor.
 
     Args:
-        source: The file in float32.
-        batches: Inputs by name, on which the ranges of activations are found.
-        method: A key of `METHODS`: the whole range that occurs, or what holds all but one in ten thousand values.
+        source: File in float32.
+        batches: Inputs by name for the calibration of the activations.
+        method: Key of `METHODS`: `minmax` for the full range of values, `percentile` for 99.99 % of them.
     """
     with TemporaryDirectory() as folder, _without_messages():
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        # Batch normalisation and constants are folded first, so that no scale is spent on what vanishes.
+        # Batch normalisation and constants are folded first, because folded operations need no scale.
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
@@ -179,7 +177,7 @@ def quantize(source: Path, batches: Sequence[Mapping[str, np.ndarray]], method: 
 
 
 def _thin_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions of the image itself, and of the depthwise ones."""
+    """Names of the convolutions of the image and of depthwise convolutions."""
     channels = {weight.name: weight.dims[1] for weight in model.graph.initializer if len(weight.dims) > 1}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     return [node.name for node in convolutions if channels.get(node.input[1], 0) < _FEWEST_CHANNELS]
@@ -195,7 +193,7 @@ class _Reader(CalibrationDataReader):
 
 @contextlib.contextmanager
 def _without_messages() -> Iterator[None]:
-    """Keeps back advice that is followed already, and counts of tensors."""
+    """Suppresses advice that is already followed, and counts of tensors."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""What exporting did to a network: difference of logits, accuracy, agreement and time, on the same faces in one run."""
+"""Parity of exported networks with PyTorch: difference of logits, accuracy, agreement and time on the same faces."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _SCORES = ("n", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "ece")
 
 @dataclass(frozen=True)
 class Measured:
-    """One form of the network.
+    """Measurements of one format of a network.
 
     Attributes:
-        form: For example `"PyTorch, float32"`.
+        form: Name of the format, for example `"PyTorch, float32"`.
         megabytes: Size of its file in 10^6 bytes; None for the network in memory.
         difference: Largest absolute difference of a logit from PyTorch in float32.
         agreement: Share of faces, in 0..1, with the same label as PyTorch in float32.
-        scores: Those of `scores_of`; empty where there are no labels.
+        scores: Scores, see `scores_of`; empty without labels.
         milliseconds: Median processor time of one face with one thread.
     """
 
@@ -59,7 +59,7 @@ class Measured:
     milliseconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values."""
+        """Values for JSON."""
         return asdict(self)
 
 
@@ -78,15 +78,9 @@ def session_compute(session: onnxruntime.InferenceSession) -> Compute:
     return lambda inputs: session.run(["logits"], dict(inputs))[0]
 
 
-def logits_of(compute: Compute, faces: Faces, told: str) -> np.ndarray:
-    """Logits `(N, K)` of all faces.
-
-    Args:
-        compute: One form of the network.
-        faces: The faces.
-        told: What the progress bar says.
-    """
-    batches = track(faces.batches(), total=faces.count_batches(), description=told, transient=True)
+def logits_of(compute: Compute, faces: Faces, description: str) -> np.ndarray:
+    """Logits `(N, K)` of all faces; `description` is shown by the progress bar."""
+    batches = track(faces.batches(), total=faces.count_batches(), description=description, transient=True)
     return np.concatenate([compute(inputs) for inputs in batches])
 
 
@@ -96,13 +90,13 @@ def measure(
     faces: Faces,
     score: Callable[[np.ndarray], dict[str, float]],
 ) -> list[Measured]:
-    """Measures all forms of one network.
+    """Measurements of all formats of one network.
 
     Args:
-        computes: The forms by name; the first one is the network that the others are held against.
-        files: Where they lie, for those that are files.
-        faces: On which they are compared; the first one is timed, in rounds that time every form once.
-        score: From logits to `Measured.scores`.
+        computes: Formats by name; the first one is the reference of the others.
+        files: Paths of the formats that are files.
+        faces: Faces of the comparison; the first one is timed, in rounds that time every format once.
+        score: Function from logits to `Measured.scores`.
     """
     logits = {form: logits_of(compute, faces, f"Computing {form}") for form, compute in computes.items()}
     reference = next(iter(logits.values()))
@@ -111,12 +105,12 @@ def measure(
         Measured(
             form=form,
             megabytes=files[form].stat().st_size / 1e6 if form in files else None,
-            difference=float(np.abs(own - reference).max()),
-            agreement=float((own.argmax(axis=1) == reference.argmax(axis=1)).mean()),
-            scores=score(own),
+            difference=float(np.abs(values - reference).max()),
+            agreement=float((values.argmax(axis=1) == reference.argmax(axis=1)).mean()),
+            scores=score(values),
             milliseconds=times[form],
         )
-        for form, own in logits.items()
+        for form, values in logits.items()
     ]
 
 
@@ -128,11 +122,7 @@ def _milliseconds(computes: Mapping[str, Compute], faces: Faces) -> dict[str, fl
 
 
 def require_parity(form: str, difference: float, tolerance: float, faces: Faces) -> None:
-    """Refuses a file that computes something else than the network that it was made from.
-
-    Raises:
-        UserError: The logits differ by more than the tolerance, or are no numbers.
-    """
+    """Raises `UserError` where the logits of a file differ from PyTorch by more than the tolerance, or are NaN."""
     if not difference <= tolerance:
         raise UserError(
             f"{form} differs from PyTorch by {difference:.2g} in a logit on {faces.told}, more than "
@@ -145,9 +135,9 @@ class Faces:
     """Faces in the preprocessing of a network.
 
     Attributes:
-        dataset: Where they lie.
-        rows: Which of its images, `(N,)`.
-        told: What they are, for readers.
+        dataset: Data set of the faces.
+        rows: Rows of the faces in the data set `(N,)`.
+        told: Description of the faces.
     """
 
     dataset: ExpressionDataset
@@ -158,7 +148,7 @@ class Faces:
         return len(self.rows)
 
     def batches(self) -> Iterator[dict[str, np.ndarray]]:
-        """Yields the inputs of the network: `image`, and `side` where it takes side vectors, float32."""
+        """Yields the float32 inputs of the network: `image`, and `side` where it has an auxiliary input."""
         for start in range(0, len(self.rows), _BATCH):
             image, *side, _ = self.dataset.__getitems__(self.rows[start : start + _BATCH].tolist())
             inputs = {"image": image.contiguous().numpy()}
@@ -167,18 +157,18 @@ class Faces:
             yield inputs
 
     def count_batches(self) -> int:
-        """How many batches there are."""
+        """Number of batches."""
         return -(-len(self.rows) // _BATCH)
 
 
 def real_faces(datamodule: ExpressionDataModule, split: str, most: int | None, seed: int) -> Faces:
-    """Faces of a split, drawn by chance where not all are wanted.
+    """Random faces of a split.
 
     Args:
-        datamodule: Set up.
-        split: `"train"`, `"val"` or `"test"`; training images come without augmentation.
-        most: How many; None for all.
-        seed: Of the choice.
+        datamodule: Data module after `setup`.
+        split: `"train"`, `"val"` or `"test"`; training images are not augmented.
+        most: Maximum number of faces; None for all.
+        seed: Seed of the draw.
     """
     dataset = datamodule.dataset(split)
     rows = np.arange(len(dataset))
@@ -188,7 +178,7 @@ def real_faces(datamodule: ExpressionDataModule, split: str, most: int | None, s
 
 
 def drawn_faces(preprocessing: Mapping[str, Any]) -> Faces:
-    """Faces of the embedded data set, for networks whose own data is out of reach; none has landmarks."""
+    """Synthetic faces, for networks whose data set is not available; none has landmarks."""
     rows = np.arange(_DRAWN)
     images = LazyImages(
         DrawnFaces(0, SEVEN.classes, _DIFFICULTY, rows), preprocessing["image_size"], preprocessing["channels"]
@@ -206,11 +196,11 @@ def scores_of(
     """Scores on faces of a data set; classes are matched by name.
 
     Args:
-        logits: `(N, K)`.
-        temperature: By which they are divided.
+        logits: Logits `(N, K)`.
+        temperature: Temperature of the logits.
         faces: The N faces.
-        classes: The K class names of the network.
-        data_classes: Those of the data set.
+        classes: Names of the network's K classes.
+        data_classes: Names of the data set's classes.
 
     Raises:
         UserError: Network and data share fewer than two classes.
@@ -226,12 +216,7 @@ def scores_of(
 
 
 def export_table(rows: Sequence[Measured], told: str) -> Table:
-    """One row a form of the network.
-
-    Args:
-        rows: What was measured.
-        told: On which faces.
-    """
+    """Terminal table with one row per format; `told` describes the faces."""
     table = Table(
         "form", title=escape(f"On {told}; time: one face, one thread"), title_justify="left", title_style="bold"
     )
@@ -243,7 +228,7 @@ def export_table(rows: Sequence[Measured], told: str) -> Table:
 
 
 def measured_cells(rows: Sequence[Measured]) -> list[list[str]]:
-    """Form, size, accuracy, its interval, agreement, difference and time of each row, for readers."""
+    """Format, size, accuracy, its interval, agreement, difference and time of each row as text."""
     return [
         [
             row.form,
@@ -259,13 +244,13 @@ def measured_cells(rows: Sequence[Measured]) -> list[list[str]]:
 
 
 def ratio_line(rows: Sequence[Measured]) -> str | None:
-    """How much faster int8 is than float32, in the same rounds; None where there is no int8."""
+    """Sentence with the time and accuracy of int8 relative to float32; None without int8."""
     by_form = {row.form: row for row in rows}
     if "ONNX, int8" not in by_form:
         return None
     whole, integer = by_form["ONNX, float32"], by_form["ONNX, int8"]
-    told = f"int8 takes {integer.milliseconds / whole.milliseconds:.2f} of the time of float32 ONNX"
+    sentence = f"int8 takes {integer.milliseconds / whole.milliseconds:.2f} of the time of float32 ONNX"
     if whole.scores:
         lost = 100 * (whole.scores["accuracy"] - integer.scores["accuracy"])
-        told += f" and changes accuracy by {-lost:+.1f} points"
-    return told + "."
+        sentence += f" and changes accuracy by {-lost:+.1f} points"
+    return sentence + "."

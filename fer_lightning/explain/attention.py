@@ -1,4 +1,4 @@
-"""Where the attention of a network goes, for those networks that have one."""
+"""Attention maps of the networks that have attention."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from fer_lightning.models.vit import ViT
 
 
 def attention_maps(net: nn.Module, image: Tensor) -> dict[str, np.ndarray]:
-    """The attention of a network over the places of an image.
+    """Attention maps of a network over the places of an image.
 
     Args:
-        net: Stays as it is, see `differentiable`.
+        net: Network, which is not modified.
         image: Normalised images (B, C, H, W).
 
     Returns:
-        By name, float32 (B, h, w), never negative; empty for networks without such an attention.
+        Non-negative maps float32 (B, h, w) by name; empty for networks without such attention.
 
-        - PsySFA-Net: one map for each source of the fusion, how much its cells are listened to, averaged over heads and
-          listeners. All sources of a face together sum to 1.
+        - PsySFA-Net: for each source of the fusion, the attention to its cells, averaged over heads and queries. All
+          sources of a face together sum to 1.
         - DAN: the spatial attention of each head.
-        - HAFEM: the spatial attention of CBAM, and how much each cell is listened to in the last transformer block.
-        - ViT, AttentionTransformer: what the class token listens to in the last block, averaged over heads.
+        - HAFEM: the spatial attention of CBAM, and the attention to each cell in the last transformer block.
+        - ViT, AttentionTransformer: the attention of the class token in the last block, averaged over heads.
         - TwoStage: the weight of each place.
     """
-    with differentiable(net) as own, torch.no_grad():
-        found = _attention(own, ordinary(image))
-        return {name: weights.float().cpu().numpy() for name, weights in found.items()}
+    with differentiable(net) as network, torch.no_grad():
+        maps = _attention(network, ordinary(image))
+        return {name: weights.float().cpu().numpy() for name, weights in maps.items()}
 
 
 def _attention(net: nn.Module, image: Tensor) -> dict[str, Tensor]:
@@ -51,8 +51,8 @@ def _attention(net: nn.Module, image: Tensor) -> dict[str, Tensor]:
         return _hafem(net, image)
     if isinstance(net, (ViT, AttentionTransformer)):
         prefix, rows, columns = net.gradcam_tokens
-        heard = _weights(net, net.blocks[-1].get_submodule("attention"), image).mean(1)[:, 0, prefix:]
-        return {"class token, last block": heard.unflatten(1, (rows, columns))}
+        attended = _weights(net, net.blocks[-1].get_submodule("attention"), image).mean(1)[:, 0, prefix:]
+        return {"class token, last block": attended.unflatten(1, (rows, columns))}
     if isinstance(net, TwoStage):
         return {"places": net.patches.place_weights(net.cnn(image))[:, 0]}
     return {}
@@ -61,44 +61,44 @@ def _attention(net: nn.Module, image: Tensor) -> dict[str, Tensor]:
 def _fusion(net: PsySFANet, image: Tensor) -> dict[str, Tensor]:
     if net.fusion is None:
         return {}
-    heard = net.fusion_attention(image).mean((1, 2))
-    cells = heard.unflatten(1, (len(net.blocks), net.fusion.grid, net.fusion.grid))
-    return {f"{name} cells": own for name, own in zip(net.blocks, cells.unbind(1))}
+    attended = net.fusion_attention(image).mean((1, 2))
+    cells = attended.unflatten(1, (len(net.blocks), net.fusion.grid, net.fusion.grid))
+    return {f"{name} cells": weights for name, weights in zip(net.blocks, cells.unbind(1))}
 
 
 def fusion_shares(net: PsySFANet, image: Tensor) -> np.ndarray:
-    """How much each source of the fusion listens to each other.
+    """Attention of each source of the fusion to each other.
 
     Args:
-        net: With an attention fusion of M sources; stays as it is.
+        net: Network with an attention fusion of M sources, which is not modified.
         image: Normalised images (B, C, H, W).
 
     Returns:
-        float32 (B, M, M): listener, then source, in the order of `net.blocks`, averaged over heads and cells; every row
-        sums to 1.
+        float32 (B, M, M): query, then key, in the order of `net.blocks`, averaged over heads and cells; every row sums
+        to 1.
     """
-    with differentiable(net) as own, torch.no_grad():
-        weights = cast(PsySFANet, own).fusion_attention(ordinary(image)).mean(1)
+    with differentiable(net) as network, torch.no_grad():
+        weights = cast(PsySFANet, network).fusion_attention(ordinary(image)).mean(1)
         sources = len(net.blocks)
         apart = weights.unflatten(2, (sources, -1)).unflatten(1, (sources, -1))
         return apart.sum(4).mean(2).cpu().numpy()
 
 
 def _hafem(net: HAFEM, image: Tensor) -> dict[str, Tensor]:
-    found = {}
+    maps = {}
     if isinstance(net.cbam, CBAM):
         (features,) = net.backbone(image)
-        found["CBAM"] = net.cbam.spatial.weights(net.cbam.channel(features))[:, 0]
+        maps["CBAM"] = net.cbam.spatial.weights(net.cbam.channel(features))[:, 0]
     if len(net.transformer):
-        heard = _weights(net, net.transformer[-2].get_submodule("attention"), image).mean((1, 2))
-        found["cells, last block"] = heard.unflatten(1, net.grid)
-    return found
+        attended = _weights(net, net.transformer[-2].get_submodule("attention"), image).mean((1, 2))
+        maps["cells, last block"] = attended.unflatten(1, net.grid)
+    return maps
 
 
 def _weights(net: nn.Module, attention: nn.Module, image: Tensor) -> Tensor:
-    """What an attention of a network computes within: (B, heads, T, T)."""
-    seen: list[Tensor] = []
-    handle = attention.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    """Weights (B, heads, T, T) of an attention module of a network."""
+    inputs: list[Tensor] = []
+    handle = attention.register_forward_pre_hook(lambda module, arguments: inputs.append(arguments[0]))
     net(image)
     handle.remove()
-    return cast(MultiHeadAttention, attention).weights(seen[0])
+    return cast(MultiHeadAttention, attention).weights(inputs[0])

@@ -1,4 +1,4 @@
-"""Where a network looks while it learns."""
+"""Callback that draws Grad-CAM during training."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class GradCAMPanels(pl.Callback):
     """Draws Grad-CAM of a few validation faces every few epochs, to `figures/gradcam_epoch_<number>.png`.
 
     The faces are the same in every epoch: the first ones of each class. The weights are those that validation scores,
-    thus the averaged ones with `callbacks=ema`. W&B and TensorBoard get the panels as `explain/gradcam`. The training
-    itself is not touched: no number is drawn, and only a copy of the network is differentiated.
+    thus the averaged ones with `callbacks=ema`. W&B and TensorBoard log the panels as `explain/gradcam`. Training is
+    not affected: no random number is drawn, and only a copy of the network is differentiated.
 
     Args:
-        folder: The run folder.
-        every_n_epochs: After how many epochs the next panel is drawn.
-        faces: How many faces are shown.
+        folder: Run folder.
+        every_n_epochs: Number of epochs between two panels.
+        faces: Number of faces.
 
     Raises:
-        UserError: One of the two numbers is below 1.
+        UserError: `every_n_epochs` or `faces` is below 1.
     """
 
     def __init__(self, folder: str, every_n_epochs: int = 5, faces: int = 8) -> None:
         for option, value in {"every_n_epochs": every_n_epochs, "faces": faces}.items():
             if value < 1:
-                raise UserError(f"callbacks.gradcam.{option}={value} is too small: use 1 or more.")
+                raise UserError(f"callbacks.gradcam.{option} must be at least 1; got {value}.")
         self.folder = Path(folder)
         self.every_n_epochs = every_n_epochs
         self.faces = faces
@@ -44,7 +44,7 @@ class GradCAMPanels(pl.Callback):
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Before the first batch, and not after the last one, when an average of the weights is already put away."""
+        """Draws before the first batch, since after the last one averaged weights are no longer in use."""
         due = not trainer.sanity_checking and (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if due and batch_idx == 0 and trainer.is_global_zero:
             self._draw(trainer, pl_module)
@@ -54,10 +54,10 @@ class GradCAMPanels(pl.Callback):
         dataset = data.dataset("val")
         rows = first_of_each_class(hard(dataset.targets).numpy(), self.faces)
         image, *side, targets = dataset.__getitems__(rows)
-        image, given = image.to(pl_module.device), side[0].to(pl_module.device) if side else None
+        image, auxiliary = image.to(pl_module.device), side[0].to(pl_module.device) if side else None
         net = cast(nn.Module, pl_module.net)
-        with differentiable(net) as own, torch.no_grad():  # in float32, whatever the precision of training
-            probabilities = WithSide(own, given)(ordinary(image)).softmax(1).cpu().numpy()
+        with differentiable(net) as network, torch.no_grad():  # in float32, whatever the precision of training
+            probabilities = WithSide(network, auxiliary)(ordinary(image)).softmax(1).cpu().numpy()
         predicted, target = probabilities.argmax(1), hard(targets).numpy()
         faces = dataset.pixels(rows)
         classes = data.label_set.classes
@@ -68,13 +68,13 @@ class GradCAMPanels(pl.Callback):
                 heat_strip(
                     "predicted class",
                     faces,
-                    gradcam(net, image, torch.from_numpy(predicted), given),
+                    gradcam(net, image, torch.from_numpy(predicted), auxiliary),
                     predicted_caption(probabilities, classes),
                 ),
                 heat_strip(
                     "true class",
                     faces,
-                    gradcam(net, image, torch.from_numpy(target), given),
+                    gradcam(net, image, torch.from_numpy(target), auxiliary),
                     target_caption(probabilities, target, classes),
                 ),
             ],
@@ -84,14 +84,9 @@ class GradCAMPanels(pl.Callback):
 
 
 def first_of_each_class(labels: np.ndarray, count: int) -> list[int]:
-    """The first row of every class, then the second of every class and so on, `count` rows, or all if there are fewer.
-
-    Args:
-        labels: Class indices (N,).
-        count: How many rows are wanted.
-    """
+    """The first row of every class of labels (N,), then the second of every class and so on, at most `count` rows."""
     turns = np.zeros(len(labels), np.int64)
     for index in np.unique(labels):
-        own = np.flatnonzero(labels == index)
-        turns[own] = np.arange(len(own))
+        rows = np.flatnonzero(labels == index)
+        turns[rows] = np.arange(len(rows))
     return np.lexsort((labels, turns))[:count].tolist()

@@ -1,4 +1,4 @@
-"""Everything that explains what one network says of some faces, and the choice of these faces."""
+"""Explanation of the predictions of one network for some faces, and the selection of these faces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.scoring import Inference
 from fer_lightning.explain.attention import attention_maps, fusion_shares
-from fer_lightning.explain.faithfulness import Curves, area_table, compare, moved, noise, told, trace
+from fer_lightning.explain.faithfulness import Curves, area_table, compare, moved, noise, trace, verdicts
 from fer_lightning.explain.feature_maps import feature_maps
 from fer_lightning.explain.figures import (
     Strip,
@@ -37,23 +37,23 @@ from fer_lightning.models.weighted_voting import WeightedVoting
 from fer_lightning.training.classifier import hard
 
 _DrawStrip = Callable[[str, np.ndarray, np.ndarray, Sequence[str]], Strip]
-_SHOWN = 8  # faces in pictures of many rows
-_OF_EACH_CLASS = 48  # rows that are predicted, of which the shown ones are chosen
+_SHOWN = 8  # faces in figures of many rows
+_OF_EACH_CLASS = 48  # rows that are predicted, from which the shown ones are chosen
 _BACKGROUND = 64
-_BLURS = np.linspace(0.04, 0.2, 12)  # standard deviations, in sides of the image
+_BLURS = np.linspace(0.04, 0.2, 12)  # standard deviations as shares of the image size
 
 
 class Explanation:
-    """Computes maps of two classes of each face: the predicted one, and the true one or, unlabelled, the second guess.
+    """Maps of two classes of each face: the predicted class, and the true class or, without labels, the second guess.
 
     Args:
-        net: In evaluation mode, on the CPU.
-        classes: The K class names.
-        faces: N faces.
-        temperature: Divides the logits, in `probabilities` and in the curves, as in prediction.
+        net: Network in evaluation mode on the CPU.
+        classes: Names of the K classes.
+        faces: Faces to explain.
+        temperature: Temperature of the logits, in `probabilities` and in the curves, as in prediction.
 
     Attributes:
-        sentences: One for each kind of map, whether it beats a random map; filled by `judge`.
+        sentences: Verdict on each kind of map, whether it beats a random map; set by `judge`.
     """
 
     def __init__(self, net: nn.Module, classes: Sequence[str], faces: Faces, temperature: float) -> None:
@@ -80,16 +80,16 @@ class Explanation:
     def _gradcam(self, target: np.ndarray) -> np.ndarray:
         return gradcam(self.net, self.faces.image, torch.from_numpy(target), self.faces.side)
 
-    def add_shap(self, method: str, background: Tensor, background_told: str, samples: int) -> None:
+    def add_shap(self, method: str, background: Tensor, background_name: str, samples: int) -> None:
         """Computes SHAP values of both classes, see `shap_maps`.
 
         Args:
             method: `"gradient"` or `"partition"`.
             background: Normalised images (M, C, S, S).
-            background_told: What these are.
-            samples: Evaluations for each face.
+            background_name: Description of the background.
+            samples: Number of evaluations for each face.
         """
-        against = background_told if method == "gradient" else "the blurred face"
+        against = background_name if method == "gradient" else "the blurred face"
         self.shap_note = f"{method} explainer, smoothed: red for, blue against the class; compared with {against}"
         for name, target in self.targets.items():
             index = torch.from_numpy(target)
@@ -99,45 +99,47 @@ class Explanation:
         """Traces deletion and insertion of the predicted class with each map, and with random ones.
 
         Args:
-            steps: See `trace`.
-            random_maps: How many random maps of each kind are drawn for each face.
+            steps: Number of steps, see `trace`.
+            random_maps: Number of random maps of each kind for each face.
         """
         predicted = self.targets["predicted class"]
         maps = {"Grad-CAM": self.heat["predicted class"]}
         if self.shap:
             maps["SHAP"] = self.shap["predicted class"].values
-        asked = [(name, "own", 0, own) for name, own in maps.items()]
-        asked += [(name, "moved", seed, moved(own, seed)) for name, own in maps.items() for seed in range(random_maps)]
-        asked += [("", "noise", seed, noise(self.heat["predicted class"].shape, seed)) for seed in range(random_maps)]
-        for name, kind, seed, own in track(asked, "Deletion and insertion", transient=True):
-            found = trace(
+        jobs = [(name, "map", 0, values) for name, values in maps.items()]
+        jobs += [
+            (name, "moved", seed, moved(values, seed)) for name, values in maps.items() for seed in range(random_maps)
+        ]
+        jobs += [("", "noise", seed, noise(self.heat["predicted class"].shape, seed)) for seed in range(random_maps)]
+        for name, kind, seed, values in track(jobs, "Deletion and insertion", transient=True):
+            curves = trace(
                 self.net,
                 self.faces.image,
                 torch.from_numpy(predicted),
-                own,
+                values,
                 steps,
                 seed,
                 self.faces.side,
                 self.temperature,
             )
-            if kind == "own":
-                self.curves[name] = found
+            if kind == "map":
+                self.curves[name] = curves
             else:
-                (self.noise if kind == "noise" else self.moved.setdefault(name, [])).append(found)
+                (self.noise if kind == "noise" else self.moved.setdefault(name, [])).append(curves)
         areas = area_table(self.faces.names, self.curves, self.moved, self.noise)
         summary = compare(areas)
         self.judged = {"faithfulness": areas, "faithfulness_summary": summary}
-        self.sentences = told(summary)
+        self.sentences = verdicts(summary)
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Numbers by file name without ending: `faces`, and what was asked for of `attention`, `shap`, `faithfulness`
-        and `faithfulness_summary`."""
-        found = {"faces": self._face_table()}
+        """Tables by file name without suffix: `faces`, and of `attention`, `shap`, `faithfulness` and
+        `faithfulness_summary` those that were computed."""
+        tables = {"faces": self._face_table()}
         if isinstance(self.net, PsySFANet) and self.net.fusion is not None:
-            found["attention"] = self._attention_table(self.net)
+            tables["attention"] = self._attention_table(self.net)
         if self.shap:
-            found["shap"] = self._shap_table()
-        return found | self.judged
+            tables["shap"] = self._shap_table()
+        return tables | self.judged
 
     def _face_table(self) -> pd.DataFrame:
         names = np.array(self.classes)
@@ -150,8 +152,8 @@ class Explanation:
         shares = fusion_shares(net, self.faces.image)
         sources = list(net.blocks)
         rows = [
-            (face, listener, source, own[row, column])
-            for face, own in zip(self.faces.names, shares)
+            (face, listener, source, share[row, column])
+            for face, share in zip(self.faces.names, shares)
             for row, listener in enumerate(sources)
             for column, source in enumerate(sources)
         ]
@@ -163,27 +165,25 @@ class Explanation:
                 {
                     "face": self.faces.names,
                     "class": np.array(self.classes)[self.targets[name]],
-                    "base": own.base,
-                    "score": own.score,
-                    "sum_of_values": own.values.sum((1, 2)),
+                    "base": maps.base,
+                    "score": maps.score,
+                    "sum_of_values": maps.values.sum((1, 2)),
                 }
             )
-            for name, own in self.shap.items()
+            for name, maps in self.shap.items()
         ]
         return pd.concat(parts, ignore_index=True)
 
     def draw(self) -> dict[str, Figure]:
-        """Figures by file name without ending: `gradcam`, `features`, and what there is of `attention`, `shap` and
-        `faithfulness`; for a vote, stages and attention of each member."""
-        figures = {
-            "gradcam": self._draw_classes("Grad-CAM", self.heat, heat_strip, "warm where a place speaks for the class")
-        }
+        """Figures by file name without suffix: `gradcam`, `features`, and of `attention`, `shap` and `faithfulness`
+        those that were computed; for an ensemble, features and attention of each member."""
+        figures = {"gradcam": self._draw_classes("Grad-CAM", self.heat, heat_strip, "warm: evidence for the class")}
         members = list(self.net.members) if isinstance(self.net, WeightedVoting) else [self.net]
         for number, member in enumerate(members, start=1):
-            own = f"_{number}" if len(members) > 1 else ""
-            figures |= {f"{name}{own}": figure for name, figure in self._draw_inside(member).items()}
+            suffix = f"_{number}" if len(members) > 1 else ""
+            figures |= {f"{name}{suffix}": figure for name, figure in self._draw_inside(member).items()}
         if self.shap:
-            values = {name: own.values for name, own in self.shap.items()}
+            values = {name: maps.values for name, maps in self.shap.items()}
             figures["shap"] = self._draw_classes("SHAP", values, signed_strip, self.shap_note)
         if self.curves:
             count = len(self.faces.names)
@@ -194,8 +194,8 @@ class Explanation:
 
     def _draw_classes(self, kind: str, maps: Mapping[str, np.ndarray], strip: _DrawStrip, note: str) -> Figure:
         rows = [
-            strip(name, self.faces.pixels, own, target_caption(self.probabilities, self.targets[name], self.classes))
-            for name, own in maps.items()
+            strip(name, self.faces.pixels, values, target_caption(self.probabilities, self.targets[name], self.classes))
+            for name, values in maps.items()
         ]
         return draw_strips(
             [self._faces_strip(np.arange(len(self.faces.names))), *rows], f"{kind}: {type(self.net).__name__}", note
@@ -209,7 +209,7 @@ class Explanation:
         return faces_strip(self.faces.pixels[shown], [captions[face] for face in shown])
 
     def _draw_inside(self, net: nn.Module) -> dict[str, Figure]:
-        """Stages and attention of a network that is no vote."""
+        """Figures of the stages and the attention of a network that is not an ensemble."""
         count = len(self.faces.names)
         shown = np.linspace(0, count - 1, min(count, _SHOWN)).round().astype(int)
         faces, image = self.faces.pixels[shown], self.faces.image[shown]
@@ -217,7 +217,7 @@ class Explanation:
         top = self._faces_strip(shown)
         name = type(net).__name__
         stages = feature_maps(net, image, side)
-        rows = [map_strip(_stage_label(stage, own), own, *_ends(stages, stage)) for stage, own in stages.items()]
+        rows = [map_strip(_stage_label(stage, maps), maps, *_ends(stages, stage)) for stage, maps in stages.items()]
         figures = {
             "features": draw_strips([top, *rows], f"Stages: {name}", "mean magnitude over the channels of a stage")
         }
@@ -225,28 +225,26 @@ class Explanation:
         if attention:
             shares = _shares(attention)
             rows = [
-                heat_strip(kind, faces, own / _strongest(attention if shares else {kind: own}), shares.get(kind, []))
-                for kind, own in attention.items()
+                heat_strip(kind, faces, maps / _strongest(attention if shares else {kind: maps}), shares.get(kind, []))
+                for kind, maps in attention.items()
             ]
-            scale = "one scale for all rows of a face" if shares else "each picture has a scale of its own"
-            figures["attention"] = draw_strips(
-                [top, *rows], f"Attention: {name}", f"warm where attention goes; {scale}"
-            )
+            scale = "one scale for all rows of a face" if shares else "each picture has its own scale"
+            figures["attention"] = draw_strips([top, *rows], f"Attention: {name}", f"warm: high attention; {scale}")
         return figures
 
 
 def _strongest(attention: dict[str, np.ndarray]) -> np.ndarray:
-    """The largest value of each face in any of several maps, (N, 1, 1)."""
-    return np.maximum(np.max([own.max((1, 2), keepdims=True) for own in attention.values()], axis=0), 1e-12)
+    """Largest value (N, 1, 1) of each face in several maps."""
+    return np.maximum(np.max([maps.max((1, 2), keepdims=True) for maps in attention.values()], axis=0), 1e-12)
 
 
 def _stage_label(stage: str, maps: np.ndarray) -> str:
     size = f"{maps.shape[1]} x {maps.shape[2]}"
-    return "\n".join([*textwrap.wrap(stage, 18), size])  # names of modules are long and have no spaces
+    return "\n".join([*textwrap.wrap(stage, 18), size])  # names of modules are long and without spaces
 
 
 def _ends(stages: dict[str, np.ndarray], stage: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where the shades of each face end; before and after suppression they are the same, so that one sees its work."""
+    """Lower and upper end of the shades of each face, shared by the maps before and after suppression."""
     pair = [stages[name] for name in ("before suppression", "after suppression") if name in stages]
     compared = pair if stage.endswith("suppression") else [stages[stage]]
     low, high = np.min(compared, axis=(0, 2, 3)), np.max(compared, axis=(0, 2, 3))
@@ -254,23 +252,23 @@ def _ends(stages: dict[str, np.ndarray], stage: str) -> tuple[np.ndarray, np.nda
 
 
 def _shares(attention: dict[str, np.ndarray]) -> dict[str, list[str]]:
-    """Captions of attention that is shared between several maps: what each of them gets."""
-    total = sum(own.sum((1, 2)) for own in attention.values())
+    """Captions with the share of each map in attention that sums to 1 over several maps."""
+    total = sum(maps.sum((1, 2)) for maps in attention.values())
     if not np.allclose(total, 1, atol=1e-3) or len(attention) < 2:
         return {}
-    return {name: [f"{share:.0%}".replace("%", " %") for share in own.sum((1, 2))] for name, own in attention.items()}
+    return {name: [f"{share:.0%}".replace("%", " %") for share in maps.sum((1, 2))] for name, maps in attention.items()}
 
 
 @dataclass(frozen=True)
 class Faces:
-    """N faces.
+    """Faces to explain.
 
     Attributes:
-        names: Of each.
+        names: Names of the N faces.
         pixels: uint8 (N, S, S, C).
-        image: The same, normalised (N, C, S, S).
-        side: Side vectors (N, D) for networks that take them.
-        target: True class indices (N,), in the classes of the network; None where they are not known.
+        image: Normalised images (N, C, S, S).
+        side: Auxiliary inputs (N, D) of networks that take them.
+        target: True class indices (N,), in the classes of the network; None where they are unknown.
     """
 
     names: tuple[str, ...]
@@ -283,15 +281,15 @@ class Faces:
 def faces_of_split(
     datamodule: ExpressionDataModule, split: str, classes: Sequence[str], inference: Inference, count: int, seed: int
 ) -> Faces:
-    """Chooses faces of a split: all classes in turn, half of them right and half wrong as far as there are any.
+    """Faces of a split: all classes in turn, half of them predicted correctly and half wrongly where there are any.
 
     Args:
-        datamodule: Set up, in the preprocessing of the network.
+        datamodule: Data module after `setup`, with the preprocessing of the network.
         split: `"train"`, `"val"` or `"test"`.
-        classes: Those of the network; faces of other classes are passed over.
-        inference: The network.
-        count: How many.
-        seed: Of the draw.
+        classes: Classes of the network; faces of other classes are skipped.
+        inference: Inference module of the network.
+        count: Number of faces.
+        seed: Seed of the draw.
 
     Raises:
         UserError: Network and data share no class.
@@ -302,7 +300,9 @@ def faces_of_split(
     labels = known[hard(dataset.targets).numpy()]
     of_known = np.flatnonzero(labels >= 0)
     if not len(of_known):
-        raise UserError(f"The net knows {', '.join(classes)}: {datamodule.dataset_name} has none of these.")
+        raise UserError(
+            f"{datamodule.dataset_name} must have a class of the net ({', '.join(classes)}); it has none of them."
+        )
     rows = of_known[candidates(labels[of_known], _OF_EACH_CLASS, seed)]
     with torch.inference_mode():
         batches = [dataset.__getitems__(part.tolist()) for part in np.array_split(rows, -(-len(rows) // 128))]
@@ -314,41 +314,32 @@ def faces_of_split(
 
 
 def training_background(datamodule: ExpressionDataModule, seed: int) -> Tensor:
-    """Normalised training faces (N, C, S, S), drawn at random; the average face that a picture is compared with."""
+    """Normalised random training faces (N, C, S, S), the background of SHAP."""
     dataset = datamodule.dataset("train")
     rows = np.random.default_rng(seed).permutation(len(dataset))[:_BACKGROUND]
     return dataset.__getitems__(rows.tolist())[0]
 
 
 def blurred_background(image: Tensor) -> Tensor:
-    """Copies (12 * N, C, S, S) of images (N, C, S, S), blurred more and more, for want of training faces."""
-    side = image.shape[-1]
-    size = 2 * (side // 2) - 1
-    return torch.cat([gaussian_blur(image, [size, size], [share * side] * 2) for share in _BLURS])
+    """Increasingly blurred copies (12 * N, C, S, S) of images (N, C, S, S), a background without training faces."""
+    width = image.shape[-1]
+    size = 2 * (width // 2) - 1
+    return torch.cat([gaussian_blur(image, [size, size], [share * width] * 2) for share in _BLURS])
 
 
 def candidates(targets: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Rows to choose from, so that not all of a large split is predicted.
-
-    Args:
-        targets: Class indices (N,).
-        most: Of each class at most so many, drawn at random.
-        seed: Of the draw.
-
-    Returns:
-        Row numbers, class by class.
-    """
+    """At most `most` random rows of each class of targets (N,), class by class, so that not all rows are predicted."""
     rng = np.random.default_rng(seed)
     return np.concatenate([rng.permutation(np.flatnonzero(targets == index))[:most] for index in np.unique(targets)])
 
 
 def choose_rows(targets: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
-    """Takes classes in turn, and of each class a right and a wrong prediction in turn, as long as there are any.
+    """Rows that alternate between classes, and within a class between correct and wrong predictions.
 
     Args:
         targets: Class indices (N,).
-        predicted: Those that the network names (N,).
-        count: How many rows are wanted.
+        predicted: Predicted class indices (N,).
+        count: Number of rows.
 
     Returns:
         At most `count` row numbers, sorted by class.
@@ -358,7 +349,7 @@ def choose_rows(targets: np.ndarray, predicted: np.ndarray, count: int) -> np.nd
         right, wrong = (
             list(np.flatnonzero((targets == index) & ((predicted == index) == is_right))) for is_right in (True, False)
         )
-        # Every other class begins with a wrong one, so that half of few faces are wrong as well.
+        # Every other class begins with a wrong prediction, so that half of few faces are wrong as well.
         waiting[index] = (right, wrong) if place % 2 == 0 else (wrong, right)
     chosen: list[int] = []
     turn = 0

@@ -1,4 +1,4 @@
-"""Whether a map shows what a network goes by: deletion and insertion, and their areas beside those of a random map.
+"""Faithfulness of explanation maps: deletion and insertion, compared with random maps.
 
 Paper: V. Petsiuk et al., RISE: randomized input sampling for explanation of black-box models (2018), section 4.3,
 https://arxiv.org/abs/1806.07421.
@@ -20,14 +20,14 @@ from torchvision.transforms.functional import gaussian_blur
 from fer_lightning.results.significance import bootstrap_difference
 
 _BATCH = 256
-_BLUR = 1 / 10  # standard deviation, in sides of the image: no expression is left
+_BLUR = 1 / 10  # standard deviation as a share of the image size, which removes the expression
 SCORES = ("deletion", "insertion")
 _FEWEST = 6  # with fewer faces, no Wilcoxon test can reach p < 0.05
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Probability of a class while pixels are taken away or given back, the most important ones of a map first.
+    """Probability of a class while pixels are deleted or inserted, the most important ones of a map first.
 
     Attributes:
         deletion: (N, steps + 1), from the whole picture to plain grey. A good map makes it fall early.
@@ -48,33 +48,33 @@ def trace(
     side: Tensor | None = None,
     temperature: float = 1.0,
 ) -> Curves:
-    """Deletes and inserts the pixels of images in the order of their maps.
+    """Curves of deletion and insertion of the pixels of images in the order of their maps.
 
     Args:
-        net: In evaluation mode.
+        net: Network in evaluation mode.
         image: Normalised images (N, C, H, W).
-        target: Class indices (N,): the class whose probability is traced.
-        maps: (N, H, W), the larger the more important.
-        steps: In how many equal parts the pixels come.
-        seed: Of the order of pixels that are equally important.
-        side: Side vectors (N, S) for networks that take them.
-        temperature: Divides the logits, as in prediction; 1 leaves them as they are.
+        target: Class indices (N,) whose probability is traced.
+        maps: Importance of each pixel (N, H, W).
+        steps: Number of equal parts of the pixels.
+        seed: Seed of the order of pixels that are equally important.
+        side: Auxiliary inputs (N, S) of networks that take them.
+        temperature: Temperature of the logits, as in prediction.
 
     Readings:
-        - A deleted pixel takes the value 0 after normalisation, the grey that the training's mean stands for.
-        - Insertion starts from a Gaussian blur of a tenth of the side. The paper blurs 224 pixels so that little of an
-          object is left; a face of 48 pixels needs more than that.
+        - A deleted pixel has the value 0 after normalisation, the mean grey of the training images.
+        - Insertion starts from a Gaussian blur of a tenth of the image size. The paper blurs 224 pixels so that little
+          of an object is left; a face of 48 pixels needs a stronger blur.
     """
     rng = np.random.default_rng(seed)
     size = 2 * round(2 * _BLUR * image.shape[-1]) + 1
     blurred = gaussian_blur(image, [size, size], [_BLUR * image.shape[-1]] * 2)
     deletion, insertion = [], []
-    for row, own in enumerate(maps):
-        taken = torch.from_numpy(_taken(own, steps, rng)).to(image.device)[:, None]
+    for row, importance in enumerate(maps):
+        taken = torch.from_numpy(_taken(importance, steps, rng)).to(image.device)[:, None]
         whole, start = image[row : row + 1], blurred[row : row + 1]
-        spoilt = torch.cat([torch.where(taken, torch.zeros_like(whole), whole), torch.where(taken, whole, start)])
-        given = None if side is None else side[row : row + 1]
-        probability = _probability(net, spoilt, int(target[row]), given, temperature)
+        modified = torch.cat([torch.where(taken, torch.zeros_like(whole), whole), torch.where(taken, whole, start)])
+        auxiliary = None if side is None else side[row : row + 1]
+        probability = _probability(net, modified, int(target[row]), auxiliary, temperature)
         deletion.append(probability[: steps + 1])
         insertion.append(probability[steps + 1 :])
     return Curves(np.stack(deletion), np.stack(insertion))
@@ -86,29 +86,24 @@ def area(curve: np.ndarray) -> np.ndarray:
 
 
 def moved(maps: np.ndarray, seed: int) -> np.ndarray:
-    """The same maps at random places: what a map is worth if nothing but its form is right.
-
-    Args:
-        maps: (N, H, W); each is mirrored or not and rolled around the edges, by a draw of its own.
-        seed: Of the draws.
-    """
+    """Maps (N, H, W) at random places: each is randomly mirrored and rolled around the edges."""
     rng = np.random.default_rng(seed)
     height, width = maps.shape[1:]
     return np.stack(
         [
-            np.roll(own[:, :: rng.choice([-1, 1])], (rng.integers(height), rng.integers(width)), axis=(0, 1))
-            for own in maps
+            np.roll(one[:, :: rng.choice([-1, 1])], (rng.integers(height), rng.integers(width)), axis=(0, 1))
+            for one in maps
         ]
     )
 
 
 def noise(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Maps that draw every pixel for itself, uniform in 0..1."""
+    """Random maps with independent pixels, uniform in 0..1."""
     return np.random.default_rng(seed).random(shape)
 
 
 def _taken(importance: np.ndarray, steps: int, rng: np.random.Generator) -> np.ndarray:
-    """Which pixels are taken at each step, bool (steps + 1, H, W): none at first, all at last."""
+    """Mask of the pixels that are taken at each step, bool (steps + 1, H, W), from none to all."""
     drawn = rng.permutation(importance.size)
     order = drawn[np.argsort(-importance.ravel()[drawn], kind="stable")]
     rank = np.empty(importance.size, np.int64)
@@ -119,11 +114,11 @@ def _taken(importance: np.ndarray, steps: int, rng: np.random.Generator) -> np.n
 
 @torch.inference_mode()
 def _probability(net: nn.Module, images: Tensor, target: int, side: Tensor | None, temperature: float) -> np.ndarray:
-    found = []
+    probabilities = []
     for part in images.split(_BATCH):
         logits = net(part) if side is None else net(part, side.expand(len(part), -1))
-        found.append((logits.float() / temperature).softmax(1)[:, target])
-    return torch.cat(found).cpu().numpy()
+        probabilities.append((logits.float() / temperature).softmax(1)[:, target])
+    return torch.cat(probabilities).cpu().numpy()
 
 
 def area_table(
@@ -136,62 +131,62 @@ def area_table(
 
     Args:
         faces: Names of the N faces.
-        curves: Those of the maps, by name of the map.
-        moved: For each map, those of its copies at random places, one a seed.
-        noise: Those of maps of noise, one a seed.
+        curves: Curves of the maps, by name of the map.
+        moved: Curves of copies of each map at random places, one per seed.
+        noise: Curves of maps of noise, one per seed.
 
     Returns:
-        One row a face, map and score: the columns `face`, `map`, `score` (`deletion` or `insertion`), `area`,
+        One row per face, map and score: the columns `face`, `map`, `score` (`deletion` or `insertion`), `area`,
         `area_moved` and `area_noise`; the last two are means over the seeds.
     """
     rows = []
-    for name, own in curves.items():
+    for name, curve in curves.items():
         for score in SCORES:
-            areas = zip(faces, _areas([own], score), _areas(moved[name], score), _areas(noise, score))
+            areas = zip(faces, _areas([curve], score), _areas(moved[name], score), _areas(noise, score))
             rows += [(face, name, score, *values) for face, *values in areas]
     return pd.DataFrame(rows, columns=["face", "map", "score", "area", "area_moved", "area_noise"])
 
 
 def _areas(curves: Sequence[Curves], score: str) -> np.ndarray:
-    return np.mean([area(getattr(own, score)) for own in curves], axis=0)
+    return np.mean([area(getattr(curve, score)) for curve in curves], axis=0)
 
 
 def compare(areas: pd.DataFrame) -> pd.DataFrame:
-    """Means over the faces, and the difference to random maps, paired by face.
+    """Mean areas over the faces, and the difference to random maps, paired by face.
 
     Args:
-        areas: As `area_table` returns it.
+        areas: Table of `area_table`.
 
     Returns:
-        One row a map, score and kind of `random` map (`moved` or `noise`): the columns `map`, `score`, `random`, `n`,
-        `area`, `area_random`, `difference` (map minus random), its 95 % interval `low`, `high` (faces redrawn, see
-        `bootstrap_difference`) and `p` of Wilcoxon's signed-rank test, two-sided.
+        One row per map, score and kind of `random` map (`moved` or `noise`): the columns `map`, `score`, `random`, `n`,
+        `area`, `area_random`, `difference` (map minus random), its 95 % bootstrap interval `low`, `high` over faces
+        (see `bootstrap_difference`) and `p` of the two-sided Wilcoxon signed-rank test.
     """
     rows = []
-    for (name, score), own in areas.groupby(["map", "score"], sort=False):
+    for (name, score), table in areas.groupby(["map", "score"], sort=False):
         for random in ("moved", "noise"):
-            first, second = own["area"].to_numpy(), own[f"area_{random}"].to_numpy()
+            first, second = table["area"].to_numpy(), table[f"area_{random}"].to_numpy()
             low, high = bootstrap_difference(first, second)
             p = float(wilcoxon(first, second).pvalue) if (first != second).any() else 1.0
             rows.append(
-                (name, score, random, len(own), first.mean(), second.mean(), (first - second).mean(), low, high, p)
+                (name, score, random, len(table), first.mean(), second.mean(), (first - second).mean(), low, high, p)
             )
     columns = ["map", "score", "random", "n", "area", "area_random", "difference", "low", "high", "p"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def told(comparison: pd.DataFrame) -> list[str]:
-    """What is to be said of each map: whether it beats the same map at random places, and how noise does.
+def verdicts(comparison: pd.DataFrame) -> list[str]:
+    """One sentence per map: whether it beats the same map at random places, and the area of noise.
 
     Args:
-        comparison: As `compare` returns it.
+        comparison: Table of `compare`.
     """
-    return [_sentence(str(name), own) for name, own in comparison.groupby("map", sort=False)]
+    return [_sentence(str(name), table) for name, table in comparison.groupby("map", sort=False)]
 
 
-def _sentence(name: str, own: pd.DataFrame) -> str:
-    moved, noise = (own[own["random"] == random].set_index("score") for random in ("moved", "noise"))
-    faces = int(own["n"].iloc[0])
+def _sentence(name: str, table: pd.DataFrame) -> str:
+    moved, noise = (table[table["random"] == random].set_index("score") for random in ("moved", "noise"))
+    faces = int(table["n"].iloc[0])
     if faces < _FEWEST:
         areas = ", ".join(f"{score} {row.area:.3f} against {row.area_random:.3f}" for score, row in moved.iterrows())
         few = "one face is" if faces == 1 else f"{faces} faces are"
@@ -208,5 +203,5 @@ def _sentence(name: str, own: pd.DataFrame) -> str:
 
 
 def _better(score: str, row: pd.Series) -> bool:
-    """Whether the whole interval lies on the good side: small areas for deletion, large ones for insertion."""
+    """Whether the whole interval is an improvement: smaller areas for deletion, larger ones for insertion."""
     return bool(row["high"] < 0 if score == "deletion" else row["low"] > 0)

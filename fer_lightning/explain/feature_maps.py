@@ -1,4 +1,4 @@
-"""What the stages of a network make of a face, as in Figure 4 of PsySFA-Net (IIETA 2026)."""
+"""Feature maps of the stages of a network, as in Figure 4 of PsySFA-Net (IIETA 2026)."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from fer_lightning.explain.gradcam import WithSide, differentiable, ordinary, to
 
 
 def feature_maps(net: nn.Module, image: Tensor, side: Tensor | None = None) -> dict[str, np.ndarray]:
-    """Maps of the stages of a network, averaged over their channels.
+    """Feature maps of the stages of a network, averaged over their channels.
 
-    A network that names its stages in `feature_stages` shows those. Of any other, what each resolution ends with is
-    shown: the last map or grid of tokens of every size, under the name of the module it comes from.
+    The stages are those of the network's `feature_stages`, or else the last map or grid of tokens of every size, under
+    the name of its module.
 
     Args:
-        net: Stays as it is, see `differentiable`; no vote, which has no maps of its own.
+        net: Network, which is not modified; not an ensemble, which has no maps.
         image: Normalised images (B, C, H, W).
-        side: Side vectors (B, S) for networks that take them.
+        side: Auxiliary inputs (B, S) of networks that take them.
 
     Returns:
         By stage, in the order of computation, float32 (B, h, w): the mean magnitude over the channels.
     """
     seen: dict[str, np.ndarray] = {}
-    with differentiable(net) as own, torch.no_grad():
-        named = getattr(own, "feature_stages", None)
-        tokens = getattr(own, "gradcam_tokens", None)
-        for name, module in (named or dict(own.named_modules())).items():
+    with differentiable(net) as network, torch.no_grad():
+        named = getattr(network, "feature_stages", None)
+        tokens = getattr(network, "gradcam_tokens", None)
+        for name, module in (named or dict(network.named_modules())).items():
             module.register_forward_hook(partial(_keep, seen, name, len(image), tokens))
-        WithSide(own, None if side is None else ordinary(side))(ordinary(image))
+        WithSide(network, None if side is None else ordinary(side))(ordinary(image))
     return seen if named else _last_of_each_size(seen)
 
 
@@ -48,12 +48,12 @@ def _keep(
         return
     features = _as_map(output, tokens)
     if features is not None:
-        seen.pop(name, None)  # a module that is used again stands where it was used last
+        seen.pop(name, None)  # the last use of a module determines its place in the order
         seen[name] = features.abs().mean(1).cpu().numpy()
 
 
 def _as_map(output: Tensor, tokens: tuple[int, int, int] | None) -> Tensor | None:
-    """The map (B, D, h, w) that an output is; None where it is something else."""
+    """Output as a map (B, D, h, w), None where it is not a map."""
     shape = output.shape
     if output.ndim == 3 and tokens is not None and shape[1] == tokens[0] + tokens[1] * tokens[2]:
         return tokens_to_map(output, *tokens)

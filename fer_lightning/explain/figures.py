@@ -1,4 +1,4 @@
-"""Figures of explanations: rows of pictures below the faces they belong to, heat maps, deletion and insertion."""
+"""Figures of explanations: rows of faces with heat maps, and curves of deletion and insertion."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _LABEL = 1.05  # all lengths below are in cells as well
 _TITLE = 0.5
 _LINE = 0.125
 _BETWEEN = 0.2
-_PIXELS = 224  # side of a drawn picture
+_PIXELS = 224  # height and width of a drawn picture
 _SMOOTH = 1 / 30
 _HEAT = colormaps["turbo"]
-_STRONGEST = 0.75  # how much of the face the hottest place hides
+_STRONGEST = 0.75  # opacity of the heat map where it is 1
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Strip:
     """One row of pictures.
 
     Attributes:
-        label: What they show; beside them.
-        pictures: uint8 (N, S, S, 3), one a face.
-        captions: N texts of one or more lines below them, or nothing.
+        label: Label beside the row.
+        pictures: uint8 (N, S, S, 3), one per face.
+        captions: N texts of one or more lines below the pictures, or nothing.
     """
 
     label: str
@@ -45,26 +45,26 @@ class Strip:
 
 
 def faces_strip(faces: np.ndarray, captions: Sequence[str], label: str = "face") -> Strip:
-    """The faces themselves, uint8 (N, S, S, C)."""
+    """Row of faces uint8 (N, S, S, C)."""
     return Strip(label, np.stack([_enlarged(_colour(face)) for face in faces]), captions)
 
 
 def heat_strip(label: str, faces: np.ndarray, maps: np.ndarray, captions: Sequence[str]) -> Strip:
-    """Maps (N, h, w) of any size in 0..1 over their faces, uint8 (N, S, S, C)."""
+    """Row of heat maps (N, h, w) of any size in 0..1 over their faces uint8 (N, S, S, C)."""
     pairs = zip(faces, maps)
     pictures = [overlay(_enlarged(_colour(face)), _enlarged(heat).clip(0, 1)) for face, heat in pairs]
     return Strip(label, np.stack(pictures), captions)
 
 
 def signed_strip(label: str, faces: np.ndarray, values: np.ndarray, captions: Sequence[str]) -> Strip:
-    """What speaks for a class (red) and against it (blue), (N, S, S), over pale faces, uint8 (N, S, S, C).
+    """Row of values (N, S, S) for (red) and against (blue) a class over pale faces uint8 (N, S, S, C).
 
-    The values of neighbouring pixels, which differ much, are averaged for the eye by a Gaussian of a thirtieth of the
-    side. Each face has a scale of its own, which ends where a hundredth of its pixels is stronger.
+    Noisy values of neighbouring pixels are smoothed by a Gaussian of a thirtieth of the image size. Each face has its
+    own scale, which ends at the 99th percentile of its absolute values.
     """
     pictures = []
-    for face, own in zip(faces, values):
-        smooth = cv2.GaussianBlur(own, (0, 0), _SMOOTH * len(own))
+    for face, face_values in zip(faces, values):
+        smooth = cv2.GaussianBlur(face_values, (0, 0), _SMOOTH * len(face_values))
         end = np.quantile(np.abs(smooth), 0.99) or 1.0
         scaled = (_enlarged(smooth) / end).clip(-1, 1)
         colours = 255 * colormaps["RdBu_r"](0.5 + scaled / 2)[..., :3]
@@ -75,24 +75,26 @@ def signed_strip(label: str, faces: np.ndarray, values: np.ndarray, captions: Se
 
 
 def map_strip(label: str, maps: np.ndarray, low: np.ndarray, high: np.ndarray) -> Strip:
-    """Maps (N, h, w) of any size in shades, without a face; the shades of face n end at `low[n]` and `high[n]`."""
+    """Row of maps (N, h, w) of any size, without faces; the shades of face n end at `low[n]` and `high[n]`."""
     ends = zip(maps, low, high)
-    scaled = [np.clip((own - first) / max(last - first, 1e-12), 0, 1) for own, first, last in ends]
-    drawn = [cv2.resize(own.astype(np.float32), (_PIXELS, _PIXELS), interpolation=cv2.INTER_NEAREST) for own in scaled]
+    scaled = [np.clip((shades - first) / max(last - first, 1e-12), 0, 1) for shades, first, last in ends]
+    drawn = [
+        cv2.resize(shades.astype(np.float32), (_PIXELS, _PIXELS), interpolation=cv2.INTER_NEAREST) for shades in scaled
+    ]
     return Strip(label, (255 * colormaps["magma"](np.stack(drawn))[..., :3]).round().astype(np.uint8))
 
 
 @house_style
 def draw_strips(strips: Sequence[Strip], title: str, note: str = "") -> Figure:
-    """Draws strips below each other, eight faces wide; more faces go on below.
+    """Figure of strips below each other, eight faces wide; more faces continue below.
 
     Args:
-        strips: With the same number of pictures, one or more.
-        title: Above everything.
-        note: A line below the title that says how to read the pictures.
+        strips: Strips with the same number of pictures, at least one.
+        title: Title of the figure.
+        note: Line below the title that explains the pictures.
     """
     count = len(strips[0].pictures)
-    columns = min(_COLUMNS, max(count, 4))  # the title needs room
+    columns = min(_COLUMNS, max(count, 4))  # space for the title
     blocks = -(-count // columns)
     heights = [1 + _GAP + _LINE * max((text.count("\n") + 1 for text in strip.captions), default=0) for strip in strips]
     top = _TITLE + (_LINE * 1.6 if note else 0)
@@ -140,8 +142,8 @@ def draw_curves(
         title: Above both panels.
     """
     drawn: list[tuple[str, str, Any, Sequence[Curves]]] = []
-    for index, (name, own) in enumerate(curves.items()):
-        drawn.append((name, class_colour(index), "-", [own]))
+    for index, (name, curve) in enumerate(curves.items()):
+        drawn.append((name, class_colour(index), "-", [curve]))
         drawn.append((f"{name}, random places", class_colour(index), (0, (4, 2)), moved[name]))
     drawn.append(("noise", MUTED, (0, (1, 1.5)), noise))
     figure = Figure(figsize=(9.6, 4.8), layout="constrained")
@@ -155,8 +157,8 @@ def draw_curves(
     for panel in (deletion, insertion):
         panel.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
         panel.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-    deletion.set(xlim=(0, 1), ylim=(0, None), xlabel="pixels taken away", ylabel="probability of the predicted class")
-    insertion.set(xlim=(0, 1), xlabel="pixels given")
+    deletion.set(xlim=(0, 1), ylim=(0, None), xlabel="deleted pixels", ylabel="probability of the predicted class")
+    insertion.set(xlim=(0, 1), xlabel="inserted pixels")
     deletion.set_title("deletion: a smaller area is better", fontsize=10.5)
     insertion.set_title("insertion: a larger area is better", fontsize=10.5)
     handles, labels = deletion.get_legend_handles_labels()
@@ -179,36 +181,17 @@ def _grey(face: np.ndarray) -> np.ndarray:
 
 
 def predicted_caption(probabilities: np.ndarray, classes: Sequence[str]) -> list[str]:
-    """The predicted class of each face with its probability, as in `"sad 62 %"`.
-
-    Args:
-        probabilities: (N, K).
-        classes: The K class names.
-    """
+    """Predicted class of each face with its probability, as in `"sad 62 %"`; `probabilities` is (N, K)."""
     return target_caption(probabilities, probabilities.argmax(1), classes)
 
 
 def target_caption(probabilities: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> list[str]:
-    """A class of each face with its probability.
-
-    Args:
-        probabilities: (N, K).
-        targets: Class indices (N,).
-        classes: The K class names.
-    """
-    return [f"{classes[target]} {own[target]:.0%}".replace("%", " %") for own, target in zip(probabilities, targets)]
+    """Class `targets` (N,) of each face with its probability; `probabilities` is (N, K)."""
+    return [f"{classes[target]} {row[target]:.0%}".replace("%", " %") for row, target in zip(probabilities, targets)]
 
 
 def overlay(face: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Colours a face by a map; where the map is 0 the face stays as it is.
-
-    Args:
-        face: uint8 (S, S, C) with one or three channels.
-        heat: (S, S) in 0..1.
-
-    Returns:
-        uint8 (S, S, 3).
-    """
+    """Face uint8 (S, S, C) coloured by a heat map (S, S) in 0..1, as uint8 (S, S, 3); unchanged where the map is 0."""
     pixels = np.repeat(face, 3, axis=2) if face.shape[2] == 1 else face
     share = _STRONGEST * np.sqrt(heat)[..., None]
     blended = (1 - share) * pixels + share * 255 * _HEAT(heat)[..., :3]

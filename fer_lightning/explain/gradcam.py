@@ -26,29 +26,31 @@ except ModuleNotFoundError:
 
 
 def gradcam(net: nn.Module, image: Tensor, target: Tensor, side: Tensor | None = None) -> np.ndarray:
-    """How much each place of an image speaks for a class.
+    """Grad-CAM of a class: the evidence of each place of an image for it.
 
     Args:
-        net: Stays as it is (see `differentiable`). It names its layer as `gradcam_layer`, whose output is a map
-            (B, D, h, w), or with `gradcam_tokens` = (P, h, w) tokens (B, P + h * w, D) of which the first P are no
-            places. One that moves the picture first has `gradcam_in_image`, which takes maps back. The map of a
-            `WeightedVoting` is the weighted mean of those of its members.
+        net: Network, which is not modified. The output of its `gradcam_layer` is a map (B, D, h, w), or with
+            `gradcam_tokens` = (P, h, w) tokens (B, P + h * w, D) with P prefix tokens. A network that warps the image
+            first has `gradcam_in_image`, which transforms maps back. The map of a `WeightedVoting` is the weighted mean
+            of the maps of its members.
         image: Normalised images (B, C, H, W).
-        target: Class indices (B,): the logit that is explained.
-        side: Side vectors (B, S) for networks that take them.
+        target: Class indices (B,) whose logits are explained.
+        side: Auxiliary inputs (B, S) of networks that take them.
 
     Returns:
-        float32 (B, H, W) in 0..1, each map stretched to its own range; all 0 where nothing speaks for the class.
+        float32 (B, H, W) in 0..1, each map scaled to its range; all 0 where there is no evidence for the class.
     """
     if isinstance(net, WeightedVoting):
         return _of_vote(net, image, target)
-    with differentiable(net) as own:
-        own_image, own_side = ordinary(image), None if side is None else ordinary(side)
-        maps = _explain(own, own_image, target, own_side)
-        if not hasattr(own, "gradcam_in_image"):
+    with differentiable(net) as network:
+        plain_image, plain_side = ordinary(image), None if side is None else ordinary(side)
+        maps = _explain(network, plain_image, target, plain_side)
+        if not hasattr(network, "gradcam_in_image"):
             return maps
         with torch.no_grad():
-            return cast(Any, own).gradcam_in_image(torch.from_numpy(maps).to(image.device), own_image).cpu().numpy()
+            return (
+                cast(Any, network).gradcam_in_image(torch.from_numpy(maps).to(image.device), plain_image).cpu().numpy()
+            )
 
 
 def _of_vote(net: WeightedVoting, image: Tensor, target: Tensor) -> np.ndarray:
@@ -61,7 +63,7 @@ def _of_vote(net: WeightedVoting, image: Tensor, target: Tensor) -> np.ndarray:
 
 def _explain(net: nn.Module, image: Tensor, target: Tensor, side: Tensor | None) -> np.ndarray:
     tokens = getattr(net, "gradcam_tokens", None)
-    # Not as a context manager, which would swallow an IndexError of the network.
+    # Not as a context manager, which would suppress an IndexError of the network.
     explainer = GradCAM(
         WithSide(net, side),
         [cast(Any, net).gradcam_layer],
@@ -74,41 +76,38 @@ def _explain(net: nn.Module, image: Tensor, target: Tensor, side: Tensor | None)
 
 
 def tokens_to_map(tokens: Tensor, prefix: int, rows: int, columns: int) -> Tensor:
-    """The map (B, D, rows, columns) that tokens (B, prefix + rows * columns, D) are, row by row, without the prefix."""
+    """Map (B, D, rows, columns) of tokens (B, prefix + rows * columns, D) without the prefix."""
     return tokens[:, prefix:].unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
 
 
 @contextmanager
 def differentiable(net: nn.Module) -> Iterator[nn.Module]:
-    """Lends a copy of a network in float32 and evaluation mode whose weights all get gradients.
+    """Context manager with a copy of a network in float32 and evaluation mode whose weights all require gradients.
 
-    Weights, gradients and mode of the original stay as they are, and within the block gradients are on: frozen
-    networks, half precision, autocast and Lightning's `inference_mode` do not matter.
-
-    Args:
-        net: The network.
+    The original network is not modified. Gradients are enabled within the block, also for frozen networks, half
+    precision, autocast and Lightning's `inference_mode`.
     """
     device = next(net.parameters()).device.type
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
-        own = copy.deepcopy(net)
-        for module in own.modules():
+        network = copy.deepcopy(net)
+        for module in network.modules():
             for name, buffer in module.named_buffers(recurse=False):
                 setattr(module, name, ordinary(buffer))
-        yield own.float().eval().requires_grad_(True)
+        yield network.float().eval().requires_grad_(True)
 
 
 def ordinary(tensor: Tensor) -> Tensor:
-    """A detached copy that autograd accepts, also of a tensor that was made in inference mode; floats as float32."""
-    own = tensor.detach().clone()
-    return own.float() if own.is_floating_point() else own
+    """Detached copy that autograd accepts, also of a tensor of inference mode; floats as float32."""
+    copied = tensor.detach().clone()
+    return copied.float() if copied.is_floating_point() else copied
 
 
 class WithSide(nn.Module):
-    """A network that is given its side vectors beforehand, for libraries that pass images alone.
+    """Network with fixed auxiliary inputs, for libraries that pass images alone.
 
     Args:
-        net: Maps images (B, C, H, W), and side vectors (B, S) where it takes them, to logits (B, K).
-        side: Side vectors (B, S), or (1, S) for any number of images; None for a network that takes images alone.
+        net: Network of images (B, C, H, W), and auxiliary inputs (B, S) where it takes them, to logits (B, K).
+        side: Auxiliary inputs (B, S), or (1, S) for any number of images; None for a network of images alone.
     """
 
     def __init__(self, net: nn.Module, side: Tensor | None) -> None:

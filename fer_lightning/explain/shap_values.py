@@ -25,12 +25,12 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class ShapMaps:
-    """What every pixel adds to the logit of a class.
+    """Contribution of every pixel to the logit of a class.
 
     Attributes:
-        values: float32 (B, H, W), summed over the channels; positive where a pixel speaks for the class.
-        base: (B,): the logit without the picture, that is, the mean over the background, or that of the blurred face.
-        score: (B,): the logit of the picture. The values of an image sum to `score - base`: exactly for
+        values: float32 (B, H, W), summed over the channels; positive for evidence for the class.
+        base: (B,), the logit without the picture: the mean over the background, or that of the blurred face.
+        score: (B,), the logit of the picture. The values of an image sum to `score - base`: exactly for
             `"partition"`, up to sampling for `"gradient"`.
     """
 
@@ -48,30 +48,30 @@ def shap_maps(
     samples: int,
     side: Tensor | None = None,
 ) -> ShapMaps:
-    """Explains one class of each image.
+    """SHAP values of one class of each image.
 
     Args:
-        net: Stays as it is, see `differentiable`.
+        net: Network, which is not modified.
         image: Normalised images (B, C, H, W).
-        target: Class indices (B,): the logit that is explained.
-        method: `"gradient"`: GradientExplainer, expected gradients, which are sharp to the pixel and noisy.
-            `"partition"`: PartitionExplainer, Owen values of halves, quarters and so on of the picture, in which what
-            is hidden is blurred.
-        background: Normalised images (N, C, H, W) that a picture is compared with; `"partition"` does without.
-        samples: Gradients of each image for `"gradient"`, evaluations of each image for `"partition"`.
-        side: Side vectors (B, S) for networks that take them; they are given, not explained.
+        target: Class indices (B,) whose logits are explained.
+        method: `"gradient"` for GradientExplainer (expected gradients, of single pixels and noisy), `"partition"` for
+            PartitionExplainer (Owen values of halves, quarters and so on of the picture, whose hidden parts are
+            blurred).
+        background: Normalised images (N, C, H, W) with which a picture is compared; not used by `"partition"`.
+        samples: Number of gradients (`"gradient"`) or evaluations (`"partition"`) of each image.
+        side: Side vectors (B, S) for networks that take them, which are not explained.
 
     Raises:
         UserError: Unknown method.
     """
     if method not in METHODS:
-        raise UserError(f"shap={method} is unknown: use one of {', '.join(METHODS)}, or none.")
+        raise UserError(f"shap must be one of {', '.join(METHODS)}, or none; got {method}.")
     shap = _library()
     explained = []
-    with differentiable(net) as own:
+    with differentiable(net) as network:
         for row in track(range(len(image)), description="SHAP", transient=True):
-            given = None if side is None else ordinary(side[row : row + 1])
-            single = _OneLogit(WithSide(own, given), int(target[row]))
+            auxiliary = None if side is None else ordinary(side[row : row + 1])
+            single = _OneLogit(WithSide(network, auxiliary), int(target[row]))
             shown = ordinary(image[row : row + 1])
             if method == "gradient":
                 explained.append(_by_gradients(shap, single, shown, ordinary(background), samples))
@@ -82,11 +82,7 @@ def shap_maps(
 
 
 def _library() -> Any:
-    """shap, whose import takes seconds.
-
-    Raises:
-        UserError: It is not installed.
-    """
+    """Module of shap, whose import takes seconds; raises `UserError` where it is not installed."""
     try:
         import shap
     except ModuleNotFoundError:
@@ -128,14 +124,14 @@ def _by_parts(shap: Any, net: nn.Module, image: Tensor, samples: int) -> tuple[n
     def scores(parts: np.ndarray) -> np.ndarray:
         return _scores(net, torch.from_numpy(parts).float().permute(0, 3, 1, 2).to(image.device))
 
-    # A masker of its own for each picture: the library's "blur(...)" may take over the blur of another one, which it
-    # knows by the address of its memory.
+    # A separate masker for each picture: the library's "blur(...)" may reuse the blur of another picture, which it
+    # identifies by its memory address.
     explainer = shap.PartitionExplainer(scores, shap.maskers.Image(blurred))
-    found = explainer(pixels[None], max_evals=samples, batch_size=_BATCH, silent=True)
-    return found.values[0].sum(-1), scores(blurred[None])[0], scores(pixels[None])[0]
+    explanation = explainer(pixels[None], max_evals=samples, batch_size=_BATCH, silent=True)
+    return explanation.values[0].sum(-1), scores(blurred[None])[0], scores(pixels[None])[0]
 
 
 def _blurred(pixels: np.ndarray) -> np.ndarray:
-    """An image (H, W, C) in which no expression is left: averages over a third of its side."""
-    side = len(pixels) // 3
-    return cv2.blur(pixels, (side, side)).reshape(pixels.shape)
+    """Image (H, W, C) averaged over windows of a third of its size, which removes the expression."""
+    size = len(pixels) // 3
+    return cv2.blur(pixels, (size, size)).reshape(pixels.shape)

@@ -1,4 +1,4 @@
-"""Boxes and labels on pictures, as video files and in a window."""
+"""Annotation of pictures with boxes and labels, in video files and in a window."""
 
 from __future__ import annotations
 
@@ -26,20 +26,12 @@ from fer_lightning.plots.style import ACCENT, VALIDATION
 _COLOUR = "#0b6e4f"
 _PALE = "#6b7280"
 log = logging.getLogger(__name__)
-# What MPEG-4 counts in; slower videos repeat their frames.
+# Limits of the frame rate in MPEG-4; slower videos repeat their frames.
 _SLOWEST, _FASTEST = 0.25, 1000.0
 
 
 def draw_predictions(picture: np.ndarray, predictions: Sequence[Prediction]) -> np.ndarray:
-    """Marks every face with its box, label and confidence, and the number of its track.
-
-    Args:
-        picture: RGB, uint8 `(H, W, 3)`.
-        predictions: What was read in it.
-
-    Returns:
-        A marked copy, uint8 `(H, W, 3)`.
-    """
+    """Copy of an RGB picture uint8 `(H, W, 3)` with box, label, confidence and track number of every face."""
     drawn = Image.fromarray(picture)
     pen = ImageDraw.Draw(drawn)
     line = max(1, round(min(drawn.size) / 240))
@@ -63,13 +55,13 @@ def mark_face(
     """Draws a box with a label.
 
     Args:
-        pen: Of the picture.
+        pen: Drawing interface of the picture.
         box: x and y of the upper left corner, width and height, in pixels.
-        text: The label: above the box, or inside where the picture ends.
-        font: Of the label, which is white.
-        colour: Of the box, and behind the label.
+        text: Label, drawn above the box, or inside at the border of the picture.
+        font: Font of the label, which is white.
+        colour: Colour of the box and of the label's background.
         line: Width of lines in pixels.
-        radius: Of the corners of the label in pixels; those of the box have twice as much.
+        radius: Radius of the label's corners in pixels; those of the box have twice as much.
     """
     x, y, width, height = box
     pen.rounded_rectangle((x, y, x + width, y + height), radius=2 * radius, outline=colour, width=line)
@@ -87,20 +79,17 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 class AnnotatedVideo:
-    """Writes frames to an MP4 file, which has its name when the block is left; a context manager.
+    """Writer of frames to an MP4 file, which appears when the block ends; a context manager.
 
-    MP4 as OpenCV writes it has a constant rate: a frame that is shown for longer is repeated, and of several in the
-    same moment the last one counts, so that the video lasts as long as what it shows.
+    OpenCV writes MP4 with a constant rate: a frame that is shown for longer is repeated, and the last one of several at
+    the same time is used, so that the duration is that of the source.
 
     Args:
-        path: The file, ending in `.mp4`; its folder is made.
-        rate: Frames a second.
-
-    Attributes:
-        path: The file, there once the block is left and a frame was written.
+        path: Path of the file, ending in `.mp4`; its folder is created.
+        rate: Frames per second.
 
     Raises:
-        UserError: The file cannot be written; when the block is left without another error.
+        UserError: The file cannot be written; raised at the end of the block, unless there is another error.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
@@ -118,8 +107,8 @@ class AnnotatedVideo:
         """Appends a frame.
 
         Args:
-            picture: RGB, uint8 `(H, W, 3)`; all get the size of the first.
-            seconds: When it is shown, from the first frame on.
+            picture: RGB, uint8 `(H, W, 3)`, resized to the size of the first frame.
+            seconds: Time of the frame since the first one.
         """
         if self._writer is None:
             self._open(picture.shape[1], picture.shape[0])
@@ -129,7 +118,7 @@ class AnnotatedVideo:
         self._waiting, self._is_written = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), False
 
     def finish(self, seconds: float) -> None:
-        """Shows the last frame until a moment, counted from the first frame on."""
+        """Repeats the last frame until a time in seconds since the first frame."""
         self._repeat(seconds)
 
     def _open(self, width: int, height: int) -> None:
@@ -160,7 +149,7 @@ class AnnotatedVideo:
         if not self._is_written:
             self._repeat((self._written + 1) / self._rate)
         self._writer.release()
-        # OpenCV does not say when the disk is full.
+        # OpenCV does not report a full disk.
         if opened and _frames(self._partial) >= self._written:
             with writing(self.path):
                 self._partial.replace(self.path)
@@ -175,7 +164,7 @@ class AnnotatedVideo:
 
 
 def _frames(path: Path) -> float:
-    """How many frames a video holds, 0 where it does not play."""
+    """Number of frames of a video, 0 where it cannot be read."""
     capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
     try:
         return float(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.read()[0] else 0.0
@@ -184,7 +173,7 @@ def _frames(path: Path) -> float:
 
 
 def can_show() -> bool:
-    """Whether there is a display, and an OpenCV that can open windows on it."""
+    """Whether there is a display and OpenCV can open windows on it."""
     has_display = sys.platform in ("darwin", "win32") or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )
@@ -198,15 +187,12 @@ def show(picture: np.ndarray) -> bool:
 
 
 def draw_boxes(picture: np.ndarray, predictions: Sequence[Prediction], chosen: int) -> np.ndarray:
-    """Marks faces.
+    """Copy of an RGB picture uint8 `(H, W, 3)` with marked faces.
 
     Args:
         picture: RGB, uint8 `(H, W, 3)`.
-        predictions: Its faces; where there are several, each label begins with its number, counted from 1.
-        chosen: Index of the one that is looked at; it is drawn last, over the others.
-
-    Returns:
-        uint8 `(H, W, 3)`.
+        predictions: Faces of the picture, numbered from 1 where there are several.
+        chosen: Index of the selected face, which is drawn last, over the others.
     """
     drawn = Image.fromarray(picture)
     line = max(2, max(drawn.size) // 300)

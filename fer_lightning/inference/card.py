@@ -1,4 +1,4 @@
-"""The card: what a deployed network says of itself, without what only the machine of its training knows."""
+"""Card of a deployed network: its description without the folders of the machine that trained it."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ PLACES = ("root", "cache_dir", "landmark_model", "align_workers", "output_dir", 
 
 
 def card_of(trained: TrainedNet, source: str) -> dict[str, Any]:
-    """Collects the card of a trained network.
+    """Card of a trained network.
 
     Args:
-        trained: The network.
-        source: Where it came from, as the user named it.
+        trained: Trained network.
+        source: Source of the network, as the user named it.
 
     Returns:
-        `model` (its class), `protocol`, `temperature` (by which logits are divided; 1 where none was fitted),
-        `measured` (`split`, `test` as the protocol calls it, and the scores; empty without a record), `command` (that
-        trains it again; None where unknown) and `source`.
+        `model` (its class), `protocol`, `temperature` (divisor of the logits; 1 where none was fitted), `measured`
+        (`split`, `test` of the protocol, and the scores; empty without a record), `command` (that reproduces the
+        training; None where unknown) and `source`.
     """
     if source and "calibration" not in trained.record:
         log.warning("%s holds no temperature: its confidences are those of the net, not calibrated.", source)
@@ -59,23 +59,23 @@ def _measured(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def portable(trained: TrainedNet, record: Mapping[str, Any]) -> TrainedNet:
-    """Makes a network fit to travel: no folder of the machine that trained it is named in what goes with it.
+    """Copy of a network whose description and record name no folder of the machine that trained it.
 
     Args:
-        trained: The network.
-        record: Content of the `metrics.json` of its run; it becomes the record of the result.
+        trained: Trained network.
+        record: Content of the `metrics.json` of its run, the record of the result.
     """
     data = {name: value for name, value in trained.description["data"].items() if name not in PLACES}
-    told = dict(record)
-    if "overrides" in told:
-        told["overrides"] = [_without_folders(option) for option in told["overrides"] if not _names_a_place(option)]
-    if "variant" in told:
-        told["variant"] = identity(told["overrides"])["variant"]
-    return replace(trained, description={**trained.description, "data": data}, record=told)
+    public = dict(record)
+    if "overrides" in public:
+        public["overrides"] = [_without_folders(option) for option in public["overrides"] if not _names_a_place(option)]
+    if "variant" in public:
+        public["variant"] = identity(public["overrides"])["variant"]
+    return replace(trained, description={**trained.description, "data": data}, record=public)
 
 
 def training_command(record: Mapping[str, Any]) -> str | None:
-    """What to type to train the network of a record again; None where the record does not say."""
+    """Command that reproduces the training of a record; None where the record does not contain it."""
     if "overrides" not in record:
         return None
     seed = [] if any(option.startswith("seed=") for option in record["overrides"]) else [f"seed={record['seed']}"]
@@ -88,7 +88,7 @@ def _names_a_place(option: str) -> bool:
 
 
 def _without_folders(option: str) -> str:
-    """Keeps of `init=/home/me/runs/teacher` what others can make sense of, `init=teacher`; so too in lists."""
+    """Option without the folders of absolute paths, also in lists: `init=/home/me/runs/teacher` is `init=teacher`."""
     name, equals, value = option.partition("=")
     inner = value.strip("[]")
     if not any(part.strip().startswith(("/", "~")) for part in inner.split(",")):

@@ -1,4 +1,4 @@
-"""One way to open a trained network for use, whatever file it lies in and whichever program computes it."""
+"""Classifiers of faces: one interface to trained networks in any file format, on any backend."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ BACKENDS = ("auto", "torch", "onnxruntime")
 
 
 class FaceClassifier(Protocol):
-    """Tells the expression of faces.
+    """Interface of a classifier of faces.
 
     Attributes:
-        classes: The K class names, in the order of the probabilities.
+        classes: Names of the K classes, in the order of the probabilities.
         preprocessing: `image_size` S, `channels` C, `mean`, `std`, `align` and `side` of the training.
-        card: See `card_of`.
+        card: Card of the network, see `card_of`.
         backend: `"torch"` or `"onnxruntime"`.
-        precision: In which it computes: `"float32"` or `"int8"`.
+        precision: Precision of the computation, `"float32"` or `"int8"`.
     """
 
     classes: tuple[str, ...]
@@ -34,7 +34,7 @@ class FaceClassifier(Protocol):
     precision: str
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
-        """Class probabilities, with the temperature of the card.
+        """Class probabilities, calibrated with the temperature of the card.
 
         Args:
             faces: uint8 `(N, S, S, C)`; N may be 0.
@@ -49,28 +49,27 @@ def open_classifier(source: str, backend: str = "auto", threads: int | None = No
     """Opens a trained network for use on the CPU.
 
     Args:
-        source: A run folder, a `.ckpt`, `.safetensors` or `.onnx` file, or the name of a network that ships with the
-            package.
-        backend: `"torch"`, `"onnxruntime"` (which takes `.onnx` alone), or `"auto"`: what fits the file.
-        threads: With which one call computes; None leaves the choice to the backend.
+        source: Run folder, `.ckpt`, `.safetensors` or `.onnx` file, or name of a network that ships with the package.
+        backend: `"torch"`, `"onnxruntime"` (for `.onnx` files only), or `"auto"` to choose by the file.
+        threads: Number of threads of one call; None leaves the choice to the backend.
 
     Raises:
-        UserError: There is no such file, it is none of this project, the backend does not fit it, or the network needs
-            more than the image.
+        UserError: The file does not exist or was not written by this project, the backend does not support it, or the
+            network has an auxiliary input.
     """
     require_known("backend", backend, BACKENDS)
     if threads is not None and threads < 1:
-        raise UserError(f"threads={threads} is too small: use 1 or more, or null for the backend's own choice.")
+        raise UserError(f"threads must be at least 1, or null for the backend's default; got {threads}.")
     is_onnx = Path(source).suffix == ".onnx"
     if is_onnx and backend == "torch":
-        raise UserError(f"backend=torch cannot compute {source}: use backend=onnxruntime, or the run it was made from.")
+        raise UserError(f"backend must be onnxruntime for {source}; got torch: use the run it was exported from.")
     if not is_onnx and backend == "onnxruntime":
         raise UserError(
-            f"backend=onnxruntime computes .onnx files, and {source} is none: make one with "
+            f"backend=onnxruntime needs an .onnx file; got {source}: create one with "
             f"fer export checkpoint={source} format=onnx."
         )
     opened: FaceClassifier
-    # Either library takes seconds to import.
+    # Both libraries take seconds to import.
     if is_onnx:
         from fer_lightning.inference.onnx_classifier import OnnxClassifier
 
@@ -81,20 +80,19 @@ def open_classifier(source: str, backend: str = "auto", threads: int | None = No
         opened = TorchClassifier(load_net(Path(source)), source, threads)
     side = opened.preprocessing["side"]
     if side != "none":
-        raise UserError(f"{source} needs {side} besides the image, which prediction does not provide: use another net.")
+        raise UserError(
+            f"{source} needs the auxiliary input {side}, which prediction does not provide: use another net."
+        )
     return opened
 
 
 class TorchClassifier:
-    """A trained network behind the interface `FaceClassifier`.
+    """`FaceClassifier` of a trained network in PyTorch.
 
     Args:
-        trained: The network; it takes images alone.
-        source: Where it came from, as the user named it.
-        threads: Of PyTorch, in the whole process; None leaves them as they are.
-
-    Attributes:
-        trained: The network.
+        trained: Trained network without auxiliary input.
+        source: Source of the network, as the user named it.
+        threads: Number of PyTorch's threads in the whole process; None does not change it.
     """
 
     backend = "torch"
@@ -118,11 +116,11 @@ class TorchClassifier:
 
 
 def normalise(faces: np.ndarray, preprocessing: Mapping[str, Any]) -> np.ndarray:
-    """Brings faces into the range of a network.
+    """Normalised faces as input of a network.
 
     Args:
         faces: uint8 `(N, S, S, C)`.
-        preprocessing: `image_size` S, `channels` C, and `mean` and `std` of pixel values in 0..1, one value or one a
+        preprocessing: `image_size` S, `channels` C, and `mean` and `std` of pixel values in 0..1, one value or one per
             channel.
 
     Returns:
@@ -133,6 +131,6 @@ def normalise(faces: np.ndarray, preprocessing: Mapping[str, Any]) -> np.ndarray
     """
     size, channels = preprocessing["image_size"], preprocessing["channels"]
     if faces.dtype != np.uint8 or faces.shape[1:] != (size, size, channels):
-        raise ValueError(f"faces are {faces.dtype} {faces.shape}: the net takes uint8 (N, {size}, {size}, {channels}).")
+        raise ValueError(f"faces must be uint8 (N, {size}, {size}, {channels}); got {faces.dtype} {faces.shape}.")
     mean, std = (255 * np.asarray(preprocessing[name], np.float32).reshape(-1, 1, 1) for name in ("mean", "std"))
     return np.ascontiguousarray((faces.transpose(0, 3, 1, 2) - mean) / std, np.float32)

@@ -1,8 +1,8 @@
-"""Face detection: the faces of a picture, near and far, upright and turned, and their crops as a network takes them.
+"""Face detection in pictures (near and far, upright and rotated faces), and crops for a network.
 
-V. Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", CVPR workshop 2019, finds six
-points of a face: the centres of the eyes, the tip of the nose, the centre of the mouth, and the ears; in each pair the
-image-left one comes first.
+V. Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", CVPR workshop 2019, detects six
+points of a face: the centres of the eyes, the tip of the nose, the centre of the mouth, and the ears; the left one of
+the image comes first in each pair.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from fer_lightning.data.alignment.warp import fit_similarity, warp
 from fer_lightning.files import default_cache
 
 MIN_SCORE = 0.5
-# In tiles and turned pictures, where much more is looked at. Of 250 real faces 97 % reach it at the first look, of 543
-# things in pictures without a face that BlazeFace gives 0.3 there, 2 %.
+# Threshold in tiles and rotated pictures, of which there are many. 97 % of 250 real faces reach it at the first
+# detection, and 2 % of 543 false detections with a score of 0.3 in pictures without a face.
 _TILE_SCORE = 0.7
-# A picture whose best face is less certain is searched turned as well: BlazeFace does see faces upside down, badly.
+# A picture whose best face has a lower score is searched rotated as well: BlazeFace detects inverted faces badly.
 _SURE_SCORE = 0.75
-# BlazeFace looks at 128 x 128 pixels. OpenCV averages by area where MediaPipe would skip pixels.
+# The input of BlazeFace has 128 x 128 pixels. OpenCV averages by area where MediaPipe would skip pixels.
 _SIDE = 128
-# A face that is narrower than about a fifth of what BlazeFace sees is lost: large pictures are searched in tiles of
-# half the side, half of that, and so on, down to the tile in which the smallest face is large enough.
+# BlazeFace misses faces narrower than about a fifth of its input: large pictures are searched in tiles of half the
+# size, a quarter, and so on, down to the tile in which the smallest face is large enough.
 _SMALLEST_FACE = 24
 _SMALLEST_SHARE = 0.15
-# Larger pictures are searched at this longer side; their faces are cut out of the original.
+# Larger pictures are downscaled to this size for the search; their faces are cropped from the original.
 _LARGEST_SIDE = 2048
-# Pictures that are filled by a face, as in the datasets, show none to BlazeFace without a border of this share.
+# BlazeFace misses faces that fill the picture, as in the data sets, without a border of this share.
 _BORDER = 0.25
-# How much smaller a face is in the second look than in its crop: about as large as BlazeFace likes it.
+# Scale of a face in the second detection relative to its crop, about the best size for BlazeFace.
 _SECOND_LOOK = 0.7
 _OVERLAP = 0.4
-# (6, 2), in units of the side of the aligned picture: medians over 881 random pictures of FER2013's Training that their
-# 68 landmarks had brought onto `landmarks68.TEMPLATE`, symmetrised with their mirror images.
+# (6, 2), in units of the size of the aligned picture: medians over 881 random pictures of FER2013's Training that were
+# aligned to `landmarks.TEMPLATE` by their 68 landmarks, symmetrised with their mirror images.
 KEYPOINTS: np.ndarray = np.array(
     [(0.3502, 0.4044), (0.6498, 0.4044), (0.5000, 0.5834), (0.5000, 0.7249), (0.1941, 0.4568), (0.8059, 0.4568)]
 )
-# Points that alignment goes by: the ears move as soon as the head turns.
+# Points used by the alignment: the ears move as soon as the head turns.
 ALIGNED: np.ndarray = np.arange(4)
-# A net trained on whole pictures of FER2013 reads aligned faces better than those (0.69 against 0.64 of 245 faces with
-# room around them), but not where the border of the picture is repeated: then less is shown around the face. Of 734
-# tight pictures it reads 0.63 right without this, 0.67 with it, 0.68 as they are.
+# A net trained on whole pictures of FER2013 is more accurate on aligned faces (0.69 against 0.64 of 245 faces with a
+# margin), but not where the border of the picture is replicated: the crop is then tighter. On 734 tight pictures
+# its accuracy is 0.63 without this, 0.67 with it, and 0.68 without alignment.
 _ZOOMS = (1.0, 1.1, 1.2, 1.3)
 _MAX_OUTSIDE = 0.02
 _GRID = (np.stack(np.meshgrid(np.arange(16), np.arange(16)), -1).reshape(-1, 2) + 0.5) / 16
@@ -61,9 +61,9 @@ class Face:
     """A face in a picture.
 
     Attributes:
-        box: x and y of the upper left corner, width and height, in pixels of the picture; it may reach beyond.
-        score: How certain the detector is, in 0..1.
-        points: float32 `(6, 2)`, see `keypoints`, in pixels of the picture from its left and upper edge.
+        box: x and y of the upper left corner, width and height, in pixels; it may exceed the picture.
+        score: Confidence of the detector, in 0..1.
+        points: float32 `(6, 2)`, the six points of BlazeFace in pixels of the picture from its left and upper edge.
     """
 
     box: tuple[float, float, float, float]
@@ -72,30 +72,30 @@ class Face:
 
     @property
     def area(self) -> float:
-        """Of the box, in pixels."""
+        """Area of the box in pixels."""
         return self.box[2] * self.box[3]
 
 
 @dataclass(frozen=True)
 class _View:
-    """What is shown to BlazeFace at once, and the `(2, 3)` matrix from its pixels to those of the picture."""
+    """Input of BlazeFace, and the `(2, 3)` matrix from its pixels to those of the picture."""
 
     pixels: np.ndarray
     to_picture: np.ndarray
 
 
 class FaceFinder:
-    """BlazeFace, short range, from MediaPipe's model file; a context manager.
+    """Face detector BlazeFace (short range) from MediaPipe's model file; a context manager.
 
-    Every face that is found is looked at a second time, upright and at the size that BlazeFace likes best: a point that
-    is one pixel off among 128 is a tenth of the distance of the eyes where the face is small.
+    Every face is detected a second time, upright and at the best size for BlazeFace: for a small face, an error of one
+    pixel of 128 is a tenth of the distance of the eyes.
 
-    Like every model of MediaPipe it does not survive a fork and cannot be pickled.
+    Like every model of MediaPipe, it hangs after a fork and cannot be pickled.
 
     Args:
-        thorough: Whether pictures are searched in tiles too, for small faces, and in other positions where no face is
-            found; for photos. It takes tenths of a second instead of a few milliseconds.
-        min_face: Narrower faces, in pixels, are left out.
+        thorough: Whether pictures are also searched in tiles, for small faces, and rotated where no face is found; for
+            photos. It takes tenths of a second instead of a few milliseconds.
+        min_face: Minimum width of a face in pixels.
 
     Raises:
         UserError: MediaPipe, a system library that it loads, or its model file is missing.
@@ -111,7 +111,7 @@ class FaceFinder:
                 base_options=mediapipe.tasks.BaseOptions(model_asset_buffer=model), min_detection_confidence=MIN_SCORE
             )
             detector = mediapipe.tasks.vision.FaceDetector.create_from_options(options)
-            # One of the first pictures, which one is chance, makes the library talk once more.
+            # The library logs once more at one of the first pictures, at random.
             for height in range(_SIDE // 2, _SIDE, 4):
                 detector.detect(mediapipe.Image(mediapipe.ImageFormat.SRGB, np.zeros((height, _SIDE, 3), np.uint8)))
             return detector
@@ -121,40 +121,33 @@ class FaceFinder:
         self._closing.atexit = False  # see `close_task`
 
     def find(self, image: np.ndarray) -> list[Face]:
-        """Finds faces anywhere in a picture.
-
-        Args:
-            image: RGB, uint8 `(H, W, 3)`, of any size.
-
-        Returns:
-            The faces, largest first.
-        """
+        """Faces of an RGB picture uint8 `(H, W, 3)` of any size, the largest first."""
         picture = _View(image, np.eye(2, 3))
-        found = list(self._detect(_shown(picture), MIN_SCORE))
+        candidates = list(self._detect(_shown(picture), MIN_SCORE))
         if not self.thorough:
-            return self._look_again(image, found)
+            return self._look_again(image, candidates)
         picture = _resized(picture, _LARGEST_SIDE)
         faces: list[Face] = []
         for views, least in ((_tiles, _TILE_SCORE), (_bordered, MIN_SCORE), (_turned, _TILE_SCORE)):
-            found += [face for view in views(picture) for face in self._detect(view, least)]
-            faces = self._look_again(image, found)
+            candidates += [face for view in views(picture) for face in self._detect(view, least)]
+            faces = self._look_again(image, candidates)
             if faces and max(face.score for face in faces) >= _SURE_SCORE:
                 break
         return faces
 
     def follow(self, image: np.ndarray, faces: Sequence[Face], glances: Sequence[int]) -> list[Face]:
-        """Finds faces again in the next frame of a video, near where they were.
+        """Faces of the next frame of a video, tracked from those of the frame before.
 
         Args:
             image: RGB, uint8 `(H, W, 3)`.
-            faces: Those of the frame before.
-            glances: Where new faces are looked for, counted on without end: first in the whole picture, then in one
-                square after the other, of half its side (and smaller ones where the search is thorough).
+            faces: Faces of the frame before.
+            glances: Indices of the places where new faces are searched, counted on without end: first the whole
+                picture, then squares of half its size (and smaller ones where the search is thorough).
 
         Returns:
-            The known faces that are still there and new ones, largest first.
+            Known faces that are still present and new ones, the largest first.
         """
-        found = list(faces)
+        candidates = list(faces)
         if glances:
             picture = _resized(_View(image, np.eye(2, 3)), _LARGEST_SIDE)
             squares = _squares(*picture.pixels.shape[:2])
@@ -163,10 +156,10 @@ class FaceFinder:
             for turn in sorted({glance % (len(squares) + 1) for glance in glances}):
                 if turn:
                     new = self._detect(_tile(picture, *squares[turn - 1]), _TILE_SCORE)
-                else:  # of small pictures there are no squares
+                else:  # small pictures have no squares
                     new = self._detect(_shown(picture), MIN_SCORE)
-                found += [face for face in new if all(_overlap(face.box, box) < _OVERLAP for box in known)]
-        return self._look_again(image, found)
+                candidates += [face for face in new if all(_overlap(face.box, box) < _OVERLAP for box in known)]
+        return self._look_again(image, candidates)
 
     def close(self) -> None:
         """Frees the model."""
@@ -193,36 +186,37 @@ class FaceFinder:
     def _detect(self, view: _View, least: float) -> Iterator[Face]:
         height, width = view.pixels.shape[:2]
         pixels = np.ascontiguousarray(view.pixels)
-        found = self._model.detect(self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=pixels))
+        result = self._model.detect(self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=pixels))
         linear, shift = view.to_picture[:, :2], view.to_picture[:, 2]
         scale = np.sqrt(abs(np.linalg.det(linear)))
-        for detection in found.detections:
+        for detection in result.detections:
             if detection.categories[0].score < least:
                 continue
             box = detection.bounding_box
             centre = linear @ (box.origin_x + box.width / 2, box.origin_y + box.height / 2) + shift
-            side = scale * box.width
+            width_in_picture = float(scale * box.width)
+            corner = centre - width_in_picture / 2
             points = np.array([(point.x * width, point.y * height) for point in detection.keypoints])
             yield Face(
-                (float(centre[0] - side / 2), float(centre[1] - side / 2), float(side), float(side)),
+                (float(corner[0]), float(corner[1]), width_in_picture, width_in_picture),
                 float(detection.categories[0].score),
                 (points @ linear.T + shift).astype(np.float32),
             )
 
 
 def _detector_model() -> bytes:
-    """BlazeFace, which the file of the landmark model holds as well."""
+    """Content of BlazeFace's model, a part of the file of the landmark model."""
     with zipfile.ZipFile(find_model_file(None, Path(default_cache()).expanduser())) as bundle:
         return bundle.read("face_detector.tflite")
 
 
 def _shown(picture: _View) -> _View:
-    """As small as BlazeFace looks at it."""
+    """View in the input size of BlazeFace."""
     return _resized(picture, _SIDE)
 
 
 def _resized(picture: _View, largest: int) -> _View:
-    """A picture whose longer side is `largest` at most."""
+    """View whose larger dimension is at most `largest`."""
     height, width = picture.pixels.shape[:2]
     scale = largest / max(height, width)
     if scale >= 1:
@@ -234,8 +228,8 @@ def _resized(picture: _View, largest: int) -> _View:
 
 def _then(linear: np.ndarray, shift: np.ndarray, picture: _View) -> np.ndarray:
     """Matrix of a view whose pixel p is the pixel `linear @ p + shift` of another view."""
-    own = picture.to_picture
-    return np.column_stack([own[:, :2] @ linear, own[:, :2] @ shift + own[:, 2]])
+    matrix = picture.to_picture
+    return np.column_stack([matrix[:, :2] @ linear, matrix[:, :2] @ shift + matrix[:, 2]])
 
 
 def _tiles(picture: _View) -> Iterator[_View]:
@@ -250,7 +244,7 @@ def _tile(picture: _View, left: int, top: int, side: int) -> _View:
 
 
 def _squares(height: int, width: int) -> list[tuple[int, int, int]]:
-    """Left, top and side of squares of half the longer side, of a fourth, ..., which overlap by half."""
+    """Left, top and size of squares of half the larger dimension, of a quarter, ..., which overlap by half."""
     squares = []
     side = max(height, width) // 2
     while side * _SMALLEST_SHARE >= _SMALLEST_FACE:
@@ -260,7 +254,7 @@ def _squares(height: int, width: int) -> list[tuple[int, int, int]]:
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Where tiles begin that cover a length, each overlapping the next by half or more."""
+    """Start positions of tiles that cover a length, each overlapping the next by half or more."""
     count = max(1, int(np.ceil(2 * length / side)) - 1)
     return [round(start) for start in np.linspace(0, max(0, length - side), count)]
 
@@ -272,7 +266,7 @@ def _bordered(picture: _View) -> Iterator[_View]:
 
 
 def _turned(picture: _View) -> Iterator[_View]:
-    """The picture turned by a quarter, a half and three quarters, each without and with a border."""
+    """Views rotated by 90, 180 and 270 degrees, each without and with a border."""
     height, width = picture.pixels.shape[:2]
     for quarters, linear, shift in (
         (1, ((0, -1), (1, 0)), (width, 0)),
@@ -286,7 +280,7 @@ def _turned(picture: _View) -> Iterator[_View]:
 
 
 def _without_doubles(faces: Iterable[Face]) -> list[Face]:
-    """Non-maximum suppression: of faces that overlap, the most certain one."""
+    """Non-maximum suppression: the face of the highest score among those that overlap."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
         if all(_overlap(face.box, other.box) < _OVERLAP for other in kept):
@@ -295,34 +289,31 @@ def _without_doubles(faces: Iterable[Face]) -> list[Face]:
 
 
 def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
-    """What two boxes share, as a part of the smaller one."""
+    """Intersection of two boxes as a share of the smaller one."""
     width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
     return max(0.0, width) * max(0.0, height) / max(min(one[2] * one[3], other[2] * other[3]), 1e-9)
 
 
 def crop_matrix(points: np.ndarray, size: int, zoom: float = 1.0) -> np.ndarray:
-    """The `(2, 3)` similarity from pixels of a picture to those of the crop of a face in it.
+    """Similarity `(2, 3)` from pixels of a picture to those of the crop of a face.
 
     Args:
-        points: The six points `(6, 2)`, in pixels of the picture (see `similarity`).
-        size: Side of the crop in pixels.
-        zoom: 1 puts the points where `KEYPOINTS` has them; more shows less around the face.
+        points: The six points `(6, 2)` in pixels of the picture.
+        size: Height and width of the crop in pixels.
+        zoom: Factor on the size of the face; 1 aligns the points to `KEYPOINTS`.
     """
     template = 0.5 + zoom * (KEYPOINTS[ALIGNED] - 0.5)
     return fit_similarity(points[ALIGNED], template * size)
 
 
 def crop_faces(image: np.ndarray, faces: Sequence[Face], preprocessing: Mapping[str, Any]) -> np.ndarray:
-    """Cuts faces out, upright, in the size and with the geometry that faces have in the training data.
+    """Upright crops uint8 `(N, S, S, C)` of faces, in the size and geometry of the training data.
 
     Args:
         image: RGB, uint8 `(H, W, 3)`.
-        faces: Its N faces.
+        faces: N faces of the picture.
         preprocessing: `image_size` S and `channels` C of the training.
-
-    Returns:
-        uint8 `(N, S, S, C)`.
     """
     size, channels = preprocessing["image_size"], preprocessing["channels"]
     crops = [warp(image, _matrix(face, size, image.shape), size) for face in faces]

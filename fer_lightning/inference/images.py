@@ -1,4 +1,4 @@
-"""Pictures of any kind as RGB: files as `image_decoding` reads them, and pixels that a program hands over."""
+"""RGB pictures from files, PIL images and arrays."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from fer_lightning.errors import UserError
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """Reads a picture file, upright as its camera says: the pixels that training sees.
+    """Reads a picture file as training does, rotated by its EXIF orientation.
 
     Args:
-        path: In any format of `decode_image`; of an animation, the first picture.
+        path: Path of a file in any format of `decode_image`; the first picture of an animation is read.
 
     Returns:
-        RGB, uint8 `(H, W, 3)`; what is transparent is white.
+        RGB, uint8 `(H, W, 3)`; transparent pixels are white.
 
     Raises:
-        UserError: There is no such file, or it is no picture, or a broken one.
+        UserError: The file does not exist, is not a picture, or is broken.
     """
     require_file(path)
     try:
@@ -33,27 +33,23 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def require_file(path: Path) -> None:
-    """Refuses a picture that is not there.
-
-    Raises:
-        UserError: Nothing, or something else than a file, lies there.
-    """
+    """Raises `UserError` for a path that is not a file."""
     if not is_file(path):
         raise UserError(f"{path} does not exist." if not is_folder(path) else f"{path} is not a file.")
 
 
 def to_rgb(image: np.ndarray | Image.Image) -> np.ndarray:
-    """Brings a picture to RGB; what is transparent becomes white.
+    """RGB pixels of a picture; transparent pixels become white.
 
     Args:
-        image: A PIL image of any mode, or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` RGB or `(H, W, 4)` RGBA: 8 or 16
+        image: PIL image of any mode, or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` RGB or `(H, W, 4)` RGBA: 8 or 16
             bits, or floats in 0..1.
 
     Returns:
         uint8 `(H, W, 3)`, contiguous.
 
     Raises:
-        UserError: It is of another kind.
+        UserError: The image is of another kind.
     """
     if isinstance(image, Image.Image):
         try:
@@ -67,7 +63,7 @@ def to_rgb(image: np.ndarray | Image.Image) -> np.ndarray:
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
     if pixels.shape[2] != 3:
-        raise UserError(f"An array of {image.shape[2]} channels is no picture: use 1, 3 (RGB) or 4 (RGBA).")
+        raise UserError(f"A picture must have 1, 3 (RGB) or 4 (RGBA) channels; got {image.shape[2]}.")
     return np.ascontiguousarray(pixels)
 
 
@@ -80,4 +76,4 @@ def _to_bytes(array: np.ndarray) -> np.ndarray:
         return array.astype(np.uint8) * 255
     if np.issubdtype(array.dtype, np.floating) and np.nanmin(array) >= 0 and np.nanmax(array) <= 1:
         return np.rint(255 * np.nan_to_num(array)).astype(np.uint8)
-    raise UserError(f"An array of {array.dtype} is no picture: use 8 or 16 bits without sign, or floats in 0..1.")
+    raise UserError(f"A picture must have unsigned 8 or 16 bits, or floats in 0..1; got {array.dtype}.")

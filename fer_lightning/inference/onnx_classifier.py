@@ -1,4 +1,4 @@
-"""Classification of faces by ONNX Runtime, and the checks of the ONNX files that this project writes."""
+"""Classification of faces by ONNX Runtime, and validation of the ONNX files of this project."""
 
 from __future__ import annotations
 
@@ -25,70 +25,62 @@ def open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessio
     """Opens an ONNX file on the CPU.
 
     Args:
-        path: The file.
-        threads: With which one call computes; None for all cores.
+        path: Path of the file.
+        threads: Number of threads of one call; None for all cores.
 
     Raises:
-        UserError: There is no such file, it is no ONNX model, or one that reaches outside of the file.
+        UserError: The file does not exist, is not an ONNX model, or refers to other files.
     """
     if not path.is_file():
-        raise UserError(f"{path} does not exist: make it with fer export checkpoint=... format=onnx.")
+        raise UserError(f"{path} does not exist: create it with fer export checkpoint=... format=onnx.")
     try:
         content = path.read_bytes()
         _check_graph(onnx.load_model_from_string(content), path)
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # fatal ones; others come as exceptions
+        options.log_severity_level = 4  # fatal errors; others are raised as exceptions
         if threads is not None:
             options.intra_op_num_threads = threads
-        # From memory: no path inside of the file is followed.
+        # From memory, so that no path inside the file is followed.
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except UserError:
         raise
-    except Exception as error:  # either library has classes of its own for each way in which a file can be broken
-        raise UserError(f"{path} is broken, or no ONNX model: make it again with fer export.") from error
+    except Exception as error:  # both libraries raise exceptions of many types for a broken file
+        raise UserError(f"{path} is broken, or not an ONNX model: export it again with fer export.") from error
 
 
 def read_metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
-    """What the file says of itself, by the names of `METADATA`.
+    """Metadata of the file, by the names of `METADATA`.
 
     Raises:
-        UserError: It was not written by this project.
+        UserError: The file was not written by this project.
     """
     try:
-        given = session.get_modelmeta().custom_metadata_map
-        values = {name: json.loads(given[name]) for name in METADATA}
+        properties = session.get_modelmeta().custom_metadata_map
+        values = {name: json.loads(properties[name]) for name in METADATA}
     except (KeyError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} holds no classes and preprocessing: it was not made by fer export.") from error
+        raise UserError(f"{path} has no metadata of classes and preprocessing: create it with fer export.") from error
     return check_metadata(values, str(path))
 
 
 def check_logits(session: onnxruntime.InferenceSession, metadata: Mapping[str, Any], path: Path) -> None:
-    """Lets a network that takes images alone compute a black one.
-
-    Raises:
-        UserError: It does not return a number for each class.
-    """
+    """Raises `UserError` where a network without auxiliary input does not return a finite logit for each class."""
     seen = metadata["preprocessing"]
     image = np.zeros((1, seen["channels"], seen["image_size"], seen["image_size"]), np.float32)
     try:
         (logits,) = session.run(["logits"], {"image": image})
-    except Exception as error:  # a class of ONNX Runtime for each reason
+    except Exception as error:  # ONNX Runtime raises exceptions of many types
         raise UserError(
-            f"{path} cannot compute the images that it describes, {image.shape[1:]}: make it again with fer export."
+            f"{path} must accept images of its metadata's shape {image.shape[1:]}: export it again with fer export."
         ) from error
     if logits.shape != (1, len(metadata["classes"])) or not np.isfinite(logits).all():
         raise UserError(
-            f"{path} must return a finite number for each of its {len(metadata['classes'])} classes: make it again "
+            f"{path} must return a finite number for each of its {len(metadata['classes'])} classes: export it again "
             "with fer export."
         )
 
 
 def _check_graph(model: onnx.ModelProto, path: Path) -> None:
-    """Refuses what `fer export` never writes: other files, operators of other libraries, loops, weights of NaN.
-
-    Raises:
-        UserError: It says which.
-    """
+    """Raises `UserError` for contents that `fer export` never writes: other files, custom operators, loops, NaN."""
     if strange := {node.domain for node in model.graph.node} - {"", "ai.onnx", "com.microsoft"}:
         raise UserError(f"{path} needs operators of another library ({', '.join(sorted(strange))[:80]!r}).")
     if loops := {node.op_type for node in model.graph.node} & {"If", "Loop", "Scan", "SequenceMap"}:
@@ -109,14 +101,14 @@ def _constants(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 class OnnxClassifier:
-    """An ONNX file of `fer export` behind the interface `FaceClassifier`.
+    """`FaceClassifier` of an ONNX file of `fer export`.
 
     Args:
-        path: The file; its network takes images alone.
-        threads: With which one call computes; None for all cores.
+        path: Path of the file; its network has no auxiliary input.
+        threads: Number of threads of one call; None for all cores.
 
     Raises:
-        UserError: There is no such file, or it was not made by `fer export`.
+        UserError: The file does not exist, or was not written by `fer export`.
     """
 
     backend = "onnxruntime"

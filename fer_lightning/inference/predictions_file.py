@@ -1,4 +1,4 @@
-"""What was read in pictures and videos, as tables and as files that grow while it is read."""
+"""Predictions as tables, and as files that grow while a source is read."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class FoundFace:
     """A prediction and where it comes from.
 
     Attributes:
-        source: The picture, the video, or the camera.
-        frame: Counted from 0; 0 in a photo.
-        seconds: When the frame is shown; 0 in a photo.
-        prediction: What was read.
+        source: Picture, video or camera.
+        frame: Number of the frame, counted from 0; 0 in a photo.
+        seconds: Time of the frame; 0 in a photo.
+        prediction: Prediction of the face.
     """
 
     source: str
@@ -46,18 +46,18 @@ class FoundFace:
 
 
 class PredictionFiles:
-    """`predictions.csv` and `predictions.json`, one row and one object a face.
+    """Writer of `predictions.csv` and `predictions.json`, with one row and one object per face.
 
-    They are written as faces are found: at any time both are valid and hold all but the last second's, whatever ends
-    the process. Until `close` is called with `complete=True`, the JSON file says that it is not complete.
+    Faces are written as they are found: at any time both files are valid and hold all but those of the last second,
+    even if the process is killed. Until `close` is called with `complete=True`, the JSON file is marked as incomplete.
 
     Args:
-        folder: Made if it is not there.
-        card: What is known of the network; it goes into the JSON file.
-        classes: Its class names.
+        folder: Folder of the files; created if it does not exist.
+        card: Card of the network, written to the JSON file.
+        classes: Class names of the network.
 
     Attributes:
-        unread: Why a source could not be read, by source.
+        unread: Reason why a source could not be read, by source.
 
     Raises:
         UserError: The files cannot be written, here and in every method.
@@ -99,7 +99,7 @@ class PredictionFiles:
             self._flush(complete=False)
 
     def close(self, complete: bool) -> None:
-        """Writes what is left.
+        """Writes the remaining faces and closes the files.
 
         Args:
             complete: Whether the source was read to its end.
@@ -119,11 +119,7 @@ class PredictionFiles:
 
 
 class _GrowingFile:
-    """A text file that grows at its end, in front of some last lines, and is whole after every flush.
-
-    Args:
-        path: The file; what was there is replaced.
-    """
+    """Text file that grows before some last lines and is valid after every flush; an existing file is replaced."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -132,21 +128,21 @@ class _GrowingFile:
         self._end = b""
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)  # a link would lead elsewhere
+            path.unlink(missing_ok=True)  # a link would write to another file
             self._file = path.open("x+b", buffering=0)
 
     def add(self, text: str) -> None:
         self._added.write(text)
 
     def flush(self, end: str) -> None:
-        """Writes what was added, then the last lines, all of them at once."""
+        """Writes the added text and the last lines in one call."""
         added, last = self._added.getvalue().encode(), end.encode()
-        spaces = max(0, len(self._end) - len(added) - len(last))  # in place of what would stay from the lines before
+        spaces = max(0, len(self._end) - len(added) - len(last))  # overwrite the rest of the previous last lines
         try:
             with writing(self._path):
                 self._put(added + last + b" " * spaces)
         except BaseException:
-            with suppress(OSError):  # as it was, which has room
+            with suppress(OSError):  # restore the previous content, for which there is space
                 self._put(self._end)
                 self._file.truncate()
             raise
@@ -161,13 +157,13 @@ class _GrowingFile:
 
     def close(self) -> None:
         with closing(self._file):
-            if not self._path.exists():  # the folder was removed, and the file is open still
+            if not self._path.exists():  # the folder was removed while the file was open
                 self._file.seek(0)
                 write_whole(self._path, lambda path: path.write_bytes(self._file.read()))
 
 
 def _csv_row(values: Sequence[object]) -> str:
-    """A line; no cell of it is a formula to a spreadsheet."""
+    """Line of a CSV file, without cells that a spreadsheet would run as formulas."""
     line = io.StringIO()
     cells = [csv_cell(printable(value)) if isinstance(value, str) else value for value in values]
     csv.writer(line, lineterminator="\n").writerow(cells)
@@ -175,13 +171,13 @@ def _csv_row(values: Sequence[object]) -> str:
 
 
 def _json(value: object) -> str:
-    """JSON in UTF-8, which has no place for what stands for the bytes of a name that is not UTF-8."""
+    """JSON in UTF-8, in which bytes of a name that is not UTF-8 are escaped."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return re.sub("[\ud800-\udfff]", lambda found: printable(found[0]).replace("\\", "\\\\"), text)
+    return re.sub("[\ud800-\udfff]", lambda match: printable(match[0]).replace("\\", "\\\\"), text)
 
 
 class PhotoTable:
-    """The faces of photos, for the terminal: the first ones, and how many there are."""
+    """Terminal table of the first faces of photos, and their number."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -193,7 +189,7 @@ class PhotoTable:
         self._faces += faces[: max(0, _SHOWN - len(self._faces))]
 
     def table(self) -> Table:
-        """As they are printed."""
+        """Table of the faces."""
         source = Column("source", overflow="fold")
         table = Table(source, "face", "expression", title="Faces", title_justify="left", title_style="bold")
         for name in ("confidence", "next", "pixels"):
@@ -225,7 +221,7 @@ class _Person:
 
 
 class PeopleTable:
-    """The people of a video, for the terminal: how long each was seen, and with which expressions."""
+    """Terminal table of the people of a video, with the duration and the expressions of each."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -240,7 +236,7 @@ class PeopleTable:
             person.labels[face.prediction.label] += 1
 
     def table(self) -> Table:
-        """As they are printed, those who were seen most first."""
+        """Table of the people, in decreasing order of their number of frames."""
         table = Table(title="People", title_justify="left", title_style="bold")
         for name in ("track", "from", "to", "frames"):
             table.add_column(name, justify="right")

@@ -1,4 +1,4 @@
-"""From a photo to the expressions in it, in three lines.
+"""Prediction of the expressions in a photo, in three lines.
 
 from fer_lightning import Predictor
 predictor = Predictor("ferplus")
@@ -22,23 +22,22 @@ from fer_lightning.inference.images import read_picture, to_rgb
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Where no class is probable enough.
-UNCERTAIN = "uncertain"
+UNCERTAIN = "uncertain"  # label where no class reaches the threshold
 
 
 class Predictor:
-    """Finds the faces of pictures and reads their expressions; a context manager.
+    """Detector of faces and classifier of their expressions; a context manager.
 
     Args:
-        model: A net that ships with the package (`"ferplus"`: 8 classes, `"fer2013"`: 7), a run folder, or a `.ckpt`,
+        model: Net that ships with the package (`"ferplus"`: 8 classes, `"fer2013"`: 7), run folder, or `.ckpt`,
             `.safetensors` or `.onnx` file.
-        backend: `"torch"`, `"onnxruntime"` (for `.onnx` alone), or `"auto"`: what fits the file.
-        max_faces: How many faces of a picture are read, the largest first.
-        threshold: Where no class is this probable, the label is `"uncertain"`.
-        min_face: Narrower faces, in pixels, are left out.
-        thorough: Whether small and turned faces are searched for as well, in tenths of a second a picture; without it,
+        backend: `"torch"`, `"onnxruntime"` (for `.onnx` files only), or `"auto"` to choose by the file.
+        max_faces: Maximum number of faces of a picture, the largest first.
+        threshold: Probability below which the label is `"uncertain"`.
+        min_face: Minimum width of a face in pixels.
+        thorough: Whether small and rotated faces are searched for as well, in tenths of a second a picture; without it,
             in milliseconds, a face must be a fifth as wide as the picture.
-        threads: With which the net computes; None leaves the choice to the backend.
+        threads: Number of threads of the net; None leaves the choice to the backend.
 
     Raises:
         UserError: The net, MediaPipe, or its model file is missing.
@@ -66,17 +65,17 @@ class Predictor:
         return self.classifier.classes
 
     def __call__(self, image: str | Path | np.ndarray | Image) -> list[Prediction]:
-        """Reads every face of a picture.
+        """Predicts the expression of every face of a picture.
 
         Args:
-            image: A file, a PIL image, or an array `(H, W)`, `(H, W, 3)` RGB or `(H, W, 4)` RGBA: 8 or 16 bits, or
+            image: File, PIL image, or array `(H, W)`, `(H, W, 3)` RGB or `(H, W, 4)` RGBA: 8 or 16 bits, or
                 floats in 0..1.
 
         Returns:
-            What was read, the largest face first; empty where there is no face.
+            Predictions, the largest face first; empty where there is no face.
 
         Raises:
-            UserError: The file is missing or no picture, or the array is of another kind.
+            UserError: The file is missing or not a picture, or the array is of another kind.
         """
         picture = read_picture(Path(image)) if isinstance(image, (str, Path)) else to_rgb(image)
         faces = self.finder.find(picture)[: self.max_faces]
@@ -87,11 +86,11 @@ class Predictor:
         ]
 
     def classify(self, picture: np.ndarray, faces: Sequence[Face]) -> tuple[np.ndarray, np.ndarray]:
-        """Crops and class probabilities of faces that were found.
+        """Crops and class probabilities of detected faces.
 
         Args:
             picture: RGB, uint8 `(H, W, 3)`.
-            faces: Its N faces.
+            faces: N faces of the picture.
 
         Returns:
             uint8 `(N, S, S, C)` and float32 `(N, K)`.
@@ -121,12 +120,12 @@ class Prediction:
 
     Attributes:
         box: x and y of the upper left corner, width and height, in pixels of the picture.
-        label: The most probable class, or `UNCERTAIN`.
-        confidence: Its probability, or the largest one.
-        probabilities: Of every class, by name.
-        face: The crop that was classified, uint8 `(S, S, C)`.
+        label: Most probable class, or `UNCERTAIN`.
+        confidence: Largest probability.
+        probabilities: Probability of every class, by name.
+        face: Crop that was classified, uint8 `(S, S, C)`.
         track: Number of the person in a video; None in a photo.
-        low_resolution: Whether the face has fewer pixels in the picture than the network looks at.
+        low_resolution: Whether the face has fewer pixels in the picture than the input of the network.
     """
 
     box: tuple[float, float, float, float]
@@ -151,16 +150,7 @@ def predict(
     face: np.ndarray,
     track: int | None = None,
 ) -> Prediction:
-    """Names what is most probable.
-
-    Args:
-        box: See `Prediction`.
-        probabilities: `(K,)`.
-        classes: The K class names.
-        threshold: Where the largest probability is smaller, the label is `UNCERTAIN`.
-        face: See `Prediction`.
-        track: See `Prediction`.
-    """
+    """Prediction of a face from its probabilities `(K,)`; the label is `UNCERTAIN` below `threshold`."""
     best = int(np.argmax(probabilities))
     confidence = float(probabilities[best])
     return Prediction(

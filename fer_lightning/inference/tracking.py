@@ -1,4 +1,4 @@
-"""Expressions over the frames of a video: faces are followed, numbered, and their probabilities smoothed."""
+"""Tracking of faces over the frames of a video, and smoothing of their probabilities."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fer_lightning.inference.predictor import Prediction, Predictor, predict
 
 Box = tuple[float, float, float, float]
 _FARTHEST = 2.0  # widths of a face
-# Ten times a second new faces are looked for in one of seven places of a 640 x 480 picture: all have had their turn
-# after 0.7 s, and at 30 frames/s a frame takes little longer than following those that are known.
+# Ten times a second, new faces are searched for in one of seven places of a 640 x 480 picture: all are searched after
+# 0.7 s, and at 30 frames/s a frame takes little longer than following known faces.
 _GLANCES = 10
 _MOST_GLANCES = 16  # in one frame, of a video with few frames a second
 
@@ -28,17 +28,16 @@ class _Track:
 
 
 class Tracker:
-    """Gives faces that overlap from one frame to the next the same number.
+    """Assignment of the same number to faces that overlap from one frame to the next.
 
-    Of all ways to pair the faces of a frame with those before, the one with the largest sum of overlaps is taken
-    (A. Bewley et al., "Simple Online and Realtime Tracking", ICIP 2016, without its motion model). At few frames a
-    second somebody who moves overlaps too little with the frame before; there, those are the same person who are as
-    near as a face moves in this time.
+    The faces of a frame are matched with those before so that the sum of overlaps is maximal (A. Bewley et al., "Simple
+    Online and Realtime Tracking", ICIP 2016, without its motion model). At low frame rates, boxes of a moving person
+    overlap too little; there, faces match within the distance that a face can move in this time.
 
     Args:
-        min_iou: Boxes that overlap less are the same person only where there was time to move that far.
-        max_gap: Seconds for which somebody who is not seen keeps the number; longer where all frames are further apart.
-        speed: How many widths of itself a face moves in a second, at most `_FARTHEST` between two frames.
+        min_iou: Overlap below which boxes match only by their distance.
+        max_gap: Seconds for which a person who is not seen keeps the number; longer where all frames are further apart.
+        speed: Maximum speed of a face in its widths per second, at most `_FARTHEST` between two frames.
     """
 
     def __init__(self, min_iou: float = 0.2, max_gap: float = 1.0, speed: float = 6.0) -> None:
@@ -54,11 +53,11 @@ class Tracker:
         """Numbers the faces of the next frame.
 
         Args:
-            boxes: x, y, width and height of each.
-            seconds: When, not earlier than the frame before.
+            boxes: x, y, width and height of each face.
+            seconds: Time of the frame, not earlier than the frame before.
 
         Returns:
-            A number for each box, counted from 1.
+            The number of each box, counted from 1.
         """
         if self._before is not None and seconds > self._before:
             self._shortest = min(self._shortest, seconds - self._before)
@@ -87,7 +86,7 @@ class Tracker:
 
 
 def _distances(first: Sequence[Box], second: Sequence[Box]) -> np.ndarray:
-    """Between the centres of boxes, in widths of the larger one of both, `(N, M)`."""
+    """Distances `(N, M)` between the centres of boxes, in widths of the larger one of both."""
     one = np.array(first, np.float64).reshape(-1, 1, 4)
     other = np.array(second, np.float64).reshape(1, -1, 4)
     apart = np.linalg.norm(one[..., :2] + one[..., 2:] / 2 - other[..., :2] - other[..., 2:] / 2, axis=-1)
@@ -95,7 +94,7 @@ def _distances(first: Sequence[Box], second: Sequence[Box]) -> np.ndarray:
 
 
 def pairwise_iou(first: Sequence[Box], second: Sequence[Box]) -> np.ndarray:
-    """Intersection over union of every box of one list with every box of another, `(N, M)`."""
+    """Intersection over union `(N, M)` of every box of one list with every box of another."""
     one = np.array(first, np.float64).reshape(-1, 1, 4)
     other = np.array(second, np.float64).reshape(1, -1, 4)
     low = np.maximum(one[..., :2], other[..., :2])
@@ -106,11 +105,11 @@ def pairwise_iou(first: Sequence[Box], second: Sequence[Box]) -> np.ndarray:
 
 
 class VideoReading:
-    """Reads the frames of one video, in their order.
+    """Predictions for the frames of one video, in their order.
 
     Args:
-        predictor: Finds and classifies faces; a quick one where frames must not wait.
-        time_constant: Of the smoothing, in seconds; see `Smoother`.
+        predictor: Predictor of single frames, with `thorough=False` for live video.
+        time_constant: Time constant of the smoothing in seconds, see `Smoother`.
     """
 
     def __init__(self, predictor: Predictor, time_constant: float) -> None:
@@ -121,14 +120,14 @@ class VideoReading:
         self._glances = -1
 
     def read(self, picture: np.ndarray, seconds: float) -> list[Prediction]:
-        """Reads every face of the next frame.
+        """Predicts the expression of every face of the next frame.
 
         Args:
             picture: RGB, uint8 `(H, W, 3)`.
-            seconds: When the frame is shown, not earlier than the one before.
+            seconds: Time of the frame, not earlier than the frame before.
 
         Returns:
-            What was read, with tracks, the largest face first.
+            Predictions with tracks, the largest face first.
         """
         self._faces = self._find(picture, seconds)[: self._predictor.max_faces]
         crops, probabilities = self._predictor.classify(picture, self._faces)
@@ -149,18 +148,18 @@ class VideoReading:
         before, self._glances = self._glances, int(seconds * _GLANCES + 1e-6)
         due = range(max(before + 1, self._glances + 1 - _MOST_GLANCES), self._glances + 1)
         finder = self._predictor.finder
-        # Where frames are far apart, faces are no longer where they were: the whole picture is looked at as well.
+        # Where frames are far apart, faces have moved: the whole picture is searched as well.
         followed = finder.follow(picture, self._faces, [0, *due] if len(due) > 1 else due)
         return followed or finder.find(picture)
 
 
 class Smoother:
-    """Exponential moving average of the probabilities of each person, the same at any frame rate.
+    """Exponential moving average of the probabilities of each person, independent of the frame rate.
 
-    After a sudden change, the share `1 - exp(-t / time_constant)` of it is seen t seconds later.
+    The response to a step after t seconds is `1 - exp(-t / time_constant)`.
 
     Args:
-        time_constant: In seconds; 0 leaves everything as it is.
+        time_constant: Time constant in seconds; 0 disables the smoothing.
     """
 
     def __init__(self, time_constant: float) -> None:
@@ -168,22 +167,19 @@ class Smoother:
         self._last: dict[int, tuple[float, np.ndarray]] = {}
 
     def smooth(self, track: int, probabilities: np.ndarray, seconds: float) -> np.ndarray:
-        """The average of what was seen of a person so far.
+        """Smoothed probabilities `(K,)` of a person.
 
         Args:
             track: Number of the person.
-            probabilities: `(K,)`, of this frame.
-            seconds: When, not earlier than the frame before.
-
-        Returns:
-            `(K,)`; it sums to 1 as `probabilities` does.
+            probabilities: Probabilities `(K,)` of this frame.
+            seconds: Time of the frame, not earlier than the frame before.
         """
         if track in self._last and self.time_constant > 0:
             before, average = self._last[track]
             kept = math.exp(-(seconds - before) / self.time_constant)
             probabilities = kept * average + (1 - kept) * probabilities
         self._last[track] = (seconds, probabilities)
-        # A long video has thousands of tracks; of one that ended so long ago, nothing is left in the sum.
+        # A long video has thousands of tracks: those that ended long ago have no weight in the average.
         ended = [other for other, (last, _) in self._last.items() if seconds - last > 40 * self.time_constant]
         for other in ended:
             del self._last[other]

@@ -1,4 +1,4 @@
-"""Where pictures come from: files, folders, videos and cameras."""
+"""Sources of pictures: files, folders, videos and cameras."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _VIDEOS = frozenset(
     )
 )
 _BY_OPENCV = frozenset((".exr", ".hdr", ".pic", ".sr"))
-# PIL names these too, and they are not pictures.
+# PIL lists these as well, although they are not pictures.
 _OTHER = frozenset((".pdf", ".ps", ".eps", ".h5", ".hdf", ".fit", ".fits", ".grib", ".bufr", ".wmf", ".emf"))
 _HEIC = frozenset((".heic", ".heif", ".heics", ".hif"))
 _RAW = frozenset(
@@ -44,9 +44,9 @@ _NO_READER = frozenset((".bpg", ".flif", ".jxl", ".jxr", ".psb", ".svg", ".svgz"
 _HEIC_BRANDS = (b"hei", b"hev", b"mif", b"msf")
 # Matroska and WebM, FLV, MPEG, ASF (.wmv).
 _VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"FLV\x01", b"\0\0\1\xba", b"\0\0\1\xb3", b"0&\xb2u\x8ef\xcf\x11")
-# In files whose name ends in none of these.
+# Formats of pictures in files with other suffixes.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "AVIF", "MPO")
-_HEAD = 1024  # bytes that show what a file is
+_HEAD = 1024  # bytes that identify the kind of a file
 
 _REASONS = {
     "video": "is a video: give it alone, as source=...",
@@ -57,7 +57,7 @@ _REASONS = {
     "special": "is not a file",
     "closed": "cannot be opened: permission is denied",
 }
-# More than a frame of any video lasts; what says so is broken.
+# Upper bound of the duration of a frame; files that exceed it are broken.
 _LONGEST_PAUSE = 600.0
 _PROBED = 30  # frames
 _FASTEST = 1000.0  # frames a second
@@ -67,11 +67,11 @@ _DENSE_RATE = 120.0
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture of a video.
+    """Frame of a video.
 
     Attributes:
-        number: Counted from 0.
-        seconds: When it is shown, from the first frame on.
+        number: Number of the frame, counted from 0.
+        seconds: Time of the frame since the first one.
         pixels: RGB, uint8 `(H, W, 3)`.
     """
 
@@ -82,11 +82,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class FolderContent:
-    """What a folder and the folders in it hold.
+    """Contents of a folder and its sub-folders.
 
     Attributes:
-        pictures: By name.
-        unread: Why a photo or video is not read, by file.
+        pictures: Pictures, sorted by name.
+        unread: Reason why a photo or video is not read, by file.
         left_out: Hidden folders and files, and results of this package.
     """
 
@@ -96,13 +96,13 @@ class FolderContent:
 
 
 def folder_content(folder: Path) -> FolderContent:
-    """Looks for the pictures of a folder and of all folders in it.
+    """Contents of a folder and all its sub-folders.
 
-    What this package wrote is no picture of the user, and is left out as hidden files are, so that a second run finds
-    what the first one found: folders called `outputs`, and `annotated` and `annotated.mp4` beside predictions.
+    Results of this package are omitted like hidden files, so that a second run reads the same pictures as the first:
+    folders called `outputs`, and `annotated` and `annotated.mp4` beside predictions.
 
     Args:
-        folder: Given by the user, and searched whatever its own name is.
+        folder: Folder of the user, searched whatever its name is.
     """
     content = FolderContent()
 
@@ -110,18 +110,18 @@ def folder_content(folder: Path) -> FolderContent:
         content.unread[Path(os.fsdecode(error.filename))] = _REASONS["closed"]
 
     for root, folders, files in os.walk(folder, onerror=refused):
-        own = _own(files)
+        results = _results(files)
         for name in sorted(folders):
             path = Path(root, name)
-            if name.startswith(".") or name in own | {"outputs", "__MACOSX"}:
+            if name.startswith(".") or name in results | {"outputs", "__MACOSX"}:
                 content.left_out.append(path)
                 folders.remove(name)
-            elif path.is_symlink():  # it is not followed, and might lead in a circle
+            elif path.is_symlink():  # not followed, because it may be circular
                 content.unread[path] = _REASONS["link"]
         folders.sort()
         for name in sorted(files):
             path = Path(root, name)
-            if name.startswith(".") or name in own:
+            if name.startswith(".") or name in results:
                 content.left_out.append(path)
                 continue
             kind = kind_of(path)
@@ -133,23 +133,23 @@ def folder_content(folder: Path) -> FolderContent:
     return content
 
 
-def _own(files: Sequence[str]) -> set[str]:
-    """Names of what this package has written into a folder, by the records that it leaves beside them."""
-    own = set()
+def _results(files: Sequence[str]) -> set[str]:
+    """Names of the results of this package in a folder, identified by the records beside them."""
+    results = set()
     if "predictions.csv" in files or "predictions.json" in files:
-        own |= {"annotated", "annotated.mp4"}
+        results |= {"annotated", "annotated.mp4"}
     if "metrics.json" in files:
-        own |= {"figures"}
+        results |= {"figures"}
     if "explanation.json" in files:
-        own |= {name for name in files if name.endswith(".png")}
-    return own
+        results |= {name for name in files if name.endswith(".png")}
+    return results
 
 
 def kind_of(path: Path) -> str:
-    """What a file is, by what it holds, and by its name where that does not show it.
+    """Kind of a file by its content, or by its name where the content is not conclusive.
 
     Returns:
-        `"picture"`, `"video"`, a reason why it is media that cannot be read, or `""`: something else.
+        `"picture"`, `"video"`, a key of `_REASONS` for media that cannot be read, or `""` for other files.
     """
     suffix = path.suffix.lower()
     Image.init()
@@ -167,13 +167,13 @@ def kind_of(path: Path) -> str:
     for kind, suffixes in (("picture", pictures), ("heic", _HEIC), ("raw", _RAW), ("unknown", _NO_READER)):
         if suffix in suffixes:
             return kind
-    if suffix in _VIDEOS - {".ts"}:  # else a program in TypeScript
+    if suffix in _VIDEOS - {".ts"}:  # .ts may be TypeScript
         return "video"
     return "picture" if suffix not in _OTHER and _is_picture(path) else ""
 
 
 def _kind_of_content(head: bytes) -> str:
-    """`"video"` or `"heic"`; `""` where the first bytes are of neither."""
+    """`"video"` or `"heic"` by the first bytes, `""` for neither."""
     brand = head[8:12]
     if head[4:8] == b"ftyp" and brand[:3] not in (b"avi", b"M4A", b"M4B", b"crx"):
         return ("" if b"avif" in head[:64] else "heic") if brand[:3] in _HEIC_BRANDS else "video"
@@ -190,15 +190,15 @@ def _is_picture(path: Path) -> bool:
     try:
         with Image.open(path, formats=_FORMATS):
             return True
-    except Exception:  # whatever the decoders meet
+    except Exception:  # decoders raise exceptions of many types
         return False
 
 
 def find_source(source: str) -> Path | int:
-    """What `source=...` names: a path that exists, or a camera.
+    """Existing path or number of a camera that `source=...` names.
 
     Raises:
-        UserError: It is neither.
+        UserError: The source is neither.
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", source) and not os.path.lexists(source):
         raise UserError(f"source={source} is an address, and nothing is downloaded: {ACCEPTED}.")
@@ -209,7 +209,7 @@ def find_source(source: str) -> Path | int:
         if path.is_dir() or path.is_file():
             return path
         exists = path.exists()
-    except (OSError, ValueError, RuntimeError):  # a name that is too long or holds a zero byte, no such user
+    except (OSError, ValueError, RuntimeError):  # a name that is too long or has a zero byte, an unknown user
         exists = False
     if camera := re.fullmatch(r"/dev/video(\d{1,5})|(\d{1,5})", source):
         return int(camera[1] or camera[2])
@@ -219,10 +219,10 @@ def find_source(source: str) -> Path | int:
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file is to be read as a video; an animated GIF is one.
+    """Whether a file is read as a video, which includes animated GIFs.
 
     Raises:
-        UserError: It is a picture that cannot be read.
+        UserError: The file is a picture that cannot be read.
     """
     kind = kind_of(path)
     if kind not in ("picture", "video", ""):
@@ -235,25 +235,25 @@ def _is_moving_gif(path: Path) -> bool:
         with Image.open(path, formats=("GIF",)) as opened:
             opened.seek(1)
             return True
-    except Exception:  # no GIF, or a broken one
+    except Exception:  # not a GIF, or a broken one
         return False
 
 
 class Video:
-    """A video file or a camera; a context manager.
+    """Video file or camera; a context manager.
 
     Args:
-        source: A path, or the number of a camera.
+        source: Path of a file, or number of a camera.
 
     Raises:
-        UserError: It cannot be opened.
+        UserError: The source cannot be opened.
 
     Attributes:
-        expected: How many frames the file says it has; None where it does not say, and for cameras.
-        rate: Frames a second: what the file says where its first frames agree, else what these say; 30 where neither
-            is known.
-        length: Seconds until the last frame ends; 0 where the file does not say it, or was not read to its end.
-        broken: Why it was not read to its end; empty where it was.
+        expected: Number of frames in the file's header; None where it is unknown, and for cameras.
+        rate: Frames per second of the header where the first frames agree with it, else of these frames; 30 where
+            neither is known.
+        length: Duration in seconds; 0 where it is unknown, or the file was not read to its end.
+        broken: Reason why the file was not read to its end; empty where it was.
     """
 
     length = 0.0
@@ -262,8 +262,7 @@ class Video:
     def __init__(self, source: Path | int) -> None:
         self._source = source
         self._timed = self._regular = True
-        # Both libraries would print lines of their own about what is said here in one. A file may name others, which
-        # are to be files as well.
+        # Both libraries would print further messages. A file may refer to others, which must be files as well.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file,crypto,data")
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -283,10 +282,10 @@ class Video:
     def _open(self) -> cv2.VideoCapture:
         if isinstance(self._source, int):
             return cv2.VideoCapture(self._source)
-        path = self._source.absolute()  # in which FFmpeg sees no protocol
+        path = self._source.absolute()  # FFmpeg could take a relative path for a protocol
         try:
             str(path).encode()
-        except UnicodeEncodeError:  # OpenCV takes no other names
+        except UnicodeEncodeError:  # OpenCV accepts UTF-8 names only
             link = Path(self._folder.name, "video")
             if not link.is_symlink():
                 link.symlink_to(path)
@@ -294,7 +293,7 @@ class Video:
         return cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
 
     def _measure(self, reported: float) -> tuple[float, float]:
-        """Frames a second, and the length in seconds that the file reports (0: unknown)."""
+        """Frames per second, and the duration in seconds of the file's header (0: unknown)."""
         length = self.expected / reported if self.expected and math.isfinite(reported) and reported > 0 else 0.0
         known = 1 / _LONGEST_PAUSE <= reported <= _FASTEST
         if isinstance(self._source, int):
@@ -309,12 +308,12 @@ class Video:
             self._timed = False
             return reported if known else _USUAL_RATE, length
         measured = float(np.clip(1 / steps[len(steps) // 4], 1 / _LONGEST_PAUSE, _FASTEST))
-        # Some files report the ticks of their clock; where frames come irregularly, the mean.
+        # Some files report the ticks of their clock, or the mean of an irregular rate.
         self._regular = known and measured / 2 <= reported <= max(2 * measured, _DENSE_RATE)
         return reported if self._regular else measured, length
 
     def frames(self) -> Iterator[Frame]:
-        """Yields frames until the video ends, the camera vanishes, or the rest cannot be read, which is logged."""
+        """Yields frames until the video ends, the camera disconnects, or a frame cannot be read, which is logged."""
         number, seconds, start, zero = 0, 0.0, time.monotonic(), 0.0
         while True:
             read, pixels = self._capture.read()
@@ -329,13 +328,13 @@ class Video:
                 seconds = max(seconds, number / self.rate)
             elif -1 < shown - zero - seconds < max(_LONGEST_PAUSE, 2 / self.rate):
                 seconds = max(seconds, shown - zero)
-            else:  # a broken file, or one that was put together
+            else:  # a broken or concatenated file
                 seconds += 1 / self.rate
                 zero = shown - seconds
             yield Frame(number, seconds, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
             number += 1
         if isinstance(self._source, int):
-            log.warning("Camera %d sends no more pictures: ending after %d frames.", self._source, number)
+            log.warning("Camera %d sends no more pictures: stopping after %d frames.", self._source, number)
         elif (
             self.expected
             and number < 0.98 * self.expected - 1

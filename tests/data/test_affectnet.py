@@ -87,8 +87,8 @@ def test_reads_annotations_that_are_numbers(new_release, make_data):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (old_line("3/03c0ffee.jpg", 11), "training.csv row 4: expression '11' is not a code from 0 to 10"),
-        (old_line("3/03c0ffee.jpg", "sad"), "training.csv row 4: expression 'sad' is not a code"),
+        (old_line("3/03c0ffee.jpg", 11), "training.csv row 4: expression must be a code from 0 to 10; got '11'"),
+        (old_line("3/03c0ffee.jpg", "sad"), "training.csv row 4: expression must be a code from 0 to 10; got 'sad'"),
         (old_line("3/missing.jpg", 3), "training.csv row 4: there is no image .*3/missing.jpg"),
         ("3/03c0ffee.jpg,3", "training.csv row 4: 2 fields, expected 9"),
     ],
@@ -107,8 +107,8 @@ def test_bad_rows_of_the_old_release_are_named_and_skipped(old_release, make_dat
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ("code", r"3_exp\.npy: expression '42' is not a code from 0 to 10"),
-        ("file", r"3_exp\.npy: expression 'unreadable' is not a code"),
+        ("code", r"3_exp\.npy: expression must be a code from 0 to 10; got '42'"),
+        ("file", r"3_exp\.npy: expression must be a code from 0 to 10; got 'unreadable'"),
         ("annotation", r"images/3\.jpg: there is no annotation 3_exp\.npy"),
         ("image", r"3_exp\.npy: there is no image of this number"),
     ],
@@ -158,7 +158,7 @@ def test_the_kaggle_repack_is_refused(tmp_path, write_image, make_data):
 
 
 def test_other_numbers_of_classes_are_refused(new_release, make_data):
-    with pytest.raises(UserError, match=r"data\.classes=6 is not available for affectnet: use one of 7, 8"):
+    with pytest.raises(UserError, match=r"data\.classes must be one of 7, 8.* for affectnet; got 6"):
         make_data(AffectNet, new_release, classes=6)
 
 
@@ -200,5 +200,5 @@ def test_an_annotation_that_pickles_or_is_huge_is_unreadable(new_release, make_d
         lambda: np.save(path, np.array([3, 3])),
     ):
         write()
-        with pytest.raises(UserError, match=r"3_exp\.npy: expression 'unreadable'"):
+        with pytest.raises(UserError, match=r"3_exp\.npy: expression must be .*; got 'unreadable'"):
             make_data(AffectNet, new_release, classes=7).scan()

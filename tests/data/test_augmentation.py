@@ -183,7 +183,7 @@ def test_misspelt_argument_is_refused(make: object, told: str) -> None:
 @pytest.mark.parametrize(
     ("transform", "told"),
     [
-        (albumentations.CenterCrop(16, 16), r"uint8 images of shape \(24, 24, 1\) into uint8 of shape \(16, 16, 1\)"),
+        (albumentations.CenterCrop(16, 16), r"they turn uint8 \(24, 24, 1\) into uint8 \(16, 16, 1\)"),
         (albumentations.ToFloat(), "into float32"),
         (albumentations.ToRGB(), r"\(24, 24, 3\)"),
     ],

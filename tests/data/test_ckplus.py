@@ -164,9 +164,9 @@ def test_an_empty_class_is_named(repack, make_data):
 def test_options_that_cannot_be_met_are_refused(repack, make_data):
     with pytest.raises(UserError, match=r"no neutral frames: use data\.neutral=false"):
         make_data(CKPlus, repack, **{**OPTIONS, "neutral": True}).scan()
-    with pytest.raises(UserError, match=r"data\.frames=0 is out of range"):
+    with pytest.raises(UserError, match=r"data\.frames must be at least 1; got 0"):
         make_data(CKPlus, repack, **{**OPTIONS, "frames": 0})
-    with pytest.raises(UserError, match=r"data\.split=official is not available for ckplus: use one of subject_kfold"):
+    with pytest.raises(UserError, match=r"data\.split must be one of subject_kfold.* for ckplus; got official"):
         make_data(CKPlus, repack, **{**OPTIONS, "split": "official"})
 
 

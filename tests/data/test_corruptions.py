@@ -183,13 +183,13 @@ def test_names_are_chosen():
 
 
 @pytest.mark.parametrize(
-    ("asked", "side", "told"),
+    ("asked", "side", "message"),
     [
-        (["blur", "fog"], "none", "corruptions=fog is unknown: use all, or some of eyes, mouth, mask, darkness"),
-        ("blue", "none", "corruptions=blue is unknown"),
-        (["blur"], "landmarks", "cannot be scored with landmarks"),
+        (["blur", "fog"], "none", "Unknown corruption 'fog': choose all, or some of eyes, mouth, mask, darkness"),
+        ("blue", "none", "Unknown corruption 'blue'"),
+        (["blur"], "landmarks", "corruptions must be empty for a net with the auxiliary input landmarks"),
     ],
 )
-def test_mistakes_are_told(asked, side, told):
-    with pytest.raises(UserError, match=told):
+def test_mistakes_are_told(asked, side, message):
+    with pytest.raises(UserError, match=message):
         select_corruptions(asked, side)

@@ -232,19 +232,19 @@ class TestBadRows:
             with pytest.raises(UserError) as caught:
                 ready(make(spoilt=[4, 40]))
             assert str(caught.value) == (
-                f"{tmp_path}/pixels.txt row 5: 255 pixels, expected 256 (1 more like it); mend it or leave such rows "
-                "out with data.on_bad_sample=skip."
+                f"{tmp_path}/pixels.txt row 5: 255 pixels, expected 256 (1 more like it); correct it, or skip such "
+                "rows with data.on_bad_sample=skip."
             )
 
     def test_raise_comes_when_a_lazy_row_is_read(self, make: Make) -> None:
         data = ready(make(spoilt=[4], store="files"))
-        with pytest.raises(UserError, match=r"pixels\.txt row 5: 255 pixels, expected 256; mend it"):
+        with pytest.raises(UserError, match=r"pixels\.txt row 5: 255 pixels, expected 256; correct it"):
             list(data.train_dataloader())
 
     def test_nothing_usable(self, make: Make) -> None:
         with pytest.raises(UserError, match="none of 60 images can be decoded"):
             ready(make(spoilt=range(60), on_bad_sample="skip"))
-        with pytest.raises(UserError, match="holds no usable image"):
+        with pytest.raises(UserError, match="must hold at least one usable image"):
             ready(make(labels=[], splits=[]))
 
     def test_empty_class(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
@@ -260,7 +260,7 @@ class TestBadRows:
     @pytest.mark.parametrize("split", ["train", "val", "test"])
     def test_empty_split(self, make: Make, split: str) -> None:
         splits = {"train": ["test"] * 60, "val": ["train"] * 3 + ["test"] * 57, "test": ["train"] * 3 + ["val"] * 57}
-        with pytest.raises(UserError, match=f"data.split=official: no image is left for the {split} split"):
+        with pytest.raises(UserError, match=f"data.split=official: the {split} split must have an image"):
             ready(make(splits=splits[split]))
 
 
@@ -347,7 +347,7 @@ class TestLeaks:
         assert leaky(drop_leaked="near", store="files").protocol == leaky(drop_leaked="near").protocol
 
     def test_an_unknown_word_is_refused(self, make: Make) -> None:
-        with pytest.raises(UserError, match=r"data\.drop_leaked=all is not available.*exact, near"):
+        with pytest.raises(UserError, match=r"data\.drop_leaked must be one of .*exact, near for .*; got all"):
             make(drop_leaked="all")
 
 
@@ -494,16 +494,16 @@ class TestTrainer:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"split": "random"}, "data.split=random is not available for pixels: use one of official, paper_70_30, "),
-        ({"store": "ram"}, "data.store=ram is not available for pixels: use one of packed, files."),
-        ({"sampler": "fair"}, "data.sampler=fair is not available for pixels: use one of shuffle, balanced."),
-        ({"channels": 4}, "data.channels=4 is not available for pixels: use one of 1, 3."),
-        ({"batch_size": 0}, "data.batch_size=0 is too small: use at least 1."),
-        ({"image_size": 8}, "data.image_size=8 is too small: use at least 16."),
-        ({"num_workers": -1}, "data.num_workers=-1 is too small: use at least 0."),
-        ({"split_seed": -1}, "data.split_seed=-1 is too small: use at least 0."),
-        ({"mean": [0.5, 0.5, 0.5]}, "data.mean needs one value, or one for each of data.channels=1."),
-        ({"std": [0.5, 0.5], "channels": 3}, "data.std needs one value, or one for each of data.channels=3."),
+        ({"split": "random"}, "data.split must be one of official, paper_70_30, "),
+        ({"store": "ram"}, "data.store must be one of packed, files for pixels; got ram."),
+        ({"sampler": "fair"}, "data.sampler must be one of shuffle, balanced for pixels; got fair."),
+        ({"channels": 4}, "data.channels must be one of 1, 3 for pixels; got 4."),
+        ({"batch_size": 0}, "data.batch_size must be at least 1; got 0."),
+        ({"image_size": 8}, "data.image_size must be at least 16; got 8."),
+        ({"num_workers": -1}, "data.num_workers must be at least 0; got -1."),
+        ({"split_seed": -1}, "data.split_seed must be at least 0; got -1."),
+        ({"mean": [0.5, 0.5, 0.5]}, "data.mean must have one value, or data.channels=1; got"),
+        ({"std": [0.5, 0.5], "channels": 3}, "data.std must have one value, or data.channels=3; got"),
         ({"std": [0.0]}, "must be above 0"),
     ],
     ids=str,

@@ -140,13 +140,15 @@ def test_an_empty_class_is_named(folders, make_data):
 def test_bad_rows_are_refused_or_skipped_and_counted(tmp_path, write_pixel_csv, make_data):
     rows = [*ROWS, (9, 0, "Training"), (1, 0, "Test")]
     path = write_pixel_csv(tmp_path / "fer2013.csv", rows)
-    with pytest.raises(UserError, match=r"fer2013\.csv row 43: emotion '9'.*1 more like it.*on_bad_sample=skip"):
+    with pytest.raises(
+        UserError, match=r"fer2013\.csv row 43: emotion must be a code .*got '9'.*1 more like it.*on_bad_sample=skip"
+    ):
         make_data(FER2013, tmp_path).scan()
     samples = make_data(FER2013, tmp_path, on_bad_sample="skip").scan()
     assert len(samples.frame) == len(ROWS)
     assert samples.bad == (
-        f"{path} row 43: emotion '9' is not a code from 0 to 6",
-        f"{path} row 44: Usage 'Test' is not one of Training, PublicTest, PrivateTest",
+        f"{path} row 43: emotion must be a code from 0 to 6; got '9'",
+        f"{path} row 44: Usage must be one of Training, PublicTest, PrivateTest; got 'Test'",
     )
 
 

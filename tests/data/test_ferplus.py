@@ -147,7 +147,7 @@ def test_a_bad_pixel_row_does_not_shift_the_others(csvs, write_pixel_csv, make_d
     rows = [(0, level, usage) for usage, level, _, _ in ROWS]
     rows[1] = (99, 0, "Training")
     write_pixel_csv(csvs / "fer2013.csv", rows)
-    with pytest.raises(UserError, match=r"fer2013\.csv row 2: emotion '99'"):
+    with pytest.raises(UserError, match=r"fer2013\.csv row 2: emotion must be a code .*got '99'"):
         make_data(FERPlus, csvs, labels="majority").scan()
     samples = make_data(FERPlus, csvs, labels="majority", on_bad_sample="skip").scan()
     assert len(samples.frame) == 47
@@ -160,7 +160,7 @@ def test_a_bad_pixel_row_does_not_shift_the_others(csvs, write_pixel_csv, make_d
 def test_files_that_contradict_each_other_are_refused(csvs, write_pixel_csv, make_data, change):
     rows = [(0, level, usage) for usage, level, _, _ in ROWS]
     write_pixel_csv(csvs / "fer2013.csv", [*rows, rows[-1]] if change == "a row too many" else rows[::-1])
-    with pytest.raises(UserError, match=r"fer2013\.csv are not row-aligned"):
+    with pytest.raises(UserError, match=r"fer2013\.csv must be row-aligned"):
         make_data(FERPlus, csvs, labels="majority").scan()
 
 
@@ -168,7 +168,7 @@ def test_a_row_of_an_unknown_part_is_refused(csvs, make_data):
     """Such as a second header: where it lies decides which images the rows after it have."""
     header, *rows = (csvs / "fer2013new.csv").read_text().splitlines(keepends=True)
     (csvs / "fer2013new.csv").write_text("".join([header, *rows[:3], header, *rows[3:]]))
-    with pytest.raises(UserError, match=r"fer2013new\.csv row 4: Usage 'Usage' is not one of Training, "):
+    with pytest.raises(UserError, match=r"fer2013new\.csv row 4: Usage must be one of Training, .*; got 'Usage'"):
         make_data(FERPlus, csvs, labels="majority", on_bad_sample="skip").scan()
 
 
@@ -196,7 +196,7 @@ def test_an_empty_class_is_named(tmp_path, write_pixel_csv, make_data):
 
 
 def test_unknown_label_rules_are_refused(csvs, make_data):
-    with pytest.raises(UserError, match=r"data\.labels=votes is not available.*majority, probability, soft"):
+    with pytest.raises(UserError, match=r"data\.labels must be one of .*majority, probability, soft for .*; got votes"):
         make_data(FERPlus, csvs, labels="votes")
 
 
@@ -258,7 +258,7 @@ def test_votes_in_another_order_are_refused(csvs, write_pixel_csv, make_data, ch
     if change(lines) == lines:
         return
     path.write_text("\n".join([header, *change(lines)]) + "\n")
-    with pytest.raises(UserError, match=r"fer2013new\.csv is in another order than the owner's"):
+    with pytest.raises(UserError, match=r"fer2013new\.csv must be in the owner's order"):
         make_data(FERPlus, csvs, labels="majority").scan()
 
 

@@ -44,5 +44,5 @@ def test_index_is_the_position() -> None:
 
 
 def test_index_refuses_what_the_set_lacks() -> None:
-    with pytest.raises(UserError, match=r"'contempt': expected one of angry, disgust, .*neutral\."):
+    with pytest.raises(UserError, match=r"'contempt': choose one of angry, disgust, .*neutral\."):
         SEVEN.index("contempt")

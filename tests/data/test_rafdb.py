@@ -91,8 +91,8 @@ def test_the_compound_subset_is_refused(official, make_data):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("train_00002.jpg 3", "train_00002.jpg 0", "row 2: label '0' is not a code from 1 to 7"),
-        ("train_00002.jpg 3", "train_00002.jpg x", "row 2: label 'x' is not a code from 1 to 7"),
+        ("train_00002.jpg 3", "train_00002.jpg 0", "row 2: label must be a code from 1 to 7; got '0'"),
+        ("train_00002.jpg 3", "train_00002.jpg x", "row 2: label must be a code from 1 to 7; got 'x'"),
         ("train_00002.jpg 3", "train_99999.jpg 3", "row 2: there is no image .*train_99999_aligned.jpg"),
     ],
 )

@@ -200,17 +200,17 @@ def test_raise_names_the_first_counts_the_rest_and_tells_the_way_out() -> None:
     with pytest.raises(UserError) as caught:
         refuse_or_skip(MESSAGES, "raise")
     assert str(caught.value) == (
-        "a.csv row 3: 5 pixels, expected 2304 (1 more like it); mend it or leave such rows out with "
+        "a.csv row 3: 5 pixels, expected 2304 (1 more like it); correct it, or skip such rows with "
         "data.on_bad_sample=skip."
     )
 
 
 def test_a_single_message_stands_alone() -> None:
-    assert str(refusal(["x.jpg: broken"])).startswith("x.jpg: broken; mend it")
+    assert str(refusal(["x.jpg: broken"])).startswith("x.jpg: broken; correct it")
 
 
 def test_unknown_policy() -> None:
-    with pytest.raises(UserError, match=r"data.on_bad_sample='ignore' is unknown: use raise or skip"):
+    with pytest.raises(UserError, match=r"data.on_bad_sample must be raise or skip; got 'ignore'"):
         refuse_or_skip([], "ignore")
 
 

@@ -193,8 +193,8 @@ class TestPack:
         with pytest.raises(UserError) as caught:
             pack(Drawn(1_000_000), tmp_path / "store", 48, 1)
         assert str(caught.value) == (
-            f"Packing 1000000 images needs 2.3 GB in {tmp_path} and 1.0 GB are free: point data.cache_dir at another "
-            "disk or decode while training with data.store=files."
+            f"Packing 1000000 images needs 2.3 GB in {tmp_path}, where 1.0 GB are free: set data.cache_dir to "
+            "another disk, or decode while training with data.store=files."
         )
         assert not (tmp_path / "store").exists()
 
@@ -253,7 +253,7 @@ class TestPack:
 class TestFiles:
     def test_bad_file_met_while_training_is_the_users_to_mend(self, photos: ImageFiles) -> None:
         (photos.root / "7.png").write_bytes(b"spoilt")
-        with pytest.raises(UserError, match=r"7\.png: not a readable image; mend it .*data.on_bad_sample=skip"):
+        with pytest.raises(UserError, match=r"7\.png: not a readable image; correct it, .*data.on_bad_sample=skip"):
             LazyImages(photos, 24, 3).batch(np.array([6, 7, 8]))
 
     def test_find_undecodable_looks_once(self, photos: ImageFiles, tmp_path: Path) -> None:

@@ -111,7 +111,11 @@ def test_difficulty_hides_the_expression() -> None:
 
 @pytest.mark.parametrize(
     "wrong, message",
-    [({"classes": 6}, "data.classes=6"), ({"difficulty": 1.5}, "data.difficulty=1.5"), ({"size": 69}, "data.size=69")],
+    [
+        ({"classes": 6}, "data.classes must be 7.*got 6"),
+        ({"difficulty": 1.5}, "data.difficulty must be from 0 .*got 1.5"),
+        ({"size": 69}, "data.size must be at least 70.*got 69"),
+    ],
 )
 def test_options_out_of_range_are_refused(make_data: MakeData, wrong: dict[str, float], message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -145,10 +145,10 @@ def test_a_file_without_usage_has_none(tmp_path, write_pixel_csv):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ((7, 0, "Training"), "faces.csv row 2: emotion '7' is not a code from 0 to 6"),
-        (("-1", 0, "Training"), "faces.csv row 2: emotion '-1' is not a code"),
-        (("sad", 0, "Training"), "faces.csv row 2: emotion 'sad' is not a code"),
-        ((1, 0, "Validation"), "faces.csv row 2: Usage 'Validation' is not one of Training, PublicTest"),
+        ((7, 0, "Training"), "faces.csv row 2: emotion must be a code from 0 to 6; got '7'"),
+        (("-1", 0, "Training"), "faces.csv row 2: emotion must be a code from 0 to 6; got '-1'"),
+        (("sad", 0, "Training"), "faces.csv row 2: emotion must be a code from 0 to 6; got 'sad'"),
+        ((1, 0, "Validation"), "faces.csv row 2: Usage must be one of Training, PublicTest"),
         ((1, 0, "Training,1"), "faces.csv row 2: 4 fields, expected 3"),
     ],
 )

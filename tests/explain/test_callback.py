@@ -99,5 +99,5 @@ def test_faces_are_the_first_of_each_class_in_turn():
 
 @pytest.mark.parametrize("option", ["every_n_epochs", "faces"])
 def test_numbers_below_one_are_refused(option):
-    with pytest.raises(UserError, match=f"callbacks.gradcam.{option}=0 is too small"):
+    with pytest.raises(UserError, match=f"callbacks.gradcam.{option} must be at least 1; got 0"):
         GradCAMPanels(**{"folder": "x", "every_n_epochs": 1, "faces": 1, option: 0})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from fer_lightning.explain.explanation import Explanation, Faces
-from fer_lightning.explain.faithfulness import Curves, area, area_table, compare, moved, noise, told, trace
+from fer_lightning.explain.faithfulness import Curves, area, area_table, compare, moved, noise, trace, verdicts
 from fer_lightning.models.resnet import ResNet
 
 
@@ -153,7 +153,7 @@ def test_the_comparison_is_paired_by_face(areas):
 
 
 def test_sentences_say_what_the_intervals_say(areas):
-    good, none = told(compare(areas))
+    good, none = verdicts(compare(areas))
     assert good.startswith(
         "Good beats the same map at random places in deletion and insertion over 12 faces: deletion "
     )
@@ -162,4 +162,4 @@ def test_sentences_say_what_the_intervals_say(areas):
 
 def test_few_faces_tell_nothing(areas):
     few = areas[areas["face"].isin(["face 0", "face 1"])]
-    assert "2 faces are too few to tell" in told(compare(few))[0]
+    assert "2 faces are too few to tell" in verdicts(compare(few))[0]

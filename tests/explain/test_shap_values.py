@@ -83,5 +83,5 @@ def test_side_vectors_are_given_to_the_net(images, method):
 
 
 def test_an_unknown_method_is_refused(images):
-    with pytest.raises(UserError, match="shap=deep is unknown: use one of gradient, partition"):
+    with pytest.raises(UserError, match="shap must be one of gradient, partition, or none; got deep"):
         shap_maps(Curved(), images, torch.tensor([0, 0]), "deep", images, 10)

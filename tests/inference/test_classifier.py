@@ -77,9 +77,9 @@ def foreign(path):
     ("write", "told"),
     [
         (lambda path: None, "does not exist"),
-        (lambda path: path.write_bytes(b""), "is broken, or no ONNX model"),
-        (lambda path: path.write_bytes(b"garbage" * 99), "is broken, or no ONNX model"),
-        (foreign, "was not made by fer export"),
+        (lambda path: path.write_bytes(b""), "is broken, or not an ONNX model"),
+        (lambda path: path.write_bytes(b"garbage" * 99), "is broken, or not an ONNX model"),
+        (foreign, "create it with fer export"),
     ],
     ids=["missing", "empty", "garbage", "foreign"],
 )
@@ -94,9 +94,9 @@ def test_bad_onnx_files(tmp_path, write, told):
     ("arguments", "told"),
     [
         ({"backend": "tensorflow"}, "backend=tensorflow is unknown: use one of auto, torch, onnxruntime"),
-        ({"backend": "onnxruntime"}, r"make one with fer export checkpoint=fer2013 format=onnx"),
-        ({"source": "net.onnx", "backend": "torch"}, "backend=torch cannot compute net.onnx"),
-        ({"threads": 0}, "threads=0 is too small"),
+        ({"backend": "onnxruntime"}, r"create one with fer export checkpoint=fer2013 format=onnx"),
+        ({"source": "net.onnx", "backend": "torch"}, "backend must be onnxruntime for net.onnx; got torch"),
+        ({"threads": 0}, "threads must be at least 1.*got 0"),
         ({"source": "fer2014"}, "fer2014 does not exist: .* a network that ships with the package: fer2013, ferplus"),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_net_that_needs_more_than_the_image(trained_run, monkeypatch):
     trained = load_net(trained_run)
     trained.description["preprocessing"]["side"] = "landmarks"
     monkeypatch.setattr("fer_lightning.training.checkpoints.load_net", lambda path: trained)
-    with pytest.raises(UserError, match="needs landmarks besides the image"):
+    with pytest.raises(UserError, match="needs the auxiliary input landmarks"):
         open_classifier(str(trained_run))
 
 
@@ -135,7 +135,7 @@ def test_the_same_numbers_as_in_training(channels, mean, std):
 
 @pytest.mark.parametrize("shape", [(2, 20, 21, 1), (2, 20, 20, 3), (20, 20, 1)])
 def test_faces_of_another_shape(shape):
-    with pytest.raises(ValueError, match=r"takes uint8 \(N, 20, 20, 1\)"):
+    with pytest.raises(ValueError, match=r"faces must be uint8 \(N, 20, 20, 1\)"):
         normalise(np.zeros(shape, np.uint8), {"image_size": 20, "channels": 1, "mean": [0.5], "std": [0.25]})
 
 

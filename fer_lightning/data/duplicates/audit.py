@@ -1,4 +1,4 @@
-"""Everything an audit finds in a dataset."""
+"""Audit of a data set: copies, contradictory labels, leaks, and blank or bad images."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ EVALUATED = ("val", "test")
 
 @dataclass(frozen=True)
 class Findings:
-    """What an audit finds.
+    """Results of an audit.
 
     Attributes:
-        pairs: Every two images that show the same picture, blank ones and most pairs of crowds left out: `kind` (of
-            `KINDS`), `distance` (bits of the perceptual hash), `correlation` (of grey 32 x 32 thumbnails), and for
-            `first` and `second` each `_id`, `_split`, `_label` (class name) and `_row` (of the store).
-        by_splits: Pairs of each kind by the two splits they lie in: `splits`, `exact`, `near`, `mirrored`, and
+        pairs: Pairs of copies, without blank images and most pairs of crowds: `kind` (of `KINDS`), `distance` (bits of
+            the perceptual hash), `correlation` (of grey 32 x 32 thumbnails), and for `first` and `second` each `_id`,
+            `_split`, `_label` (class name) and `_row` (of the store).
+        by_splits: Number of pairs of each kind by their two splits: `splits`, `exact`, `near`, `mirrored`, and
             `conflicting`, those whose labels differ.
         conflicting: Number of pairs of each kind whose labels differ.
-        copy_groups: Numbers of the images of each group that shows one picture, the largest first.
+        copy_groups: Number of images in each group of copies, in decreasing order.
         exposed: Images of each evaluation split with a copy in training: `split`, `images`, `exact`, and `any`, which
             counts near and mirrored copies too. Equal blank images count as copies here.
         blank: Ids of the images of a single colour.
         bad: Messages of the rows that could not be used.
-        differences: Where the counts differ from the official ones: `split`, `class`, `official`, `found`.
-        official: Whether official counts are known for any part that is here.
-        groups: Subjects or other groups of several images; None where the release names none.
-        crossing: Groups that lie in more than one split: `group`, and the number of its images in each split.
+        differences: Differences from the official counts: `split`, `class`, `official`, `found`.
+        official: Whether official counts are known for any part of this copy.
+        groups: Number of subjects or other groups of several images; None where the release names none.
+        crossing: Groups with images in more than one split: `group`, and the number of its images in each split.
     """
 
     pairs: pd.DataFrame
@@ -51,10 +51,10 @@ class Findings:
 
 
 def audit(datamodule: ExpressionDataModule) -> Findings:
-    """Looks for copies, contradictions, leaks, blank and bad images.
+    """Audit of a data module.
 
     Args:
-        datamodule: After its `setup`. What it has dropped is not looked at.
+        datamodule: Data module after its `setup`; rows that it has dropped are not audited.
     """
     frame, copies = datamodule.frame, datamodule.copies
     rows = {split: frame.loc[frame["split"] == split, "row"].to_numpy() for split in SPLITS}
@@ -87,7 +87,7 @@ def audit(datamodule: ExpressionDataModule) -> Findings:
 
 
 def _described(pairs: pd.DataFrame, datamodule: ExpressionDataModule) -> pd.DataFrame:
-    """Adds who each image is. Names are categories: of millions of pairs, words would need gigabytes."""
+    """Pairs with id, split and label of each image. Names are categories: millions of strings would need gigabytes."""
     frame, classes = datamodule.frame, datamodule.label_set.classes
     described = {
         "id": pd.Categorical(frame["id"]),
@@ -109,7 +109,7 @@ def _described(pairs: pd.DataFrame, datamodule: ExpressionDataModule) -> pd.Data
 
 
 def _kinds_of_pairs(datamodule: ExpressionDataModule) -> pd.DataFrame:
-    """Counts pairs of copies by kind, splits and labels: columns as `count_by_splits` takes them, with `count`."""
+    """Number of pairs of copies by kind, splits and labels: the columns of `count_by_splits`, with `count`."""
     frame, names = datamodule.frame, datamodule.label_set.classes
     places = frame["split"].map(SPLITS.index).to_numpy() * len(names) + frame["label"].to_numpy()
     counts = datamodule.copies.count(frame["row"].to_numpy(), places, len(SPLITS) * len(names))
@@ -131,14 +131,14 @@ def _kinds_of_pairs(datamodule: ExpressionDataModule) -> pd.DataFrame:
 
 
 def count_by_splits(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Counts pairs by the two splits they lie in.
+    """Number of pairs by their two splits.
 
     Args:
         pairs: Columns `kind`, `first_split`, `second_split`, `first_label`, `second_label`, and `count` where a row
-            stands for several pairs.
+            represents several pairs.
 
     Returns:
-        The table `Findings.by_splits`; pairs within a split are named by it alone, others `"train - test"`.
+        The table `Findings.by_splits`; pairs within a split have its name, others `"train - test"`.
     """
     if "count" not in pairs:
         pairs = pairs.assign(count=1)
@@ -149,19 +149,19 @@ def count_by_splits(pairs: pd.DataFrame) -> pd.DataFrame:
         here = pairs[(np.minimum(one, other) == order[first]) & (np.maximum(one, other) == order[second])]
         kinds = {kind: int(here["count"][here["kind"] == kind].sum()) for kind in KINDS}
         conflicting = int(here["count"][here["first_label"] != here["second_label"]].sum())
-        told = first if first == second else f"{first} - {second}"
-        counted.append({"splits": told, **kinds, "conflicting": conflicting})
+        name = first if first == second else f"{first} - {second}"
+        counted.append({"splits": name, **kinds, "conflicting": conflicting})
     return pd.DataFrame(counted)
 
 
 def crossing_groups(frame: pd.DataFrame) -> pd.DataFrame:
-    """Groups, for example subjects, with images in more than one split.
+    """Groups (for example subjects) with images in more than one split.
 
     Args:
         frame: Columns `group` and `split`.
 
     Returns:
-        The columns `group`, `train`, `val` and `test` with numbers of images, one row a group.
+        The columns `group`, `train`, `val` and `test` with the number of images, one row per group.
     """
     counts = frame.groupby(["group", "split"]).size().unstack(fill_value=0).reindex(columns=list(SPLITS), fill_value=0)
     divided = counts[(counts > 0).sum(axis=1) > 1]

@@ -1,4 +1,4 @@
-"""Images that are equal pixel for pixel, and all pairs of positions that hold the same key."""
+"""Exact copies: images that are equal pixel for pixel, and pairs of equal keys in general."""
 
 from __future__ import annotations
 
@@ -14,31 +14,22 @@ _BLOCK = 512
 
 
 def pixel_blocks(images: Images, rows: np.ndarray, description: str) -> Iterator[tuple[slice, np.ndarray]]:
-    """Reads images block by block under a progress bar, so that memory stays flat.
-
-    Args:
-        images: The store.
-        rows: Rows of the store `(N,)`.
-        description: What the progress bar says.
-
-    Yields:
-        The place of the block in `rows`, and its images uint8 `(B, H, W, C)`.
-    """
+    """Yields the position in `rows` and the images uint8 `(B, H, W, C)` of each block, under a progress bar."""
     for start in track(range(0, len(rows), _BLOCK), description=description, transient=True):
         place = slice(start, start + _BLOCK)
         yield place, images.batch(rows[place])
 
 
 def pixel_digests(images: Images, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes the pixels of images, and finds those of a single colour.
+    """Digests of the pixels of images, and which images are of a single colour.
 
     Args:
-        images: The store.
+        images: Store of the images.
         rows: Rows of the store `(N,)`.
 
     Returns:
-        64-bit digests `(N,)` uint64, which among a million different images are all different but for one chance in 37
-        million, and whether each image is blank `(N,)` bool.
+        64-bit digests `(N,)` uint64 (one chance in 37 million of a collision among a million images), and whether each
+        image is blank `(N,)` bool.
     """
     digests, blank = np.zeros(len(rows), np.uint64), np.zeros(len(rows), bool)
     for place, block in pixel_blocks(images, rows, "Hashing images"):
@@ -55,32 +46,32 @@ def exact_pairs(digests: np.ndarray, crowd: int | None = None) -> np.ndarray:
 
     Args:
         digests: `(N,)` uint64.
-        crowd: Of more than this many equal digests each is paired with the next one alone; None lists all pairs.
+        crowd: Groups of more than this many equal digests list only pairs of neighbours; None lists all pairs.
     """
-    found = []
+    blocks = []
     if crowd is not None:
         _, group, sizes = np.unique(digests, return_inverse=True, return_counts=True)
         crowded = np.flatnonzero(sizes[group] > crowd)
         in_order = crowded[np.argsort(group[crowded], kind="stable")]
         chain = np.stack([in_order[:-1], in_order[1:]], axis=1)
-        found.append(chain[group[chain[:, 0]] == group[chain[:, 1]]])
+        blocks.append(chain[group[chain[:, 0]] == group[chain[:, 1]]])
         others = np.flatnonzero(sizes[group] <= crowd)
-        found += [others[np.stack(pair, axis=1)] for pair in equal_pairs(digests[others])]
+        blocks += [others[np.stack(pair, axis=1)] for pair in equal_pairs(digests[others])]
     else:
-        found += [np.stack(pair, axis=1) for pair in equal_pairs(digests)]
-    pairs = np.concatenate(found) if found else np.zeros((0, 2), np.int64)
+        blocks += [np.stack(pair, axis=1) for pair in equal_pairs(digests)]
+    pairs = np.concatenate(blocks) if blocks else np.zeros((0, 2), np.int64)
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
 def equal_pairs(keys: np.ndarray, most: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields every pair of positions with equal keys once, at most N at a time.
 
-    The sorted keys are compared with themselves, shifted by one, two, three and so on until nothing is equal: memory
-    stays that of the keys, and the work is the sort and the number of pairs.
+    The sorted keys are compared with themselves at shifts of 1, 2, 3 and so on until no key is equal. Memory is linear
+    in the keys, time in the sort and the number of pairs.
 
     Args:
-        keys: `(N,)`.
-        most: Ends after about this many pairs, each position then having met those that follow it; None: all pairs.
+        keys: Keys `(N,)`.
+        most: Number of pairs after which to stop, once each position has been compared at the same shifts; None: all.
 
     Yields:
         First and second positions of some pairs, `(P,)` int64 each; the first is the smaller one.

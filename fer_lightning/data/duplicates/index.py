@@ -1,4 +1,4 @@
-"""Which rows of a store show the same picture: found once, then kept beside the store."""
+"""Index of the copies in a store, computed once and cached beside the store."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from fer_lightning.data.store import Images
 from fer_lightning.files import make_once
 
 KINDS = ("exact", "near", "mirrored")
-_PAIRS = 500_000  # that are counted at a time
-VERSION = 1  # part of the name of what is kept; raise it when a rule of what is a copy changes
+_PAIRS = 500_000  # pairs that are counted at a time
+VERSION = 1  # part of the name of the cache; increase it when the definition of a copy changes
 
 
 class Copies:
-    """Copies among the images of a store, as training sees them: decoded, in the size of the store.
+    """Copies among the images of a store, compared as training sees them: decoded, in the size of the store.
 
     Args:
-        images: The store.
-        rows: The rows that can be decoded `(N,)`, ascending.
-        folder: Name of the store's folder; what is found is kept in folders whose names begin with it.
+        images: Store of the images.
+        rows: Rows that can be decoded `(N,)`, ascending.
+        folder: Folder of the store; results are cached in folders whose names begin with its name.
     """
 
     def __init__(self, images: Images, rows: np.ndarray, folder: Path) -> None:
@@ -47,7 +47,7 @@ class Copies:
 
     @property
     def digests(self) -> np.ndarray:
-        """Digest of the pixels of each row of the store, uint64; 0 for rows that cannot be decoded."""
+        """Digests of the pixels of each row of the store, uint64; 0 for rows that cannot be decoded."""
         return self._of_pixels[0]
 
     @property
@@ -57,12 +57,12 @@ class Copies:
 
     @property
     def near(self) -> pd.DataFrame:
-        """Pairs of near and mirrored copies, without exact ones: `different` over all rows but those of crowds."""
+        """Pairs of near and mirrored copies, without exact ones: `different` for all rows except crowds."""
         return self._of_all_rows(self.different.copy())
 
     @cached_property
     def different(self) -> pd.DataFrame:
-        """Pairs of near and mirrored copies, one row for each different picture: the table of `near_pairs`."""
+        """Pairs of near and mirrored copies among different pictures: the table of `near_pairs`."""
         _, places = np.unique(self.digests[self._rows], return_index=True)
         different = self._rows[np.sort(places)]
         different = different[~self.blank[different]]
@@ -77,23 +77,23 @@ class Copies:
         return kept.astype(small, copy=False)
 
     def _of_all_rows(self, pairs: pd.DataFrame) -> pd.DataFrame:
-        """What resembles an image resembles its exact copies; of a crowd of these the first stands for all."""
+        """Pairs of different pictures repeated for their exact copies; the first of a crowd represents all."""
         keys, group, sizes = np.unique(self.digests[self._rows], return_inverse=True, return_counts=True)
         members = self._rows[np.argsort(group, kind="stable")].astype(np.int32)
         starts = (np.cumsum(sizes) - sizes).astype(np.int32)
         counted = np.where(sizes > CROWD, 1, sizes).astype(np.int32)
         for side in ("first", "second"):
-            own = np.searchsorted(keys, self.digests[pairs[side]]).astype(np.int32)
-            times = counted[own]
+            groups = np.searchsorted(keys, self.digests[pairs[side]]).astype(np.int32)
+            times = counted[groups]
             pairs = pairs.loc[pairs.index.repeat(times)].reset_index(drop=True) if times.max(initial=1) > 1 else pairs
-            first_of_own = np.cumsum(times, dtype=np.int32) - times
-            place = np.arange(times.sum(), dtype=np.int32) - first_of_own.repeat(times)
-            pairs[side] = members[starts[own].repeat(times) + place]
+            first_of_group = np.cumsum(times, dtype=np.int32) - times
+            place = np.arange(times.sum(), dtype=np.int32) - first_of_group.repeat(times)
+            pairs[side] = members[starts[groups].repeat(times) + place]
         pairs["first"], pairs["second"] = np.sort(pairs[["first", "second"]].to_numpy(), axis=1).T
         return pairs.sort_values(["first", "second"], ignore_index=True)
 
     def exact(self) -> pd.DataFrame:
-        """Pairs of exact copies that are not blank: the columns of `near_pairs`; of crowds each with the next one."""
+        """Pairs of exact copies that are not blank, with the columns of `near_pairs`; only neighbours of a crowd."""
         rows = self._rows[~self.blank[self._rows]]
         pairs = rows[exact_pairs(self.digests[rows], CROWD)]
         kinds = pd.Categorical.from_codes(np.full(len(pairs), KINDS.index("exact"), np.int8), KINDS)
@@ -103,7 +103,7 @@ class Copies:
         )
 
     def present(self, rows: np.ndarray, others: np.ndarray, *, near: bool) -> np.ndarray:
-        """Tells which rows have a copy among others.
+        """Mask of the rows that have a copy among others.
 
         Args:
             rows: Rows of the store `(N,)`.
@@ -113,17 +113,17 @@ class Copies:
         Returns:
             `(N,)` bool.
         """
-        found = np.isin(self.digests[rows], self.digests[others])
+        present = np.isin(self.digests[rows], self.digests[others])
         if near:
             first, second = (self.different[side].to_numpy() for side in ("first", "second"))
             there = np.isin(self.digests, self.digests[others])
             copied = np.zeros(len(self.digests), bool)
             copied[first[there[second]]] = copied[second[there[first]]] = True
-            found |= np.isin(self.digests[rows], self.digests[copied])
-            # Of a crowd not all pairs are known, but who belongs to it.
+            present |= np.isin(self.digests[rows], self.digests[copied])
+            # Not all pairs of a crowd are listed, but all its members.
             groups, crowded = self._groups
-            found |= crowded[groups[rows]] & np.isin(groups[rows], groups[others])
-        return found
+            present |= crowded[groups[rows]] & np.isin(groups[rows], groups[others])
+        return present
 
     @cached_property
     def _groups(self) -> tuple[np.ndarray, np.ndarray]:
@@ -132,29 +132,29 @@ class Copies:
         groups = groups.astype(np.int32)
         ends = groups[self.different[["first", "second"]].to_numpy()]
         degrees = sum(np.bincount(ends[:, side], minlength=len(groups)) for side in (0, 1))
-        # Positions here are pictures: the first positions stand for the numbers of the groups.
+        # Positions are pictures: the first ones represent the groups.
         joined = join(np.arange(len(groups)), ends)
         crowded = np.zeros(len(groups), bool)
         crowded[joined[np.flatnonzero(degrees >= CROWD)]] = True
         return joined[groups], crowded
 
     def group_sizes(self) -> np.ndarray:
-        """Numbers of the images of each group that shows one picture, the largest first; blank images left out."""
+        """Number of images in each group of copies, in decreasing order, without blank images."""
         rows = self._rows[~self.blank[self._rows]]
         sizes = np.bincount(self._groups[0][rows])
         return np.sort(sizes[sizes > 1])[::-1]
 
     def count(self, rows: np.ndarray, kinds: np.ndarray, number: int) -> dict[str, np.ndarray]:
-        """Counts pairs of copies by what their images are, without listing them; blank images left out.
+        """Number of pairs of copies by the categories of their images, without blank images.
 
         Args:
             rows: Rows of the store `(N,)`.
-            kinds: What each of these images is, `(N,)` numbers below `number`.
-            number: How many things an image can be.
+            kinds: Category of each of these images, `(N,)` integers below `number`.
+            number: Number of categories.
 
         Returns:
-            For `"exact"`, `"near"` and `"mirrored"` the pairs of each two things, symmetric `(number, number)` int64.
-            A pair of two equal things counts once, on the diagonal; of crowds not all near and mirrored pairs count.
+            For `"exact"`, `"near"` and `"mirrored"` a symmetric table `(number, number)` int64. A pair within a
+            category counts once, on the diagonal; not all near and mirrored pairs of crowds count.
         """
         kept = ~self.blank[rows]
         digests, place = np.unique(self.digests[rows[kept]], return_inverse=True)

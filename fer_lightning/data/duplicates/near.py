@@ -1,4 +1,4 @@
-"""Images that show the same picture though their pixels differ: cropped, shifted, scaled, marked or mirrored.
+"""Near copies: the same picture with different pixels (cropped, shifted, scaled, marked or mirrored).
 
 Candidates are pairs whose 64-bit perceptual hashes differ in a few bits.
 """
@@ -20,11 +20,11 @@ from fer_lightning.data.store import Images, conform
 
 RADIUS = 6
 LEAST_CORRELATION = 0.9
-CROWD = 16  # copies of one picture from which on not all their pairs are listed
+CROWD = 16  # number of copies of one picture from which not all their pairs are listed
 _BLOCK = 2048
 HASH_BITS = 64
 _SPARE_BANDS = 3
-_LINKS = 500_000  # that are joined at a time, so that memory stays flat
+_LINKS = 500_000  # pairs that are joined at a time, which bounds memory
 _ONES = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
 THUMBNAIL_SIDE = 32
 _LOW = 8
@@ -34,29 +34,30 @@ def near_pairs(images: Images, rows: np.ndarray) -> pd.DataFrame:
     """Finds near copies and mirrored copies.
 
     Candidates are pairs whose perceptual hashes differ in at most `RADIUS` of 64 bits, one of them mirrored for
-    mirrored copies. Each is then verified on pixels: the grey values of 32 x 32 thumbnails must correlate by
+    mirrored copies. Each is then verified on pixels: the grey values of 32 x 32 thumbnails must have a correlation of
     `LEAST_CORRELATION` or more.
 
     Args:
-        images: The store.
+        images: Store of the images.
         rows: Different, not blank rows of the store `(N,)`, ascending.
 
     Returns:
-        One row a pair, of crowds only some (see `pairs_within`): `first` and `second` (rows of the store, the smaller
-        one first), `kind` (`"near"` or `"mirrored"`; the one that fits better), `distance` (bits), `correlation`.
+        One row per pair, but only some of a crowd (see `pairs_within`): `first` and `second` (rows of the store, the
+        smaller one first), `kind` (`"near"` or `"mirrored"`, by the higher correlation), `distance` (bits),
+        `correlation`.
 
     Readings:
         Both thresholds were chosen by eye on FER2013, where mirrored pairs are a control: few are copies, so they show
-        what chance alone brings together. Up to 6 bits and from 0.9 on, the pairs of a random sample were all one
-        picture; from 8 bits on, half of the mirrored pairs were two people. Copies that are shifted or cropped by much
-        are missed, so counts are lower bounds.
+        the pairs that arise by chance. Up to 6 bits and from 0.9 on, the pairs of a random sample were all one picture;
+        from 8 bits on, half of the mirrored pairs were two people. Copies with a large shift or crop are missed, so
+        counts are lower bounds.
     """
     hashes = np.zeros((2, len(rows)), np.uint64)
     thumbnails = np.zeros((len(rows), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
     for place, block in pixel_blocks(images, rows, "Hashing looks"):
         small = thumbnails[place] = _thumbnails(block)
         hashes[0, place], hashes[1, place] = perceptual_hashes(small), perceptual_hashes(small[:, :, ::-1])
-    # Two mirror images resemble each other as their originals do.
+    # Pairs of two mirror images are omitted: they resemble each other as their originals do.
     first, second, distance = pairs_within(hashes.reshape(-1), RADIUS, CROWD, own=len(rows))
     mirrored = second >= len(rows)
     first, second = np.minimum(first % len(rows), second % len(rows)), np.maximum(first % len(rows), second % len(rows))
@@ -67,8 +68,8 @@ def near_pairs(images: Images, rows: np.ndarray) -> pd.DataFrame:
     kept = np.flatnonzero(correlation >= LEAST_CORRELATION)
     kept = kept[np.lexsort((-correlation[kept], second[kept], first[kept]))]
     again = (first[kept[1:]] == first[kept[:-1]]) & (second[kept[1:]] == second[kept[:-1]])
-    kept = kept[np.r_[True, ~again][: len(kept)]]  # of both kinds the one that fits better
-    # Of a data set full of copies there are millions of pairs: small numbers, and no words.
+    kept = kept[np.r_[True, ~again][: len(kept)]]  # the kind with the higher correlation
+    # A data set full of copies has millions of pairs: small integers and categories save memory.
     return pd.DataFrame(
         {
             "first": rows.astype(np.int32)[first[kept]],
@@ -90,42 +91,42 @@ def _without_axis(image: np.ndarray) -> np.ndarray:
 
 
 def _correlations(thumbnails: np.ndarray, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    found = np.zeros(len(first))
+    correlations = np.zeros(len(first))
     for start in track(range(0, len(first), _BLOCK), description="Comparing pixels", transient=True):
         place = slice(start, start + _BLOCK)
         one, other = thumbnails[first[place]], thumbnails[second[place]]
         other = np.where(mirrored[place, None, None], other[:, :, ::-1], other)
-        found[place] = (_standardised(one) * _standardised(other)).sum(axis=1)
-    return found
+        correlations[place] = (_standardised(one) * _standardised(other)).sum(axis=1)
+    return correlations
 
 
 def _standardised(thumbnails: np.ndarray) -> np.ndarray:
-    """Without mean and of length 1; a thumbnail of one colour becomes 0 and correlates with nothing."""
+    """Thumbnails of zero mean and unit norm; one of a single colour becomes 0."""
     flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float64)
     flat -= flat.mean(axis=1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
 
 
 def distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Numbers of bits in which hashes `(P,)` uint64 differ, `(P,)` int64."""
+    """Hamming distances `(P,)` int64 of hashes `(P,)` uint64."""
     return _ONES[(first ^ second).view(np.uint16).reshape(-1, 4)].sum(axis=1, dtype=np.int64)
 
 
 def pairs_within(
     hashes: np.ndarray, radius: int, crowd: int | None = None, own: int | None = None
 ) -> tuple[np.ndarray, ...]:
-    """Finds every pair of hashes at most `radius` bits apart, or of crowds enough pairs to tell who belongs together.
+    """Pairs of hashes at most `radius` bits apart: all, or for crowds enough pairs to connect their members.
 
-    The bits are cut into `radius + 3` bands. Two hashes that differ in at most `radius` bits agree in three bands or
-    more, so that sorting by every choice of three bands brings each such pair together. With N hashes and C choices
-    this takes C sorts of N and memory for N, where comparing all would take N * N / 2 comparisons.
+    The bits are split into `radius + 3` bands. Two hashes that differ in at most `radius` bits agree in three bands or
+    more, so that sorting by every choice of three bands makes each such pair adjacent. With N hashes and C choices this
+    takes C sorts of N and memory for N, where comparing all would take N * N / 2 comparisons.
 
     Args:
-        hashes: `(N,)` uint64.
-        radius: Most bits that differ, 0 to 32.
-        crowd: A hash with this many pairs gets more only where they join two groups, so that thousands of copies of
-            one picture cost thousands of pairs and not millions; None lists all.
-        own: Pairs of two positions from this one on are left out; None keeps them.
+        hashes: Hashes `(N,)` uint64.
+        radius: Maximum number of bits that differ, 0 to 32.
+        crowd: Number of pairs of a hash from which further pairs are listed only where they join two groups, so that
+            thousands of copies of one picture have thousands of pairs instead of millions; None lists all.
+        own: Position from which on hashes are not paired with each other; None pairs all.
 
     Returns:
         First and second positions, the first the smaller one, `(P,)` int32 each, and the distances, `(P,)` int64,
@@ -134,16 +135,16 @@ def pairs_within(
     Source: Manku, Jain and Das Sarma, "Detecting near-duplicates for web crawling", WWW 2007, section 3.
 
     Readings:
-        Three bands: with 300,000 hashes and radius 6 they are 21 bits, which leaves few pairs to compare that are not
-        close; the paper's own sizes are for 8 billion hashes and radius 3.
+        Three bands: with 300,000 hashes and radius 6 they are 21 bits, which leaves few false candidates; the paper's
+        sizes are for 8 billion hashes and radius 3.
     """
     masks = _band_masks(radius + _SPARE_BANDS)
     choices = list(combinations(range(len(masks)), _SPARE_BANDS))
-    found: list[np.ndarray] = []
+    batches: list[np.ndarray] = []
     degrees = np.zeros(len(hashes), np.int64)
     groups = np.arange(len(hashes))
     for chosen in track(choices, description="Comparing hashes", transient=True):
-        joined = len(found)
+        joined = len(batches)
         for pairs in _pairs_of_choice(
             hashes, radius, masks, chosen, None if crowd is None else 2 * crowd * len(hashes)
         ):
@@ -152,11 +153,11 @@ def pairs_within(
                 few = (degrees[pairs] < crowd).all(axis=1)
                 pairs = pairs[few | (groups[pairs[:, 0]] != groups[pairs[:, 1]])]
                 degrees += np.bincount(pairs.reshape(-1), minlength=len(hashes))
-            found.append(pairs.astype(np.int32))  # millions of them: half the memory
+            batches.append(pairs.astype(np.int32))  # half the memory of millions of pairs
         if crowd is not None and (degrees >= crowd).any():
-            groups = join(groups, np.concatenate(found[joined:] or [np.zeros((0, 2), np.int32)]))
-    pairs = np.concatenate(found) if found else np.zeros((0, 2), np.int32)
-    found.clear()
+            groups = join(groups, np.concatenate(batches[joined:] or [np.zeros((0, 2), np.int32)]))
+    pairs = np.concatenate(batches) if batches else np.zeros((0, 2), np.int32)
+    batches.clear()
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     return pairs[:, 0], pairs[:, 1], distances(hashes[pairs[:, 0]], hashes[pairs[:, 1]])
 
@@ -167,11 +168,11 @@ def _band_masks(bands: int) -> list[np.uint64]:
 
 
 def join(groups: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Number of the group of each position after the groups of paired positions are joined, `(N,)`.
+    """Group `(N,)` of each position after the groups of paired positions are joined.
 
     Args:
-        groups: Group of each position `(N,)`, a number from 0 to N - 1.
-        pairs: `(P, 2)` positions.
+        groups: Group of each position `(N,)`, an integer from 0 to N - 1.
+        pairs: Positions `(P, 2)`.
     """
     for start in range(0, len(pairs), _LINKS):
         ends = groups[pairs[start : start + _LINKS]]
@@ -198,7 +199,7 @@ def _pairs_of_choice(
 
 
 def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
-    """The 64-bit pHash of every thumbnail: which of its 8 x 8 lowest DCT coefficients are above their median.
+    """64-bit perceptual hash (pHash) of every thumbnail: its 8 x 8 lowest DCT coefficients above their median.
 
     Args:
         thumbnails: Grey, `(N, 32, 32)`.

@@ -1,4 +1,4 @@
-"""Anti-aliased painting of polygons, smooth curves and strokes, and the camera that looks at a face."""
+"""Anti-aliased drawing of polygons, smooth curves and strokes, and the camera of a face."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _FACE_MIDDLE = 0.525
 
 
 class Canvas:
-    """A square RGB picture that shapes are blended onto.
+    """Square RGB picture onto which shapes are blended.
 
     Attributes:
-        pixels: The picture `(3, S, S)` float32 in [0, 255]; whole planes are quicker to blend than interleaved colours.
-        light: What lit colours are multiplied with `(3, S, S)` float32.
+        pixels: Picture `(3, S, S)` float32 in [0, 255]; separate planes are faster to blend than interleaved colours.
+        light: Factor on lit colours `(3, S, S)` float32.
     """
 
     def __init__(self, pixels: np.ndarray, light: np.ndarray) -> None:
@@ -41,15 +41,15 @@ class Canvas:
         clip: Sequence[np.ndarray] = (),
         lit: bool = False,
     ) -> None:
-        """Blends polygons of one colour onto the picture; many in one call are much quicker than one by one.
+        """Blends polygons of one colour onto the picture; one call for many is much faster than many calls.
 
         Args:
             outlines: Closed polygons `(N, 2)` in pixels.
             colour: One colour `(3,)`, or a picture `(3, S, S)` to take colours from.
             alpha: Opacity, of all of them or of each.
             softness: Standard deviation in pixels of the blur of the edges.
-            clip: Polygons; where there are any, nothing outside of them is painted.
-            lit: Whether the light falls on the shapes.
+            clip: Polygons outside of which nothing is painted; none for no clipping.
+            lit: Whether the shapes are lit.
         """
         reach = np.concatenate(outlines)
         pad = 2 + 3 * softness
@@ -156,7 +156,7 @@ def _circle(samples: int) -> np.ndarray:
 
 
 class Camera:
-    """Projects points of the face.
+    """Projection of points of the face to pixels.
 
     Args:
         view: Pose and place of the face.
@@ -177,29 +177,18 @@ class Camera:
         self._origin = np.array([0.5 + view.shift_x, _FACE_MIDDLE + view.shift_y]) * side - lead
 
     def project(self, points: np.ndarray, lift: float = 0.0) -> np.ndarray:
-        """Pixels of points on the face.
-
-        Args:
-            points: `(N, 2)` in face units.
-            lift: How far they stand off the ellipsoid, in face units.
-
-        Returns:
-            `(N, 2)` in pixels.
-        """
+        """Pixels `(N, 2)` of points `(N, 2)` on the face, at the distance `lift` from the ellipsoid, in face units."""
         width, height, depth = _ELLIPSOID
         inside = 1 - points * points @ (width**-2, height**-2)
         z = depth * np.sqrt(np.maximum(inside, 0.0)) + lift
         return points @ self._across + z[:, None] * self._ahead + self._origin
 
     def project_outline(self, points: np.ndarray, depth: float = 0.0) -> np.ndarray:
-        """Pixels of points on the silhouette, which stays as wide when the head turns.
+        """Pixels `(N, 2)` of points `(N, 2)` on the silhouette, whose width does not change when the head turns.
 
         Args:
-            points: `(N, 2)` in face units.
-            depth: How far they lie before (positive) or behind the middle of the head, in face units.
-
-        Returns:
-            `(N, 2)` in pixels.
+            points: Points in face units.
+            depth: Distance before (positive) or behind the middle of the head, in face units.
         """
         # The chin juts out: it follows the face, while the skull stays.
         jut = depth + 0.5 * np.clip((points[:, 1] - 0.2) / 0.8, 0.0, 1.0)

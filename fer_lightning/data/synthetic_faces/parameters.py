@@ -1,4 +1,4 @@
-"""Everything that determines one drawn face, and the action units that make an expression."""
+"""Parameters of a synthetic face: identity, action units and view."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ActionUnits:
         au25: Lips part.
         au26: Jaw drop.
         au43: Eyes closing.
-        side: Where AU12 and AU14 act: -1 on the image's left corner alone, +1 on its right alone, 0 on both.
+        side: Side on which AU12 and AU14 act: -1 the image's left corner alone, +1 its right alone, 0 both.
     """
 
     au1: float = 0.0
@@ -58,7 +58,7 @@ class ActionUnits:
 
 @dataclass(frozen=True)
 class Identity:
-    """What stays the same in every picture of a person. Lengths are factors on the mean face unless said otherwise.
+    """Parameters that are the same in every picture of a person. Lengths are factors on the mean face by default.
 
     Attributes:
         face_width: Width of the head.
@@ -80,14 +80,14 @@ class Identity:
         age: 0 young, 1 old: folds, wrinkles, grey hair.
         skin_tone: 0 lightest, 1 deepest.
         skin_warmth: -1 cool, 1 warm.
-        lip_colour: 0 the skin's own, 1 painted.
+        lip_colour: 0 natural, 1 painted.
         iris_tone: 0 dark brown, 1 light blue.
         hair_tone: 0 black, 1 light blond.
         hair_redness: 0 none, 1 red hair.
-        hair_volume: How far the hair stands off the head, in face units; 0 is bald.
-        hair_length: Where the hair ends at the sides, in face units, down is positive.
+        hair_volume: Distance of the hair from the head, in face units; 0 is bald.
+        hair_length: Position of the hair's lower end, in face units, down is positive.
         hairline: Height of the hairline above the brows, 0 a fringe over them, 1 a high forehead.
-        hair_part: Where the hair parts, -1 image left, 1 image right.
+        hair_part: Position of the parting, -1 image left, 1 image right.
         curl: Waviness of the hair.
         beard: 0 shaved, 1 a full beard.
         moustache: 0 none, 1 full.
@@ -131,7 +131,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class View:
-    """How the picture was taken.
+    """Pose, light and camera of a picture.
 
     Attributes:
         yaw: Degrees, positive turns the face to the image's right.
@@ -151,7 +151,7 @@ class View:
         noise: Standard deviation of the sensor noise in grey levels.
         background: Seed of the background, the clothes and the texture of hair and noise.
         occlusion: One of `OCCLUSIONS`.
-        occlusion_place: Where the hand is, 0 image left to 1 image right.
+        occlusion_place: Position of the hand, 0 image left to 1 image right.
     """
 
     yaw: float = 0.0
@@ -176,16 +176,16 @@ class View:
 
 @dataclass(frozen=True)
 class FaceParameters:
-    """One drawn face.
+    """Parameters of one synthetic face.
 
     Attributes:
         expression: Canonical class name.
         intensity: Factor on the prototype of the expression.
-        blended: The expression mixed in.
-        blend: Its share.
-        units: The action units that result.
-        identity: Who.
-        view: How the picture was taken.
+        blended: Second expression that is mixed in.
+        blend: Share of the second expression.
+        units: Resulting action units.
+        identity: Parameters of the person.
+        view: Pose, light and camera.
     """
 
     expression: str

@@ -1,4 +1,4 @@
-"""Draws a face from its parameters, and lights it from one direction."""
+"""Rendering of a synthetic face from its parameters, lit from one direction."""
 
 from __future__ import annotations
 
@@ -14,27 +14,19 @@ from fer_lightning.data.synthetic_faces.canvas import Camera, Canvas, ellipse, r
 from fer_lightning.data.synthetic_faces.geometry import EYE_Y, SIDES, FaceGeometry, build_geometry
 from fer_lightning.data.synthetic_faces.parameters import FaceParameters, View
 
-# Must grow with every change of what is drawn: packed stores and fingerprints of drawn faces depend on it.
+# Increase it with every change of the rendering: packed stores and fingerprints of synthetic faces depend on it.
 DRAWING_VERSION = 1
 _OVERSAMPLING = 1.5
 _CREASE_DEPTH = 0.035
 
 
 def draw_face(face: FaceParameters, side: int) -> np.ndarray:
-    """Draws a face.
-
-    Args:
-        face: What to draw.
-        side: Width and height of the picture in pixels.
-
-    Returns:
-        RGB uint8 `(side, side, 3)`, the same for the same arguments.
-    """
+    """RGB picture uint8 `(side, side, 3)` of a face, a function of its arguments."""
     return _Portrait(face, round(side * _OVERSAMPLING)).develop(side)
 
 
 class _Portrait:
-    """The layers of one picture, painted from back to front."""
+    """Picture of a face, painted from back to front."""
 
     def __init__(self, face: FaceParameters, side: int) -> None:
         self.identity = face.identity
@@ -68,7 +60,7 @@ class _Portrait:
         occlusion.paint_occlusion(self.canvas, self.identity, self.view, self.geometry, self.camera)
 
     def develop(self, side: int) -> np.ndarray:
-        """Exposure, lens, film and sensor."""
+        """Picture after exposure, blur, tone curve and sensor noise."""
         # A camera half adapts to the brightness of the face.
         exposure = self.view.exposure * (150.0 / float(self.skin.mean())) ** 0.5
         cast = 1 + 0.1 * self.view.colour_cast * np.array([1.0, 0.0, -1.0])
@@ -151,24 +143,14 @@ class _Portrait:
 
 
 def _film(pixels: np.ndarray) -> np.ndarray:
-    """Bends the brightest values, so that they keep some structure where a plain cut would whiten them all."""
+    """Tone curve that compresses the brightest values instead of clipping them."""
     knee, top = 185.0, 255.0
     over = np.maximum(pixels - knee, 0.0)
     return np.minimum(pixels, knee) + (top - knee) * over / (over + (top - knee))
 
 
 def shade_face(geometry: FaceGeometry, view: View, camera: Camera, side: int) -> np.ndarray:
-    """Brightness of the skin.
-
-    Args:
-        geometry: The face.
-        view: Direction and contrast of the light.
-        camera: Projection onto a picture `side` pixels wide.
-        side: Width of the picture.
-
-    Returns:
-        Factors `(side, side)` float32 around 1 where the light meets the face squarely.
-    """
+    """Brightness of the skin: factors `(side, side)` float32, about 1 where the light is perpendicular to the face."""
     # Shading is smooth: half the resolution is enough and four times faster.
     grid = side // 2
     scale = grid / side
@@ -201,7 +183,7 @@ def _head_height(outline: np.ndarray, grid: int) -> np.ndarray:
 
 
 def _bumps(geometry: FaceGeometry) -> np.ndarray:
-    """Rows `(x, y, width, height, amount)`: what stands out of the head, in face units."""
+    """Rows `(x, y, width, height, amount)` of bumps of the head, in face units."""
     (tip_x, tip_y), wing = geometry.nose_tip, geometry.nose_half_width
     mouth_y = float(geometry.mouth.inner_upper[:, 1].mean())
     rows = [
@@ -225,7 +207,7 @@ def _bumps(geometry: FaceGeometry) -> np.ndarray:
 
 
 def _hollows(geometry: FaceGeometry) -> np.ndarray:
-    """Rows `(x, y, width, height, amount)`: where little light reaches."""
+    """Rows `(x, y, width, height, amount)` of dark hollows, in face units."""
     mouth = geometry.mouth
     lip = float(mouth.outer_lower[:, 1].max())
     rows = [

@@ -1,4 +1,4 @@
-"""Random faces: people, expressions and pictures, reproducible by seed."""
+"""Random people, expressions and views of synthetic faces, reproducible by seed."""
 
 from __future__ import annotations
 
@@ -11,20 +11,12 @@ from fer_lightning.data.synthetic_faces.parameters import PROTOTYPES, ActionUnit
 # Separate streams, so that a person does not depend on the picture nor on the number of pictures.
 _PERSON, _PICTURE = 1, 2
 
-# Must grow with every change of the distribution: packed stores and fingerprints of drawn faces depend on it.
+# Increase it with every change of the distribution: packed stores and fingerprints of synthetic faces depend on it.
 SAMPLING_VERSION = 1
 
 
 def sample_identity(seed: int, person: int) -> Identity:
-    """Draws a person.
-
-    Args:
-        seed: Seed of the population.
-        person: Number of the person.
-
-    Returns:
-        The same person for the same arguments.
-    """
+    """Random identity of person number `person` in the population of `seed`."""
     rng = np.random.default_rng([seed, _PERSON, person])
 
     def around(spread: float) -> float:
@@ -76,12 +68,7 @@ def sample_identity(seed: int, person: int) -> Identity:
 
 
 def sample_view(rng: np.random.Generator, difficulty: float) -> View:
-    """Draws how a picture is taken.
-
-    Args:
-        rng: Source of randomness.
-        difficulty: 0 a passport photograph, 1 a snapshot in the wild.
-    """
+    """Random view; `difficulty` runs from 0 (passport photograph) to 1 (in the wild)."""
     d = difficulty
 
     def around(spread: float) -> float:
@@ -113,15 +100,15 @@ def sample_view(rng: np.random.Generator, difficulty: float) -> View:
 def sample_units(
     rng: np.random.Generator, expression: str, intensity: float, other: ActionUnits, blend: float, difficulty: float
 ) -> ActionUnits:
-    """Draws the action units of an expression.
+    """Random action units of an expression.
 
     Args:
-        rng: Source of randomness.
+        rng: Random generator.
         expression: Canonical class name.
         intensity: Factor on the prototype.
         other: Action units that are mixed in.
-        blend: Their share.
-        difficulty: Scales how far single units stray.
+        blend: Share of the other action units.
+        difficulty: Scale of the variation of single units.
 
     Returns:
         Units in [0, 1.15].
@@ -142,7 +129,7 @@ def sample_units(
 def sample_face(
     seed: int, index: int, person: int, expression: str, classes: tuple[str, ...], difficulty: float
 ) -> FaceParameters:
-    """Draws one picture of a person with an expression.
+    """Random parameters of one picture of a person with an expression, a function of its arguments.
 
     Args:
         seed: Seed of the data set.
@@ -150,10 +137,7 @@ def sample_face(
         person: Number of the person.
         expression: Canonical class name.
         classes: Expressions that may be mixed in.
-        difficulty: 0 easy, 1 hard: weaker and blended expressions, stranger poses and light, more occlusion and noise.
-
-    Returns:
-        The same face for the same arguments.
+        difficulty: 0 easy, 1 hard: weaker and blended expressions, unusual poses and light, more occlusion and noise.
     """
     rng = np.random.default_rng([seed, _PICTURE, index])
     intensity = float(rng.uniform(1 - 0.55 * difficulty, 1.0 + 0.1 * difficulty))

@@ -173,7 +173,7 @@ def test_a_killed_worker_is_told(
     photos: ImageFiles, find_model: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(detection, "_prepare_worker", partial(os._exit, 1))
-    with pytest.raises(UserError, match=r"was killed.*data\.align_workers=1.*goes on where this one ended"):
+    with pytest.raises(UserError, match=r"was killed.*data\.align_workers=1.*continues where this one stopped"):
         detect_landmarks(photos, photos.paths, tmp_path / "landmarks", find_model, workers=2, on_bad_sample="skip")
     assert not (tmp_path / "landmarks").exists()
 
@@ -203,7 +203,7 @@ def test_a_broken_image_ends_the_search_unless_it_is_skipped(
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     broken = ImageFiles(tmp_path, ("broken.png",))
-    with pytest.raises(UserError, match=r"broken\.png: not a readable image; mend it or .*on_bad_sample=skip"):
+    with pytest.raises(UserError, match=r"broken\.png: not a readable image; correct it, or .*on_bad_sample=skip"):
         detect_landmarks(broken, ["a"], tmp_path / "landmarks", find_model, workers, on_bad_sample="raise")
     assert not detect_landmarks(broken, ["a"], tmp_path / "landmarks", find_model, workers, "skip").found.any()
 

@@ -62,13 +62,13 @@ def test_the_named_file_is_taken(tmp_path):
 def test_a_named_file_that_is_another_one_is_refused(tmp_path):
     named = tmp_path / "mine.task"
     named.write_bytes(CONTENT[:-1])
-    with pytest.raises(UserError, match=r"data\.landmark_model=.*mine\.task is not the expected"):
+    with pytest.raises(UserError, match=r"data\.landmark_model=.*mine\.task must be"):
         find_model_file(str(named), tmp_path)
 
 
 def test_a_named_file_that_is_missing_is_refused(tmp_path):
     (tmp_path / MODEL_NAME).write_bytes(CONTENT)
-    with pytest.raises(UserError, match=r"data\.landmark_model=.*nowhere\.task is not a file"):
+    with pytest.raises(UserError, match=r"data\.landmark_model must be .*nowhere\.task is not a file"):
         find_model_file(str(tmp_path / "nowhere.task"), tmp_path)
 
 
@@ -101,8 +101,8 @@ def test_the_download_goes_to_the_cache(store, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("page", "problem"),
     [
-        ("other", "sent something else"),
-        ("truncated", "could not be fetched"),
+        ("other", "returned another file"),
+        ("truncated", "could not be downloaded"),
         ("missing", "404"),
         ("never", "timed out"),
     ],

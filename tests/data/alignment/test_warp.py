@@ -55,7 +55,7 @@ def test_fit_never_reflects():
 
 
 def test_fit_refuses_coinciding_points():
-    with pytest.raises(ValueError, match="coincide"):
+    with pytest.raises(ValueError, match="two different points"):
         fit_similarity(np.ones((5, 2)), np.zeros((5, 2)))
 
 

@@ -151,7 +151,7 @@ def _of_another_net(write):
         (["path=a.pt"], "path=a.pt must end in .onnx for format=onnx"),
         (["format=int8", "data.root=.", "int8.method=magic"], "int8.method=magic is unknown"),
         (["format=int8", "data.root=.", "int8.images=0"], "int8.images=0 is too small"),
-        (["push=nobody"], "give user/name"),
+        (["push=nobody"], "push must be the name of a repository, user/name; got nobody"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )

@@ -17,7 +17,7 @@ def logged_in(monkeypatch):
 
 @pytest.mark.parametrize("name", ["name", "user/", "https://huggingface.co/user/name", "user/my net"])
 def test_what_is_no_repository(name):
-    with pytest.raises(UserError, match="give user/name"):
+    with pytest.raises(UserError, match="push must be the name of a repository, user/name"):
         hub.require_access(name)
 
 

@@ -1,4 +1,4 @@
-"""Facial expression recognition experiments whose numbers can be trusted.
+"""Reproducible experiments in facial-expression recognition.
 
 A training without Hydra:
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictor", "__version__"]
 
-# Both call home when they are imported: albumentations for its newest version, ONNX Runtime with telemetry.
+# On import, albumentations checks for a newer version and ONNX Runtime sends telemetry.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -38,7 +38,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """Imports `Predictor`, which needs torch and MediaPipe, where it is asked for."""
+    """Imports `Predictor`, which needs torch and MediaPipe, on first access."""
     if name == "Predictor":
         from fer_lightning.inference.predictor import Predictor
 

@@ -1,4 +1,4 @@
-"""The command line `fer`: knows its commands without importing what they need."""
+"""Command line `fer`: dispatch to commands, which are imported only when they run, and shell completion."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BENCH_OPTIONS = {
     r"search\b": "samplers",
     r"(rounds|batches|threads)=": r"training.\2=",
 }
-# Without arrays, so that zsh's bashcompinit runs it too. Bash breaks words at `=` and completes only what follows it.
+# Without arrays, so that zsh's bashcompinit runs it too. Bash splits words at `=` and completes only the last part.
 _BASH = """\
 _fer() {
     local line="${COMP_LINE:0:${COMP_POINT:-${#COMP_LINE}}}"
@@ -66,10 +66,10 @@ class Command:
     """One command of `fer`.
 
     Attributes:
-        module: Where it lives; imported when it runs.
-        help: What it does, in one line.
-        config: The Hydra config of `conf/` that it composes; None for commands with plain arguments.
-        stopped: What it says after Ctrl-C and SIGTERM.
+        module: Its module, imported when it runs.
+        help: Description in one line.
+        config: Hydra config in `conf/` that it composes; None for commands with plain arguments.
+        stopped: Message after Ctrl-C and SIGTERM.
     """
 
     module: str
@@ -131,7 +131,7 @@ COMMANDS = {
 
 def main() -> None:
     """Entry point of the console script and of `python -m fer_lightning`."""
-    logging.raiseExceptions = False  # a log line that finds no room on the disk is no reason for a traceback
+    logging.raiseExceptions = False  # no traceback for a log line that cannot be written to a full disk
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         _list_commands()
@@ -162,7 +162,7 @@ def _of_benchmark(arguments: list[str]) -> list[str]:
 
 
 class _Stop(KeyboardInterrupt):
-    """A signal that asks the process to end, met with what Ctrl-C is met with."""
+    """Raised for a signal that ends the process, so that it is handled like Ctrl-C."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -171,18 +171,18 @@ class _Stop(KeyboardInterrupt):
 
 @contextmanager
 def _signals_like_ctrl_c() -> Iterator[None]:
-    """Ends by SIGTERM and SIGHUP as by Ctrl-C: what is open is closed, and what was read is written."""
+    """Handles SIGTERM and SIGHUP like Ctrl-C, so that files are closed and results are written."""
     process = os.getpid()
 
     def stop(number: int, frame: object) -> None:
-        if os.getpid() != process:  # a child that was forked: of no interest to it
+        if os.getpid() != process:  # a forked child: default behaviour
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         elif signal.getsignal(number) is stop:
-            # Objects that are cut off while they are made complain when they are deleted, MediaPipe's for one.
+            # Objects whose construction is interrupted, such as MediaPipe's, print errors when they are deleted.
             sys.unraisablehook = lambda _: None
             raise _Stop(number) if number != signal.SIGINT else KeyboardInterrupt
-        # Otherwise Lightning called this after its own handler, which ends training with the batch.
+        # Otherwise Lightning called this after its own handler, which ends training after the batch.
 
     before = {}
     with suppress(ValueError):  # a thread other than the main one
@@ -213,7 +213,7 @@ def _run(name: str, arguments: list[str]) -> None:
     if command.config is None:
         import_module(command.module).main(arguments)
         return
-    # Errors then arrive here as exceptions instead of being printed with a traceback by Hydra.
+    # Hydra then raises errors instead of printing them with a traceback.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     _strip_command_from_completion(name)
     import hydra
@@ -244,7 +244,7 @@ def _run(name: str, arguments: list[str]) -> None:
 
 
 def _print_choices(run: Callable[[], object]) -> None:
-    """Prints help or completions without the configs that only others include."""
+    """Prints help or completions without the configs in `shared/`, which are not choices."""
     printed = StringIO()
     try:
         with redirect_stdout(printed):
@@ -255,9 +255,9 @@ def _print_choices(run: Callable[[], object]) -> None:
 
 
 class _Task:
-    """The `run` of a command's module, imported when a config is composed: help and completion need no torch.
+    """The `run` of a command's module, imported after the config is composed: help and completion need no torch.
 
-    Restores the command line as it was typed, which distributed training repeats in its child processes.
+    The original command line is restored, because distributed training repeats it in its child processes.
     """
 
     def __init__(self, name: str, typed: list[str], arguments: list[str]) -> None:
@@ -281,17 +281,19 @@ class _Task:
             return import_module(self.__module__).run(cfg)
         except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # Hydra tells which of the runs it was
+                raise  # Hydra reports which run failed
             _fail_for(error, self.name, self.arguments)
 
     def _check(self, cfg: DictConfig) -> None:
-        """Refuses what cannot be run, beginning with what is checked at once."""
+        """Checks the options, the fastest checks first."""
         from hydra.core.hydra_config import HydraConfig
 
         from fer_lightning.commands.options import check_options, require_inputs
 
         if HydraConfig.get().job.chdir:
-            raise UserError("hydra.job.chdir=true would look for relative paths in the output folder: leave it out.")
+            raise UserError(
+                "hydra.job.chdir must be false, or relative paths are read in the output folder; got true: omit it."
+            )
         if cfg.get("resume") is not None:
             return
         require_inputs(cfg, self.name)
@@ -299,30 +301,30 @@ class _Task:
 
 
 def print_completion(arguments: Sequence[str]) -> None:
-    """Prints the script that teaches a shell to complete `fer`.
+    """Prints the completion script of a shell.
 
     Args:
-        arguments: The name of the shell.
+        arguments: Name of the shell.
 
     Raises:
-        UserError: That is no shell known here.
+        UserError: The shell is not supported.
     """
     if len(arguments) != 1 or arguments[0] not in _SCRIPTS:
-        raise UserError(f'name your shell, one of {", ".join(_SCRIPTS)}: eval "$(fer completion bash)".')
+        raise UserError(f'the shell must be one of {", ".join(_SCRIPTS)}, as in eval "$(fer completion bash)".')
     composed = (name for name, command in COMMANDS.items() if command.config)
     script = _SCRIPTS[arguments[0]].replace("<commands>", " ".join(COMMANDS)).replace("<composed>", " ".join(composed))
     print(script, end="")
 
 
 def _strip_command_from_completion(name: str) -> None:
-    """Hydra completes the line after the program's name; the command belongs to that name."""
+    """Removes the command from the line to complete, of which Hydra expects the options only."""
     words = os.environ.get("COMP_LINE", "").split(maxsplit=2)
     if words[1:2] == [name]:
         os.environ["COMP_LINE"] = f"fer {''.join(words[2:])}"
 
 
 def _fail_for(error: Exception, name: str, arguments: list[str]) -> NoReturn:
-    """Ends with the sentence of an error of the user; raises one of the program again, whose traceback is needed."""
+    """Exits with the message of a user's error; re-raises errors of the program, whose traceback is needed."""
     if isinstance(error, UserError):
         _fail(str(error), name)
     from fer_lightning.explained_errors import explain

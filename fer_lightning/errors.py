@@ -1,4 +1,4 @@
-"""The one exception that reaches the user as a sentence instead of a traceback, and how names are shown in it."""
+"""`UserError`, which the command line prints without a traceback, and the printable form of names in messages."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-# Control characters (newlines, ANSI sequences), marks that turn the direction of what follows, and the surrogates by
-# which Python keeps the bytes of a file name that is not UTF-8: they would act on a terminal, or cannot be encoded.
+# Control characters (newlines, ANSI sequences), marks that change the direction of the text, and the surrogates with
+# which Python represents file names that are not UTF-8: a terminal would interpret them, or they cannot be encoded.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: object) -> str:
-    r"""A name as it can be shown anywhere: on one line, in UTF-8, with nothing that a terminal obeys.
+    r"""Text on one line, in UTF-8 and without characters that a terminal interprets.
 
     Args:
-        text: A file name, a label, or a sentence that holds some.
+        text: A file name, a label, or a message that contains some.
 
     Returns:
         The text with `\n`, `\x1b`, `\xff` and the like in place of such characters.
@@ -34,20 +34,20 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 class PrintableFormatter(logging.Formatter):
-    """Log lines of one line each, whatever the names in them hold; a traceback keeps its own."""
+    """Formats each log message on one line; tracebacks keep their lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # the name is logging's
         return printable(super().formatMessage(record))
 
 
 class UserError(Exception):
-    """A mistake the user can mend.
+    """Error that the user can correct.
 
-    The message is one sentence naming the file or option, what was expected and what to do. The command line prints it
-    alone and exits with status 2.
+    The message is one sentence: the file or option, what must hold, and what to do. The command line prints it without
+    a traceback and exits with status 2.
 
     Args:
-        lines: The sentence; where several things went wrong, one line for each. Names in them are made `printable`.
+        lines: The message, one line for each error; they are made `printable`.
     """
 
     def __init__(self, *lines: object) -> None:
@@ -58,22 +58,22 @@ class UserError(Exception):
 
 
 def require_known(option: str, value: object, known: Iterable[str]) -> None:
-    """Refuses a value that is none of the known ones.
+    """Raises an error for an unknown value of an option.
 
     Raises:
-        UserError: It names the option and the known values.
+        UserError: The value is unknown; the message lists the known ones.
     """
     if value not in (known := tuple(known)):
         raise UserError(f"{option}={value} is unknown: use one of {', '.join(known)}.")
 
 
 def problem_of(error: ValidationError) -> str:
-    """The first problem that pydantic found, on one line: where, what must hold and what was found."""
+    """First error of pydantic on one line: place, condition and value."""
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(map(str, first["loc"]))
-    told = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    condition = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
     if first["type"] == "missing":
         return f"{place[:200]} is missing."
-    found = repr(first["input"])
-    shown = found if len(found) <= 60 else f"{found[:57]}..."
-    return " ".join(f"{place[:200]} {told[:300]}; got {shown}.".split())
+    value = repr(first["input"])
+    shown = value if len(value) <= 60 else f"{value[:57]}..."
+    return " ".join(f"{place[:200]} {condition[:300]}; got {shown}.".split())

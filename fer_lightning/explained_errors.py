@@ -1,7 +1,7 @@
-"""What the command line says and does where a command fails.
+"""Messages and clean-up of a command that failed.
 
-An error that is the user's becomes one sentence, with what was probably meant; the folder of a run whose start failed
-is removed again, with the folders that were made above it.
+`explain` turns errors of Hydra and of the file system into one sentence with a suggestion; `remove_failed_start`
+removes the folder of a run that failed before it began, and the parent folders created for it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-# Configs that others include, and no choices by themselves.
+# Configs that other configs include, which are not choices themselves.
 PARTS = re.compile(r"(^|/)shared(/.*)?$")
-# What Hydra and fer train write before a run begins.
+# Files that Hydra and fer train write before a run begins.
 _BEFORE_A_RUN = {".hydra", "config.yaml", "multirun.yaml"}
 
 
 def explain(error: Exception, config: str | None, arguments: Sequence[str]) -> str | None:
-    """One sentence for an error of composing a config; None for an error of the program, whose traceback is needed.
+    """Message of an error in composing a config; None for errors of the program, whose traceback is needed.
 
     Args:
-        error: What was raised.
+        error: The exception.
         config: Name of the config that was composed, None for a command without one.
-        arguments: What was typed after the command.
+        arguments: Arguments after the command.
     """
     from hydra.errors import CompactHydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
@@ -48,45 +48,45 @@ def explain(error: Exception, config: str | None, arguments: Sequence[str]) -> s
         return f"budget={found[1]} is unknown: use smoke, pilot or paper."
     if found := re.search(r"Interpolation key '([^']*)' not found(?: full_key: (\S+))?", text):
         return (
-            f"{found[2] or 'an option'} refers to ${{{found[1]}}}, which is not an option: correct the name, or, if "
-            r"the characters are meant, quote the value for Hydra and write \${."
+            f"{found[2] or 'an option'} refers to ${{{found[1]}}}, which is not an option: correct the name, or, for "
+            r"a literal value, quote it for Hydra and write \${."
         )
     if found := re.search(r"Could not (override|delete) '([^']+)'", text):
         return _unknown_option(found[2], config, arguments)
     if found := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
-        return f"+{found[1]}: the option {found[1]} exists already, so write it without the +."
+        return f"+{found[1]}: the option {found[1]} already exists: use it without the +."
     if found := re.search(r"Ambiguous value for argument '(.+?)' 1\. To use", text):
         name, _, values = found[1].partition("=")
-        return f"{found[1]} gives several values: write {name}=[{values}] for a list, or add -m to run each of them."
+        return f"{found[1]} has several values: use {name}=[{values}] for a list, or add -m to run each of them."
     if found := re.search(r"Sweep parameters '(.+?)' requires --multirun", text):
-        return f"{found[1]} gives several values: add -m to run each of them."
+        return f"{found[1]} has several values: add -m to run each of them."
     return text
 
 
 def _unwritable(error: OSError) -> str | None:
-    """What to say where a file cannot be written, or the output folder cannot be made."""
+    """Message for a file that cannot be written or a folder that cannot be created."""
     from fer_lightning.files import unwritable
 
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
     path = Path(os.fsdecode(error.filename or "a file")).absolute()
     folder = FolderBefore.folder
-    # A file that is missing is a mistake of the program, unless its folder was the user's choice.
-    own = folder is not None and (path.is_relative_to(folder) or folder.is_relative_to(path))
+    # A missing file is an error of the program, unless its folder was chosen by the user.
+    chosen = folder is not None and (path.is_relative_to(folder) or folder.is_relative_to(path))
     denied = error.errno in (errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR) or (
-        error.errno == errno.ENOENT and own
+        error.errno == errno.ENOENT and chosen
     )
     return str(unwritable(path if error.filename else Path("a file"), error)) if full or denied else None
 
 
 def check_choices(overrides: Iterable[str], conf: Path) -> None:
-    """Refuses configs that only others include.
+    """Checks that no config in `shared/` is chosen, which only other configs include.
 
     Args:
         overrides: Arguments of a command.
         conf: Folder of the configs.
 
     Raises:
-        UserError: One of them is chosen.
+        UserError: A config in `shared/` is chosen.
     """
     from fer_lightning.errors import UserError
 
@@ -98,21 +98,21 @@ def check_choices(overrides: Iterable[str], conf: Path) -> None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> list[str]:
-    """The known names closest to a mistyped one, the closest first.
+    """Known names similar to a mistyped one, the most similar first.
 
     Args:
-        name: What was typed.
-        known: Names that exist; of dotted ones, the same or a similar last word is close as well.
+        name: The mistyped name.
+        known: Known names; dotted names are also compared by their last word.
     """
     group, dot, word = name.lower().rpartition(".")
     names = list(dict.fromkeys(known))
-    siblings = [each.rpartition(".")[2] for each in names if each.rpartition(".")[0] == group]
+    siblings = [other.rpartition(".")[2] for other in names if other.rpartition(".")[0] == group]
     if siblings:
         if close := difflib.get_close_matches(word, siblings, n=1):
             return [f"{group}{dot}{close[0]}"]
     elif close := difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.7):
         return close
-    return [each for each in names if each.rpartition(".")[2] == word][:3]
+    return [other for other in names if other.rpartition(".")[2] == word][:3]
 
 
 def _unknown_choice(group: str, choice: str, options: Sequence[str]) -> str:
@@ -126,16 +126,16 @@ def _unknown_option(name: str, config: str | None, arguments: Sequence[str]) -> 
     composed = _composed(config, arguments) if config else None
     known = [*option_names(composed), *composed.hydra.runtime.choices] if composed is not None else []
     close = did_you_mean(name, known)
-    # Only the trainer has so many arguments that one which is not configured resembles another; torch takes its time.
+    # Only the trainer has so many arguments that one outside the config resembles another; importing torch takes long.
     if composed is not None and (not close or name.startswith("trainer.")) and _constructor_takes(composed, name):
-        return f"{name} is not set in the configuration: write +{name}=... to pass it on."
+        return f"{name} is not in the config: use +{name}=... to add it."
     if close:
         return f"Unknown option {name!r}: did you mean {' or '.join(close)}?"
     return f"Unknown option {name!r}: --cfg job lists the options with their values, --help the groups."
 
 
 def _constructor_takes(cfg: DictConfig, name: str) -> bool:
-    """Whether an option that no config names is an argument of what its group constructs, such as trainer.max_steps."""
+    """Whether an option outside the config, such as trainer.max_steps, is an argument of the `_target_` of its group."""
     import inspect
 
     from hydra.utils import get_object
@@ -147,7 +147,7 @@ def _constructor_takes(cfg: DictConfig, name: str) -> bool:
 
 
 def _composed(config: str, arguments: Sequence[str]) -> DictConfig | None:
-    """The config of a command with the groups that were chosen, but without any other option."""
+    """Config of a command with the chosen groups and no other option; None if it cannot be composed."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
@@ -170,7 +170,7 @@ def _composed(config: str, arguments: Sequence[str]) -> DictConfig | None:
 
 
 def option_names(node: Any, prefix: str = "") -> Iterator[str]:
-    """The dotted names of all options of a config but Hydra's inner ones."""
+    """Dotted names of all options of a config, without the internal ones of Hydra."""
     from omegaconf import DictConfig
 
     for key in node:
@@ -186,11 +186,11 @@ def option_names(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 class FolderBefore(Callback):
-    """Remembers, before Hydra makes the folder of a run or of a sweep, what of it was there already."""
+    """Records which folders exist before Hydra creates that of a run or a sweep."""
 
     folder: Path | None = None
-    used: Path | None = None  # the folder; None where it held something before
-    made: Path | None = None  # the topmost folder that was made for it
+    used: Path | None = None  # the folder; None if it was not empty before
+    made: Path | None = None  # the topmost folder that is created for it
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # the signatures are Hydra's
         self._look(config, "run")
@@ -200,7 +200,7 @@ class FolderBefore(Callback):
 
     def _look(self, config: DictConfig, kind: str) -> None:
         before = HydraConfig.instance().cfg
-        HydraConfig.instance().set_config(config)  # which names of folders refer to
+        HydraConfig.instance().set_config(config)  # to which the names of folders may refer
         try:
             folder = Path(str(config.hydra[kind].dir)).absolute()
         finally:
@@ -213,11 +213,11 @@ class FolderBefore(Callback):
 
 
 def remove_failed_start() -> None:
-    """Removes the folder of this process's run or sweep, unless something was written there by the run itself."""
+    """Removes the folder of this process's run or sweep, unless the run itself wrote a file there."""
     folder, FolderBefore.used = FolderBefore.used, None
     if folder is None or not folder.is_dir():
         return
-    # A run of a sweep has a folder of its own.
+    # Each run of a sweep has its own folder.
     for place in [*(child for child in folder.iterdir() if child.is_dir() and child.name != ".hydra"), folder]:
         entries = list(place.iterdir())
         if all(entry.name in _BEFORE_A_RUN or entry.suffix == ".log" for entry in entries):

@@ -1,4 +1,4 @@
-"""Atomic writes, folders of the cache, the files that ship with the package, and paths as the terminal shows them."""
+"""Atomic writes, cache folders, files that ship with the package, and short paths for the terminal."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the quota of the disk is used up",
-    errno.EFBIG: "it would be larger than a file may be here (see ulimit -f)",
+    errno.EDQUOT: "the disk quota is exceeded",
+    errno.EFBIG: "it exceeds the largest file size (see ulimit -f)",
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission is denied",
     errno.EPERM: "permission is denied",
@@ -36,11 +36,11 @@ _number = count()
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Lets `write` fill a temporary file beside `path`, then renames it, so that no reader ever sees half a file.
+    """Writes a file atomically: to a temporary file beside it, which is then renamed.
 
     Args:
-        path: The file; its folder is made if it is not there.
-        write: Writes to the path it is given, which has the ending of `path`.
+        path: The file; its folder is created if needed.
+        write: Function that writes to the path it is called with, which has the extension of `path`.
 
     Returns:
         `path`.
@@ -48,7 +48,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     Raises:
         UserError: The disk is full, or the file cannot be written there.
     """
-    # A name of its own: beside `path`, whose name may be as long as the file system allows.
+    # Not derived from the name of `path`, which may be as long as the file system allows.
     unfinished = path.with_name(f".{os.getpid()}.{next(_number)}{path.suffix[-16:]}")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,61 +62,59 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Writes text, as `write_whole` does."""
+    """Writes text atomically, see `write_whole`."""
     return write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: object) -> Path:
-    """Writes plain values as JSON, as `write_whole` does."""
+    """Writes plain values as JSON atomically, see `write_whole`."""
     return write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def write_csv(path: Path, table: pd.DataFrame, **options: Any) -> Path:
-    """Writes a table as CSV, as `write_whole` does; the options are those of `DataFrame.to_csv`."""
+    """Writes a table as CSV atomically, see `write_whole`, with the options of `DataFrame.to_csv`."""
     return write_whole(path, lambda unfinished: table.to_csv(unfinished, **options))
 
 
-_CURE = (
-    "Make room or mend its folder, or write elsewhere with another hydra.run.dir=... or the option that names the file"
-)
+_CURE = "Free disk space or correct the permissions of its folder, or use another hydra.run.dir=... or output option"
 
 
 @contextmanager
 def writing(path: Path, cure: str = _CURE) -> Iterator[None]:
-    """Turns what the operating system says while a file is written into a sentence that names the file.
+    """Context in which an `OSError` of writing a file becomes a `UserError` that names the file.
 
     Args:
-        path: The file, or the folder that is made.
-        cure: What the user can do.
+        path: The file or folder that is written.
+        cure: Sentence on what the user can do.
 
     Raises:
-        UserError: It cannot be written; errors of other files that are read meanwhile pass unchanged.
+        UserError: The file cannot be written; errors of other files are raised unchanged.
     """
     try:
         yield
     except OSError as error:
-        named = error.filename
-        if isinstance(named, (str, bytes)):
-            other = Path(os.fsdecode(named))
+        if isinstance(error.filename, (str, bytes)):
+            other = Path(os.fsdecode(error.filename))
             if other.parent != path.parent and other not in path.parents:
                 raise
         raise unwritable(path, error, cure) from error
 
 
 def unwritable(path: Path, error: OSError, cure: str = _CURE) -> UserError:
-    """What to say of a file that could not be written."""
+    """Error for a file that could not be written."""
     reason = _REASONS.get(error.errno or 0) or f"{error.strerror or error} (is the disk full?)"
     return UserError(f"{path} cannot be written: {reason}. {cure}.")
 
 
 def make_once(folder: Path, make: Callable[[Path], None], *, resume: bool = False) -> None:
-    """Makes a folder of the cache unless it is there; of several processes one makes it and the others wait.
+    """Creates a cache folder if it does not exist; of several processes, one creates it and the others wait.
 
     Args:
-        folder: What is there is finished. It is looked at without a lock, so that a shared cache may be read-only.
-        make: Fills the folder `<folder>.partial`, which is renamed when it returns.
-        resume: Whether what an interrupted `make` left there is handed to the next one, which must tell whole files
-            from begun ones. Otherwise every `make` starts with an empty folder.
+        folder: The folder; it is complete if it exists. That is checked without a lock, so a shared cache may be
+            read-only.
+        make: Function that fills the folder `<folder>.partial`, which is then renamed.
+        resume: Keep the files of an interrupted `make` for the next one, which must distinguish complete from partial
+            files. Otherwise every `make` starts with an empty folder.
 
     Raises:
         UserError: The cache cannot be written.
@@ -129,7 +127,7 @@ def make_once(folder: Path, make: Callable[[Path], None], *, resume: bool = Fals
         with FileLock(f"{folder}.lock"):
             if folder.exists():
                 return
-            # Nobody else is at work, so what lies here was left by a process that was killed.
+            # With the lock, existing files were left by a process that was killed.
             if not resume:
                 shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(exist_ok=resume)
@@ -141,21 +139,17 @@ def make_once(folder: Path, make: Callable[[Path], None], *, resume: bool = Fals
                     shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise UserError(
-            f"data.cache_dir={folder.parent} could not be filled ({error}): free some room or name another folder."
+            f"data.cache_dir={folder.parent} could not be filled ({error}): free disk space or use another folder."
         ) from error
 
 
 def default_cache() -> str:
-    """Folder of the cache: `FER_CACHE_DIR` where it is set."""
+    """Default cache folder, which the environment variable `FER_CACHE_DIR` overrides."""
     return os.environ.get("FER_CACHE_DIR", "~/.cache/fer_lightning")
 
 
 def shown_path(path: Path) -> Path:
-    """The path from here where it lies below, so that it is short and can be copied; else as it is.
-
-    Args:
-        path: Any path.
-    """
+    """Path relative to the working directory if it is below it, else unchanged."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
@@ -166,7 +160,7 @@ def conf_dir() -> Path:
 
 
 def claims_dir() -> Path:
-    """Folder of the published and the credible numbers, found in the same way."""
+    """Folder of the published and the measured results, found as `conf_dir`."""
     return _shipped("experiments")
 
 

@@ -1,4 +1,4 @@
-"""Options typed in a shell, prepared for Hydra: paths reach the code as they were typed."""
+"""Command-line options in Hydra's grammar, with paths quoted so that they are read literally."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fer_lightning.errors import UserError
 if TYPE_CHECKING:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-# Options that hold a path, the last word of the dotted name of others, and of those that hold a list of paths.
+# Options whose value is a path, by name; by the last word of a dotted name; and those whose value is a list of paths.
 PATHS = {"source", "checkpoint", "init", "resume", "path", "image", "frames", "int8", "output_dir"}
 PATHS |= {"peer_python", "peer_node_modules"}
 PATHS_OF_GROUPS = {"root", "cache_dir", "landmark_model", "pretrained", "dir", "subdir", "save_dir", "default_root_dir"}
 PATHS_OF_GROUPS |= {"folder", "storage"}
 PATH_LISTS = {"checkpoints"}
-# Options that take the word `last`, and whether the run that it stands for must be finished.
+# Options that accept `last`, the newest run, and whether that run must be finished.
 LAST = {"resume": False, "init": True, "checkpoint": True}
 
 _OVERRIDE = re.compile(r"(\+{0,2})([A-Za-z_$][\w$./@-]*)=(.*)", re.DOTALL | re.ASCII)
@@ -29,24 +29,20 @@ _WITHOUT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydr
 
 
 def is_path(name: str) -> bool:
-    """Whether an option holds a path.
-
-    Args:
-        name: Its dotted name.
-    """
+    """Whether the option with this dotted name holds a path."""
     group, _, word = name.rpartition(".")
     return word in PATHS_OF_GROUPS if group else word in PATHS
 
 
 def prepare(arguments: Sequence[str]) -> list[str]:
-    """The arguments of a command in Hydra's grammar.
+    """Arguments of a command in Hydra's grammar.
 
     The value of an option that holds a path is taken literally if such a path exists. If not, a value quoted for Hydra,
-    an interpolation such as `${oc.env:HOME}/faces`, `null` and, in a multirun, several values keep their meaning;
-    everything else is literal too.
+    an interpolation such as `${oc.env:HOME}/faces`, `null` and, in a multirun, several values are read by Hydra;
+    everything else is literal.
 
     Args:
-        arguments: The arguments after the command, flags of Hydra among them.
+        arguments: Arguments after the command, including flags of Hydra.
 
     Raises:
         UserError: A path is empty, or Hydra's grammar cannot read an argument.
@@ -63,13 +59,13 @@ def prepare(arguments: Sequence[str]) -> list[str]:
 
 
 def in_folder_of_resumed_run(prepared: Sequence[str]) -> list[str]:
-    """Lets a resumed run write where it wrote before.
+    """Sets the output folder of a resumed run to the folder of that run.
 
     Args:
-        prepared: What `prepare` returned.
+        prepared: Result of `prepare`.
 
     Raises:
-        UserError: `resume` names no folder of a run.
+        UserError: `resume` is not the folder of a run.
     """
     from omegaconf import OmegaConf
 
@@ -77,7 +73,7 @@ def in_folder_of_resumed_run(prepared: Sequence[str]) -> list[str]:
         if argument.startswith("resume=") and argument != "resume=null":
             folder = OmegaConf.create({"folder": _parser().parse_override(argument).value()}).folder
             if not (Path(folder) / "config.yaml").is_file():
-                raise UserError(f"resume={folder} is not the folder of a run: config.yaml is missing there.")
+                raise UserError(f"resume={folder} must be the folder of a run; it has no config.yaml.")
             return [
                 *prepared[:place],
                 path_override("hydra.run.dir", folder),
@@ -88,7 +84,7 @@ def in_folder_of_resumed_run(prepared: Sequence[str]) -> list[str]:
 
 
 def path_override(name: str, path: str) -> str:
-    """The override that sets an option to exactly this path.
+    """Override that sets an option to exactly this path.
 
     Raises:
         UserError: Hydra would replace a part of the path of an output folder.
@@ -97,12 +93,12 @@ def path_override(name: str, path: str) -> str:
         raise UserError(
             f"{name}={path} must not contain '${{', which Hydra replaces in output folders: use another name."
         )
-    # Words that Hydra's grammar reads as themselves stay readable in the records of runs.
+    # Values that Hydra reads literally are not quoted, which keeps the records of runs readable.
     return f"{name}={path if _parsed(path) == path and '${' not in path else _quoted(path)}"
 
 
 def literal(values: Any) -> Any:
-    """Plain values for a config, which returns them as they are: `${` in their text is no interpolation."""
+    """Plain values, escaped so that a config returns them unchanged: `${` in a text is not an interpolation."""
     if isinstance(values, dict):
         return {name: literal(value) for name, value in values.items()}
     if isinstance(values, list):
@@ -111,14 +107,14 @@ def literal(values: Any) -> Any:
 
 
 def last_run(option: str, finished: bool) -> str:
-    """The folder of the newest run of `fer train` below `outputs`.
+    """Folder of the newest run of `fer train` below `outputs`.
 
     Args:
-        option: The option that asks for it.
-        finished: Whether it must be finished.
+        option: Name of the option, for messages.
+        finished: Whether the run must be finished.
 
     Raises:
-        UserError: There is none.
+        UserError: There is no such run.
     """
     newest, changed = None, -1.0
     for place, folders, files in os.walk("outputs"):
@@ -130,7 +126,9 @@ def last_run(option: str, finished: bool) -> str:
         if (time := max(path.stat().st_mtime for path in began)) > changed:
             newest, changed = place, time
     if newest is None:
-        raise UserError(f"{option}=last: outputs/ holds no {'finished ' * finished}run; fer train makes one.")
+        raise UserError(
+            f"{option}=last needs a {'finished ' * finished}run in outputs/; none was found: run fer train first."
+        )
     return newest
 
 
@@ -140,7 +138,7 @@ def _prepare(argument: str, several: bool) -> str:
         if argument.startswith("~") and _is_override(argument):
             return argument
         raise UserError(
-            f"{argument!r} is not an option: write name=value, for example seed=1, and quote a value that has spaces."
+            f"{argument!r} is not an option: use name=value, for example seed=1, and quote a value with spaces."
         )
     sign, name, value = match.groups()
     several_paths = name.rpartition(".")[2] in PATH_LISTS
@@ -154,29 +152,31 @@ def _prepare(argument: str, several: bool) -> str:
             f"{sign}{name}=" + (f'"{value}"' if value.isprintable() and '"' not in value else _quoted(value))
         )
         raise UserError(
-            f"{argument!r} cannot be read: close its brackets and quotes, or, if the value is meant literally, quote "
-            f"it for Hydra too: {quoted}"
+            f"{argument!r} cannot be parsed: close its brackets and quotes, or, for a literal value, quote it for "
+            f"Hydra too: {quoted}"
         )
     return argument
 
 
 def _path(name: str, value: str, several: bool) -> str:
     if not value.strip() and not os.path.lexists(value):
-        raise UserError(f"{name}= is empty: was the variable set? Give a path, or leave {name} out.")
+        raise UserError(
+            f"{name} must be a path; got an empty value (is the variable set?): use a path, or omit {name}."
+        )
     if len(value) > 2 and value[0] == value[-1] and value[0] in "'\"" and os.path.lexists(value[1:-1]):
-        value = value[1:-1]  # as Lightning passes the output folder to its processes, whatever its name
+        value = value[1:-1]  # Lightning passes the output folder to its processes in quotes
     elif not os.path.lexists(value):
         if name in LAST and value == "last":
             return path_override(name, last_run(name, LAST[name]))
         if value.lower() == "null" and not name.startswith("hydra."):
             return f"{name}=null"
         if several and not name.startswith("hydra.") and len(values := _split(value)) > 1:
-            return f"{name}={','.join(_path(name, each, several=False).partition('=')[2] for each in values)}"
+            return f"{name}={','.join(_path(name, path, several=False).partition('=')[2] for path in values)}"
         if _interpolates(value):
             return f"{name}={value if _is_override(f'x={value}') else _hydra_quotes(value)}"
         if _has_syntax(_parsed(value), in_hydra=name.startswith("hydra.")):
             return f"{name}={value}"
-        value = os.path.expanduser(value)  # noqa: PTH111 (a name such as ~x is no mistake)
+        value = os.path.expanduser(value)  # noqa: PTH111 (pathlib fails on unknown users, such as ~x)
     elif value.startswith("~"):
         value = os.path.join(os.getcwd(), value)  # noqa: PTH109, PTH118 (the code would expand it)
     return path_override(name, value)
@@ -210,8 +210,8 @@ def _is_list(value: str) -> bool:
 
 
 def _split(values: str) -> list[str]:
-    """The values between commas, where a comma in quotes or brackets separates nothing."""
-    found, start, depth, quote = [], 0, 0, ""
+    """Values between commas; commas in quotes or brackets do not separate."""
+    parts, start, depth, quote = [], 0, 0, ""
     for place, sign in enumerate(values):
         if quote:
             quote = "" if sign == quote and values[place - 1] != "\\" else quote
@@ -222,13 +222,13 @@ def _split(values: str) -> list[str]:
         elif sign in ")]}":
             depth -= 1
         elif sign == "," and not depth:
-            found.append(values[start:place].strip())
+            parts.append(values[start:place].strip())
             start = place + 1
-    return [*found, values[start:].strip()] if values.strip() else []
+    return [*parts, values[start:].strip()] if values.strip() else []
 
 
 def _parsed(value: str) -> Any:
-    """What Hydra's grammar reads; None where that is null or nothing at all."""
+    """Value as parsed by Hydra; None if it is null or cannot be parsed."""
     return _parser().parse_override(f"x={value}")._value if _is_override(f"x={value}") else None
 
 
@@ -250,7 +250,7 @@ def _parser() -> OverridesParser:
 
 
 def _quoted(text: str) -> str:
-    """Text in Hydra's quotes, in which OmegaConf replaces nothing."""
+    """Text in Hydra's quotes, escaped so that OmegaConf replaces nothing in it."""
     return _hydra_quotes(literal(text))
 
 

@@ -30,7 +30,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path):
     [
         (errno.ENOSPC, "the disk is full"),
         (errno.EDQUOT, "quota"),
-        (errno.EFBIG, "larger than a file may be"),
+        (errno.EFBIG, "exceeds the largest file size"),
         (errno.EROFS, "read-only"),
         (errno.EACCES, "permission"),
         (errno.EIO, "Input/output error"),

@@ -82,7 +82,7 @@ def test_lists_of_paths():
 )
 @pytest.mark.parametrize("value", ["", " "])
 def test_an_empty_path_is_refused(option, value):
-    with pytest.raises(UserError, match=f"^{option}= is empty: was the variable set"):
+    with pytest.raises(UserError, match=f"^{option} must be a path; got an empty value"):
         prepare([f"{option}={value}"])
 
 
@@ -106,12 +106,12 @@ def test_a_resumed_run_stays_in_its_folder():
     prepared = in_folder_of_resumed_run(prepare(["resume=épo=1, 'x'"]))
     folder = OverridesParser.create().parse_override(prepared[1]).value()
     assert folder == "épo=1, 'x'" and prepared[2] == "hydra.output_subdir=null"
-    with pytest.raises(UserError, match="resume=gone is not the folder of a run"):
+    with pytest.raises(UserError, match="resume=gone must be the folder of a run"):
         in_folder_of_resumed_run(prepare(["resume=gone"]))
 
 
 def test_last_is_the_newest_run_that_fits():
-    with pytest.raises(UserError, match=r"init=last: outputs/ holds no finished run"):
+    with pytest.raises(UserError, match=r"init=last needs a finished run in outputs/"):
         prepare(["init=last"])
     make_run("outputs/finished", 10, "checkpoints/last.ckpt", "checkpoints/best.ckpt", "metrics.json")
     make_run("outputs/study/stopped", 20, "checkpoints/last.ckpt")

@@ -63,7 +63,7 @@ def test_a_storage_that_finds_no_room_is_a_sentence(quick, fer, tmp_path, monkey
     monkeypatch.setattr(optuna.Study, "ask", lambda *_, **__: fail())
     assert fer("train", *search(quick, tmp_path / "s", "hydra.sweeper.n_trials=2")) == 2
     error = capsys.readouterr().err
-    assert "database or disk is full. Make room" in error and "Traceback" not in error
+    assert "database or disk is full. Free disk space" in error and "Traceback" not in error
 
 
 def test_every_trial_is_a_run_that_was_told_to_the_study(finished):

@@ -1,4 +1,4 @@
-"""Hydra sweeper of every Optuna sampler, MBOA among them.
+"""Hydra sweeper for all Optuna samplers, including MBOA.
 
-Hydra imports every module of its plugins whenever it starts: what is heavy is imported inside functions here.
+Hydra imports all modules of its plugins at every start, so heavy packages are imported inside functions here.
 """

@@ -1,4 +1,4 @@
-"""What a sweep found, as an experiment that `fer train` composes like those in `conf/experiment`."""
+"""Best trial of a sweep as an experiment file, which `fer train` composes like those in `conf/experiment`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from fer_lightning.files import conf_dir, write_whole
 log = logging.getLogger(__name__)
 
 # Groups whose files hold values of any part of the config, in the order in which conf/train.yaml composes them.
-# Included, not chosen: ablation and study would come after the experiment and win over what was found.
+# Included, not chosen: ablation and study come after the experiment and would override its values.
 RECIPES = ("experiment", "ablation", "study")
 
 
 def write_experiment(
     path: Path,
     fixed: Sequence[str],
-    found: Sequence[str],
+    best: Sequence[str],
     is_group: Callable[[str], bool],
     header: Sequence[str],
     config_dirs: Sequence[Path],
@@ -31,37 +31,37 @@ def write_experiment(
     """Writes overrides as an experiment file.
 
     `fer train --config-dir <folder above experiment/> experiment=<name of the file>` then composes the config that the
-    overrides compose. What concerns a sweep or one of its jobs (`hydra...`, `trial`) is left out; of a study, what its
-    runs have in common goes into a file beside `path`, and so does a recipe of another `--config-dir`. What a file
-    cannot say, as the deletion of a value, is named in a comment and in the log.
+    overrides compose. Options of the sweep or its jobs (`hydra...`, `trial`) are omitted; the common part of a study
+    and a recipe of another `--config-dir` are written to files beside `path`. Overrides that a file cannot express,
+    such as the deletion of a value, are listed in a comment and logged.
 
     Args:
         path: The file, in a folder `experiment`.
         fixed: Overrides without sweeps that hold for all trials, such as `model=resnet`, `+x.y=1` or `~scheduler`.
-        found: Overrides of one trial; they win over fixed ones.
+        best: Overrides of one trial, which take precedence over fixed ones.
         is_group: Whether a key, such as `model`, is a config group.
-        header: Lines that say where the values come from.
-        config_dirs: Folders, beside that of `fer`, from which the overrides were composed; the first one wins.
+        header: Comment lines on the origin of the values.
+        config_dirs: Further folders from which the overrides were composed; the first one takes precedence.
     """
-    overrides = [parsed for parsed in OverridesParser.create().parse_overrides([*fixed, *found]) if not _of_job(parsed)]
+    overrides = [parsed for parsed in OverridesParser.create().parse_overrides([*fixed, *best]) if not _of_job(parsed)]
     choices = {_place(parsed): parsed for parsed in overrides if _chooses(parsed, is_group)}
     values = [parsed for parsed in overrides if not _chooses(parsed, is_group)]
-    unsaid = [parsed.input_line for parsed in values if parsed.is_delete()]
+    omitted = [parsed.input_line for parsed in values if parsed.is_delete()]
     included = []
     for recipe in RECIPES:
         for name in _names(choices.pop(recipe, None)):
             if entry := _include(f"{recipe}/{name}", path, config_dirs):
                 included.append(entry)
             else:
-                unsaid.append(f"{recipe}={name}")
+                omitted.append(f"{recipe}={name}")
 
     comments = ["@package _global_"]
     comments += [line for text in header for line in text.splitlines()]
-    if unsaid:
-        told = " ".join(f"'{line}'" for line in unsaid)
-        comments.append(f"What this file cannot say: {told}")
-        log.warning("%s cannot say %s: what was found belongs to that as well.", path, told)
-    # Hydra wants what overrides at the end of the list.
+    if omitted:
+        missing = " ".join(f"'{line}'" for line in omitted)
+        comments.append(f"Overrides that this file cannot express: {missing}")
+        log.warning("%s cannot express %s: add these overrides when using it.", path, missing)
+    # Hydra requires entries that override at the end of the list.
     entries = [_entry(choice) for choice in choices.values()]
     added = [entry for choice, entry in zip(choices.values(), entries) if choice.is_add()]
     defaults = [*included, *added, "_self_", *(entry for entry in entries if entry not in added)]
@@ -91,7 +91,7 @@ def _names(override: Override | None) -> list[str]:
 
 
 def _entry(choice: Override) -> dict[str, Any]:
-    """The entry of a defaults list that makes the same choice."""
+    """Entry of a defaults list that makes the same choice."""
     place = f"/{_place(choice)}"
     if choice.is_delete():
         return {f"override {place}": None}
@@ -99,14 +99,14 @@ def _entry(choice: Override) -> dict[str, Any]:
 
 
 def _include(config: str, path: Path, config_dirs: Sequence[Path]) -> str | None:
-    """What to include of a config, such as `experiment/psysfa`; copies it where `fer` alone would not find it.
+    """Entry that includes a config, such as `experiment/psysfa`, which is copied if `fer` alone would not find it.
 
-    A copy lacks what makes a study many runs.
+    A copy of a study omits the sweep over its runs.
 
     Args:
-        config: Its path below a folder of configs.
-        path: The experiment file, beside which copies go.
-        config_dirs: Folders of configs beside those of `fer`.
+        config: Path of the config below a folder of configs.
+        path: Experiment file, beside which copies are written.
+        config_dirs: Further folders of configs.
 
     Returns:
         An entry of a defaults list; None if no folder holds the config.
@@ -127,10 +127,10 @@ def _include(config: str, path: Path, config_dirs: Sequence[Path]) -> str | None
         tree.defaults = [_included_by(group, entry, path, config_dirs) for entry in kept]
     copy = path.parents[1] / group / f"{path.stem}_{name}.yaml"
     copy.parent.mkdir(parents=True, exist_ok=True)
-    # Hydra reads a package only above all other lines.
+    # Hydra reads the package from the first line only.
     top = source.read_text(encoding="utf-8").lstrip().partition("\n")[0].lstrip("# ")
     package = [top] if top.startswith("@package") else []
-    _write(copy, [*package, f"What {group}={name} says of one run."], tree)
+    _write(copy, [*package, f"Common options of the runs of {group}={name}."], tree)
     return f"/{group}/{copy.stem}"
 
 

@@ -1,4 +1,4 @@
-"""What a sweep searches: Hydra's overrides as Optuna's distributions, and back."""
+"""Search space of a sweep: conversion between Hydra's overrides and Optuna's distributions."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 
-class SearchSpace(NamedTuple):  # no dataclass: Hydra runs plugin files without registering them as modules
+class SearchSpace(NamedTuple):  # not a dataclass: Hydra executes plugin files without registering them as modules
     """The overrides of a sweep.
 
     Attributes:
-        searched: The distribution of each option that varies, by its key on the command line.
-        fixed: Overrides that every trial shares, as typed; those of Hydra itself are left out.
+        searched: Distribution of each searched option, by its key on the command line.
+        fixed: Overrides that all trials share, without those of Hydra itself.
     """
 
     searched: dict[str, BaseDistribution]
     fixed: tuple[str, ...]
 
     def overrides(self, values: dict[str, Any]) -> list[str]:
-        """The override of each searched option that gives it its value.
+        """Overrides that set the searched options.
 
         Args:
             values: One value for each searched option.
@@ -35,16 +35,16 @@ class SearchSpace(NamedTuple):  # no dataclass: Hydra runs plugin files without 
 
 
 def parse_space(overrides: Sequence[Override]) -> SearchSpace:
-    """Sorts overrides into those that are searched and those that are fixed; of one key, the last one counts.
+    """Searched and fixed overrides; the last override of a key takes precedence.
 
-    `interval(a,b)` is a float, `int(interval(a,b))` a whole number, both logarithmic with `tag(log,...)`; `range(...)`
+    `interval(a,b)` is a float, `int(interval(a,b))` an integer, both logarithmic with `tag(log,...)`; `range(...)`
     is a stepped number; `choice(...)` and `a,b,c` are categories.
 
     Args:
-        overrides: Parsed by Hydra.
+        overrides: Overrides as parsed by Hydra.
 
     Raises:
-        UserError: An interval is empty or endless, logarithmic from zero or below, or a tag is unknown.
+        UserError: An interval is empty, infinite or logarithmic from zero or below, or a tag is unknown.
     """
     last = {(override.key_or_group, override.package): override for override in overrides}
     searched: dict[str, BaseDistribution] = {}
@@ -67,7 +67,7 @@ def _distribution(override: Override) -> BaseDistribution:
         if isinstance(sweep, IntervalSweep):
             return _interval(sweep)
         if getattr(sweep, "tags", None):
-            raise ValueError("a tag belongs to an interval")
+            raise ValueError("only an interval can have a tag")
         if isinstance(sweep, RangeSweep):
             return _range(sweep)
         return CategoricalDistribution(list(override.sweep_string_iterator()))
@@ -80,9 +80,9 @@ def _interval(sweep: IntervalSweep) -> BaseDistribution:
 
     assert sweep.start is not None and sweep.end is not None
     if sweep.tags - {"log"}:
-        raise ValueError(f"the tag {', '.join(sorted(sweep.tags - {'log'}))} is unknown, log is the only one")
+        raise ValueError(f"the tag {', '.join(sorted(sweep.tags - {'log'}))} is unknown; the only one is log")
     if not (math.isfinite(sweep.start) and math.isfinite(sweep.end)):
-        raise ValueError("an interval needs two finite ends")
+        raise ValueError("both ends of an interval must be finite")
     log = "log" in sweep.tags
     if isinstance(sweep.start, int) and isinstance(sweep.end, int):
         return IntDistribution(sweep.start, sweep.end, log=log)
@@ -95,7 +95,7 @@ def _range(sweep: RangeSweep) -> BaseDistribution:
     count = len(list(sweep.range()))
     if not count:
         raise ValueError("the range is empty")
-    # In decimal, as it was typed: 0.1 + 4 * 0.2 is no 0.9 in binary.
+    # In decimal arithmetic: 0.1 + 4 * 0.2 is not 0.9 in binary.
     first, step = Decimal(str(sweep.start)), Decimal(str(sweep.step))
     low, high = sorted((first, first + (count - 1) * step))
     if all(isinstance(number, int) for number in (sweep.start, sweep.step)):

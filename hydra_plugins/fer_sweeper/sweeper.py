@@ -1,4 +1,4 @@
-"""A Hydra sweeper that asks an Optuna sampler, launches what it answers with any launcher, and tells it the results."""
+"""Hydra sweeper that gets trials from an Optuna sampler, runs them with any launcher and reports their scores."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ _POLL = 2.0  # seconds
 
 
 class SearchSweeper(Sweeper):
-    """Searches with an Optuna sampler; the trials lie in a storage that any number of sweepers can share.
+    """Search with an Optuna sampler; any number of sweepers can share the storage of its trials.
 
-    One started again in the same folder, or with the same storage and study name, goes on where the last one stopped:
-    trials whose sweeper is gone run again, with the values that they had and in the folder where they were.
+    A sweeper that is restarted in the same folder, or with the same storage and study name, continues the search:
+    trials whose sweeper has ended run again with the same values and in the same folder.
 
     Args:
         sampler: Config of an Optuna sampler.
         pruner: Config of an Optuna pruner.
-        n_trials: How many trials the search has in all, of all processes.
-        population: Trials that one generation has, which launchers that run jobs side by side get at once; `auto`
-            depends on `n_trials`.
-        seed: Of the sampler; named in the configs of samplers.
+        n_trials: Total number of trials of the search, over all processes.
+        population: Number of trials of a generation, which parallel launchers run at once; `auto` depends on
+            `n_trials`.
+        seed: Seed of the sampler, to which the configs of samplers refer.
         direction: `min` or `max`.
         storage: See `open_storage`.
         study_name: Name of the search in the storage; None for the name of the sweep's folder.
-        lease: Seconds after which a trial of a process that is not heard of is taken over.
-        max_failures: The sweep stops when so many trials in a row failed.
-        params: What to search, as on the command line, which wins over it.
+        lease: Seconds after which a trial whose process does not renew its lease is taken over.
+        max_failures: Number of consecutive failed trials after which the sweep stops.
+        params: Search space as on the command line, which takes precedence.
     """
 
     hydra_context: HydraContext
@@ -109,8 +109,8 @@ class SearchSweeper(Sweeper):
         except StorageInternalError as error:
             cause = getattr(error.__cause__, "orig", None) or error.__cause__ or error
             raise UserError(
-                f"the storage of the search cannot be read or written: {cause}. Make room or mend its permissions, "
-                f"then repeat the command with hydra.sweep.dir={self.config.hydra.sweep.dir} to go on."
+                f"the storage of the search cannot be read or written: {cause}. Free disk space or correct its "
+                f"permissions, then repeat the command with hydra.sweep.dir={self.config.hydra.sweep.dir} to continue."
             ) from error
 
     def _search(self, arguments: list[str]) -> None:
@@ -131,7 +131,7 @@ class SearchSweeper(Sweeper):
         (folder / ".multirun.yaml").replace(folder / "multirun.yaml")
         done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
         log.info("search %s: %d of %d trials done", study.study_name, done, self._n_trials)
-        log.info("after a stop, the same command with hydra.sweep.dir=%s goes on", folder)
+        log.info("to continue after a stop, repeat the command with hydra.sweep.dir=%s", folder)
         with Lease(study, self._lease_seconds) as lease:
             while trials := self._next(study, space, lease):
                 self._launch(study, trials, space, lease)
@@ -150,25 +150,25 @@ class SearchSweeper(Sweeper):
         space = parse_space(parser.parse_overrides([*params, *arguments]))
         if not space.searched:
             raise UserError(
-                "there is nothing to search: give an option several values, as 'optimizer.lr=tag(log,"
+                "a search needs an option with several values, such as 'optimizer.lr=tag(log,"
                 "interval(1e-5,1e-2))', 'data.batch_size=int(interval(8,64))' or model=resnet,vit."
             )
         return space
 
     def _check_choices(self, space: SearchSpace) -> None:
-        """Composes every choice once: one that does not exist is told now instead of in the middle of the night."""
+        """Composes every choice once, so that a missing one is reported at the start."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         from fer_lightning.commands.options import check_names
 
         first: dict[str, Any] = {}
-        for key, found in space.searched.items():
-            assert isinstance(found, (CategoricalDistribution, FloatDistribution, IntDistribution))
-            first[key] = found.choices[0] if isinstance(found, CategoricalDistribution) else found.low
+        for key, values in space.searched.items():
+            assert isinstance(values, (CategoricalDistribution, FloatDistribution, IntDistribution))
+            first[key] = values.choices[0] if isinstance(values, CategoricalDistribution) else values.low
         check_names(self._compose([*space.fixed, *space.overrides(first)]), self.config.hydra.job.config_name)
-        for key, found in space.searched.items():
-            for choice in found.choices[1:] if isinstance(found, CategoricalDistribution) else ():
-                # Alone: an option of the first choice may not exist in this one, which a trial can fail with.
+        for key, values in space.searched.items():
+            for choice in values.choices[1:] if isinstance(values, CategoricalDistribution) else ():
+                # Alone: an option of the first choice may not exist in this one; such a trial may fail.
                 self._compose([*space.fixed, f"{key}={choice}"])
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
@@ -189,7 +189,7 @@ class SearchSweeper(Sweeper):
             study_name=self._study_name or folder.name,
             load_if_exists=True,
         )
-        if self._population == "auto":  # a search that goes on with more trials keeps its population
+        if self._population == "auto":  # a search that continues with more trials keeps its population
             self._population = population_of(study) or population_for(self._n_trials)
         sampler: Any = OmegaConf.to_container(self._sampler, resolve=True)
         assert isinstance(sampler, dict)
@@ -203,10 +203,10 @@ class SearchSweeper(Sweeper):
         return study
 
     def _next(self, study: Study, space: SearchSpace, lease: Lease) -> Sequence[FrozenTrial]:
-        """The trials to launch now: what a stopped process left, else new ones; none when all have ended."""
+        """Trials to launch now: those of a stopped process, else new ones; none when all have ended."""
         from optuna.trial import TrialState
 
-        told = False
+        announced = False
         while True:
             if left := lease.take_over(self._at_once(0)):
                 log.info("taking over: trial %s", ", ".join(str(trial.number) for trial in left))
@@ -214,20 +214,20 @@ class SearchSweeper(Sweeper):
             started = sum(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
             if started < self._n_trials and (asked := self._ask(study, space, lease, self._at_once(started))):
                 return asked
-            elsewhere = lease.running_elsewhere()
-            if not elsewhere:
+            others = lease.running_elsewhere()
+            if not others:
                 return []
-            if not told:
+            if not announced:
                 log.info(
-                    "waiting for %d trial(s) of another process; one that is not heard of for %g s is taken over",
-                    len(elsewhere),
+                    "waiting for %d trial(s) of another process; a trial without a sign of life for %g s is taken over",
+                    len(others),
                     self._lease_seconds,
                 )
-                told = True
+                announced = True
             time.sleep(_POLL)
 
     def _at_once(self, number: int) -> int:
-        """How many trials to launch together when the next one has this number: at most to the end of a generation."""
+        """Number of trials to launch together from this number on: at most to the end of a generation."""
         from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
         if isinstance(self.launcher, BasicLauncher):
@@ -241,7 +241,7 @@ class SearchSweeper(Sweeper):
         while len(asked) < most:
             trial = study.ask(fixed_distributions=space.searched)
             if trial.number >= self._n_trials:
-                # Another process asked for the last one at the same moment; a search that gets more trials begins here.
+                # Another process took the last one at the same time; a search with more trials starts with this one.
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
                 break
             lease.claim(trial._trial_id)
@@ -251,7 +251,7 @@ class SearchSweeper(Sweeper):
         return asked
 
     def _complete(self, study: Study, trial: FrozenTrial, space: SearchSpace) -> FrozenTrial:
-        """Gives a trial whose process was killed while it asked the values that it lacks; those it has stay."""
+        """Samples the missing values of a trial whose process was killed while sampling."""
         from optuna.trial import Trial
 
         asked = Trial(study, trial._trial_id)
@@ -263,7 +263,7 @@ class SearchSweeper(Sweeper):
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
 
-        # A worker of Ray starts in another folder than this process.
+        # A Ray worker starts in another folder than this process.
         folder = Path(self.config.hydra.sweep.dir).resolve()
         place = f"hydra.sweep.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
         launched, jobs = [], []
@@ -332,8 +332,8 @@ class SearchSweeper(Sweeper):
         from fer_lightning.commands.sweep import report_sweep
         from hydra_plugins.fer_sweeper.experiment_file import write_experiment
 
-        found = bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-        if found:
+        completed = bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        if completed:
             best = study.best_trial
             write_experiment(
                 folder / "conf" / "experiment" / "best.yaml",
@@ -344,10 +344,10 @@ class SearchSweeper(Sweeper):
                 [Path(source.path) for source in self.config.hydra.runtime.config_sources if source.schema == "file"],
             )
         report_sweep(study, folder, self.config)
-        if not found:
+        if not completed:
             raise UserError(
-                f"no trial of {study.study_name} was completed: mend what the warnings above name, delete {folder} and "
-                "start again, or raise hydra.sweeper.n_trials."
+                f"no trial of {study.study_name} was completed: correct the causes in the warnings above, then "
+                f"delete {folder} and repeat the command, or raise hydra.sweeper.n_trials."
             )
 
     def _is_group(self, key: str) -> bool:

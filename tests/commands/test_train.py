@@ -231,7 +231,7 @@ def test_resume_takes_no_other_options(trained_run, fer, capsys):
 def test_resume_of_what_is_no_run(make, fer, tmp_path, capsys):
     make(tmp_path / "nothing")
     assert fer("train", f"resume={tmp_path / 'nothing'}") == 2
-    assert f"resume={tmp_path / 'nothing'} is not the folder of a run" in capsys.readouterr().err
+    assert f"resume={tmp_path / 'nothing'} must be the folder of a run" in capsys.readouterr().err
 
 
 def test_ctrl_c_says_how_to_go_on(tiny, fer, tmp_path, capsys, monkeypatch):

@@ -118,9 +118,9 @@ def test_recipes_of_another_folder_stay_what_they_are(tmp_path):
 
 def test_what_no_file_can_say_is_told(tmp_path, caplog):
     path = written(tmp_path, ["~trainer.max_epochs", "experiment=best"], ["seed=3"])
-    line = "# What this file cannot say: '~trainer.max_epochs' 'experiment=best'"
+    line = "# Overrides that this file cannot express: '~trainer.max_epochs' 'experiment=best'"
     assert line in path.read_text().splitlines()
-    assert "cannot say '~trainer.max_epochs' 'experiment=best'" in caplog.text
+    assert "cannot express '~trainer.max_epochs' 'experiment=best'" in caplog.text
 
 
 def test_on_the_command_line(tmp_path, fer_process):

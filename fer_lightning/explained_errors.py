@@ -135,7 +135,7 @@ def _unknown_option(name: str, config: str | None, arguments: Sequence[str]) -> 
 
 
 def _constructor_takes(cfg: DictConfig, name: str) -> bool:
-    """Whether an option outside the config, such as trainer.max_steps, is an argument of the `_target_` of its group."""
+    """Whether an option outside the config, such as trainer.max_steps, is an argument of its group's `_target_`."""
     import inspect
 
     from hydra.utils import get_object

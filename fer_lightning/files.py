@@ -160,7 +160,7 @@ def conf_dir() -> Path:
 
 
 def claims_dir() -> Path:
-    """Folder of the published and the measured results, found as `conf_dir`."""
+    """Folder of the published numbers and of the bounds of credible ones, found as `conf_dir`."""
     return _shipped("experiments")
 
 

@@ -1,4 +1,4 @@
-"""`fer align`: finds the faces of a dataset, brings them onto one template, and shows what that did."""
+"""`fer align`: detects and aligns the faces of a data set, and reports detection rates and alignment quality."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from fer_lightning.plots.text import escape, print_line
 log = logging.getLogger(__name__)
 
 _DRAWN = 12
-_MEASURED = 2000  # faces whose pictures are decoded again to measure them: a second call is to be instant
+_MEASURED = 2000  # faces that are decoded again to measure the alignment; few, so that a second call is fast
 
 
 def run(cfg: DictConfig) -> None:
-    """Aligns one dataset as configured; what is there already is only shown.
+    """Aligns one data set; existing results are only reported.
 
     Args:
-        cfg: Composed from `conf/align.yaml`.
+        cfg: Config composed from `conf/align.yaml`.
 
     Raises:
-        UserError: The data, the model file or MediaPipe are missing.
+        UserError: The data, the model file or MediaPipe is missing.
     """
     if not cfg.data.align:
-        raise UserError("data.align=false leaves nothing to do: fer align is for data.align=true.")
+        raise UserError("fer align needs data.align=true; got false.")
     datamodule = build_datamodule(cfg)
     faces = datamodule.frame.assign(found=datamodule.landmarks.found[datamodule.frame["row"]])
     counts = _count(faces, datamodule.label_set.classes)
@@ -53,20 +53,20 @@ def run(cfg: DictConfig) -> None:
 
     console = Console()
     console.print(_rate_table(counts, datamodule))
-    _tell(console, faces, geometry, datamodule.image_size)
-    for words in (
+    _print_quality(console, faces, geometry, datamodule.image_size)
+    for line in (
         f"Picture:     {folder}/alignment.png",
         f"Numbers:     {folder}/alignment.csv",
         f"Train on it: {_training_command()}",
     ):
-        print_line(console, words)
+        print_line(console, line)
 
 
 def _count(faces: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """Images and found faces of every split and class, and of all of them.
+    """Numbers of images and detected faces by split and class, and in total.
 
     Returns:
-        The columns `split`, `class`, `images`, `found`.
+        Table with the columns `split`, `class`, `images`, `found`.
     """
     rows = []
     for split in (*SPLITS, "all"):
@@ -78,10 +78,10 @@ def _count(faces: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _measure(datamodule: ExpressionDataModule, faces: pd.DataFrame) -> pd.DataFrame:
-    """How the eyes of found faces lie in the images before and after, from faces spread evenly over the dataset.
+    """Roll and eye positions before and after alignment, of detected faces spread evenly over the data set.
 
     Returns:
-        The columns `split`, `class`, `quantity`, `value`.
+        Table with the columns `split`, `class`, `quantity`, `value`.
     """
     rows = faces.loc[faces["found"], "row"].to_numpy()
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _MEASURED)).astype(int)]
@@ -99,11 +99,11 @@ def _measure(datamodule: ExpressionDataModule, faces: pd.DataFrame) -> pd.DataFr
 
 
 def _original(datamodule: ExpressionDataModule, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """A found face as it is without alignment, `(S, S, C)`, and its landmarks there, `(68, 2)`."""
+    """Detected face without alignment, `(S, S, C)`, and its landmarks in that image, `(68, 2)`."""
     image = datamodule.samples.reader.read(row)
     height, width = image.shape[:2]
     side = min(height, width)
-    corner = ((width - side) // 2, (height - side) // 2)  # of the centre square, which is what conform keeps
+    corner = ((width - side) // 2, (height - side) // 2)  # of the central square, to which conform crops
     points = (datamodule.landmarks.points[row] - corner) * (datamodule.image_size / side)
     return conform(image, datamodule.image_size, datamodule.channels), points
 
@@ -113,7 +113,7 @@ def _aligned(datamodule: ExpressionDataModule) -> AlignedReader:
 
 
 def _aligned_points(reader: AlignedReader, row: int) -> np.ndarray:
-    """Where the landmarks of a found face lie in its aligned image, `(68, 2)`."""
+    """Landmarks `(68, 2)` of a detected face in its aligned image."""
     matrix = reader.matrix(row)
     return reader.landmarks.points[row] @ matrix[:, :2].T + matrix[:, 2]
 
@@ -134,9 +134,9 @@ def _rate_table(counts: pd.DataFrame, datamodule: ExpressionDataModule) -> Table
     return table
 
 
-def _tell(console: Console, faces: pd.DataFrame, geometry: pd.DataFrame, size: int) -> None:
+def _print_quality(console: Console, faces: pd.DataFrame, geometry: pd.DataFrame, size: int) -> None:
     unaligned = int((~faces["found"]).sum())
-    console.print(f"{unaligned:,} images, in which no face was found, stay as they are.")
+    console.print(f"{unaligned:,} images, in which no face was found, are unchanged.")
     values = geometry.set_index("quantity")["value"]
     if values["measured"]:
         tilt, spread = (
@@ -145,16 +145,16 @@ def _tell(console: Console, faces: pd.DataFrame, geometry: pd.DataFrame, size: i
         )
         console.print(
             f"Measured on {values['measured']:,.0f} faces at {size} x {size} pixels: the median tilt of the eye line "
-            f"goes {tilt} degrees, the standard deviation of eye centres {spread} pixels. "
-            f"Look twice at those tilted by more than 45 degrees ({values['share_tilted_over_45_degrees']:.1%}) or "
+            f"changes {tilt} degrees, the standard deviation of eye centres {spread} pixels. "
+            f"Check those tilted by more than 45 degrees ({values['share_tilted_over_45_degrees']:.1%}) or "
             f"enlarged more than twofold ({values['share_enlarged_over_twofold']:.1%}): landmarks can be wrong."
         )
 
 
 def _draw(datamodule: ExpressionDataModule, faces: pd.DataFrame) -> Figure:
-    """Some found faces, drawn by chance."""
-    found = faces[faces["found"]]
-    chosen = found.sample(min(_DRAWN, len(found)), random_state=0).sort_index()
+    """Figure of randomly chosen faces before and after alignment."""
+    detected = faces[faces["found"]]
+    chosen = detected.sample(min(_DRAWN, len(detected)), random_state=0).sort_index()
     size, channels = datamodule.image_size, datamodule.channels
     originals = [_original(datamodule, row) for row in chosen["row"]]
     aligned = [conform(_aligned(datamodule).read(row), size, channels) for row in chosen["row"]]

@@ -1,4 +1,4 @@
-"""`fer audit`: what is wrong with a dataset: copies, contradictions, leaks, blank and bad images, missing ones."""
+"""`fer audit`: copies, label conflicts, leaks between splits, and blank, bad and missing images of a data set."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from fer_lightning.plots.text import escape, print_line
 
 
 def run(cfg: DictConfig) -> None:
-    """Prints what it finds and writes `audit.json`, `duplicates.csv` and pictures.
+    """Prints the findings and writes `audit.json`, `duplicates.csv` and figures.
 
     Args:
-        cfg: Composed from `conf/audit.yaml`.
+        cfg: Config composed from `conf/audit.yaml`.
     """
     datamodule = build_datamodule(cfg)
     findings = audit(datamodule)
     folder = Path(cfg.output_dir)
     write_json(folder / "audit.json", _summary(datamodule, findings))
-    listed = findings.pairs.drop(columns=["first_row", "second_row"])
-    write_csv(folder / "duplicates.csv", listed, index=False, float_format="%.4f")
+    pairs = findings.pairs.drop(columns=["first_row", "second_row"])
+    write_csv(folder / "duplicates.csv", pairs, index=False, float_format="%.4f")
     figures = {"copies": draw_copies(findings.by_splits, datamodule.dataset_name)}
     conflicting = _conflicting(findings.pairs)
     if shown := min(cfg.examples, len(conflicting)):
@@ -45,15 +45,15 @@ def run(cfg: DictConfig) -> None:
     console.print(_copy_table(findings, datamodule))
     console.print(_exposure_table(findings))
     console.print(_other_table(findings))
-    told = ", ".join(str(path) for path in (folder / "audit.json", folder / "duplicates.csv", *pictures))
-    print_line(console, f"Report: {told}")
+    files = ", ".join(str(path) for path in (folder / "audit.json", folder / "duplicates.csv", *pictures))
+    print_line(console, f"Report: {files}")
 
 
 def _conflicting(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Pairs whose labels differ; exact copies first, of these those in two splits first."""
-    found = pairs[pairs["first_label"] != pairs["second_label"]]
-    within = found["first_split"] == found["second_split"]
-    return found.iloc[np.lexsort((within, found["kind"].map(KINDS.index)))]
+    """Pairs whose labels differ, sorted by kind (exact copies first), then pairs across splits first."""
+    conflicts = pairs[pairs["first_label"] != pairs["second_label"]]
+    within = conflicts["first_split"] == conflicts["second_split"]
+    return conflicts.iloc[np.lexsort((within, conflicts["kind"].map(KINDS.index)))]
 
 
 def _captions(pairs: pd.DataFrame) -> tuple[list[str], np.ndarray]:
@@ -123,7 +123,6 @@ def _other_table(findings: Findings) -> Table:
     return table
 
 
-def _listed(found: list[str] | tuple[str, ...]) -> str:
-    found = [escape(name) for name in found]
-    more = ", ..." if len(found) > 4 else ""
-    return f"{len(found)}: {', '.join(found[:4])}{more}" if found else "none"
+def _listed(names: list[str] | tuple[str, ...]) -> str:
+    shown = ", ".join(escape(name) for name in names[:4])
+    return f"{len(names)}: {shown}{', ...' if len(names) > 4 else ''}" if names else "none"

@@ -1,4 +1,4 @@
-"""`fer data`: what a dataset holds: protocol, counts, and pictures as training sees them."""
+"""`fer data`: protocol, class counts and example images of a data set."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from fer_lightning.plots.text import escape, print_line
 
 
 def run(cfg: DictConfig) -> None:
-    """Prints and draws one dataset as configured.
+    """Prints the summary of a data set and draws its images.
 
     Args:
-        cfg: Composed from `conf/show_data.yaml`.
+        cfg: Config composed from `conf/show_data.yaml`.
     """
     datamodule = build_datamodule(cfg)
     console = Console()
@@ -60,8 +60,8 @@ def _count_table(datamodule: ExpressionDataModule) -> Table:
     return table
 
 
-def _sheet(datamodule: ExpressionDataModule, examples: int, epoch: int | None, told: str) -> Figure:
-    """One row of training images for every class."""
+def _sheet(datamodule: ExpressionDataModule, examples: int, epoch: int | None, description: str) -> Figure:
+    """Contact sheet with one row of training images a class."""
     labels = datamodule.frame.loc[datamodule.frame["split"] == "train", "label"].to_numpy()
     dataset = datamodule.dataset("train", epoch)
     rng = np.random.default_rng(0)
@@ -70,4 +70,6 @@ def _sheet(datamodule: ExpressionDataModule, examples: int, epoch: int | None, t
         rows = np.flatnonzero(labels == index)
         chosen += rng.choice(rows, examples, replace=len(rows) < examples).tolist()
         captions += [name] * examples
-    return draw_contact_sheet(dataset.pixels(chosen), captions, examples, f"{datamodule.dataset_name}: training {told}")
+    return draw_contact_sheet(
+        dataset.pixels(chosen), captions, examples, f"{datamodule.dataset_name}: training {description}"
+    )

@@ -1,4 +1,4 @@
-"""`fer demo`: a page on this machine to try a net, with a picture or the camera."""
+"""`fer demo`: local web page to try a network with a picture or the camera."""
 
 from __future__ import annotations
 
@@ -19,36 +19,35 @@ from rich.console import Console
 
 from fer_lightning.errors import UserError
 
-_PATIENCE = 5  # seconds between a signal and the end, at most
+_PATIENCE = 5  # most seconds between a signal and the exit
 
 
 def run(cfg: DictConfig) -> None:
     """Serves the page until Ctrl-C.
 
     Args:
-        cfg: Composed from `conf/demo.yaml`.
+        cfg: Config composed from `conf/demo.yaml`.
     """
     for name in ("max_file_size", "max_megapixels", "max_faces", "max_uploads_per_minute"):
         if not (isinstance(cfg[name], (int, float)) and 0 < cfg[name] < inf):
-            raise UserError(f"{name}={cfg[name]} would refuse every picture: use a number above 0.")
-    # These end what is open, as Ctrl-C does; by default the folder below would stay. Windows has no SIGHUP, and nohup
-    # has it ignored.
+            raise UserError(f"{name} must be a positive number; got {cfg[name]}.")
+    # Signals are handled like Ctrl-C, so that the folder below is removed. Windows has no SIGHUP; nohup ignores it.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
     try:
         with TemporaryDirectory(prefix="fer_demo_") as folder:
-            # Gradio looks at both when it is imported. No picture is written to the folder; this is in case it tries.
+            # Gradio reads both on import. No picture should be written to the folder; it is a precaution.
             os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}
             _serve(cfg, partial(_end_soon, folder))
     except KeyboardInterrupt:
         print("\nThe page is closed, and the pictures are deleted.")
     finally:
-        gc.freeze()  # Python would look through all that was imported before it ends, for two seconds or more
+        gc.freeze()  # otherwise the garbage collector delays the exit by two seconds or more
 
 
 def _end_soon(folder: str, number: int) -> None:
-    """Ends this process after a signal, whatever it still computes or waits for."""
+    """Ends this process shortly after a signal, even if it still computes or waits."""
 
     def end() -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -69,7 +68,7 @@ def _serve(cfg: DictConfig, when_stopping: Callable[[int], None]) -> None:
             if str(error.name).partition(".")[0] not in ("gradio", "fastapi", "uvicorn", "starlette"):
                 raise
             raise UserError(
-                f"The page needs {error.name}, which is not installed: run pip install 'fer_lightning[demo]'."
+                f"fer demo needs {error.name}, which is not installed: run pip install 'fer_lightning[demo]'."
             ) from None
         from fer_lightning.deploy.demo_page import ShownNet
         from fer_lightning.training.checkpoint_files import shipped_nets
@@ -80,7 +79,7 @@ def _serve(cfg: DictConfig, when_stopping: Callable[[int], None]) -> None:
     with listen(str(cfg.host or ""), cfg.port) as listening:
         host, port = listening.getsockname()[:2]
         if port != cfg.port and cfg.port != 0:
-            print(f"Port {cfg.port} is taken; the page has the next free one.")
+            print(f"Port {cfg.port} is in use; the page uses the next free one.")
         if not is_loopback(host):
             print(
                 f"WARNING: host={cfg.host} lets everyone on your network use this page, and pictures travel there "
@@ -91,7 +90,7 @@ def _serve(cfg: DictConfig, when_stopping: Callable[[int], None]) -> None:
 
 
 def _example() -> np.ndarray | None:
-    """A portrait in the public domain, where scikit-image, which carries it, is installed."""
+    """Portrait in the public domain from scikit-image; None if that is not installed."""
     try:
         from skimage.data import astronaut
     except ImportError:

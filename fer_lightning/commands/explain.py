@@ -1,4 +1,4 @@
-"""`fer explain`: where a network looks, what its stages compute, and whether such maps can be believed."""
+"""`fer explain`: Grad-CAM, SHAP and attention maps of a network, its feature maps, and their faithfulness."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ CROPS = ("auto", "whole", "faces")
 
 
 def run(cfg: DictConfig) -> None:
-    """Explains one network as configured.
+    """Explains the predictions of one network.
 
     Args:
-        cfg: Composed from `conf/explain.yaml`.
+        cfg: Config composed from `conf/explain.yaml`.
     """
     _check(cfg)
     limit_threads(cfg)
     trained = load_net(Path(cfg.checkpoint))
-    faces, background, background_told = _faces(cfg, trained)
+    faces, background, background_name = _faces(cfg, trained)
     loggers = build_each(cfg.get("logger"))
     folder = Path(cfg.output_dir)
     explanation = Explanation(trained.net, trained.classes, faces, card_of(trained, cfg.checkpoint)["temperature"])
     if cfg.shap != "none":
-        explanation.add_shap(cfg.shap, background, background_told, cfg.shap_samples)
+        explanation.add_shap(cfg.shap, background, background_name, cfg.shap_samples)
     if cfg.faithfulness.steps:
         explanation.judge(cfg.faithfulness.steps, cfg.faithfulness.random_maps)
     pictures = save_figures(folder, explanation.draw())
@@ -67,13 +67,13 @@ def run(cfg: DictConfig) -> None:
     console = Console()
     for sentence in explanation.sentences:
         console.print(escape(sentence), highlight=False)
-    print_line(console, f"In {folder}: {', '.join(path.name for path in pictures)} and their numbers.")
+    print_line(console, f"Written to {folder}: {', '.join(path.name for path in pictures)} and their values.")
 
 
 def _write_numbers(folder: Path, explanation: Explanation, checkpoint: str) -> None:
     for name, table in explanation.tables().items():
         write_csv(folder / f"{name}.csv", table, index=False)
-    told = {
+    values = {
         "checkpoint": checkpoint,
         "model": type(explanation.net).__name__,
         "classes": list(explanation.classes),
@@ -82,7 +82,7 @@ def _write_numbers(folder: Path, explanation: Explanation, checkpoint: str) -> N
         "versions": describe_software(),
         "commit": describe_commit(),
     }
-    write_json(folder / "explanation.json", told)
+    write_json(folder / "explanation.json", values)
 
 
 def _log(loggers: Sequence[Logger], pictures: Sequence[Path], sentences: Sequence[str]) -> None:
@@ -98,18 +98,18 @@ def _check(cfg: DictConfig) -> None:
     require_known("shap", cfg.shap, (*METHODS, "none"))
     require_known("crop", cfg.crop, CROPS)
     least = {"n": 1, "shap_samples": 10, "faithfulness.steps": 0, "faithfulness.random_maps": 1}
-    given = {
+    options = {
         "n": cfg.n,
         "shap_samples": cfg.shap_samples,
         **{f"faithfulness.{k}": v for k, v in cfg.faithfulness.items()},
     }
     for option, value in least.items():
-        if given[option] < value:
-            raise UserError(f"{option}={given[option]} is too small: use {value} or more.")
+        if options[option] < value:
+            raise UserError(f"{option} must be at least {value}; got {options[option]}.")
 
 
 def _faces(cfg: DictConfig, trained: TrainedNet) -> tuple[Faces, Tensor, str]:
-    """The faces, what SHAP compares them with, and how that is told."""
+    """Faces to explain, the background images of SHAP, and the name of that background."""
     if cfg.image is not None:
         faces = _faces_of_photo(cfg, trained)
         if "_target_" not in cfg.data:
@@ -131,10 +131,10 @@ def _faces_of_photo(cfg: DictConfig, trained: TrainedNet) -> Faces:
     picture = read_picture(path)
     size, channels = preprocessing["image_size"], preprocessing["channels"]
     height, width = picture.shape[:2]
-    # A square picture this small is a face that someone has cut out already.
+    # A square picture of this size is a face that was already cropped.
     whole = cfg.crop == "whole" or (cfg.crop == "auto" and height == width and height <= 2 * size)
     if whole:
-        log.info("%s is taken whole, as a face; crop=faces looks for faces in it.", path.name)
+        log.info("%s is used as a whole, as a cropped face; use crop=faces to detect faces in it.", path.name)
         pixels = conform(picture, size, channels)[None]
     else:
         pixels = _crops(picture, preprocessing, path, cfg.n)
@@ -143,10 +143,10 @@ def _faces_of_photo(cfg: DictConfig, trained: TrainedNet) -> Faces:
 
 
 def _crops(picture: np.ndarray, preprocessing: Mapping[str, Any], path: Path, most: int) -> np.ndarray:
-    """The faces of a picture, the largest first, uint8 (N, S, S, C)."""
+    """Crops of the faces in a picture, the largest first, uint8 (N, S, S, C)."""
     with FaceFinder() as finder:
-        found = finder.find(picture)
-    if not found:
-        raise UserError(f"image={path}: no face was found in it; crop=whole takes the whole picture as a face.")
-    log.info("Faces found in %s: %d.", path.name, len(found))
-    return crop_faces(picture, found[:most], preprocessing)
+        faces = finder.find(picture)
+    if not faces:
+        raise UserError(f"image={path} must contain a face; none was found: use crop=whole for a cropped face.")
+    log.info("Faces found in %s: %d.", path.name, len(faces))
+    return crop_faces(picture, faces[:most], preprocessing)

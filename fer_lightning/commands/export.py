@@ -54,14 +54,14 @@ log = logging.getLogger(__name__)
 REFERENCE = "PyTorch, float32"
 EXACT = "ONNX, float32"
 FORMS = {"onnx": EXACT, "int8": "ONNX, int8", "safetensors": "safetensors"}
-WORTH_A_WARNING = 0.01  # of accuracy
+WARNED_LOSS = 0.01  # loss of accuracy from which a warning is logged
 
 
 def run(cfg: DictConfig) -> None:
-    """Exports one network as configured.
+    """Exports one network.
 
     Args:
-        cfg: Composed from `conf/export.yaml`.
+        cfg: Config composed from `conf/export.yaml`.
     """
     formats = _formats(cfg)
     if cfg.push is not None:
@@ -78,7 +78,7 @@ def run(cfg: DictConfig) -> None:
     folder = Path(cfg.output_dir)
     with TemporaryDirectory() as scratch:
         log.info("Writing %s", ", ".join(formats))
-        with writing(Path(scratch, "net"), "Make room, or set TMPDIR to a folder that has it"):
+        with writing(Path(scratch, "net"), "Free disk space, or set TMPDIR to a folder on another disk"):
             files = write_forms(
                 trained, Path(cfg.checkpoint).name, formats, cfg.half, calibration, cfg.int8.method, Path(scratch)
             )
@@ -88,8 +88,8 @@ def run(cfg: DictConfig) -> None:
     written += _describe(cfg, trained, rows, faces, calibration, written)
     console = Console()
     console.print(export_table(rows, faces.told))
-    if told := ratio_line(rows):
-        console.print(told, highlight=False)
+    if ratios := ratio_line(rows):
+        console.print(ratios, highlight=False)
     for path in written:
         print_line(console, f"Written: {shown_path(path.resolve())}")
     if cfg.push is not None:
@@ -97,18 +97,20 @@ def run(cfg: DictConfig) -> None:
 
 
 def _formats(cfg: DictConfig) -> list[str]:
-    """The formats asked for, once all options are seen to make sense together."""
+    """Checked formats of the export."""
     formats = list(cfg.format) if isinstance(cfg.format, ListConfig) else [str(cfg.format)]
     for name in formats or [""]:
         if name not in FILES:
-            raise UserError(f"format={name} is unknown: use {', '.join(FILES)}, or several as in format=[onnx,int8].")
+            raise UserError(
+                f"format must be one of {', '.join(FILES)}, or a list as in format=[onnx,int8]; got {name!r}."
+            )
     require_known("split", cfg.split, SPLITS)
     require_known("int8.method", cfg.int8.method, METHODS)
     if cfg.half and "safetensors" not in formats:
-        raise UserError("half=true is about format=safetensors alone: leave it away.")
+        raise UserError("half=true needs format=safetensors: add the format, or omit half.")
     for option, value in (("images", cfg.images), ("int8.images", cfg.int8.images)):
         if value is not None and value < 1:
-            raise UserError(f"{option}={value} is too small: use 1 or more.")
+            raise UserError(f"{option} must be at least 1; got {value}.")
     if cfg.path is not None:
         _check_path(cfg, formats)
     return formats
@@ -116,27 +118,27 @@ def _formats(cfg: DictConfig) -> list[str]:
 
 def _check_path(cfg: DictConfig, formats: Sequence[str]) -> None:
     if len(formats) > 1:
-        raise UserError("path=... names one file: give one format, or leave path away.")
+        raise UserError("path=... names one file: use one format, or omit path.")
     suffix = Path(FILES[formats[0]]).suffix
     if Path(cfg.path).suffix != suffix:
-        raise UserError(f"path={cfg.path} must end in {suffix} for format={formats[0]}.")
+        raise UserError(f"path must end in {suffix} for format={formats[0]}; got {cfg.path}.")
     if cfg.push is not None:
-        raise UserError("push=... uploads the output folder, and path=... writes elsewhere: leave one of them away.")
+        raise UserError("push=... uploads the output folder, but path=... writes to another one: omit one of them.")
 
 
 def _record(checkpoint: str, trained: TrainedNet) -> dict[str, Any]:
-    """The record of its run, with a temperature where one can be fitted."""
+    """Record of the network's run, with a temperature if one can be fitted."""
     table = Path(checkpoint).expanduser() / "predictions.parquet"
     if not trained.record:
-        log.warning("%s has no record of its run: the card tells no accuracy of training.", checkpoint)
-    elif "calibration" not in trained.record and table.is_file():  # runs from before it was recorded
+        log.warning("%s has no record of its run: the model card has no scores of the training.", checkpoint)
+    elif "calibration" not in trained.record and table.is_file():  # runs of versions that did not record it
         predictions = RunRecord.read(table.parent).predictions
         return {**trained.record, "calibration": calibrate(predictions, trained.classes)}
     return trained.record
 
 
 def _data(cfg: DictConfig, trained: TrainedNet, needed: bool) -> ExpressionDataModule | None:
-    """The data to measure on; None where it is out of reach and can be done without."""
+    """Data to measure on; None if it is not available and not needed."""
     named = "_target_" in cfg.data or cfg.data.root is not None
     try:
         return data_for(cfg, trained)
@@ -145,9 +147,9 @@ def _data(cfg: DictConfig, trained: TrainedNet, needed: bool) -> ExpressionDataM
             raise
         if needed:
             raise UserError(
-                f"format=int8 finds its ranges on training images, and they are out of reach: {error}"
+                f"format=int8 needs training images for its calibration; they cannot be read: {error}"
             ) from error
-        log.warning("Compared on drawn faces, and accuracy not measured again: %s", error)
+        log.warning("Compared on synthetic faces; the accuracy is not measured: %s", error)
         return None
 
 
@@ -171,17 +173,19 @@ def _measure(
 
 
 def _check(rows: Sequence[Measured], faces: Faces, tolerance: float) -> None:
-    """Parity is a matter of float32; int8 and half are judged by what they cost."""
+    """Requires parity of the float32 export, and logs a warning if int8 or half loses accuracy."""
     for row in rows:
         if row.form == EXACT:
             require_parity(row.form, row.difference, tolerance, faces)
-        elif row.scores and row.scores["accuracy"] < rows[0].scores["accuracy"] - WORTH_A_WARNING:
+        elif row.scores and row.scores["accuracy"] < rows[0].scores["accuracy"] - WARNED_LOSS:
             lost = 100 * (rows[0].scores["accuracy"] - row.scores["accuracy"])
-            log.warning("%s loses %.1f points of accuracy: try the other int8.method, or float32.", row.form, lost)
+            log.warning(
+                "%s loses %.1f percentage points of accuracy: try the other int8.method, or float32.", row.form, lost
+            )
 
 
 def _keep(path: Path, place: Path) -> Path:
-    """Copies a finished file to its place, where it is whole as soon as it is there."""
+    """Copies a file to its place atomically."""
     write_whole(place, partial(shutil.copyfile, path))
     return place
 
@@ -194,7 +198,7 @@ def _describe(
     calibration: Faces | None,
     written: Sequence[Path],
 ) -> list[Path]:
-    """Writes the model card, the record of the export and, beside a safetensors file, that of the run."""
+    """Writes the model card, the record of the export and, beside a safetensors file, the record of the run."""
     folder = Path(cfg.output_dir)
     hardware = describe_hardware(torch.device("cpu"), "float32")
     measured = {

@@ -1,4 +1,4 @@
-"""`fer label_noise`: how far annotators agree on FER2013 and FERPlus, from their votes."""
+"""`fer label_noise`: annotator agreement on FER2013 and FERPlus, from the votes of FERPlus."""
 
 from __future__ import annotations
 
@@ -38,31 +38,31 @@ def run(cfg: DictConfig) -> None:
     """Prints the agreements and writes `label_noise.csv` and `label_noise.png`.
 
     Args:
-        cfg: Composed from `conf/label_noise.yaml`.
+        cfg: Config composed from `conf/label_noise.yaml`.
     """
     if "_target_" not in cfg.data or not issubclass(get_class(cfg.data._target_), Fer2013SplitsDataModule):
-        raise UserError("fer label_noise needs several votes an image, which FERPlus alone has: use data=ferplus.")
-    found = read_vote_labels(cfg.data.root)
-    table = agreement_table(found)
+        raise UserError("fer label_noise needs several votes an image, which only FERPlus has: use data=ferplus.")
+    labels = read_vote_labels(cfg.data.root)
+    table = agreement_table(labels)
     folder = Path(cfg.output_dir)
     write_csv(folder / "label_noise.csv", table, index=False, float_format="%.4f")
     pictures = save_figures(folder, {"label_noise": draw_agreement(table, [CONSENSUS, ANNOTATOR, ANNOTATOR_OTHERS])})
     console = Console()
     console.print(_split_table(table))
     console.print(_class_table(table))
-    if found.left_out:
-        console.print(f"{found.left_out} rows are left out: no vote, or unreadable.")
-    told = ", ".join(str(path) for path in (folder / "label_noise.csv", *pictures))
-    print_line(console, f"Report: {told}")
+    if labels.left_out:
+        console.print(f"{labels.left_out} rows are left out: no vote, or unreadable.")
+    files = ", ".join(str(path) for path in (folder / "label_noise.csv", *pictures))
+    print_line(console, f"Report: {files}")
 
 
-def agreement_table(found: VoteLabels) -> pd.DataFrame:
-    """Every agreement, over each split and class: the table of `summarise`.
+def agreement_table(labels: VoteLabels) -> pd.DataFrame:
+    """All agreements by split and class, as the table of `summarise`.
 
-    Agreements with the FER2013 label are told by FER2013's class, those with the majority or the other annotators over
-    the images that the FERPlus majority rule keeps, by their majority.
+    Agreements with the FER2013 label are grouped by that label; those with the majority or the other annotators are
+    over the images that the FERPlus majority rule keeps, grouped by the majority.
     """
-    votes, label, usage = found.votes, found.label, found.usage
+    votes, label, usage = labels.votes, labels.label, labels.usage
     winner = majority(votes)
     kept = winner != DROPPED
     consensus = consensus_agreement(votes, label)
@@ -77,7 +77,7 @@ def agreement_table(found: VoteLabels) -> pd.DataFrame:
     return pd.concat([summarise(*part, EMOTIONS) for part in parts], ignore_index=True)
 
 
-def _told(row: pd.Series) -> str:
+def _formatted(row: pd.Series) -> str:
     return f"{row.agreement:.1%} [{row.low:.1%}, {row.high:.1%}]"
 
 
@@ -86,8 +86,8 @@ def _split_table(table: pd.DataFrame) -> Table:
     splits = list(dict.fromkeys(overall["split"]))
     printed = Table("agreement", *splits, title="Annotator agreement, with 95 % intervals", title_justify="left")
     for measure, rows in overall.groupby("measure", sort=False):
-        told = {row["split"]: f"{_told(row)}\nn = {row['images']:,}" for _, row in rows.iterrows()}
-        printed.add_row(str(measure), *(told.get(split, "-") for split in splits))
+        cells = {row["split"]: f"{_formatted(row)}\nn = {row['images']:,}" for _, row in rows.iterrows()}
+        printed.add_row(str(measure), *(cells.get(split, "-") for split in splits))
     return printed
 
 
@@ -97,5 +97,7 @@ def _class_table(table: pd.DataFrame) -> Table:
     printed = Table("class", *shown, title="By class, all splits", title_justify="left")
     for name in EMOTIONS:
         keys = [(measure, name) for measure in shown]
-        printed.add_row(escape(name), *(_told(together.loc[key]) if key in together.index else "-" for key in keys))
+        printed.add_row(
+            escape(name), *(_formatted(together.loc[key]) if key in together.index else "-" for key in keys)
+        )
     return printed

@@ -1,4 +1,4 @@
-"""`fer models`: what every network costs, in one table."""
+"""`fer models`: table of parameters, multiply-adds and latency of all networks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> None:
     """Prints the table and writes `models.csv` and `models.md`.
 
     Args:
-        cfg: Composed from `conf/show_models.yaml`.
+        cfg: Config composed from `conf/show_models.yaml`.
     """
     nets, inputs, left_out = _build_all(cfg)
     rows = {}
@@ -59,9 +59,9 @@ def run(cfg: DictConfig) -> None:
 
 
 def _build_all(cfg: DictConfig) -> tuple[dict[str, nn.Module], dict[str, tuple[Tensor, ...]], dict[str, str]]:
-    """Networks, their inputs, and why others were left out; by name."""
+    """Networks, their inputs, and the reasons why others are left out, by name."""
     if isinstance(cfg.models, str):
-        raise UserError(f"models={cfg.models} is a word: give a list, models=[{cfg.models}].")
+        raise UserError(f"models must be a list; got {cfg.models}: use models=[{cfg.models}].")
     names = cfg.models or GlobalHydra.instance().config_loader().get_group_options("model")
     options = [f"{name}={cfg[name]}" for name in ("image_size", "channels", "seed", "channels_last")]
     nets, inputs, left_out = {}, {}, {}
@@ -71,20 +71,20 @@ def _build_all(cfg: DictConfig) -> tuple[dict[str, nn.Module], dict[str, tuple[T
         except UserError as error:
             left_out[name] = str(error)
     if not nets:
-        raise UserError(f"models={names}: none of them can be built; {'; '.join(left_out.values())}")
+        raise UserError(f"models={names} must name a network that can be built; {'; '.join(left_out.values())}")
     return nets, inputs, left_out
 
 
 def source(net: nn.Module) -> str:
-    """Where a network comes from, in short: authors and years of what the docstring of its file names as its papers.
+    """Source of a network: authors and years of the papers in the docstring of its module.
 
-    One without year or authors gives its words, without address; a docstring that names none gives `"-"`.
+    A paper without year or authors is given by its title, without URL; `"-"` if the docstring names none.
     """
-    told = sys.modules[type(net).__module__].__doc__ or ""
-    for paragraph in told.split("\n\n"):
-        if found := re.match(r"(?:Papers?|Source|Library): (.+)", " ".join(paragraph.split())):
-            papers = [f"{author}{others} {year}" for author, others, year in CITATION.findall(found[1])]
-            return ", ".join(papers) or re.split(r", https?:|; |\.$", found[1])[0]
+    docstring = sys.modules[type(net).__module__].__doc__ or ""
+    for paragraph in docstring.split("\n\n"):
+        if match := re.match(r"(?:Papers?|Source|Library): (.+)", " ".join(paragraph.split())):
+            papers = [f"{author}{others} {year}" for author, others, year in CITATION.findall(match[1])]
+            return ", ".join(papers) or re.split(r", https?:|; |\.$", match[1])[0]
     return "-"
 
 

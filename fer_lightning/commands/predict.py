@@ -1,4 +1,4 @@
-"""`fer predict`: reads expressions in photos, videos and cameras."""
+"""`fer predict`: expressions of the faces in photos, videos and camera streams."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from fer_lightning.inference.video import ACCEPTED, FolderContent, Video, find_s
 log = logging.getLogger(__name__)
 
 _SEARCHES = ("auto", "quick", "thorough")
-# What PIL writes as well as it reads it; others become PNG.
+# Formats that PIL can write; others are saved as PNG.
 _KEPT = (".jpg", ".jpeg", ".png")
 _LONGEST_NAME = 255  # bytes, on most file systems
-_NAMED = 5  # files in a warning
+_NAMED = 5  # files listed in a warning
 
 
 def run(cfg: DictConfig) -> None:
-    """Reads one source as configured.
+    """Predicts the expressions of one source.
 
     Args:
-        cfg: Composed from `conf/predict.yaml`.
+        cfg: Config composed from `conf/predict.yaml`.
 
     Raises:
-        UserError: The source or an option is refused, nothing could be read, or the results cannot be written.
+        UserError: The source or an option is invalid, nothing could be read, or the results cannot be written.
     """
     _check(cfg)
     name = str(cfg.source)
@@ -58,16 +58,16 @@ def run(cfg: DictConfig) -> None:
 def _check(cfg: DictConfig) -> None:
     require_known("search", cfg.search, _SEARCHES)
     if not 0 <= cfg.threshold <= 1:
-        raise UserError(f"threshold={cfg.threshold} is no probability: use 0 to 1.")
+        raise UserError(f"threshold must be a probability between 0 and 1; got {cfg.threshold}.")
     if cfg.smoothing < 0:
-        raise UserError(f"smoothing={cfg.smoothing} is no time: use 0 or more seconds.")
+        raise UserError(f"smoothing must be 0 or more seconds; got {cfg.smoothing}.")
     if cfg.max_faces < 1:
-        raise UserError(f"max_faces={cfg.max_faces} leaves nothing to read: use 1 or more.")
+        raise UserError(f"max_faces must be at least 1; got {cfg.max_faces}.")
 
 
-def _wants_window(cfg: DictConfig) -> bool:
+def _opens_window(cfg: DictConfig) -> bool:
     if cfg.show and not can_show():
-        log.warning("show=true is left aside: there is no display, or this OpenCV opens no windows.")
+        log.warning("show=true is ignored: there is no display, or OpenCV was built without windows.")
         return False
     return bool(cfg.show)
 
@@ -85,7 +85,7 @@ def _open_predictor(cfg: DictConfig, thorough: bool) -> Predictor:
 
 
 def _report_left_out(folder: Path, content: FolderContent) -> None:
-    """Says what of a folder is not read, by the reason."""
+    """Logs the files of a folder that are not read, grouped by reason."""
     reasons: dict[str, list[str]] = {}
     for path, reason in content.unread.items():
         reasons.setdefault(reason, []).append(_name(path, folder))
@@ -93,10 +93,10 @@ def _report_left_out(folder: Path, content: FolderContent) -> None:
         log.warning("%s not read: each %s.", _listed(names), reason)
     if content.left_out:
         names = [_name(path, folder) for path in content.left_out]
-        log.info("%s left out: hidden, or written by fer; give it as source=... to read it.", _listed(names))
+        log.info("%s left out: hidden, or written by fer; use source=... to read it.", _listed(names))
     if not content.pictures:
-        found = f", but {len(content.unread):,} files that cannot be read" if content.unread else ""
-        raise UserError(f"source={folder} is a folder without pictures{found}: {ACCEPTED}.")
+        unread = f" ({len(content.unread):,} files cannot be read)" if content.unread else ""
+        raise UserError(f"source={folder} must contain pictures; got none{unread}: {ACCEPTED}.")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -139,7 +139,9 @@ def _read_photos(cfg: DictConfig, folder: Path, content: FolderContent, predicto
             reasons = [reading.files.unread[_name(file, root)] for file in files]
             alone = len(files) == 1
             raise UserError(
-                reasons[0] if alone else f"source={folder}: none of its {len(files)} pictures could be read."
+                reasons[0]
+                if alone
+                else f"source={folder} must contain readable pictures; none of its {len(files)} could be read."
             )
 
 
@@ -154,7 +156,7 @@ def _save(drawn: np.ndarray, path: Path) -> None:
 
 def _read_video(cfg: DictConfig, source: str, video: Video, predictor: Predictor, is_camera: bool) -> None:
     following = VideoReading(predictor, float(cfg.smoothing))
-    window = _wants_window(cfg)
+    window = _opens_window(cfg)
     read = 0
     table = PeopleTable()
     with _Reading(cfg, predictor, table) as reading:
@@ -174,7 +176,7 @@ def _read_video(cfg: DictConfig, source: str, video: Video, predictor: Predictor
                 else:
                     annotated.finish(video.length)
         except KeyboardInterrupt:
-            if not is_camera:  # which has no other end
+            if not is_camera:  # Ctrl-C is the usual end of a camera
                 raise
         finally:
             if video.broken:
@@ -182,11 +184,11 @@ def _read_video(cfg: DictConfig, source: str, video: Video, predictor: Predictor
             marked = f"\nMarked:   {reading.folder}/annotated.mp4" if cfg.annotate and annotated.path.is_file() else ""
             reading.summary = f"{table.count:,} faces in {read:,} frames.{marked}"
         if not read:
-            raise UserError(f"source={source} holds no frame that can be read.")
+            raise UserError(f"source={source} must contain readable frames; got none.")
 
 
 class _Reading:
-    """What was read so far, and where it goes: shown and closed whatever ends the reading; a context manager."""
+    """Context manager of the predictions and their files, which are closed and summarised however reading ends."""
 
     def __init__(self, cfg: DictConfig, predictor: Predictor, table: PhotoTable | PeopleTable) -> None:
         self.folder = Path(cfg.output_dir)
@@ -196,7 +198,7 @@ class _Reading:
         self.summary = ""
 
     def add(self, source: str, frame: int, seconds: float, predictions: Sequence[Prediction]) -> None:
-        faces = [FoundFace(source, frame, seconds, read) for read in predictions]
+        faces = [FoundFace(source, frame, seconds, prediction) for prediction in predictions]
         self.table.add(faces)
         self.files.add(faces)
 

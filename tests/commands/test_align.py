@@ -25,7 +25,7 @@ def test_aligns_tells_and_draws(fer, face_folder, tmp_path, capsys, monkeypatch)
     told = " ".join(capsys.readouterr().out.split())
     assert "merry │ 76.9% │ 80.0% │ 80.0% │ 78.3%" in told
     assert "images │ 26 │ 10 │ 10 │ 46" in told
-    assert "10 images, in which no face was found, stay as they are" in told
+    assert "10 images, in which no face was found, are unchanged" in told
     assert f"fer train {' '.join(typed)} data.align=true" in told
 
     values = numbers(run)
@@ -66,4 +66,4 @@ def test_a_dataset_without_faces(fer, tmp_path, capsys):
 
 def test_align_false_is_refused(fer, face_folder, tmp_path, capsys):
     assert fer("align", *options(face_folder, tmp_path), "data.align=false", f"hydra.run.dir={tmp_path}") == 2
-    assert "data.align=false leaves nothing to do" in capsys.readouterr().err
+    assert "fer align needs data.align=true; got false" in capsys.readouterr().err

@@ -367,7 +367,7 @@ def test_a_taken_port_and_an_open_host_are_told():
     with socket.create_server(("0.0.0.0", 0)) as taken:
         port = taken.getsockname()[1]
         with demo(f"port={port}", "host=0.0.0.0") as started:
-            assert f"Port {port} is taken; the page has the next free one." in started.said
+            assert f"Port {port} is in use; the page uses the next free one." in started.said
             assert "everyone on your network" in " ".join(started.said.split())
             assert port < started.port < port + 100
             assert answer(f"http://127.0.0.2:{started.port}") == 200
@@ -422,7 +422,7 @@ LIMITS = {"max_file_size": 1, "max_megapixels": 1, "max_faces": 1, "max_uploads_
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "abc", None, [1]])
 @pytest.mark.parametrize("option", LIMITS)
 def test_limits_that_would_refuse_all_are_refused(option, value):
-    with pytest.raises(UserError, match=rf"^{option}=.* would refuse every picture: use a number above 0\.$"):
+    with pytest.raises(UserError, match=rf"^{option} must be a positive number; got .*\.$"):
         run(OmegaConf.create({**LIMITS, option: value}))
 
 

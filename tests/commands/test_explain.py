@@ -71,7 +71,7 @@ def test_pictures_reach_wandb(trained_run, tiny_folder, fer, tmp_path, monkeypat
         (["shap=deep"], "shap=deep is unknown: use one of gradient, partition, none."),
         (["split=all"], "split=all is unknown"),
         (["crop=round"], "crop=round is unknown"),
-        (["n=0"], "n=0 is too small: use 1 or more."),
+        (["n=0"], "n must be at least 1; got 0."),
         (["image=no_such.jpg"], "no_such.jpg"),
     ],
 )

@@ -115,7 +115,7 @@ def test_data_out_of_reach_is_replaced_by_drawn_faces(fer, trained_run, tmp_path
     assert told["forms"][1]["difference"] == 0
     capsys.readouterr()
     assert fer("export", *options, "format=int8") == 2
-    assert "finds its ranges on training images, and they are out of reach: " in capsys.readouterr().err
+    assert "needs training images for its calibration; they cannot be read: " in capsys.readouterr().err
 
 
 def test_a_file_that_computes_something_else_is_not_written(fer, trained_run, tmp_path, monkeypatch, capsys):
@@ -142,15 +142,18 @@ def _of_another_net(write):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["format=tflite"], "format=tflite is unknown: use onnx, int8, safetensors"),
-        (["format=[]"], "format= is unknown"),
+        (
+            ["format=tflite"],
+            "format must be one of onnx, int8, safetensors, or a list as in format=[onnx,int8]; got 'tflite'",
+        ),
+        (["format=[]"], "format must be one of onnx, int8, safetensors"),
         (["checkpoint=null"], "checkpoint=... is missing"),
         (["split=all"], "split=all is unknown"),
-        (["half=true"], "half=true is about format=safetensors alone"),
+        (["half=true"], "half=true needs format=safetensors"),
         (["format=[onnx,safetensors]", "path=a.onnx"], "path=... names one file"),
-        (["path=a.pt"], "path=a.pt must end in .onnx for format=onnx"),
+        (["path=a.pt"], "path must end in .onnx for format=onnx; got a.pt"),
         (["format=int8", "data.root=.", "int8.method=magic"], "int8.method=magic is unknown"),
-        (["format=int8", "data.root=.", "int8.images=0"], "int8.images=0 is too small"),
+        (["format=int8", "data.root=.", "int8.images=0"], "int8.images must be at least 1; got 0"),
         (["push=nobody"], "push must be the name of a repository, user/name; got nobody"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",

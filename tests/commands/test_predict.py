@@ -117,13 +117,13 @@ def test_ctrl_c_is_how_a_camera_ends(predict, portrait, tmp_path, monkeypatch):
     [
         ([], r"source=\.\.\. is missing"),
         (["source=nowhere.jpg"], r"nowhere\.jpg does not exist"),
-        (["source={folder}"], "is a folder without pictures"),
+        (["source={folder}"], "must contain pictures; got none"),
         (["source={folder}/text.jpg"], r"text\.jpg is not a picture, or a broken one\."),
         (["source=97"], "source=97: there is no camera"),
-        (["source={folder}", "threshold=1.5"], "threshold=1.5 is no probability"),
+        (["source={folder}", "threshold=1.5"], "threshold must be a probability between 0 and 1; got 1.5"),
         (["source={folder}", "search=deep"], "search=deep is unknown: use one of auto, quick, thorough"),
-        (["source={folder}", "smoothing=-1"], "smoothing=-1 is no time"),
-        (["source={folder}", "max_faces=0"], "max_faces=0 leaves nothing"),
+        (["source={folder}", "smoothing=-1"], "smoothing must be 0 or more seconds; got -1"),
+        (["source={folder}", "max_faces=0"], "max_faces must be at least 1; got 0"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(predict, tmp_path, capsys, options, told):

@@ -1,7 +1,4 @@
-"""`fer dashboard`: what was trained and searched, and the viewers of what was logged; works offline.
-
-Searches are shown by the Optuna Dashboard in a web browser.
-"""
+"""`fer dashboard`: lists runs and searches and opens W&B, TensorBoard or the Optuna Dashboard; works offline."""
 
 from __future__ import annotations
 
@@ -33,8 +30,8 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 _NOT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
-HOST = "127.0.0.1"  # the dashboard lets whoever reaches it delete studies
-STORAGE = "FER_SWEEP_STORAGE"  # as conf/hydra/sweeper/optuna.yaml names it
+HOST = "127.0.0.1"  # local only, because anyone who reaches the dashboard can delete studies
+STORAGE = "FER_SWEEP_STORAGE"  # as in conf/hydra/sweeper/optuna.yaml
 
 
 @dataclass(frozen=True)
@@ -42,10 +39,10 @@ class LoggedRun:
     """A run folder.
 
     Attributes:
-        folder: Where it is.
-        changed: When something was last written there, in seconds since 1970.
-        metrics: Content of `metrics.json`; None while the run is not finished, or where that is damaged.
-        problem: What is wrong with `metrics.json`, in a sentence; else empty.
+        folder: Path of the folder.
+        changed: Time of the last change, in seconds since 1970.
+        metrics: Content of `metrics.json`; None if the run is not finished or the file is damaged.
+        problem: Error in `metrics.json`, else empty.
         wandb: Folders of its W&B runs.
         tensorboard: Folder of its TensorBoard events, or None.
     """
@@ -65,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
         argv: Arguments after `fer dashboard`.
 
     Raises:
-        UserError: There are no runs, or none that a viewer could show.
+        UserError: There are no runs, or none that a viewer can show.
     """
     parser = argparse.ArgumentParser(
         prog="fer dashboard",
@@ -89,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
     folder = Path(options.folder or "outputs")
     runs = sorted(find_runs(folder), key=lambda run: run.changed, reverse=True)
     if not runs:
-        raise UserError(f"{folder} holds no runs yet: fer train makes the first one.")
+        raise UserError(f"{folder} must contain a run; none was found: run fer train first.")
     if options.list or not _on_a_terminal():
         _print_tables(runs, folder)
     elif any(run.wandb for run in runs):
@@ -102,7 +99,7 @@ def main(argv: Sequence[str]) -> None:
         serve_search(str(folder), options.port, browser=not options.no_browser)
     else:
         _print_tables(runs, folder)
-        raise UserError("these runs were logged neither to W&B nor to TensorBoard: train with logger=wandb.")
+        raise UserError("a viewer needs runs that were logged to W&B or TensorBoard: train with logger=wandb.")
 
 
 def find_runs(root: Path) -> Iterator[LoggedRun]:
@@ -154,14 +151,14 @@ def run_table(runs: Sequence[LoggedRun], root: Path) -> Table:
 
 
 def _print_tables(runs: Sequence[LoggedRun], root: Path) -> None:
-    """Prints the searches and the other runs; the trials of one search where that is `root`."""
+    """Prints tables of the searches and of the runs outside them; if `root` is a search, of its trials."""
     searches = sorted(find_searches(root), key=lambda search: search.changed, reverse=True)
     folders = {search.folder for search in searches}
     if searches:
         Console().print(search_table(searches, root))
     if shown := [run for run in runs if run.folder not in folders and not folders - {root} & set(run.folder.parents)]:
         Console().print(run_table(shown, root))
-    for problem in [found.problem for found in searches] + [run.problem for run in runs]:
+    for problem in [search.problem for search in searches] + [run.problem for run in runs]:
         if problem:
             print_line(Console(), f"Damaged: {problem}")
 
@@ -171,7 +168,7 @@ def _has_search(folder: Path) -> bool:
 
 
 def _beside(folder: Path, options: argparse.Namespace) -> AbstractContextManager[None]:
-    """The Optuna Dashboard while another viewer is open, where there is a search to show."""
+    """Context in which the Optuna Dashboard is served if there is a search."""
     if not _has_search(folder):
         return nullcontext()
     return searches_served(str(folder), options.port, browser=not options.no_browser)
@@ -182,7 +179,7 @@ def _on_a_terminal() -> bool:
 
 
 def _open_wandb(runs: Sequence[LoggedRun]) -> None:
-    """Shows all runs side by side; the viewer takes one folder, so they are linked into one."""
+    """Shows all runs together; they are linked into one folder, because the viewer shows one folder."""
     with TemporaryDirectory(prefix="fer_dashboard_") as together:
         for run in runs:
             for logged in run.wandb:
@@ -207,10 +204,10 @@ class LoggedSearch:
     """Folder of a sweep.
 
     Attributes:
-        folder: Where it is.
-        changed: When a trial last ended there, in seconds since 1970.
-        report: Content of `best.json`; None while the search is not finished, or where that is damaged.
-        problem: What is wrong with `best.json`, in a sentence; else empty.
+        folder: Path of the folder.
+        changed: Time of the last change, in seconds since 1970.
+        report: Content of `best.json`; None if the search is not finished or the file is damaged.
+        problem: Error in `best.json`, else empty.
     """
 
     folder: Path
@@ -224,7 +221,7 @@ def find_searches(root: Path) -> Iterator[LoggedSearch]:
     for place, folders, files in os.walk(root):
         marks = [Path(place) / name for name in ("study.db", "best.json") if name in files]
         if marks:
-            folders.clear()  # what lies below are its trials
+            folders.clear()  # its subfolders are its trials
             report, problem = None, ""
             if marks[-1].name == "best.json":
                 try:
@@ -246,24 +243,24 @@ def search_table(searches: Sequence[LoggedSearch], root: Path) -> Table:
         cells = ["-", "-", "damaged" if search.problem else "not finished", "-"]
         if search.report:
             best = search.report["best"]
-            found = [f"{best['value']:.5g}", str(best["trial"])] if best else ["none complete", "-"]
-            cells = [search.report["objective"], str(sum(search.report["trials"].values())), *found]
+            scores = [f"{best['value']:.5g}", str(best["trial"])] if best else ["none complete", "-"]
+            cells = [search.report["objective"], str(sum(search.report["trials"].values())), *scores]
         rows.append((search.folder, cells, search.changed))
     return folder_table("Searches", ["search", "objective"], ["trials", "best value", "best trial"], rows, root)
 
 
 @contextmanager
 def searches_served(place: str | None, port: int, browser: bool) -> Iterator[None]:
-    """Serves the Optuna Dashboard to this machine while a `with` block lasts, and prints its address.
+    """Context in which the Optuna Dashboard is served to this machine; its address is printed.
 
     Args:
-        place: URL of a storage, path of a storage file, a sweep folder, or a folder above some, of which the sweep that
-            changed last is shown; None for the storage that the environment names, else for `outputs`.
-        port: Where to listen; 0 takes any free port.
+        place: URL of a storage, path of a storage file, a sweep folder, or a parent folder, of which the sweep that
+            changed last is shown; None for the storage in `FER_SWEEP_STORAGE`, else `outputs`.
+        port: Port of the server; 0 for any free port.
         browser: Whether to open a web browser, if there is a screen.
 
     Raises:
-        UserError: There is no search, it cannot be reached, or the port is taken.
+        UserError: There is no search, it cannot be reached, or the port is in use.
     """
     storage, shown = _open(place)
     from optuna_dashboard import wsgi
@@ -271,7 +268,7 @@ def searches_served(place: str | None, port: int, browser: bool) -> Iterator[Non
     try:
         server = make_server(HOST, port, wsgi(storage), server_class=_Server, handler_class=_Silent)
     except (OSError, OverflowError) as error:
-        raise UserError(f"--port {port} cannot be used ({error}): leave it away for any free one.") from error
+        raise UserError(f"--port {port} cannot be used ({error}): omit it for any free port.") from error
     address = f"http://{HOST}:{server.server_port}/dashboard/"
     print(printable(f"Optuna Dashboard of {shown}: {address}"), flush=True)
     with server:
@@ -295,25 +292,25 @@ def serve_search(place: str | None, port: int, browser: bool) -> None:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """Answers each connection in a thread: browsers open some that they do not use at once."""
+    """Server with one thread a connection, because browsers open connections that they do not use at once."""
 
     daemon_threads = True
 
 
 class _Silent(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are nobody's news."""
+        """Requests are not logged."""
 
 
 def _open(place: str | None) -> tuple[BaseStorage, str]:
-    """The storage of a search, which is left as it is, and its name for the user."""
+    """Existing storage of a search, and its name for messages."""
     option = "--search "
     if place is None and (place := os.environ.get(STORAGE)):
         option = f"{STORAGE}="
     place = place or "outputs"
     location, shown = _locate(place, option)
     named = f"{option}{shown}"
-    # Optuna takes a second to import, which only those pay who look at a search.
+    # Imported here, because importing Optuna takes a second.
     from fer_lightning.search.storage import open_storage
 
     if location.startswith("sqlite"):
@@ -321,43 +318,43 @@ def _open(place: str | None) -> tuple[BaseStorage, str]:
     try:
         storage = open_storage(location, Path(), option=option)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{named} is neither a database nor a journal of a search: give a study.db.") from error
+        raise UserError(f"{named} must be a database or a journal of a search, such as a study.db.") from error
     if not storage.get_all_studies():
-        raise UserError(f"{named} holds no search: fer train -m hydra/sweeper=optuna ... makes one.")
+        raise UserError(f"{named} must contain a search; got none: run fer train -m hydra/sweeper=optuna ... first.")
     return storage, f"{shown} ({STORAGE})" if option.startswith(STORAGE) else shown
 
 
 def _locate(place: str, option: str) -> tuple[str, str]:
-    """What `open_storage` takes, and the name for the user, without a password."""
+    """Storage as `open_storage` takes it, and its name for messages, without password."""
     path = Path(place)
     if "://" in place:
         return place, place.rpartition("@")[2]
     if path.is_file():
         return f"sqlite:///{path.resolve()}" if path.suffix == ".db" else place, place
     if not path.is_dir() and option.startswith(STORAGE):
-        raise UserError(f"{option}{place} does not exist: a search makes it, or give the folder of one.")
-    found = [search for search in find_searches(path) if (search.folder / "study.db").is_file()]
-    if not found:
+        raise UserError(f"{option}{place} does not exist: use the storage or the folder of a search.")
+    searches = [search for search in find_searches(path) if (search.folder / "study.db").is_file()]
+    if not searches:
         raise UserError(
-            f"{place} holds no search with a study.db: fer train -m hydra/sweeper=optuna ... makes one; for a search "
-            "in a database, give the URL of that."
+            f"{place} must contain a search with a study.db; got none: run fer train -m hydra/sweeper=optuna ... "
+            "first, or use the URL of a database."
         )
-    folder = max(found, key=lambda search: search.changed).folder
+    folder = max(searches, key=lambda search: search.changed).folder
     return f"sqlite:///{(folder / 'study.db').resolve()}", str(folder)
 
 
 def _check_sqlite(url: str, named: str) -> None:
-    """Refuses a file that holds no studies; Optuna would make it, or write its tables into that of another program."""
+    """Checks that a file holds studies; Optuna would create it, or its tables in the database of another program."""
     from sqlalchemy import make_url
 
     path = Path(make_url(url).database or "")
     if not path.is_file():
-        raise UserError(f"{named}: there is no such file; give an existing study.db, or the folder of a search.")
+        raise UserError(f"{named} does not exist: use an existing study.db, or the folder of a search.")
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             connection.execute("SELECT 1 FROM studies LIMIT 1")
     except sqlite3.Error as error:
-        raise UserError(f"{named} is no database of a search: {error}; give a study.db.") from error
+        raise UserError(f"{named} must be the database of a search, such as a study.db: {error}.") from error
 
 
 def _has_screen() -> bool:

@@ -1,6 +1,6 @@
-"""Checks of the options of a composed config: their kinds, and whether what they name is there.
+"""Checks of the options of a composed config: names, types and ranges, and whether the files they name exist.
 
-What a command reads is looked for before anything that takes seconds to import.
+Inputs of a command are checked before packages that take seconds to import.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from fer_lightning.files import conf_dir
 from fer_lightning.overrides import is_path
 from fer_lightning.training.checkpoint_files import find_checkpoint
 
-# What options take whose default is null; of those with another default, that one tells.
+# Types of options whose default is null; other options have the type of their default.
 _NULL = {"trial": int, "threads": int, "workers": int, "align_workers": int, "images": int, "models": list[str]}
 _ONE_OR_SEVERAL = {"corruptions", "format"}
-# Smallest and largest value of an option by the end of its name, where what it configures does not check it.
+# Smallest and largest value by the end of an option's name, for options that are checked nowhere else.
 _RANGES = {
     "seed": (0, 2**32 - 1),  # of NumPy's and Lightning's generators
     "lr": (0, math.inf),
@@ -61,14 +61,14 @@ _LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
 
 
 def check_options(cfg: DictConfig, config: str) -> None:
-    """Refuses options that nothing reads, values of a wrong kind, and arguments that a constructor does not have.
+    """Checks that all options are read by the command, and their types and ranges.
 
     Args:
-        cfg: Composed for one run.
-        config: Name of the command's config, whose defaults tell the kinds of its plain options.
+        cfg: Config composed for one run.
+        config: Name of the command's config, whose defaults define the types of its plain options.
 
     Raises:
-        UserError: Names the first such option, what it takes and what it was given.
+        UserError: An option is unknown, or has a value of the wrong type or out of range.
     """
     check_names(cfg, config)
     defaults = _defaults_of(config)
@@ -84,14 +84,14 @@ def _defaults_of(config: str) -> dict[str, Any]:
 
 
 def check_names(cfg: DictConfig, config: str) -> None:
-    """Refuses options that neither the command nor a constructor nor another option reads.
+    """Checks that all options are read by the command, a constructor or another option.
 
     Args:
-        cfg: Composed for one run; nothing of it is resolved.
-        config: Name of the command's config, which says what the command reads.
+        cfg: Config composed for one run; it is not resolved.
+        config: Name of the command's config, which defines the options that the command reads.
 
     Raises:
-        UserError: Names the first such option, and the one that was probably meant.
+        UserError: An option is unknown; the message suggests a similar one.
     """
     defaults = _defaults_of(config)
     options: Any = OmegaConf.to_container(cfg)
@@ -105,31 +105,31 @@ def check_names(cfg: DictConfig, config: str) -> None:
 
 
 def _unread(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
-    """The options, or groups of them, that only another option could read."""
+    """Options and groups that neither the command nor a constructor reads."""
     groups = _groups_of(defaults)
     for key, value in options.items():
-        own = defaults.get(key)
+        default = defaults.get(key)
         group = isinstance(value, dict) and "_target_" not in value
         if key not in groups and key not in defaults and key not in _OF_STUDIES | {"hydra"}:
             yield key
-        elif key in ("logger", "callbacks", "elsewhere") and group:  # their names are free, what they name is built
+        elif key in ("logger", "callbacks", "elsewhere") and group:  # named by the user, their nodes are instantiated
             for name, node in value.items():
                 if node is not None and not (isinstance(node, dict) and "_target_" in node):
                     yield f"{key}.{name}"
-        elif group and key in groups and own is None:
+        elif group and key in groups and default is None:
             yield from (f"{key}.{name}" for name in value if name != "transforms")
-        # Where that of a network is, any argument of its class may be given.
-        elif group and isinstance(own, dict) and not (key == "data" and "root" in own):
-            yield from _unread_in(value, own, key)
+        # With the data set of a network, any argument of its class is allowed.
+        elif group and isinstance(default, dict) and not (key == "data" and "root" in default):
+            yield from _unread_in(value, default, key)
 
 
-def _unread_in(options: Mapping[str, Any], own: Mapping[str, Any], prefix: str) -> Iterator[str]:
+def _unread_in(options: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str) -> Iterator[str]:
     for key, value in options.items():
         name = f"{prefix}.{key}"
-        if key not in own:
+        if key not in defaults:
             yield name
-        elif isinstance(value, dict) and isinstance(own[key], dict) and name not in _NAMED_BY_USERS:
-            yield from _unread_in(value, own[key], name)
+        elif isinstance(value, dict) and isinstance(defaults[key], dict) and name not in _NAMED_BY_USERS:
+            yield from _unread_in(value, defaults[key], name)
 
 
 def _groups_of(defaults: Mapping[str, Any]) -> list[str]:
@@ -137,19 +137,19 @@ def _groups_of(defaults: Mapping[str, Any]) -> list[str]:
 
 
 def _referred_to(cfg: DictConfig) -> set[str]:
-    """Names in the interpolations of a config, and of Hydra's own."""
+    """Names in the interpolations of a config and of Hydra's config."""
     hydra = HydraConfig.instance().cfg
     text = OmegaConf.to_yaml(cfg) + (OmegaConf.to_yaml(hydra) if hydra is not None else "")
     return {word.strip(".") for place in re.findall(r"\$\{([^}]*)", text) for word in re.findall(r"[\w.]+", place)}
 
 
 def _covers(name: str, other: str) -> bool:
-    """Whether one of two dotted names is the other, or holds it."""
+    """Whether two dotted names are equal, or one contains the other."""
     return f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.")
 
 
 def _check_plain(options: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str) -> None:
-    # First what is checked without importing what is configured.
+    # First the checks that import no configured class.
     for key, value in options.items():
         name, default = f"{prefix}{key}", defaults.get(key)
         group = isinstance(value, dict) and (default is None or isinstance(default, dict))
@@ -183,21 +183,21 @@ def _kind_of_default(name: str, default: Any) -> Any:
 
 
 def check_target(values: Mapping[str, Any], name: str) -> None:
-    """Refuses what a constructor does not take.
+    """Checks the arguments of a constructor.
 
     Args:
-        values: Its `_target_` and its arguments.
-        name: Of the option that holds them.
+        values: Node with `_target_` and arguments.
+        name: Name of the node's option.
 
     Raises:
-        UserError: Names the first such argument, what it takes and what it was given.
+        UserError: An argument is unknown, or has a value of the wrong type or out of range.
     """
     target = get_object(values["_target_"])
     parameters = inspect.signature(target).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     kinds = _kinds_of(target)
     for key, value in values.items():
-        if key in _OF_HYDRA or key == "checkpoints":  # of a vote, which become its members
+        if key in _OF_HYDRA or key == "checkpoints":  # of a vote, from which its members are loaded
             continue
         option = f"{name}.{key}"
         if key in parameters:
@@ -216,7 +216,7 @@ def check_target(values: Mapping[str, Any], name: str) -> None:
 
 @cache
 def _kinds_of(target: Any) -> dict[str, Any]:
-    """The annotations of a constructor's or function's arguments, none where they cannot be evaluated."""
+    """Annotations of the arguments of a class or function; empty if they cannot be evaluated."""
     constructor = target.__init__ if inspect.isclass(target) else target
     try:
         of_fields = typing.get_type_hints(target) if hasattr(target, "__dataclass_fields__") else {}
@@ -227,10 +227,10 @@ def _kinds_of(target: Any) -> dict[str, Any]:
 
 def _check(name: str, value: Any, kind: Any) -> None:
     word = name.rpartition(".")[2]
-    if name == "trainer.precision" and value == "auto":  # which becomes what the device does best
+    if name == "trainer.precision" and value == "auto":  # replaced by the precision of the device
         return
     if is_path(name) and value == "":
-        raise UserError(f"{name} is empty: was the variable set? Give a path.")
+        raise UserError(f"{name} must be a path; got an empty value (is the variable set?).")
     if is_path(name) and value is not None and not isinstance(value, str):
         raise UserError(f"{name} must be a path; got {_shown(value)}.")
     if not _fits(value, kind):
@@ -250,7 +250,7 @@ def _fits(value: Any, kind: Any) -> bool:
         return True
     if origin in (Union, types.UnionType):
         plain = [each for each in inner if _is_plain(each) and each is not type(None)]
-        # A list could describe an object, but not beside plain kinds: a learning rate is a number or a tensor.
+        # A list may describe an object, but not beside plain types: a learning rate is a number or a tensor.
         return any(_fits(value, each) for each in (plain if plain and isinstance(value, list) else inner))
     if origin is Literal:
         return any(value == each and type(value) is type(each) for each in inner)
@@ -305,7 +305,7 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value as it is typed."""
+    """Value as on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (list, dict)):
@@ -314,16 +314,14 @@ def _shown(value: Any) -> str:
 
 
 def require_inputs(cfg: DictConfig, command: str) -> None:
-    """Refuses a command whose source, picture, checkpoint or data is missing.
-
-    What is there but damaged is left to the code that opens it.
+    """Checks that source, picture, checkpoint and data of a command exist; damaged files are reported when read.
 
     Args:
-        cfg: Composed for one run, which is not a resumed one.
+        cfg: Config composed for one run that is not resumed.
         command: Name of the command.
 
     Raises:
-        UserError: Names the option, and what can be given.
+        UserError: An input is missing.
     """
     if "source" in cfg:
         from fer_lightning.inference.video import ACCEPTED, find_source
@@ -334,15 +332,15 @@ def require_inputs(cfg: DictConfig, command: str) -> None:
     if cfg.get("image") is not None:
         from fer_lightning.inference.images import require_file
 
-        require_file(Path(os.path.expanduser(cfg.image)))  # noqa: PTH111 (a name such as ~x is no mistake)
+        require_file(Path(os.path.expanduser(cfg.image)))  # noqa: PTH111 (pathlib fails on unknown users, such as ~x)
     if "checkpoint" in cfg:
         if cfg.checkpoint is None:
             raise UserError(
-                "checkpoint=... is missing: give the folder of a finished run, a file, or a net that ships, such as "
-                "fer2013."
+                "checkpoint=... is missing: use the folder of a finished run, a file, or a network that ships with the "
+                "package, such as fer2013."
             )
         find_checkpoint(Path(cfg.checkpoint))
-    # A run that goes on needs its first weights no more.
+    # A resumed run no longer needs its initial weights.
     if cfg.get("init") is not None and not Path(cfg.output_dir, "checkpoints", "last.ckpt").is_file():
         find_checkpoint(Path(cfg.init), "init")
     _require_data(cfg, command)
@@ -354,23 +352,23 @@ def _require_data(cfg: DictConfig, command: str) -> None:
         _require_root(data["_target_"], data.get("root"))
         return
     int8 = command == "export" and "int8" in ([cfg.format] if isinstance(cfg.format, str) else cfg.format)
-    given = data.get("root") if command in ("evaluate", "explain", "export") else None
+    root = data.get("root") if command in ("evaluate", "explain", "export") else None
     needed = command == "evaluate" or (command == "explain" and cfg.image is None) or int8
-    if not needed and given is None:
+    if not needed and root is None:
         return
     from fer_lightning.commands.stored_config import data_of
 
-    dataset, root = data_of(find_checkpoint(Path(cfg.checkpoint)))
+    dataset, stored_root = data_of(find_checkpoint(Path(cfg.checkpoint)))
     try:
-        _require_root(dataset, given if given is not None else root)
+        _require_root(dataset, root if root is not None else stored_root)
     except UserError as error:
         if int8:
-            reason = "format=int8 finds its ranges on training images, and they are out of reach."
+            reason = "format=int8 needs training images for its calibration; they cannot be read."
             raise UserError(reason, *error.args) from None
         raise
 
 
 def _require_root(target: str, root: Any) -> None:
-    """Refuses a place where nothing lies, by the name of the class that reads it."""
+    """Checks that the folder or file of a data set exists, by the name of its class."""
     if isinstance(root, str):
         require_root(target.rpartition(".")[0].rpartition(".")[2], root)

@@ -1,7 +1,6 @@
-"""The config that a run folder holds, for the run to be continued and its data to be found again; and its W&B group.
+"""Stored config of a run, with which the run is resumed and its data are found, and its W&B group.
 
-The folder may be a stranger's. Nothing that is written there is looked up by import, resolved or taken for a place to
-write to before it was checked.
+A run folder may come from an untrusted source: names, interpolations and output paths in it are checked before use.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _WRITERS = ("logger", "callbacks", "trainer")  # parts that write files
 _FOLDERS = ("save_dir", "default_root_dir", "folder", "dir", "dirpath", "root_dir", "log_dir")  # their options
 _INSTANTIATED = ("_target_", "_partial_", "_convert_", "_recursive_")
 _Share = Annotated[float, Field(ge=0, le=1)]
-# As conf/logger/wandb.yaml names it; the class itself needs torch, which a report does without.
+# As in conf/logger/wandb.yaml; the class itself needs torch, which a report does not import.
 _LOGGER = "fer_lightning.training.wandb_logger.WandbRunLogger"
 
 
@@ -155,11 +154,11 @@ def read_config(folder: Path) -> DictConfig:
 
 
 def _checked(folder: Path) -> dict[str, Any]:
-    """The values of a config, of the right types; what they name is not looked up yet."""
+    """Values of a config after checks of their types; the classes they name are not looked up."""
     path = folder / NAME
     values = with_present_names(read_yaml(path))
     try:
-        found = _Config.model_validate(values)
+        config = _Config.model_validate(values)
         Preprocessing.model_validate({name: values["data"].get(name) for name in Preprocessing.model_fields})
         for part in ("model", "procedure", "loss"):
             check_sizes(values[part], part)
@@ -167,12 +166,12 @@ def _checked(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {problem_of(error)}") from None
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
-    moved: dict[str, Any] = _moved(values, found.output_dir, str(folder))
+    moved: dict[str, Any] = _moved(values, config.output_dir, str(folder))
     return moved
 
 
 def places_of(checkpoint: Path) -> dict[str, Any]:
-    """Where the data of a run lies: of a run folder, or a checkpoint in it; nothing for any other file."""
+    """Data paths of the run of a run folder or of a checkpoint in it; empty for any other file."""
     if (folder := _run_of(checkpoint)) is None:
         return {}
     data = read_config(folder).data
@@ -180,13 +179,13 @@ def places_of(checkpoint: Path) -> dict[str, Any]:
 
 
 def data_of(checkpoint: Path) -> tuple[str, str | None]:
-    """Which data a network was trained on and where that lies, read without torch.
+    """Data set that a network was trained on and its root, read without torch.
 
     Args:
-        checkpoint: A file that exists.
+        checkpoint: Existing checkpoint file.
 
     Returns:
-        The name of its class and its root; `""` and None where the file does not say it, or is damaged.
+        Name of the class of the data set, and its root; `""` and None if the file is damaged or does not name them.
     """
     with suppress(UserError, LookupError, TypeError, AttributeError):
         if folder := _run_of(checkpoint):
@@ -199,7 +198,7 @@ def data_of(checkpoint: Path) -> tuple[str, str | None]:
 
 
 def _run_of(checkpoint: Path) -> Path | None:
-    """The run folder that is, or holds, a checkpoint; None where there is none."""
+    """Run folder that is or contains a checkpoint; None if there is none."""
     above = checkpoint.absolute().parents
     folder = checkpoint if checkpoint.is_dir() or len(above) < 2 else above[1]
     is_run = (checkpoint.is_dir() or checkpoint.suffix == ".ckpt") and (folder / NAME).is_file()
@@ -207,7 +206,7 @@ def _run_of(checkpoint: Path) -> Path | None:
 
 
 def usual_root(dataset: str) -> str | None:
-    """Where the configs look for a data set; None for one that they do not know, or that lies nowhere."""
+    """Default root of a data set in the configs; None for an unknown data set or one without a root."""
     path = conf_dir() / "data" / f"{dataset}.yaml"
     if not dataset.isidentifier() or not path.is_file():
         return None
@@ -216,10 +215,10 @@ def usual_root(dataset: str) -> str | None:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file that a run wrote: plain values, in whose text `${` has no meaning.
+    """Content of a YAML file of a run: plain values, in which `${` is literal.
 
     Raises:
-        UserError: It is missing or damaged, or holds anchors or tags, which no run writes.
+        UserError: The file is missing or damaged, or has anchors or tags, which no run writes.
     """
     try:
         if path.stat().st_size > _LARGEST:
@@ -239,7 +238,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_overrides(folder: Path) -> list[str] | None:
-    """What was typed when a run was started; None where the folder does not say.
+    """Overrides with which a run was started; None if they are not stored.
 
     Raises:
         UserError: The file is damaged.
@@ -254,7 +253,7 @@ def read_overrides(folder: Path) -> list[str] | None:
 
 
 def started_in(folder: Path) -> Path:
-    """The working folder in which a run was started; the present one where its folder does not say.
+    """Working folder in which a run was started; the present one if it is not stored.
 
     Raises:
         UserError: The file is damaged.
@@ -267,7 +266,7 @@ def started_in(folder: Path) -> Path:
 
 
 def _moved(values: Any, was: str, now: str) -> Any:
-    """Values in which the folder of a run, and what lies in it, has its present place."""
+    """Values in which paths in the former folder of a run are replaced by those in its present folder."""
     if isinstance(values, dict):
         return {name: _moved(value, was, now) for name, value in values.items()}
     if isinstance(values, list):
@@ -278,7 +277,7 @@ def _moved(values: Any, was: str, now: str) -> Any:
 
 
 def _parts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Each node that is instantiated, as the key of the registry, its place in the config and itself."""
+    """Nodes that are instantiated: key of the registry, place in the config, and node."""
     for part in ("model", "data", "loss", "procedure", "optimizer", "trainer"):
         yield part, part, values[part]
     if values.get("scheduler"):
@@ -315,11 +314,11 @@ def _check_nested(part: str, place: str, value: Any, path: Path) -> None:
 
 
 def _is_nested(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(each, dict) for each in value))
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(element, dict) for element in value))
 
 
 def _check_places(value: Any, folder: Path, place: str, name: str = "") -> None:
-    """Refuses to write outside of the folder of a run."""
+    """Checks that all output paths are in the folder of the run."""
     if isinstance(value, dict):
         for key, below in value.items():
             _check_places(below, folder, f"{place}.{key}", key)
@@ -334,7 +333,7 @@ def _check_places(value: Any, folder: Path, place: str, name: str = "") -> None:
 
 
 def _holds_packed_data(cache: Path) -> bool:
-    """Whether data was packed there before: a stored config does not choose a new place for it."""
+    """Whether a folder holds packed data; a stored config cannot select a new cache folder."""
     try:
         return any(cache.expanduser().glob("*-*px[13]-*"))
     except (OSError, ValueError, RuntimeError, NotImplementedError):
@@ -342,13 +341,12 @@ def _holds_packed_data(cache: Path) -> bool:
 
 
 def group_wandb_runs(cfg: DictConfig) -> DictConfig:
-    """The config of a run; where it is one of a multirun, its W&B run is in the group of that one.
+    """Config of a run; in a multirun, with the W&B group of that multirun unless a group was set.
 
-    A group that was named stays. The group becomes part of the config, so that a trial that is continued on its own
-    stays in it too.
+    The group is part of the config, so that a trial that is resumed separately stays in it.
 
     Args:
-        cfg: Composed for one run.
+        cfg: Config composed for one run.
     """
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
@@ -367,9 +365,5 @@ def wandb_nodes(cfg: DictConfig) -> list[DictConfig]:
 
 
 def sweep_group(folder: Path) -> str:
-    """Name of the W&B group of a sweep.
-
-    Args:
-        folder: Where its runs lie.
-    """
+    """Name of the W&B group of the sweep in a folder."""
     return folder.resolve().name

@@ -1,4 +1,4 @@
-"""The end of every sweep: its trials in a file, figures, a table in the terminal, and all of it in W&B."""
+"""Report of a sweep: its trials as files, figures, a table in the terminal, and in W&B."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ def report_sweep(study: Study, folder: Path, cfg: DictConfig) -> None:
     """Writes `trials.csv`, `best.json` and `figures/` of a sweep, prints its best trials and logs all of it to W&B.
 
     Args:
-        study: With all its trials told.
+        study: Study with all trials.
         folder: The sweep folder, with the run of trial n in `<folder>/<n>`.
-        cfg: What the trials have in common, with `hydra`; as the sweeper got it.
+        cfg: Common config of the trials, including `hydra`, as passed to the sweeper.
     """
     objective = cfg.selection.monitor
     trials = trial_table(study)
     text = csv_text(trials, index=False)
-    told = (folder / "trials.csv").is_file() and (folder / "trials.csv").read_text() == text
+    unchanged = (folder / "trials.csv").is_file() and (folder / "trials.csv").read_text() == text
     write_text(folder / "trials.csv", text)
     best = describe_best(study, folder, cfg)
     write_json(folder / "best.json", best)
     figures, missing = draw_search(study, objective)
     pictures = save_figures(folder / "figures", figures)
-    if not told:  # a finished sweep that was started once more has nothing new for W&B
+    if not unchanged:  # a finished sweep that is started again has nothing new for W&B
         _log_to_wandb(folder, cfg, trials, best, pictures)
     _print(Console(), study, folder, objective, missing, pictures)
 
 
 def describe_best(study: Study, folder: Path, cfg: DictConfig) -> dict[str, Any]:
-    """What the sweep found, and what the sweep was.
+    """Definition of a sweep and its best trial.
 
     Args:
-        study: With any trials.
+        study: Study of the sweep.
         folder: The sweep folder.
-        cfg: As the sweeper got it.
+        cfg: Common config of the trials, as passed to the sweeper.
 
     Returns:
-        Plain JSON values; `best` is None where no trial is complete.
+        Plain JSON values; `best` is None if no trial is complete.
     """
     trials = study.get_trials(deepcopy=False)
     states = [trial.state.name.lower() for trial in trials]
@@ -84,7 +84,7 @@ def describe_best(study: Study, folder: Path, cfg: DictConfig) -> dict[str, Any]
 
 
 def _ranked(study: Study) -> list[FrozenTrial]:
-    """The complete trials, best first; of equal ones the earlier."""
+    """Complete trials, the best first; of equal ones, the earlier first."""
     sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return sorted(complete, key=lambda trial: (sign * trial.value, trial.number))  # type: ignore[operator]
@@ -97,7 +97,7 @@ def _plain(node: Any) -> Any:
 def _log_to_wandb(
     folder: Path, cfg: DictConfig, trials: pd.DataFrame, best: Mapping[str, Any], pictures: Sequence[Path]
 ) -> None:
-    """Logs one W&B run beside those of the trials."""
+    """Logs the sweep as a W&B run, in the group of its trials."""
     for node in wandb_nodes(cfg):
         group = node.group or sweep_group(folder)
         logger: WandbRunLogger = build(node, save_dir=str(folder), group=group, name=node.name or f"sweep {group}")
@@ -111,11 +111,11 @@ def _log_to_wandb(
 
 
 def _summary(best: Mapping[str, Any]) -> dict[str, Any]:
-    found = best["best"] or {"parameters": {}}
+    trial = best["best"] or {"parameters": {}}
     return {
         **{f"trials/{state}": count for state, count in best["trials"].items()},
-        **{f"best/{name}": value for name, value in found.items() if name != "parameters"},
-        **{f"best/{name}": value for name, value in found["parameters"].items()},
+        **{f"best/{name}": value for name, value in trial.items() if name != "parameters"},
+        **{f"best/{name}": value for name, value in trial["parameters"].items()},
     }
 
 
@@ -126,7 +126,7 @@ def _print(
     console.print(_best_table(study, objective) if _ranked(study) else NONE_COMPLETE)
     for line in missing:
         print_line(console, line)
-    # Paths and commands stay on one line each, so that they can be copied.
+    # One line for each path and command, so that it can be copied.
     lines = [f"Trials:     {shown_path(folder / 'trials.csv')}"]
     lines += [f"{'' if number else 'Pictures:':<12}{shown_path(path)}" for number, path in enumerate(pictures)]
     if (folder / "conf" / "experiment" / "best.yaml").is_file():
@@ -159,17 +159,17 @@ def _shown(value: Any) -> str:
 
 
 def log_sweep(run: Run, trials: pd.DataFrame, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
-    """Logs the trials of a sweep as a table, its pictures and what it found.
+    """Logs the table of trials, the figures and the best trial of a sweep.
 
     Args:
-        run: A W&B run of its own, in the group of the trials' runs.
-        trials: One row a trial.
-        summary: The best trial: plain values.
-        pictures: The figures of the sweep.
+        run: W&B run of the sweep, in the group of the trials' runs.
+        trials: Table with one row a trial.
+        summary: Plain values of the best trial.
+        pictures: Figures of the sweep.
     """
     logged: dict[str, Any] = {f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures}
-    rows = trials.astype(object).where(trials.notna(), None)  # NaN is no JSON
-    # A parameter can be a number in one trial and a word in another.
+    rows = trials.astype(object).where(trials.notna(), None)  # JSON has no NaN
+    # A parameter may be a number in one trial and a string in another.
     logged["trials"] = wandb.Table(dataframe=rows, allow_mixed_types=True)
     run.log(logged)
     run.summary.update(dict(summary))

@@ -77,7 +77,7 @@ def test_without_a_terminal_it_lists(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("arguments", [["nowhere"], ["nowhere", "--list"]])
 def test_nothing_logged_yet_is_a_sentence(arguments):
-    with pytest.raises(UserError, match=r"^nowhere holds no runs yet: fer train makes the first one\.$"):
+    with pytest.raises(UserError, match=r"^nowhere must contain a run; none was found: run fer train first\.$"):
         dashboard.main(arguments)
 
 

@@ -170,7 +170,9 @@ def test_a_password_is_not_printed(opened, monkeypatch, capsys):
 
 
 def test_no_search_is_a_sentence(tmp_path):
-    with pytest.raises(UserError, match=r"holds no search with a study\.db: fer train -m hydra/sweeper=optuna"):
+    with pytest.raises(
+        UserError, match=r"must contain a search with a study\.db; got none: run fer train -m hydra/sweeper=optuna"
+    ):
         dashboard.main(["--search", str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
 
@@ -181,7 +183,7 @@ def test_no_search_is_a_sentence(tmp_path):
 def test_a_database_file_that_is_not_there_is_not_made(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     place = place.format(folder=tmp_path)
-    with pytest.raises(UserError, match=f"^--search {re.escape(place)}: there is no such file; give "):
+    with pytest.raises(UserError, match=f"^--search {re.escape(place)} does not exist: use an existing study.db"):
         dashboard.main(["--search", place])
     assert list(tmp_path.iterdir()) == []
 
@@ -191,7 +193,9 @@ def test_a_database_file_that_is_not_there_is_not_made(place, tmp_path, monkeypa
 def test_a_file_that_is_no_search_is_a_sentence(name, text, tmp_path):
     path = tmp_path / name
     path.write_bytes(text)
-    with pytest.raises(UserError, match=f"^--search {re.escape(str(path))} (holds no search|is no|is neither)"):
+    with pytest.raises(
+        UserError, match=f"^--search {re.escape(str(path))} must (contain a search|be the database|be a database)"
+    ):
         dashboard.main(["--search", str(path)])
     assert path.read_bytes() == text and list(tmp_path.iterdir()) == [path]
 
@@ -201,7 +205,7 @@ def test_the_database_of_another_program_is_left_alone(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE faces (name TEXT)")
     before = path.read_bytes()
-    with pytest.raises(UserError, match="is no database of a search: no such table: studies; give"):
+    with pytest.raises(UserError, match=r"must be the database of a search, .*no such table: studies"):
         dashboard.main(["--search", str(path)])
     assert path.read_bytes() == before
 
@@ -209,7 +213,7 @@ def test_the_database_of_another_program_is_left_alone(tmp_path):
 def test_a_database_without_a_search_is_a_sentence(tmp_path):
     path = tmp_path / "study.db"
     optuna.storages.RDBStorage(f"sqlite:///{path}")
-    with pytest.raises(UserError, match=f"^--search {path} holds no search: fer train -m"):
+    with pytest.raises(UserError, match=f"^--search {path} must contain a search; got none: run fer train -m"):
         dashboard.main(["--search", str(path)])
 
 

@@ -45,7 +45,7 @@ MISSING = {
     "export": "checkpoint=... is missing",
     "export checkpoint=nowhere": "checkpoint=nowhere does not exist",
     "export checkpoint=fer2013 data.root=gone": "No FER2013 was found at data.root=gone",
-    "export checkpoint=fer2013 format=[onnx,int8]": "format=int8 finds its ranges on training images",
+    "export checkpoint=fer2013 format=[onnx,int8]": "format=int8 needs training images for its calibration",
     "explain": "checkpoint=... is missing",
     "explain checkpoint=nowhere": "checkpoint=nowhere does not exist",
     "explain checkpoint=fer2013": "No FER2013 was found at data.root=data/fer2013",
@@ -101,7 +101,7 @@ def test_every_choice_fits(choice, monkeypatch):
         ("channels_last=yes", "channels_last must be true or false; got 'yes'."),
         ("threads=abc", "threads must be a whole number or null; got 'abc'."),
         ("data.root=5", "data.root must be a path; got 5."),
-        ("data.root=''", "data.root is empty: was the variable set?"),
+        ("data.root=''", "data.root must be a path; got an empty value (is the variable set?)"),
         (
             "+optimizer.wieght_decay=1",
             "optimizer.wieght_decay is unknown to AdamW: did you mean optimizer.weight_decay?",

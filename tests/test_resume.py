@@ -243,7 +243,7 @@ def test_other_data_is_refused(edit, tiny_folder, tmp_path, capsys, fer):
 )
 def test_options_that_were_edited_are_refused(name, before, value, edit, capsys, fer):
     assert fer("train", f"resume={edit(name, value)}") == 2
-    message = f"{name} must be what the run was started with, {before}, and config.yaml now says {value}: put"
+    message = f"{name} must be what the run was started with, {before}; config.yaml now has {value}: restore"
     assert message in capsys.readouterr().err
 
 

@@ -70,7 +70,10 @@ def test_a_search_never_sees_the_test_split(fer, tiny, tmp_path):
     ("options", "told"),
     [
         (["corruptions=[blur,fog]"], "Unknown corruption 'fog': choose all, or some of eyes, mouth,"),
-        (["model=multimodal_fusion", "corruptions=all"], "corruptions cannot be scored with landmarks"),
+        (
+            ["model=multimodal_fusion", "corruptions=all"],
+            "corruptions must be empty for a net",
+        ),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(fer, tiny, tmp_path, capsys, options, told):

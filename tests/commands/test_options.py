@@ -241,5 +241,5 @@ def test_the_data_of_a_network_is_known_from_its_files(trained_run, tiny_folder,
 
 @pytest.mark.parametrize("name", ["nothing.ckpt", "x" * 5000, "a\0b", "~nobody_of_this_name/a"])
 def test_any_name_that_is_not_there_gets_the_sentence(name, tmp_path):
-    with pytest.raises(UserError, match="does not exist: give the folder of a finished run"):
+    with pytest.raises(UserError, match="does not exist: use the folder of a finished run"):
         find_checkpoint(tmp_path / name)

@@ -17,7 +17,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["train", "data=rafdb"], "export FER_RAFDB_ROOT="),
         (["train", "optimizer=sgd", "optimizer.momentum=-1"], "optimizer: Invalid momentum"),
         pytest.param(["train", "seed=null"], "seed must be a whole number", marks=pytest.mark.slow),
-        pytest.param(["train", "hydra.job.chdir=true"], "hydra.job.chdir=true", marks=pytest.mark.slow),
+        pytest.param(["train", "hydra.job.chdir=true"], "hydra.job.chdir must be false", marks=pytest.mark.slow),
         pytest.param(["predict"], "source=... is missing", marks=pytest.mark.slow),
         pytest.param(["train", "-m", "seed=0,1", "data=rafdb"], "export FER_RAFDB_ROOT=", marks=pytest.mark.slow),
     ],

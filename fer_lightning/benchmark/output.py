@@ -20,7 +20,7 @@ from fer_lightning.evaluation.efficiency import describe_hardware
 from fer_lightning.files import claims_dir, write_csv, write_json
 from fer_lightning.plots.style import ACCENT, CLASS_COLOURS, INK, MUTED, TRAIN, VALIDATION, house_style, save_figures
 from fer_lightning.plots.text import escape
-from fer_lightning.results.record import describe_commit, describe_software
+from fer_lightning.results.record import describe_code
 from fer_lightning.studies.ledger import read_published
 
 PARTS = ("detect", "align", "classify")
@@ -182,8 +182,7 @@ def write_benchmark(
     write_csv(folder / "benchmark.csv", table, index=False, float_format="%.4g")
     record = {
         **facts,
-        "versions": describe_software(),
-        "commit": describe_commit(),
+        **describe_code(),
         "hardware": hardware,
         "results": json.loads(table.to_json(orient="records")),  # NaN becomes null
     }

@@ -28,9 +28,9 @@ from fer_lightning.commands.instantiate import (
     check_parts,
     compose_net,
     limit_threads,
+    one_picture,
     resolve_precision,
 )
-from fer_lightning.data.auxiliary import SIDE_SIZES
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.evaluation import efficiency
 from fer_lightning.files import write_csv
@@ -181,9 +181,7 @@ def net_and_input(cfg: DictConfig) -> tuple[nn.Module, tuple[Tensor, ...]]:
     if "model" in _typed():
         return compose_net("benchmark", HydraConfig.get().overrides.task, cfg.num_classes)
     trained = load_net(Path(cfg.checkpoint))
-    size, channels, side = (trained.description["preprocessing"][name] for name in ("image_size", "channels", "side"))
-    image = torch.randn(1, channels, size, size)
-    return trained.net, (image,) if side == "none" else (image, torch.zeros(1, SIDE_SIZES[side]))
+    return trained.net, one_picture(trained.description["preprocessing"])
 
 
 def time_training(cfg: DictConfig) -> None:

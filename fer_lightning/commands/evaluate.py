@@ -16,6 +16,7 @@ from fer_lightning.data.samples import SPLITS
 from fer_lightning.errors import printable, require_known
 from fer_lightning.evaluation.cross_dataset import predict_shared
 from fer_lightning.evaluation.scoring import Inference
+from fer_lightning.results.record import describe_code
 from fer_lightning.training.checkpoints import load_net
 from fer_lightning.training.trainer_options import check_devices
 
@@ -39,7 +40,9 @@ def run(cfg: DictConfig) -> float:
     trainer = build_trainer(cfg, [], loggers)
     inference = Inference(trained.net, cfg.channels_last, cfg.flip)
     shared = predict_shared(trainer, inference, datamodule, cfg.split, trained.classes)
-    scored = score_run(trainer, inference, trained, datamodule, {cfg.split: shared}, cfg.elsewhere, corruptions)
+    scored = score_run(
+        trainer, inference, trained, datamodule, {cfg.split: shared}, cfg.elsewhere, corruptions, describe_code()
+    )
     own = {
         "trained_under": trained.description["protocol"],
         "checkpoint": printable(cfg.checkpoint),

@@ -35,7 +35,7 @@ from fer_lightning.inference.face_detector import FaceFinder, crop_faces
 from fer_lightning.inference.images import read_picture
 from fer_lightning.plots.style import save_figures
 from fer_lightning.plots.text import escape, print_line
-from fer_lightning.results.record import describe_commit, describe_software
+from fer_lightning.results.record import describe_code
 from fer_lightning.training.checkpoints import TrainedNet, load_net
 
 log = logging.getLogger(__name__)
@@ -79,8 +79,7 @@ def _write_numbers(folder: Path, explanation: Explanation, checkpoint: str) -> N
         "classes": list(explanation.classes),
         "shap": explanation.shap_note or None,
         "verdict": explanation.sentences,
-        "versions": describe_software(),
-        "commit": describe_commit(),
+        **describe_code(),
     }
     write_json(folder / "explanation.json", values)
 

@@ -33,7 +33,7 @@ from fer_lightning.plots.result_table import print_result
 from fer_lightning.plots.robustness import draw_corruptions, draw_robustness
 from fer_lightning.plots.style import save_figures
 from fer_lightning.results.curves import most_confident_errors
-from fer_lightning.results.record import RunRecord, describe_commit, describe_software, predicted_arrays
+from fer_lightning.results.record import RunRecord, predicted_arrays
 from fer_lightning.training.checkpoints import TrainedNet
 from fer_lightning.training.wandb_logger import WandbRunLogger, close_wandb, log_run
 
@@ -49,6 +49,7 @@ def score_run(
     predicted: Mapping[str, SharedPredictions],
     elsewhere: Mapping[str, DictConfig],
     corruptions: Sequence[str],
+    code: Mapping[str, Any],
 ) -> RunRecord:
     """Scores the predictions of a network, and the network on other data sets and on corrupted images.
 
@@ -60,6 +61,7 @@ def score_run(
         predicted: Predictions by split, all over the same classes; corruptions are applied to the last split.
         elsewhere: Configs of other data sets by name.
         corruptions: Keys of `CORRUPTIONS`.
+        code: What the record says of the code that ran, as `describe_code` returns it.
 
     Returns:
         What the records of `fer train` and `fer evaluate` have in common, without a history.
@@ -76,8 +78,7 @@ def score_run(
         "preprocessing": trained.description["preprocessing"],
         "splits": splits,
         "elsewhere": score_elsewhere(elsewhere, trainer, inference, trained, datamodule),
-        "versions": describe_software(),
-        "commit": describe_commit(),
+        **code,
         "hardware": describe_hardware(trainer.strategy.root_device, trainer.precision),
     }
     robustness = None

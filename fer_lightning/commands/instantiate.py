@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -324,12 +324,19 @@ def compose_net(config: str, overrides: Sequence[str], num_classes: int) -> tupl
     cfg = hydra.compose(config, list(overrides))
     layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
     net = build_net(cfg, num_classes).to(memory_format=layout)
-    return net, _one_picture(cfg.data, layout)
+    image, *side = one_picture(cfg.data)
+    return net, (image.contiguous(memory_format=layout), *side)
 
 
-def _one_picture(data: DictConfig, layout: torch.memory_format) -> tuple[Tensor, ...]:
-    image = torch.randn(1, data.channels, data.image_size, data.image_size).contiguous(memory_format=layout)
-    return (image,) if data.side == "none" else (image, torch.zeros(1, SIDE_SIZES[data.side]))
+def one_picture(preprocessing: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """Arguments of a network's `forward` for one picture: noise `(1, C, H, W)`, and side vectors of 0 if it takes them.
+
+    Args:
+        preprocessing: `channels`, `image_size` and `side` of the network.
+    """
+    channels, size, side = (preprocessing[name] for name in ("channels", "image_size", "side"))
+    image = torch.randn(1, channels, size, size)
+    return (image,) if side == "none" else (image, torch.zeros(1, SIDE_SIZES[side]))
 
 
 def data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:

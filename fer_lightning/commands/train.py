@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +41,7 @@ from fer_lightning.evaluation.scoring import Inference
 from fer_lightning.files import write_whole
 from fer_lightning.results.calibration import calibrate
 from fer_lightning.results.metrics_file import identity
-from fer_lightning.results.record import RunRecord, describe_commit, describe_software
+from fer_lightning.results.record import RunRecord, describe_code
 from fer_lightning.training.callbacks import (
     BestCheckpoint,
     History,
@@ -77,10 +78,11 @@ def run(cfg: DictConfig) -> float:
             return _selected_value(_show_again(cfg, run.folder), cfg)
         datamodule = build_datamodule(cfg)
         loggers = build_each(cfg.get("logger"))
+        code = describe_code()  # that which trains, even if a checkout changes meanwhile
         with trial_of(cfg) as trial, ending(loggers):
             trainer, history = fit(cfg, run, datamodule, loggers, trial)
             if trial is None or not trial.pruned:
-                record = score(cfg, run, trainer, datamodule, history)
+                record = score(cfg, run, trainer, datamodule, history, code)
                 if trainer.is_global_zero:
                     add_record(run.checkpoints / "best.ckpt", record.metrics)
                     finish_run(record, datamodule, run.folder, loggers)
@@ -118,12 +120,10 @@ class Run:
     Attributes:
         folder: The folder; it holds `config.yaml`.
         state: `new`; `stopped` where `last.ckpt` can be continued; `finished` where the record is written.
-        software: Versions and commit of the code that trains.
     """
 
     folder: Path
     state: Literal["new", "stopped", "finished"]
-    software: dict[str, Any]
 
     @property
     def checkpoints(self) -> Path:
@@ -153,7 +153,7 @@ def open_run(cfg: DictConfig, resumed: bool) -> Run:
         write_whole(path, lambda temporary: temporary.write_bytes(text))
     stopped = (folder / "checkpoints" / "last.ckpt").is_file()
     state: Any = "finished" if (folder / "metrics.json").is_file() else "stopped" if stopped else "new"
-    return Run(folder, state, {"versions": describe_software(), "commit": describe_commit()})
+    return Run(folder, state)
 
 
 def fit(
@@ -183,7 +183,12 @@ def fit(
 
 
 def score(
-    cfg: DictConfig, run: Run, trainer: pl.Trainer, datamodule: ExpressionDataModule, history: History
+    cfg: DictConfig,
+    run: Run,
+    trainer: pl.Trainer,
+    datamodule: ExpressionDataModule,
+    history: History,
+    code: Mapping[str, Any],
 ) -> RunRecord:
     """The record of a trained run: its selected epoch scored on validation and, once, on test.
 
@@ -193,7 +198,7 @@ def score(
     inference = Inference(trained.net, cfg.channels_last, flip=False)
     splits, elsewhere = (("val", "test"), cfg.get("elsewhere") or {}) if cfg.trial is None else (("val",), {})
     predicted = {split: predict_shared(trainer, inference, datamodule, split, trained.classes) for split in splits}
-    scored = score_run(trainer, inference, trained, datamodule, predicted, elsewhere, _corruptions(cfg))
+    scored = score_run(trainer, inference, trained, datamodule, predicted, elsewhere, _corruptions(cfg), code)
     typed = read_overrides(run.folder)  # when the run was started, not when it was continued
     overrides = list(map(printable, HydraConfig.get().overrides.task if typed is None else typed))
     epochs = pd.DataFrame(history.rows)
@@ -214,7 +219,7 @@ def score(
             "train_images_per_second": float(epochs["images"].sum()) / train_seconds,
         },
     }
-    return replace(scored, metrics={**own, **scored.metrics, **run.software}, history=epochs)
+    return replace(scored, metrics={**own, **scored.metrics}, history=epochs)
 
 
 def _show_again(cfg: DictConfig, folder: Path) -> RunRecord:

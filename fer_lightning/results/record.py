@@ -78,6 +78,11 @@ def describe_commit() -> str:
         return "unknown"
 
 
+def describe_code() -> dict[str, Any]:
+    """What a record says of the code: `versions` and `commit`."""
+    return {"versions": describe_software(), "commit": describe_commit()}
+
+
 def predicted_arrays(predictions: pd.DataFrame, classes: Sequence[str], split: str) -> tuple[np.ndarray, np.ndarray]:
     """Takes one split out of the table of predictions.
 

@@ -19,7 +19,7 @@ from wandb.sdk.lib.runid import generate_id
 from wandb.sdk.wandb_run import Run
 
 from fer_lightning.errors import UserError, require_known
-from fer_lightning.files import write_whole
+from fer_lightning.files import write_text
 from fer_lightning.results.curves import ClassCurve, confusion_counts, precision_recall_curves, roc_curves
 from fer_lightning.results.record import predicted_arrays
 
@@ -101,7 +101,7 @@ class WandbRunLogger(WandbLogger):
         """Id of the W&B run of this folder, so that a resumed training is logged to the same one."""
         path = Path(str(self.save_dir)) / "wandb" / "run_id.txt"
         if not path.is_file():
-            write_whole(path, lambda temporary: temporary.write_text(generate_id()))
+            write_text(path, generate_id())
         return path.read_text().strip()
 
     def close(self, failed: bool) -> None:

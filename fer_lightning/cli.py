@@ -218,9 +218,9 @@ def _run(name: str, arguments: list[str]) -> None:
     _strip_command_from_completion(name)
     import hydra
 
-    from fer_lightning.explained_errors import check_choices, remove_failed_start
+    from fer_lightning.error_messages import check_choices, remove_failed_start
     from fer_lightning.overrides import in_folder_of_resumed_run, prepare
-    from fer_lightning.results.metrics_file import by_current_name
+    from fer_lightning.results.metrics_schema import by_current_name
 
     for place, former in enumerate(arguments):
         if (current := by_current_name(former)) != former:
@@ -288,7 +288,7 @@ class _Task:
         """Checks the options, the fastest checks first."""
         from hydra.core.hydra_config import HydraConfig
 
-        from fer_lightning.commands.options import check_options, require_inputs
+        from fer_lightning.commands.option_checks import check_options, require_inputs
 
         if HydraConfig.get().job.chdir:
             raise UserError(
@@ -327,7 +327,7 @@ def _fail_for(error: Exception, name: str, arguments: list[str]) -> NoReturn:
     """Exits with the message of a user's error; re-raises errors of the program, whose traceback is needed."""
     if isinstance(error, UserError):
         _fail(str(error), name)
-    from fer_lightning.explained_errors import explain
+    from fer_lightning.error_messages import explain
 
     if (sentence := explain(error, COMMANDS[name].config, arguments)) is None:
         raise error

@@ -26,7 +26,7 @@ import torch
 from matplotlib.figure import Figure
 
 from fer_lightning import cli
-from fer_lightning.results.record import RunRecord
+from fer_lightning.results.run_record import RunRecord
 from fer_lightning.studies.ledger import COLUMNS
 from fer_lightning.studies.presentation import present_ledger
 from fer_lightning.studies.report import StudyReport

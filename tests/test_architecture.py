@@ -33,7 +33,7 @@ RANK = {room: rank for rank, row in enumerate(ORDER) for room in row}
 # What commands share or import late: stored configs, the objects that configs describe, the ends of runs and studies.
 SHARED_BY_COMMANDS = {"finish", "instantiate", "stored_config", "study_report"}
 # The command line: starts the commands, which take the syntax of overrides and the words of errors from it.
-COMMAND_LINE = {"__main__", "cli", "explained_errors", "overrides"}
+COMMAND_LINE = {"__main__", "cli", "error_messages", "overrides"}
 HEAVY = {"torch", "torchvision", "torchmetrics", "pytorch_lightning", "timm"}
 VAGUE = {"utils", "util", "helpers", "helper", "misc", "common", "components", "tools", "base"}
 
@@ -116,7 +116,7 @@ def test_rooms_import_only_what_stands_below_them():
         if room not in RANK:
             continue
         allowed = {room, *(other for other in RANK if RANK[other] > RANK[room])}
-        allowed |= {"explained_errors", "overrides"} if room == "commands" else set()
+        allowed |= {"error_messages", "overrides"} if room == "commands" else set()
         assert rooms_of(path) <= allowed, name_of(path)
 
 

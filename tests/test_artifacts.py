@@ -18,7 +18,7 @@ from fer_lightning.data.samples import ImageFiles
 from fer_lightning.data.store import PackedImages, pack
 from fer_lightning.inference.classifier import open_classifier
 from fer_lightning.results.collect import collect_runs
-from fer_lightning.results.record import RunRecord
+from fer_lightning.results.run_record import RunRecord
 from fer_lightning.training.checkpoints import load_net
 
 ARTIFACTS = Path(__file__).parent / "artifacts"

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fer_lightning.commands.instantiate import build_datamodule
 from fer_lightning.files import conf_dir
-from fer_lightning.results.record import RunRecord
+from fer_lightning.results.run_record import RunRecord
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from fer_lightning.commands.train import _corruptions
-from fer_lightning.results.record import RunRecord
+from fer_lightning.results.run_record import RunRecord
 
 LEVELS = [("clean", 0), *((name, severity) for name in ("eyes", "noise") for severity in range(1, 6))]
 

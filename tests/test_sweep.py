@@ -16,7 +16,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from fer_lightning.results.record import RunRecord
+from fer_lightning.results.run_record import RunRecord
 
 SPACE = ["optimizer.lr=tag(log,interval(1e-3,1e-1))", "data.batch_size=int(interval(4,8))"]
 

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from fer_lightning.errors import UserError, printable
 from fer_lightning.plots.text import folder_table, print_line
-from fer_lightning.results.metrics_file import NAME, read_best, read_metrics
+from fer_lightning.results.metrics_schema import NAME, read_best, read_metrics
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

@@ -71,7 +71,7 @@ def _serve(cfg: DictConfig, when_stopping: Callable[[int], None]) -> None:
                 f"fer demo needs {error.name}, which is not installed: run pip install 'fer_lightning[demo]'."
             ) from None
         from fer_lightning.deploy.demo_page import ShownNet
-        from fer_lightning.training.checkpoint_files import shipped_nets
+        from fer_lightning.training.safetensors_weights import shipped_nets
 
         sources = [*dict.fromkeys([str(cfg.checkpoint), *shipped_nets()])]
         open_net = cache(partial(ShownNet, max_faces=cfg.max_faces))

@@ -16,7 +16,7 @@ from fer_lightning.data.samples import SPLITS
 from fer_lightning.errors import printable, require_known
 from fer_lightning.evaluation.cross_dataset import predict_shared
 from fer_lightning.evaluation.scoring import Inference
-from fer_lightning.results.record import describe_code
+from fer_lightning.results.run_record import describe_code
 from fer_lightning.training.checkpoints import load_net
 from fer_lightning.training.trainer_options import check_devices
 

@@ -35,7 +35,7 @@ from fer_lightning.inference.face_detector import FaceFinder, crop_faces
 from fer_lightning.inference.images import read_picture
 from fer_lightning.plots.style import save_figures
 from fer_lightning.plots.text import escape, print_line
-from fer_lightning.results.record import describe_code
+from fer_lightning.results.run_record import describe_code
 from fer_lightning.training.checkpoints import TrainedNet, load_net
 
 log = logging.getLogger(__name__)

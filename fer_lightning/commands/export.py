@@ -27,7 +27,7 @@ from fer_lightning.files import shown_path, write_text, write_whole, writing
 from fer_lightning.inference.card import card_of, portable
 from fer_lightning.plots.text import print_line
 from fer_lightning.results.calibration import calibrate
-from fer_lightning.results.record import RunRecord, describe_software
+from fer_lightning.results.run_record import RunRecord, describe_software
 from fer_lightning.training.checkpoints import TrainedNet, load_net
 
 try:

@@ -33,7 +33,7 @@ from fer_lightning.plots.result_table import print_result
 from fer_lightning.plots.robustness import draw_corruptions, draw_robustness
 from fer_lightning.plots.style import save_figures
 from fer_lightning.results.curves import most_confident_errors
-from fer_lightning.results.record import RunRecord, predicted_arrays
+from fer_lightning.results.run_record import RunRecord, predicted_arrays
 from fer_lightning.training.checkpoints import TrainedNet
 from fer_lightning.training.wandb_logger import WandbRunLogger, close_wandb, log_run
 

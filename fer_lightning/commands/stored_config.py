@@ -20,10 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fer_lightning.errors import UserError, problem_of
 from fer_lightning.files import conf_dir, default_cache
 from fer_lightning.overrides import literal
-from fer_lightning.results.metrics_file import check_plain
-from fer_lightning.training.checkpoint_files import read_header
+from fer_lightning.results.metrics_schema import check_plain
 from fer_lightning.training.description import Preprocessing, check_sizes
 from fer_lightning.training.registry import check_arguments, look_up, refuse_unknown, with_present_names
+from fer_lightning.training.safetensors_weights import read_header
 
 NAME = "config.yaml"
 _LARGEST = 1_000_000  # bytes

@@ -40,8 +40,8 @@ from fer_lightning.evaluation.metrics import check_selection
 from fer_lightning.evaluation.scoring import Inference
 from fer_lightning.files import write_whole
 from fer_lightning.results.calibration import calibrate
-from fer_lightning.results.metrics_file import identity
-from fer_lightning.results.record import RunRecord, describe_code
+from fer_lightning.results.metrics_schema import identity
+from fer_lightning.results.run_record import RunRecord, describe_code
 from fer_lightning.training.callbacks import (
     BestCheckpoint,
     History,

@@ -28,7 +28,7 @@ from fer_lightning.evaluation.cross_dataset import share_classes
 from fer_lightning.evaluation.efficiency import thread_milliseconds
 from fer_lightning.evaluation.scoring import score
 from fer_lightning.plots.text import NOTHING, escape, percent
-from fer_lightning.results.record import PROBABILITY_PREFIX
+from fer_lightning.results.run_record import PROBABILITY_PREFIX
 
 ROUNDS = 50  # of timing
 Compute = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # from inputs by name to logits (B, K)

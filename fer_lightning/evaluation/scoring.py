@@ -15,7 +15,7 @@ from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.metrics import build_metrics, per_class_scores
 from fer_lightning.results.intervals import accuracy_interval
-from fer_lightning.results.record import PROBABILITY_PREFIX
+from fer_lightning.results.run_record import PROBABILITY_PREFIX
 
 
 def predict_split(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fer_lightning.results.metrics_file import identity
+from fer_lightning.results.metrics_schema import identity
 from fer_lightning.training.checkpoints import TrainedNet
 
 log = logging.getLogger(__name__)

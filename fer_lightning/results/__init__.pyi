@@ -6,7 +6,7 @@ from .curves import roc_curves as roc_curves
 from .intervals import accuracy_interval as accuracy_interval
 from .intervals import mean_over_seeds as mean_over_seeds
 from .protocol import Protocol as Protocol
-from .record import RunRecord as RunRecord
+from .run_record import RunRecord as RunRecord
 from .significance import adjust_p_values as adjust_p_values
 from .significance import compare_images as compare_images
 from .significance import compare_seeds as compare_seeds

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
 
-from fer_lightning.results.record import predicted_arrays
+from fer_lightning.results.run_record import predicted_arrays
 
 BINS = 15  # of every calibration error and reliability diagram of this project
 LEAST, MOST = 0.05, 20.0  # temperatures

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from fer_lightning.errors import UserError, printable
-from fer_lightning.results.metrics_file import NAME, read_metrics
+from fer_lightning.results.metrics_schema import NAME, read_metrics
 from fer_lightning.results.protocol import Protocol
-from fer_lightning.results.record import PROBABILITY_PREFIX, predicted_arrays, read_table
+from fer_lightning.results.run_record import PROBABILITY_PREFIX, predicted_arrays, read_table
 
 log = logging.getLogger(__name__)
 Options = frozenset[tuple[str, str]]

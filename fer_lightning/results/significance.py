@@ -20,7 +20,7 @@ from statsmodels.stats.multitest import multipletests
 from fer_lightning.errors import UserError
 from fer_lightning.results.collect import read_predictions, require_one_protocol
 from fer_lightning.results.intervals import SeedMean, mean_over_seeds
-from fer_lightning.results.record import predicted_arrays
+from fer_lightning.results.run_record import predicted_arrays
 
 EXACT_UP_TO = 1000
 

@@ -20,7 +20,7 @@ from fer_lightning.plots.text import (
     markdown_text,
     table_markdown,
 )
-from fer_lightning.results.metrics_file import read_best
+from fer_lightning.results.metrics_schema import read_best
 
 
 @dataclass(frozen=True)

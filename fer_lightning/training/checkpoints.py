@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from fer_lightning.data.auxiliary import SIDE_SIZES
 from fer_lightning.errors import UserError, printable
 from fer_lightning.files import write_whole
-from fer_lightning.results.metrics_file import NAME, check_metrics, read_metrics
-from fer_lightning.training.checkpoint_files import StoredNet, find_checkpoint, read_safetensors, write_safetensors
+from fer_lightning.results.metrics_schema import NAME, check_metrics, read_metrics
 from fer_lightning.training.description import check_description
 from fer_lightning.training.registry import check_arguments, look_up
+from fer_lightning.training.safetensors_weights import StoredNet, find_checkpoint, read_safetensors, write_safetensors
 
 _STATE = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "epoch", "global_step"}
 RECORD = "record"  # key of the run record in best.ckpt

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from typing_extensions import Self
 
 from fer_lightning.errors import UserError, problem_of
-from fer_lightning.results.metrics_file import check_plain
+from fer_lightning.results.metrics_schema import check_plain
 from fer_lightning.results.protocol import Protocol, Text, check_class_names
 
 LARGEST_IMAGE = 1024  # pixels

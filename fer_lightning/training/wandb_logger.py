@@ -21,7 +21,7 @@ from wandb.sdk.wandb_run import Run
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.files import write_text
 from fer_lightning.results.curves import ClassCurve, confusion_counts, precision_recall_curves, roc_curves
-from fer_lightning.results.record import predicted_arrays
+from fer_lightning.results.run_record import predicted_arrays
 
 log = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")

@@ -139,7 +139,7 @@ class SearchSweeper(Sweeper):
 
     def _check_options(self) -> None:
         """Not in the constructor, whose errors Hydra wraps."""
-        from fer_lightning.commands.options import check_target
+        from fer_lightning.commands.option_checks import check_target
 
         options: Any = OmegaConf.to_container(self.config.hydra.sweeper, resolve=True)
         check_target(options, "hydra.sweeper")
@@ -159,7 +159,7 @@ class SearchSweeper(Sweeper):
         """Composes every choice once, so that a missing one is reported at the start."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-        from fer_lightning.commands.options import check_names
+        from fer_lightning.commands.option_checks import check_names
 
         first: dict[str, Any] = {}
         for key, values in space.searched.items():

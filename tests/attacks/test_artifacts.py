@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from fer_lightning.inference.card import card_of
-from fer_lightning.training.checkpoint_files import StoredNet, write_safetensors
 from fer_lightning.training.checkpoints import check_last, load_net, save_net
+from fer_lightning.training.safetensors_weights import StoredNet, write_safetensors
 
 
 @pytest.fixture(scope="module")

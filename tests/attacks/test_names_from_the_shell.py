@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 from fer_lightning.cli import COMMANDS
 from fer_lightning.commands.instantiate import build
 from fer_lightning.commands.stored_config import read_yaml
+from fer_lightning.error_messages import explain
 from fer_lightning.errors import UserError
-from fer_lightning.explained_errors import explain
 from fer_lightning.files import conf_dir
 from fer_lightning.overrides import literal, prepare
 

@@ -19,7 +19,7 @@ from fer_lightning.commands import report as report_studies
 from fer_lightning.commands.stored_config import default_cache, read_config
 from fer_lightning.errors import UserError
 from fer_lightning.results.collect import collect_runs
-from fer_lightning.results.metrics_file import identity
+from fer_lightning.results.metrics_schema import identity
 from fer_lightning.training.registry import KNOWN, known
 
 RIGHT = np.arange(200) < 150

@@ -13,7 +13,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fer_lightning.cli import COMMANDS
-from fer_lightning.commands.options import check_options
+from fer_lightning.commands.option_checks import check_options
 from fer_lightning.files import conf_dir
 
 WRONG: dict[type, list[Any]] = {

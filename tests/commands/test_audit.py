@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_lightning.results.record import RunRecord
+from fer_lightning.results.run_record import RunRecord
 
 
 @pytest.fixture(scope="module")

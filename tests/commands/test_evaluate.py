@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fer_lightning.results.record import RunRecord
+from fer_lightning.results.run_record import RunRecord
 
 COMMON = ["trainer=cpu", "trainer.precision=32-true", "trainer.enable_progress_bar=false"]
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from fer_lightning.results.calibration import calibrate
-from fer_lightning.results.record import RunRecord
+from fer_lightning.results.run_record import RunRecord
 
 DRAWN = ["+data@elsewhere.synthetic=synthetic", "elsewhere.synthetic.size=140"]
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from fer_lightning.commands import study_report as study_wandb
 from fer_lightning.commands.study_report import compose_study, find_included, log_study_run
 from fer_lightning.files import claims_dir, conf_dir
-from fer_lightning.results.metrics_file import identity
+from fer_lightning.results.metrics_schema import identity
 from fer_lightning.search.report import SearchDefinition, found_table
 from fer_lightning.studies.definition import StudyDefinition
 from fer_lightning.studies.discovery import FoundStudy

@@ -20,7 +20,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from fer_lightning.commands.train import open_run
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.scoring import score
-from fer_lightning.results.record import RunRecord
+from fer_lightning.results.run_record import RunRecord
 from fer_lightning.training.checkpoints import load_net
 
 

@@ -5,7 +5,7 @@ import json
 from torch import nn
 
 from fer_lightning.inference.card import portable, training_command
-from fer_lightning.results.metrics_file import identity
+from fer_lightning.results.metrics_schema import identity
 from fer_lightning.training.checkpoints import TrainedNet
 
 OVERRIDES = [

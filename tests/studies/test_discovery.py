@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fer_lightning.errors import UserError
-from fer_lightning.results.metrics_file import identity
+from fer_lightning.results.metrics_schema import identity
 from fer_lightning.studies.discovery import FoundStudy, find_studies
 
 COMMON = ("budget=pilot", "data=fer2013", "data.root=/some/where", "logger=none", "trainer.max_epochs=2")

@@ -13,8 +13,8 @@ from fer_lightning.commands.instantiate import build_net, plain
 from fer_lightning.errors import UserError
 from fer_lightning.files import conf_dir
 from fer_lightning.models.resnet import ResNet
-from fer_lightning.training.checkpoint_files import WEIGHTS, shipped_nets
 from fer_lightning.training.checkpoints import TrainedNet, load_net, save_net, start_from
+from fer_lightning.training.safetensors_weights import WEIGHTS, shipped_nets
 
 CLASSES = ("happy", "sad", "surprise")
 OTHER_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")

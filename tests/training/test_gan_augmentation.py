@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fer_lightning.errors import UserError
 from fer_lightning.models.conditional_gan import Discriminator, Generator
-from fer_lightning.results.record import RunRecord
+from fer_lightning.results.run_record import RunRecord
 from fer_lightning.training.callbacks import History
 from fer_lightning.training.checkpoints import load_net
 from fer_lightning.training.gan_augmentation import (

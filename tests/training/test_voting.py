@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from fer_lightning.errors import UserError
 from fer_lightning.models.weighted_voting import WeightedVoting
 from fer_lightning.results.protocol import Protocol
-from fer_lightning.results.record import RunRecord
+from fer_lightning.results.run_record import RunRecord
 from fer_lightning.training import voting
 from fer_lightning.training.checkpoints import load_net
 from fer_lightning.training.classifier import ExpressionClassifier

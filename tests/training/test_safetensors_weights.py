@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fer_lightning.errors import UserError
-from fer_lightning.training.checkpoint_files import StoredNet, read_safetensors, write_safetensors
+from fer_lightning.training.safetensors_weights import StoredNet, read_safetensors, write_safetensors
 
 DESCRIPTION = {"model": {}, "classes": ["a", "b"], "protocol": {}, "preprocessing": {}, "data": {}}
 KERNEL = torch.linspace(-3, 3, 12).reshape(3, 4)

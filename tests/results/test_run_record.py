@@ -12,9 +12,9 @@ from fer_lightning import files
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import describe_hardware
 from fer_lightning.files import write_whole
-from fer_lightning.results import record as record_module
-from fer_lightning.results.metrics_file import identity
-from fer_lightning.results.record import RunRecord, describe_commit, describe_software, predicted_arrays
+from fer_lightning.results import run_record as record_module
+from fer_lightning.results.metrics_schema import identity
+from fer_lightning.results.run_record import RunRecord, describe_commit, describe_software, predicted_arrays
 
 PROTOCOL = {
     "dataset": "fer2013",

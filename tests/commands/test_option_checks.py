@@ -10,11 +10,11 @@ import pytest
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fer_lightning.cli import COMMANDS
-from fer_lightning.commands.options import check_names, check_options, check_target, require_inputs
+from fer_lightning.commands.option_checks import check_names, check_options, check_target, require_inputs
 from fer_lightning.commands.stored_config import data_of
 from fer_lightning.errors import UserError
 from fer_lightning.files import conf_dir
-from fer_lightning.training.checkpoint_files import WEIGHTS, find_checkpoint
+from fer_lightning.training.safetensors_weights import WEIGHTS, find_checkpoint
 
 # Runs each command line of the first argument in one interpreter; prints what each said, and what was imported.
 RUN_EACH = """

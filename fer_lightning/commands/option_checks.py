@@ -21,11 +21,11 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from fer_lightning.data.layouts import require_root
+from fer_lightning.error_messages import did_you_mean, option_names
 from fer_lightning.errors import UserError
-from fer_lightning.explained_errors import did_you_mean, option_names
 from fer_lightning.files import conf_dir
 from fer_lightning.overrides import is_path
-from fer_lightning.training.checkpoint_files import find_checkpoint
+from fer_lightning.training.safetensors_weights import find_checkpoint
 
 # Types of options whose default is null; other options have the type of their default.
 _NULL = {"trial": int, "threads": int, "workers": int, "align_workers": int, "images": int, "models": list[str]}

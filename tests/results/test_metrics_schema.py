@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_lightning.errors import UserError
-from fer_lightning.results.metrics_file import NAME, by_current_name, identity, read_metrics
+from fer_lightning.results.metrics_schema import NAME, by_current_name, identity, read_metrics
 
 ROOT = Path(__file__).parents[2]
 EARLIER = {  # (study, budget, a few options of the variant) by the folder of a record without these fields

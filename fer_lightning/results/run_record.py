@@ -16,7 +16,7 @@ import pandas as pd
 
 from fer_lightning.errors import UserError
 from fer_lightning.files import write_csv, write_json, write_whole
-from fer_lightning.results.metrics_file import read_metrics
+from fer_lightning.results.metrics_schema import read_metrics
 
 _PACKAGES = ("fer_lightning", "torch", "pytorch-lightning", "torchmetrics", "timm", "albumentations", "numpy")
 PROBABILITY_PREFIX = "prob_"

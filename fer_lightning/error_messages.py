@@ -21,6 +21,12 @@ from omegaconf import DictConfig
 
 # Configs that other configs include, which are not choices themselves.
 PARTS = re.compile(r"(^|/)shared(/.*)?$")
+# Included configs of earlier versions, which the defaults lists of users may still name, and their present names.
+_FORMER_PARTS = {
+    "data=base": "data=folder",
+    "study=base": "study=shared/grid",
+    "study=psysfa_ablations": "study=shared/psysfa_ablations",
+}
 # Files that Hydra and fer train write before a run begins.
 _BEFORE_A_RUN = {".hydra", "config.yaml", "multirun.yaml"}
 
@@ -41,26 +47,52 @@ def explain(error: Exception, config: str | None, arguments: Sequence[str]) -> s
     if not isinstance(error, (CompactHydraException, OmegaConfBaseException)):
         return None
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    if message := _defaults_entry(text):
+        return message
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return _unknown_choice(group, choice, error.options)
-    if found := re.search(r"Interpolation key 'budgets\.([^'.]+)", text):
-        return f"budget={found[1]} is unknown: use smoke, pilot or paper."
-    if found := re.search(r"Interpolation key '([^']*)' not found(?: full_key: (\S+))?", text):
+    if match := re.search(r"Interpolation key 'budgets\.([^'.]+)", text):
+        return f"budget={match[1]} is unknown: use smoke, pilot or paper."
+    if match := re.search(r"Interpolation key '([^']*)' not found(?: full_key: (\S+))?", text):
         return (
-            f"{found[2] or 'an option'} refers to ${{{found[1]}}}, which is not an option: correct the name, or, for "
+            f"{match[2] or 'an option'} refers to ${{{match[1]}}}, which is not an option: correct the name, or, for "
             r"a literal value, quote it for Hydra and write \${."
         )
-    if found := re.search(r"Could not (override|delete) '([^']+)'", text):
-        return _unknown_option(found[2], config, arguments)
-    if found := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
-        return f"+{found[1]}: the option {found[1]} already exists: use it without the +."
-    if found := re.search(r"Ambiguous value for argument '(.+?)' 1\. To use", text):
-        name, _, values = found[1].partition("=")
-        return f"{found[1]} has several values: use {name}=[{values}] for a list, or add -m to run each of them."
-    if found := re.search(r"Sweep parameters '(.+?)' requires --multirun", text):
-        return f"{found[1]} has several values: add -m to run each of them."
+    if match := re.search(r"Could not (override|delete) '([^']+)'", text):
+        return _unknown_option(match[2], config, arguments)
+    if match := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
+        return f"+{match[1]}: the option {match[1]} already exists: use it without the +."
+    if match := re.search(r"Ambiguous value for argument '(.+?)' 1\. To use", text):
+        name, _, values = match[1].partition("=")
+        return f"{match[1]} has several values: use {name}=[{values}] for a list, or add -m to run each of them."
+    if match := re.search(r"Sweep parameters '(.+?)' requires --multirun", text):
+        return f"{match[1]} has several values: add -m to run each of them."
     return text
+
+
+def _defaults_entry(text: str) -> str | None:
+    """Message for an entry in the defaults list of a user's config that does not exist, or not under this name."""
+    from fer_lightning.results.metrics_schema import by_current_name
+
+    match = re.search(r"(?:In '([^']*)': )?Could not (find|load|override) '([^']+)'", text)
+    if match is None:
+        return None
+    file, action, entry = match.groups()
+    # Hydra's own config is named where a user's config overrides one of its groups.
+    file = "" if file in (None, "hydra/config") else file
+    # A group without a slash in front of it is looked up in the group of the config that names it.
+    group, _, choice = (entry, "", "") if action == "override" else entry.rpartition("/")
+    typed = f"{group.removeprefix(file.rpartition('/')[0] + '/')}={choice}"
+    included = "/" in file  # by a config; on the command line, parts are no choices under any name
+    present = (_FORMER_PARTS.get(typed) if included else None) or by_current_name(typed)
+    if present != typed:
+        former, present = (f"/{name.removesuffix('=').replace('=', ': ')}" for name in (typed, present))
+        place = f"the defaults list of {file}.yaml" if file else "the defaults list of a config"
+        return f"{former!r} in {place} is called {present!r} now: correct it there."
+    if file and action != "override" and "Available options" not in text:
+        return f"The defaults list of {file}.yaml names {entry}, which does not exist: correct the name."
+    return None
 
 
 def _unwritable(error: OSError) -> str | None:

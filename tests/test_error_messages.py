@@ -51,3 +51,56 @@ def test_an_output_folder_that_cannot_be_made_is_a_sentence(command, fer, capsys
         rf"fer {command}: .*outputs.* cannot be written: a part of its path is a file.*hydra\.run\.dir", error
     )
     assert Path("outputs").is_file()
+
+
+@pytest.mark.parametrize(
+    ("file", "entry", "message"),
+    [
+        (
+            "experiment/mine",
+            "override /hydra/sweeper: mboa",
+            "'/hydra/sweeper: mboa' in the defaults list of a config is called '/hydra/sweeper: optuna' now",
+        ),
+        (
+            "experiment/mine",
+            "override /rival: vit",
+            "'/rival' in the defaults list of experiment/mine.yaml is called '/baseline' now",
+        ),
+        (
+            "experiment/mine",
+            "rival: vit",
+            "'/rival: vit' in the defaults list of experiment/mine.yaml is called '/baseline: vit' now",
+        ),
+        (
+            "study/mine",
+            "base",
+            "'/study: base' in the defaults list of study/mine.yaml is called '/study: shared/grid' now",
+        ),
+        ("data/mine", "base", "'/data: base' in the defaults list of data/mine.yaml is called '/data: folder' now"),
+        (
+            "experiment/mine",
+            "/gone: vit",
+            "The defaults list of experiment/mine.yaml names gone/vit, which does not exist",
+        ),
+        ("study/mine", "gone", "The defaults list of study/mine.yaml names study/gone, which does not exist"),
+        ("experiment/mine", "override /model: vti", "Unknown choice model=vti: did you mean vit?"),
+        ("experiment/mine", "override /modle: vit", "Unknown option 'modle': did you mean model?"),
+    ],
+)
+def test_a_config_of_the_user_with_an_unknown_entry_is_a_sentence(file, entry, message, fer, capsys):
+    path = Path("conf", f"{file}.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_text(f"# @package _global_\ndefaults:\n  - {entry}\n")
+    assert fer("train", "--config-dir", "conf", file.replace("/", "=")) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("fer train: ") and "search path" not in error
+
+
+def test_the_present_name_of_an_entry_is_accepted(fer, capsys):
+    path = Path("conf/experiment/mine.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_text("# @package _global_\ndefaults:\n  - override /hydra/sweeper: optuna\n")
+    options = ["--config-dir", "conf", "experiment=mine", "--cfg", "hydra", "--package", "hydra.runtime.choices"]
+    assert fer("train", *options) == 0
+    printed = capsys.readouterr().out
+    assert "hydra/sweeper: optuna" in printed

@@ -1,8 +1,8 @@
-"""Benchmarks: training speed, latency from frame to label, and samplers on test problems.
+"""Benchmarks of training speed, of the latency from frame to label, and of samplers on test problems.
 
 - `time_net`: times of the forward pass of one image
 - `Problem`: a function to minimise
-- `compete`: runs one sampler on one problem
+- `run_study`: one run of a sampler on a problem
 - `training_rates`: images per second of `fer train` beside a bare PyTorch loop
 """
 

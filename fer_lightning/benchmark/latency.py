@@ -1,4 +1,4 @@
-"""Times of a network for one picture on a GPU, and summaries of repeated measurements with their uncertainty."""
+"""Latency of a network for one image on a GPU, and summaries of repeated measurements with their uncertainty."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
 
-FEWEST_ROUNDS = 6  # with fewer not even their extremes enclose the median in 95 of 100 cases
-WARM_UP = 20  # passes: the first ones choose algorithms and claim memory
+FEWEST_ROUNDS = 6  # below, even the extremes of the rounds enclose the median in fewer than 95 of 100 cases
+WARM_UP = 20  # untimed passes, since the first ones choose algorithms and allocate memory
 PRECISIONS = {"float32": None, "float16": torch.float16}  # None: no autocast
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times longer one thing takes than another.
+    """Ratio of two times.
 
     Attributes:
-        median: Of the rounds.
+        median: Median over the rounds.
         low: Lower end of its 95 % interval; NaN for fewer than `FEWEST_ROUNDS` rounds.
-        high: Upper end.
+        high: Upper end of the interval.
     """
 
     median: float
@@ -35,14 +35,14 @@ class Ratio:
 
 
 def summarise_times(times: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Medians and 95th percentiles.
+    """Medians and 95th percentiles of groups of measurements.
 
     Args:
-        times: One row a measurement: `milliseconds`, and what was measured.
-        by: Columns that say what was measured.
+        times: One row per measurement, with the column `milliseconds`.
+        by: Columns that define the groups.
 
     Returns:
-        One row for each, in the order of their first measurement: `by`, `median_ms`, `p95_ms`, `fps` (frames per
+        One row per group, in the order of their first measurements: `by`, `median_ms`, `p95_ms`, `fps` (frames per
         second at the median time) and `n`.
     """
     groups = times.groupby(by, sort=False)["milliseconds"]
@@ -56,15 +56,15 @@ def summarise_times(times: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def ratio_of_rounds(times: pd.Series, reference: pd.Series) -> Ratio:
-    """Compares two things that were timed in the same rounds, so that what disturbs a round disturbs both.
+    """Ratio of two times that were measured in the same rounds, so that a disturbance of a round affects both.
 
     Args:
-        times: Milliseconds of one, indexed by round, several a round.
-        reference: Milliseconds of the other, in the same rounds.
+        times: Milliseconds, indexed by round, several per round.
+        reference: Milliseconds of the reference in the same rounds.
 
     Returns:
-        The median over rounds of the ratio of the two medians of a round, with the interval that order statistics give
-        without assuming a distribution.
+        The median over rounds of the ratio of the two medians of a round, with the distribution-free interval of order
+        statistics.
 
     Source: Conover, "Practical nonparametric statistics", 3rd edition, 1999, section 3.2.
     """
@@ -76,32 +76,32 @@ def ratio_of_rounds(times: pd.Series, reference: pd.Series) -> Ratio:
 
 
 def find_gpu() -> torch.device:
-    """The GPU that PyTorch takes.
+    """The GPU that PyTorch uses.
 
     Raises:
-        UserError: There is none.
+        UserError: PyTorch finds no GPU.
     """
     if not torch.cuda.is_available():
         raise UserError(
-            "device=cuda needs a GPU, and PyTorch finds none here: omit device to time the way from frame to label on "
-            "the CPU."
+            "device=cuda needs a GPU, and PyTorch finds none here: omit device to time predictions from frame to label "
+            "on the CPU."
         )
     return torch.device("cuda")
 
 
 def time_net(net: nn.Module, inputs: Sequence[Tensor], device: torch.device, rounds: Iterable[object]) -> pd.DataFrame:
-    """Times forward passes of one picture that lies on the device, from idle device to idle device.
+    """Times of forward passes of one image that is already on the device, without overlap between passes.
 
     Every round times one pass in each precision.
 
     Args:
-        net: Moved to the device and put into evaluation mode.
+        net: Network, which is moved to the device and put into evaluation mode.
         inputs: Arguments of its `forward`, each `(1, ...)`.
-        device: Where to compute.
-        rounds: Yields once a round: a range, or a progress bar over one.
+        device: Device that computes.
+        rounds: Iterable with one item per round, such as a range or a progress bar.
 
     Returns:
-        One row a pass: `precision` and `milliseconds`.
+        One row per pass: `precision` and `milliseconds`.
     """
     net = net.to(device).eval()
     moved = [value.to(device) for value in inputs]
@@ -114,21 +114,20 @@ def time_net(net: nn.Module, inputs: Sequence[Tensor], device: torch.device, rou
 
 
 def peak_memory(device: torch.device) -> float | None:
-    """Most memory that tensors held on a GPU so far, in MB (10^6 bytes); None on other devices."""
+    """Peak memory of the tensors on a GPU, in MB (10^6 bytes); None on other devices."""
     return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
 
 
 def _milliseconds(net: nn.Module, inputs: Sequence[Tensor], device: torch.device, precision: str) -> float:
     dtype = PRECISIONS[precision]
-    _wait_for(device)
+    _synchronize(device)
     started = perf_counter()
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
         net(*inputs)
-    _wait_for(device)
+    _synchronize(device)
     return 1000 * (perf_counter() - started)
 
 
-def _wait_for(device: torch.device) -> None:
-    """A GPU works on while Python runs ahead."""
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

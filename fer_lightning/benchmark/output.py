@@ -1,4 +1,4 @@
-"""Tables, figures and files of every benchmark."""
+"""Tables, figures and files of all benchmarks."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _SUMMARY = {"budget", "sampler", "mean_rank", "low", "high", "ask_ms"}
 
 @house_style
 def draw_pipeline_benchmark(table: pd.DataFrame, title: str) -> Figure:
-    """Draws the medians from frame to label as bars with their 95th percentiles, and the parts of those that tell them.
+    """Draws median times from frame to label as bars with 95th percentiles, and the stages of our own programs.
 
     Args:
-        table: One row a contestant and stage, `who`, `stage`, `median_ms`, `p95_ms`, `fps` and `ratio`; ours are
-            called so, and some have the stages `detect`, `align` and `classify`.
-        title: Of the figure.
+        table: One row per program and stage with `who`, `stage`, `median_ms`, `p95_ms`, `fps` and `ratio`. The names of
+            our own programs begin with `"ours"`; some programs have the stages `detect`, `align` and `classify`.
+        title: Title of the figure.
     """
     whole = table[table["stage"] == "whole"].reset_index(drop=True)
     parts = table[table["stage"].isin(PARTS)]
@@ -86,19 +86,19 @@ def _draw_parts(panel: Axes, parts: pd.DataFrame, ours: list[str]) -> None:
         )
     panel.set_yticks(range(len(ours)), ours)
     panel.set(xlim=(0, 1.25 * start.max()), ylim=(len(ours) - 0.4, -0.8))
-    panel.set(title="Our parts, medians", xlabel="ms a frame")
+    panel.set(title="Our stages, medians", xlabel="ms a frame")
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="y", visible=False)
     panel.legend(loc="upper right", ncols=3)
 
 
 def whole_table(table: pd.DataFrame, title: str) -> Table:
-    """Who takes how long from frame to label.
+    """Times of all programs from frame to label.
 
     Args:
         table: As for `draw_pipeline_benchmark`, with the stage `cpu`, `ratio_low`, `ratio_high`, `peak_memory_mb`,
             `label` and `found`.
-        title: Of the table.
+        title: Title of the table.
     """
     drawn = Table(title=escape(title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("who", "ms", "p95", "fps", "CPU", "times", "95 %", "MB", "label"):
@@ -117,15 +117,15 @@ def whole_table(table: pd.DataFrame, title: str) -> Table:
             escape(_label(row)),
         )
     drawn.caption = (
-        "ms: elapsed, frame to label; CPU: ms of processor time; times: as long as the first, round by round; "
-        "MB: most memory; label: with the share of frames in which a face was found, unless it is all"
+        "ms: elapsed time from frame to label; CPU: processor time in ms; times: ratio to the first program by round; "
+        "MB: peak memory; label: followed by the share of frames with a face where that is below 100 %"
     )
     return drawn
 
 
 def parts_table(table: pd.DataFrame) -> Table:
-    """What our own time goes into: medians, and 95th percentiles in brackets."""
-    drawn = Table("who", title="Our parts: median ms (95th percentile)")
+    """Times of the stages of our own programs: medians, and 95th percentiles in brackets."""
+    drawn = Table("who", title="Our stages: median ms (95th percentile)")
     for part in PARTS:
         drawn.add_column(part, justify="right")
     parts = table[table["stage"].isin(PARTS)]
@@ -142,7 +142,7 @@ def _label(row: pd.Series) -> str:
 
 
 def speed_table(table: pd.DataFrame, title: str) -> Table:
-    """Measured speed of a net on a GPU, with what HAFEM's abstract claims below.
+    """Measured speed of a network on a GPU, above the claim of HAFEM's abstract.
 
     Args:
         table: `precision`, `median_ms`, `p95_ms`, `fps` and `peak_memory_mb`.
@@ -168,17 +168,17 @@ def write_benchmark(
     """Writes `benchmark.csv`, `benchmark.json` and figures.
 
     Args:
-        folder: Where to write.
-        table: The result, one row a measured thing.
-        facts: Plain values that the record holds besides; none of them a folder of this machine.
-        device: Where was measured.
-        figures: Figures by file name without ending.
+        folder: Folder of the files.
+        table: Results.
+        facts: Further plain values of the record, without paths of this machine.
+        device: Device on which they were measured.
+        figures: Figures by file name without suffix.
 
     Returns:
-        The files.
+        Paths of the files.
     """
     hardware = describe_hardware(device, "float32")
-    del hardware["threads"]  # of this process, which times nothing on the CPU; the table has those of each contestant
+    del hardware["threads"]  # those of this process, which times nothing on the CPU; the table has the programs' own
     write_csv(folder / "benchmark.csv", table, index=False, float_format="%.4g")
     record = {
         **facts,
@@ -191,7 +191,7 @@ def write_benchmark(
 
 
 def rates_table(rates: pd.DataFrame, precision: str) -> Table:
-    """Medians of `training_rates`, and their ratios round by round."""
+    """Medians of `training_rates`, and medians of their ratios by round."""
     threads = torch.get_num_threads()
     title = f"Images per second, median of {len(rates)} rounds, {threads} thread(s), {precision}"
     table = Table("what", "images/s", title=title)
@@ -204,12 +204,12 @@ def rates_table(rates: pd.DataFrame, precision: str) -> Table:
 
 
 def without_attention(name: str) -> str:
-    """The name of a net's second column, without its attention."""
+    """Name of the column of a network without its attention."""
     return f"{name} without attention"
 
 
 def latency_table(times: pd.DataFrame, names: Sequence[str]) -> Table:
-    """Medians of the milliseconds of nets, each with a column by its name and one by `without_attention`."""
+    """Median times of networks; `times` has a column for each, and one named `without_attention(name)`."""
     table = Table("net", "ms", title=f"One picture, median of {len(times)} rounds, 1 thread, float32")
     for column in times:
         table.add_row(escape(column), f"{times[column].median():.1f}")
@@ -221,11 +221,11 @@ def latency_table(times: pd.DataFrame, names: Sequence[str]) -> Table:
 
 
 def rank_table(ranks: pd.DataFrame, problems: int, seeds: int) -> Table:
-    """Mean ranks of samplers at each budget, as `rank_samplers` returns them, over so many problems and seeds."""
+    """Mean ranks of samplers at each budget, as `rank_samplers` returns them, over a number of problems and seeds."""
     table = Table(title=f"Mean rank of the median regret on {problems} problems, {seeds} seeds")
     table.add_column("evaluations", justify="right")
     table.add_column("sampler")
-    for heading in ("mean rank", "95 % of redrawn seeds", "ms CPU an ask"):
+    for heading in ("mean rank", "95 % over seeds", "CPU ms per ask"):
         table.add_column(heading, justify="right")
     for budget, rows in ranks.groupby("budget"):
         for row in rows.itertuples():
@@ -237,10 +237,10 @@ def rank_table(ranks: pd.DataFrame, problems: int, seeds: int) -> Table:
 
 @house_style
 def draw_search_ranks(ranks: pd.DataFrame) -> Figure:
-    """Draws one panel a budget: each sampler's mean rank, its interval, and its rank on every problem.
+    """Draws one panel per budget with each sampler's mean rank, its interval, and its rank on every problem.
 
     Args:
-        ranks: As `fer_lightning.benchmark.samplers.rank_samplers` returns it. Samplers named `mboa ...` are coloured.
+        ranks: Result of `rank_samplers`; samplers named `mboa ...` have another colour.
     """
     budgets = ranks["budget"].unique()
     problems = [name for name in ranks if name not in _SUMMARY]
@@ -263,12 +263,12 @@ def _draw_budget(panel: Axes, table: pd.DataFrame, problems: list[str]) -> None:
     panel.tick_params(axis="y", length=0)
     for place, row in table.iterrows():
         colour = ACCENT if row["sampler"].startswith("mboa") else VALIDATION
-        # Equal ranks would hide each other: they are spread downwards in the order of the problems.
+        # Equal ranks would overlap, so they are spread vertically in the order of the problems.
         heights = place + np.linspace(-0.24, 0.24, len(problems))
         first = place == 0
-        label = "on one problem" if first else None
+        label = "single problem" if first else None
         panel.plot(row[problems], heights, "o", markersize=4, markeredgewidth=0, color=TRAIN, alpha=0.6, label=label)
-        label = "95 % of redrawn seeds" if first else None
+        label = "95 % over seeds" if first else None
         panel.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.4, alpha=0.5, label=label)
         label = "mean over problems" if first else None
         panel.plot([row["mean_rank"]], [place], "o", markersize=8, markeredgecolor="white", color=colour, label=label)

@@ -1,6 +1,6 @@
-"""Other packages that go from a frame to a label, and the processes in which programs are timed.
+"""Other packages that predict a label from a frame, and the processes in which programs are timed.
 
-Each program is a process of its own, asked by one JSON line and answering by another.
+Each program runs in its own process and answers each JSON line on stdin with a JSON line on stdout.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
-from fer_lightning.errors import UserError
+from fer_lightning.errors import require_known
 
 DRIVERS = Path(__file__).parent / "drivers"
 THREAD_VARIABLES = (
@@ -37,24 +37,24 @@ NODE_INSTALL = (
 
 
 class DriverError(Exception):
-    """A program that is timed does not start, fails, or does not answer; says why in half a sentence."""
+    """A timed program does not start, fails, or does not answer. The message is a clause with the reason."""
 
 
 class Driver:
-    """A running program; the protocol is that of `drivers/serving.py`.
+    """A running program with the protocol of `drivers/serving.py`.
 
     Args:
         command: Program and arguments.
-        threads: It gets as many threads, and as many cores to run them and all else on (where the system can say so).
-        limit: Seconds within which each answer must come.
+        threads: Number of its threads, and of the cores to which it is limited where the system supports that.
+        limit: Timeout of each answer in seconds.
 
     Raises:
-        DriverError: The program is not there.
+        DriverError: The program cannot be started.
     """
 
     def __init__(self, command: Sequence[str], threads: int, limit: float = 300.0):
         self.limit = limit
-        self.told = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - open as long as the program
+        self.stderr = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - open as long as the program runs
         variables = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "TF_CPP_MIN_LOG_LEVEL": "3"}
         try:
             with _cores(threads):
@@ -62,19 +62,19 @@ class Driver:
                     list(command),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    stderr=self.told,
+                    stderr=self.stderr,
                     text=True,
                     env=variables,
                 )
         except OSError as error:
-            self.told.close()
+            self.stderr.close()
             raise DriverError(f"{command[0]} cannot be started ({error.strerror})") from None
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Sends a request and waits for its answer.
 
         Raises:
-            DriverError: It answered with an error, something that is no JSON, nothing in time, or nothing at all.
+            DriverError: The answer is an error or not JSON, is late, or does not come.
         """
         timer = Timer(self.limit, self.process.kill)
         timer.start()
@@ -89,7 +89,7 @@ class Driver:
             late = not timer.is_alive()
             timer.cancel()
         if not line:
-            raise DriverError(f"no answer within {self.limit:.0f} seconds" if late else self._last_words())
+            raise DriverError(f"no answer within {self.limit:.0f} seconds" if late else self._end())
         try:
             answer = json.loads(line)
         except json.JSONDecodeError:
@@ -99,7 +99,7 @@ class Driver:
         return answer
 
     def peak_memory(self) -> float | None:
-        """Most memory that the process has held so far, in MB (10^6 bytes); None where the system does not tell."""
+        """Peak memory of the process in MB (10^6 bytes); None where the system does not report it."""
         status = Path(f"/proc/{self.process.pid}/status")
         if not status.is_file():
             return None
@@ -112,18 +112,18 @@ class Driver:
         """Ends the program."""
         self.process.kill()
         self.process.communicate()
-        self.told.close()
+        self.stderr.close()
 
-    def _last_words(self) -> str:
+    def _end(self) -> str:
         self.process.wait()
-        self.told.seek(0)
-        lines = [line.strip() for line in self.told if line.strip()]
+        self.stderr.seek(0)
+        lines = [line.strip() for line in self.stderr if line.strip()]
         return f"it ended with status {self.process.returncode}" + (f": {lines[-1]}" if lines else "")
 
 
 @contextmanager
 def _cores(count: int) -> Iterator[None]:
-    """What is started in this block runs on the last `count` cores of those that this process may use."""
+    """Context in which processes start on the last `count` of the cores that this process may use."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -137,22 +137,22 @@ def _cores(count: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Peer:
-    """A package, with some of its settings.
+    """Another package with some of its settings.
 
     Attributes:
-        program: File of `drivers` that times it; its ending decides what runs it.
-        setting: Last argument of the program; none where it takes no setting.
+        program: File of `drivers` that times it; the suffix selects the interpreter.
+        setting: Last argument of the program, or none.
     """
 
     program: str
     setting: tuple[str, ...] = ()
 
     def command(self, python: Path | None, node_modules: Path | None) -> list[str] | None:
-        """How to start it; None where what runs it is not named.
+        """Command that starts it; None without the path of its interpreter or packages.
 
         Args:
-            python: Interpreter of the environment that has `fer`.
-            node_modules: Folder that has the packages of Node.
+            python: Interpreter of the environment with `fer`.
+            node_modules: Folder of the Node packages.
         """
         if self.in_node:
             return ["node", str(DRIVERS / self.program), str(node_modules), *self.setting] if node_modules else None
@@ -160,16 +160,16 @@ class Peer:
 
     @property
     def in_node(self) -> bool:
-        """Whether it runs in Node, else in Python."""
+        """Whether it runs in Node instead of Python."""
         return self.program.endswith(".mjs")
 
     @property
     def install(self) -> str:
-        """What to type to have it."""
+        """Commands that install it."""
         return NODE_INSTALL if self.in_node else PYTHON_INSTALL
 
 
-# face-api recommends inputs of "smaller sizes, e.g. 128, 160" for webcams, and has a default of 416.
+# face-api recommends inputs of "smaller sizes, e.g. 128, 160" for webcams; its default is 416.
 PEERS = {
     "fer": Peer("fer_package.py"),
     "face_api": Peer("face_api.mjs", ("128",)),
@@ -182,15 +182,14 @@ PEERS = {
 def peer_commands(
     names: Iterable[str], python: Path | None, node_modules: Path | None
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """How to start the packages of `PEERS` that are named, and why others of them cannot be; see `Peer.command`.
+    """Commands of some `PEERS`, and the reason why others of them cannot be started; see `Peer.command`.
 
     Raises:
         UserError: A name is unknown.
     """
     commands, left_out = {}, {}
     for name in names:
-        if name not in PEERS:
-            raise UserError(f"peers has {name}, which is unknown: use any of {', '.join(PEERS)}.")
+        require_known("peers", name, PEERS)
         if command := PEERS[name].command(python, node_modules):
             commands[name] = command
         else:

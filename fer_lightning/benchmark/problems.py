@@ -1,18 +1,18 @@
-"""Problems on which samplers are compared: their optimum is known.
+"""Problems with known optima, on which samplers are compared.
 
-**A made-up surface** with the shape of a hyperparameter search. It is no measurement of any net: a formula over the
-four hyperparameters that PsySFA-Net's search has (its Table 2), so that samplers can be compared on mixed, logarithmic,
-noisy ground.
+**A synthetic surface** with the shape of a hyperparameter search: a formula over the four hyperparameters of
+PsySFA-Net's search (its Table 2), not a measurement of a network, on which samplers can be compared with mixed,
+logarithmic and noisy parameters.
 
-**Classical test functions** of minimisation, moved so that the minimum is 0 and lies at `z = 0`. Each takes a vector
-`(d,)` and returns a number. Source: the problem book of CEC 2017 (Awad, Ali, Liang, Qu and Suganthan, "Problem
+**Classical test functions** of minimisation, shifted so that the minimum is 0 at `z = 0`. Each takes a vector `(d,)`
+and returns a number. Source: the problem book of CEC 2017 (Awad, Ali, Liang, Qu and Suganthan, "Problem
 Definitions and Evaluation Criteria for the CEC 2017 Special Session and Competition on Single Objective Bound
 Constrained Real-Parameter Numerical Optimization", 2016), section "Definitions of the basic functions".
 
 **Two problems of the CEC 2017 competition** in 10 dimensions, with the organisers' own shift and matrix.
 `cec2017_f4.txt` and `cec2017_f9.txt` hold the first 10 numbers of `shift_data_<k>.txt` and the whole of
 `M_<k>_D10.txt`, as published with the competition (https://github.com/P-N-Suganthan/CEC2017-BoundContrained). The
-matrices are no pure rotations: their condition number is 2, as the problem book says.
+matrices are not pure rotations: their condition number is 2, as the problem book says.
 
 Readings: the numbers of the functions are those of the book with F2 still counted, so F4 is Rosenbrock and F9 is Levy.
 Copies of the published code scale F9 by 1 or by 5.12/100; the book's 5.12/100 is used.
@@ -35,7 +35,7 @@ Landscape = Callable[[np.ndarray], float]
 
 
 def tuning_space() -> dict[str, BaseDistribution]:
-    """The ranges of Table 2."""
+    """Ranges of Table 2."""
     return {
         "learning_rate": FloatDistribution(1e-5, 1e-2, log=True),
         "batch_size": IntDistribution(8, 64),
@@ -49,16 +49,16 @@ def tuning_loss(params: Mapping[str, Any]) -> float:
 
     With rate r, batch b, dropout p and n filters:
 
-        a = log10(r / (0.001 sqrt(b / 32)))          how far the rate is off, in decades
+        a = log10(r / (0.001 sqrt(b / 32)))          distance to the best rate in decades
         loss = 0.9 + 0.7 (1 - exp(-1.5 a^2))         too slow or too fast: both end on a plateau
                    + 0.05 log2(b / 24)^2
                    + 3 (p - 0.3 - 0.01 (n - 20))^2   a larger net wants more dropout
                    + 0.1 log2(n / 24)^2
 
-    No term is negative and all are 0 at `OPTIMUM` alone.
+    No term is negative, and all are 0 only at `OPTIMUM`.
 
     Args:
-        params: `learning_rate`, `batch_size`, `dropout`, `num_filters`.
+        params: Values of `learning_rate`, `batch_size`, `dropout` and `num_filters`.
     """
     batch, filters = params["batch_size"], params["num_filters"]
     off = np.log10(params["learning_rate"] / (1e-3 * np.sqrt(batch / 32)))
@@ -73,18 +73,18 @@ def sphere(z: np.ndarray) -> float:
 
 
 def rosenbrock(z: np.ndarray) -> float:
-    """A narrow, bent valley; d of 2 or more."""
+    """A narrow, bent valley; d is 2 or more."""
     y = z + 1
     return float(np.sum(100 * (y[:-1] ** 2 - y[1:]) ** 2 + (y[:-1] - 1) ** 2))
 
 
 def rastrigin(z: np.ndarray) -> float:
-    """A bowl full of regular dents."""
+    """A bowl with regular local minima."""
     return float(np.sum(z**2 - 10 * np.cos(2 * np.pi * z) + 10))
 
 
 def ackley(z: np.ndarray) -> float:
-    """A plain full of dents with a funnel in it."""
+    """A plain with many local minima and a funnel."""
     distance = np.sqrt(np.mean(z**2))
     waves = np.mean(np.cos(2 * np.pi * z))
     return float(20 - 20 * np.exp(-0.2 * distance) + np.e - np.exp(waves))
@@ -107,13 +107,13 @@ _FUNCTIONS: dict[int, tuple[Landscape, float]] = {4: (rosenbrock, 2.048 / 100), 
 
 
 def cec2017(number: int) -> tuple[Landscape, np.ndarray]:
-    """Builds `F_k(x) = f(M s (x - o)) + 100 k` on the box [-100, 100]^10.
+    """The function `F_k(x) = f(M s (x - o)) + 100 k` on the box [-100, 100]^10.
 
     Args:
-        number: k, 4 (Rosenbrock) or 9 (Levy).
+        number: Number k, 4 (Rosenbrock) or 9 (Levy).
 
     Returns:
-        The function of a vector `(10,)`, and its optimum o `(10,)`, where it is 100 k.
+        The function of a vector `(10,)`, and its optimum o `(10,)`, where its value is 100 k.
     """
     function, scale = _FUNCTIONS[number]
     shift, *rows = np.loadtxt(Path(__file__).with_name(f"cec2017_f{number}.txt"))
@@ -126,12 +126,12 @@ class Problem:
     """A function to minimise.
 
     Attributes:
-        name: For tables.
-        space: What may be chosen.
-        value: The function without noise, of a choice for each name in `space`.
-        optimum: Where it is lowest.
-        lowest: Its value there.
-        noise: Standard deviation of the normal noise that is added to what a sampler sees.
+        name: Name in tables.
+        space: Distribution of each parameter.
+        value: Noise-free function of the parameters.
+        optimum: Parameters of the minimum.
+        lowest: Value at the minimum.
+        noise: Standard deviation of the normal noise of an observation.
     """
 
     name: str
@@ -142,22 +142,22 @@ class Problem:
     noise: float
 
     def observe(self, params: Mapping[str, Any], seed: int, number: int) -> float:
-        """What a sampler is told of `params`.
+        """Noisy value of parameters, as a sampler sees it.
 
         Args:
-            params: A choice for each name in `space`.
+            params: Value of each parameter in `space`.
             seed: Seed of the study.
-            number: Of the trial; with `seed` it decides the noise, whatever else was drawn.
+            number: Number of the trial; the noise depends on it and the seed only.
         """
         return self.value(params) + self.noise * float(np.random.default_rng([seed, number]).standard_normal())
 
     def regret(self, params: Mapping[str, Any]) -> float:
-        """How much worse than the optimum `params` are, without noise."""
+        """Noise-free difference between the value of `params` and the minimum."""
         return self.value(params) - self.lowest
 
 
 def _boxed(name: str, landscape: Landscape, optimum: np.ndarray, bound: float, lowest: float) -> Problem:
-    """A function of a vector, in a cube around the origin."""
+    """Problem of a function of a vector in a cube around the origin."""
     names = [f"x{axis}" for axis in range(len(optimum))]
     return Problem(
         name=name,
@@ -170,9 +170,9 @@ def _boxed(name: str, landscape: Landscape, optimum: np.ndarray, bound: float, l
 
 
 def _shifted(landscape: Landscape, dimensions: int, bound: float) -> Problem:
-    """The optimum lies at random in the inner four fifths of the cube, at the same place in every study.
+    """Problem with its optimum at a random place in the inner four fifths of the cube, the same in every study.
 
-    In the middle it would be found by any sampler that shrinks towards it.
+    Samplers that shrink towards the centre would find an optimum there.
     """
     name = f"{landscape.__name__}_{dimensions}"
     optimum = np.random.default_rng(list(name.encode())).uniform(-0.8 * bound, 0.8 * bound, dimensions)

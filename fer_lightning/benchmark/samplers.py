@@ -1,4 +1,4 @@
-"""Samplers on benchmark problems: one run of one sampler, all runs of a comparison, and the mean ranks of many."""
+"""Samplers on benchmark problems: single studies, all studies of a comparison, and mean ranks of the samplers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler,
 from scipy.stats import rankdata
 
 from fer_lightning.benchmark.problems import PROBLEMS
-from fer_lightning.errors import UserError
+from fer_lightning.errors import require_known
 from fer_lightning.files import write_csv
 from fer_lightning.search.mboa import MBOASampler
 
@@ -26,56 +26,58 @@ _RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A sampler as the benchmark runs it; all options but the seed are the sampler's defaults.
+class ComparedSampler:
+    """A sampler of the benchmark; all options except the seed are the sampler's defaults.
 
     Attributes:
-        make: From the seed of a study and the number of its trials.
-        knows_the_end: Whether the number of trials changes what it does. One that does not can be read off a longer
-            study at any point.
+        make: Function of the seed of a study and the number of its trials that creates the sampler.
+        needs_budget: Whether the moves depend on the number of trials. Otherwise, the result of a shorter study can be
+            read off a longer one.
     """
 
     make: Callable[[int, int], BaseSampler]
-    knows_the_end: bool
+    needs_budget: bool
 
 
-def _mboa(variant: str) -> Contestant:
-    return Contestant(lambda seed, trials: MBOASampler(variant=variant, n_trials=trials, seed=seed), knows_the_end=True)
+def _mboa(variant: str) -> ComparedSampler:
+    return ComparedSampler(
+        lambda seed, trials: MBOASampler(variant=variant, n_trials=trials, seed=seed), needs_budget=True
+    )
 
 
-CONTESTANTS = {
+SAMPLERS = {
     "mboa literal": _mboa("literal"),
     "mboa paper": _mboa("paper"),
     "mboa scent": _mboa("scent"),
     "boa": _mboa("boa"),
-    "tpe": Contestant(lambda seed, trials: TPESampler(seed=seed), knows_the_end=False),
-    "cmaes": Contestant(lambda seed, trials: CmaEsSampler(seed=seed), knows_the_end=False),
-    "random": Contestant(lambda seed, trials: RandomSampler(seed=seed), knows_the_end=False),
-    "gp": Contestant(lambda seed, trials: GPSampler(seed=seed), knows_the_end=False),
+    "tpe": ComparedSampler(lambda seed, trials: TPESampler(seed=seed), needs_budget=False),
+    "cmaes": ComparedSampler(lambda seed, trials: CmaEsSampler(seed=seed), needs_budget=False),
+    "random": ComparedSampler(lambda seed, trials: RandomSampler(seed=seed), needs_budget=False),
+    "gp": ComparedSampler(lambda seed, trials: GPSampler(seed=seed), needs_budget=False),
 }
 
 
 @dataclass(frozen=True)
 class Course:
-    """How a study went.
+    """Course of a study.
 
     Attributes:
-        regret: `(trials,)`, after each trial the regret without noise of the trial that looked best so far.
-        ask_seconds: `(trials,)`, CPU time in which the sampler chose.
+        regret: Noise-free regret `(trials,)` of the trial with the best observed value so far, after each trial.
+        ask_seconds: CPU time `(trials,)` of the sampler for each trial.
     """
 
     regret: np.ndarray
     ask_seconds: np.ndarray
 
 
-def compete(sampler: str, problem: str, seed: int, trials: int) -> Course:
-    """Runs one study in memory, a trial at a time.
+def run_study(sampler: str, problem: str, seed: int, trials: int) -> Course:
+    """Runs one study in memory, one trial at a time.
 
     Args:
-        sampler: Its name in `CONTESTANTS`.
-        problem: Name in `PROBLEMS` of what it minimises.
-        seed: Of the sampler and of the noise.
-        trials: Evaluations.
+        sampler: Name of the sampler in `SAMPLERS`.
+        problem: Name of the problem in `PROBLEMS`.
+        seed: Seed of the sampler and of the noise.
+        trials: Number of trials.
     """
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -84,15 +86,15 @@ def compete(sampler: str, problem: str, seed: int, trials: int) -> Course:
     best = np.inf
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = optuna.create_study(sampler=CONTESTANTS[sampler].make(seed, trials))
+        study = optuna.create_study(sampler=SAMPLERS[sampler].make(seed, trials))
         for number in range(trials):
             started = process_time()
             trial = study.ask(dict(task.space))
             seconds[number] = process_time() - started
-            seen = task.observe(trial.params, seed, number)
-            study.tell(trial, seen)
-            regret[number] = task.regret(trial.params) if seen < best else regret[number - 1]
-            best = min(best, seen)
+            value = task.observe(trial.params, seed, number)
+            study.tell(trial, value)
+            regret[number] = task.regret(trial.params) if value < best else regret[number - 1]
+            best = min(best, value)
     optuna.logging.set_verbosity(verbosity)
     return Course(regret, seconds)
 
@@ -101,10 +103,10 @@ class Study(NamedTuple):
     """One run of a sampler.
 
     Attributes:
-        sampler: Name of a contestant.
-        problem: Name of a problem.
+        sampler: Name of the sampler.
+        problem: Name of the problem.
         seed: Seed of both.
-        budgets: Evaluations after which the regret is read off, rising; the last one ends the study.
+        budgets: Ascending numbers of evaluations after which the regret is read off; the last one ends the study.
     """
 
     sampler: str
@@ -116,30 +118,29 @@ class Study(NamedTuple):
 def plan_studies(
     samplers: Sequence[str], problems: Sequence[str], seeds: int, budgets: Sequence[int], most: Mapping[str, int]
 ) -> list[Study]:
-    """Every sampler on every problem with every seed, one sampler after the other: they differ most in what they cost.
+    """Studies of every sampler on every problem with every seed, ordered by sampler, since they differ most in cost.
 
     Args:
-        samplers: Names in `CONTESTANTS`.
+        samplers: Names in `SAMPLERS`.
         problems: Names in `PROBLEMS`.
         seeds: Number of seeds.
-        budgets: Evaluations; a sampler whose moves depend on the budget has a study for each.
-        most: Largest budget of samplers that are too slow for more.
+        budgets: Numbers of evaluations; a sampler whose moves depend on the budget has a study for each.
+        most: Largest budget of slow samplers.
 
     Raises:
         UserError: A sampler or problem is unknown.
     """
     for option, names, known in (
-        ("names", samplers, CONTESTANTS),
+        ("names", samplers, SAMPLERS),
         ("problems", problems, PROBLEMS),
-        ("most", most, CONTESTANTS),
+        ("most", most, SAMPLERS),
     ):
         for name in names:
-            if name not in known:
-                raise UserError(f"samplers.{option} has {name}, which is unknown: use any of {', '.join(known)}.")
+            require_known(f"samplers.{option}", name, known)
     studies = []
     for sampler in samplers:
         reached = tuple(sorted(budget for budget in budgets if budget <= most.get(sampler, max(budgets))))
-        lengths = [(budget,) for budget in reached] if CONTESTANTS[sampler].knows_the_end else [reached]
+        lengths = [(budget,) for budget in reached] if SAMPLERS[sampler].needs_budget else [reached]
         for problem in problems:
             for seed in range(seeds):
                 studies += [Study(sampler, problem, seed, length) for length in lengths if length]
@@ -149,13 +150,13 @@ def plan_studies(
 def run_studies(
     studies: Sequence[Study], file: Path, workers: int, progress: Callable[..., Iterable[Any]]
 ) -> pd.DataFrame:
-    """Runs the studies that a file does not have yet; the file is written after each of them.
+    """Runs the studies whose results are not in a file yet; the file is updated after each of them.
 
     Args:
-        studies: As `plan_studies` returns them.
-        file: CSV with the columns `sampler`, `problem`, `seed`, `budget`, `regret` and `ask_ms`.
-        workers: Studies that run in parallel, one core each.
-        progress: Goes through studies and shows how far it is; takes their results and `total`.
+        studies: Result of `plan_studies`.
+        file: CSV file with the columns `sampler`, `problem`, `seed`, `budget`, `regret` and `ask_ms`.
+        workers: Number of studies that run in parallel, one core each.
+        progress: Progress bar; takes an iterable of results and `total`.
 
     Returns:
         The rows of these studies, in their order.
@@ -165,7 +166,7 @@ def run_studies(
     left = [study for study in studies if (*study[:3], study.budgets[-1]) not in done]
     rows = table.to_dict("records")
     with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
-        courses = Parallel(return_as="generator")(delayed(compete)(*study[:3], study.budgets[-1]) for study in left)
+        courses = Parallel(return_as="generator")(delayed(run_study)(*study[:3], study.budgets[-1]) for study in left)
         for study, course in zip(left, progress(courses, total=len(left))):
             for budget in study.budgets:
                 milliseconds = 1000 * course.ask_seconds[:budget].mean()
@@ -178,29 +179,29 @@ def run_studies(
 
 
 def median_regrets(results: pd.DataFrame) -> pd.DataFrame:
-    """Median over seeds.
+    """Median regrets over the seeds.
 
     Args:
-        results: Columns `sampler`, `problem`, `seed`, `budget`, `regret`.
+        results: Result of `run_studies`.
 
     Returns:
-        Indexed by `budget` and `problem`, one column a sampler, in the order of `results`; NaN where it did not run.
+        Table indexed by `budget` and `problem` with one column per sampler, in the order of `results`; NaN where a
+        sampler did not run.
     """
     medians = results.groupby(["budget", "problem", "sampler"], sort=False)["regret"].median()
     return medians.unstack("sampler", sort=False).sort_index(level="budget", kind="stable", sort_remaining=False)
 
 
 def rank_samplers(results: pd.DataFrame) -> pd.DataFrame:
-    """Ranks the median regrets on each problem, 1 for the lowest, equal ones alike, and takes the mean over problems.
+    """Mean ranks over the problems of the median regrets; rank 1 is the lowest regret, ties share their mean rank.
 
     Args:
-        results: Columns `sampler`, `problem`, `seed`, `budget`, `regret`, `ask_ms`; at each budget every sampler that
-            is there has every problem and seed.
+        results: Result of `run_studies`; at each budget every sampler has every problem and seed.
 
     Returns:
-        Best first for each budget: `budget`, `sampler`, `mean_rank`; `low` and `high`, the middle 95 % of 1,000 mean
-        ranks with the seeds redrawn (seeds, not problems: it says nothing about problems that are not here); `ask_ms`,
-        the median over problems and seeds; then the rank on each problem in a column of its name.
+        Best first for each budget: `budget`, `sampler`, `mean_rank`; `low` and `high`, the 95 % bootstrap interval over
+        seeds (not over problems, so it does not extend to other problems); `ask_ms`, the median over problems and
+        seeds; then the rank on each problem in a column of its name.
     """
     tables = [_rank_budget(results[results["budget"] == budget]) for budget in sorted(results["budget"].unique())]
     return pd.concat(tables, ignore_index=True)
@@ -217,9 +218,9 @@ def _rank_budget(results: pd.DataFrame) -> pd.DataFrame:
     )
     ranks = rankdata(np.median(cube, axis=2), axis=1)
     rng = np.random.default_rng(0)
-    drawn = rng.integers(len(seeds), size=(_RESAMPLES, len(seeds)))
-    again = [rankdata(np.median(cube[:, :, draw], axis=2), axis=1).mean(axis=0) for draw in drawn]
-    low, high = np.quantile(again, (0.025, 0.975), axis=0)
+    resamples = rng.integers(len(seeds), size=(_RESAMPLES, len(seeds)))
+    means = [rankdata(np.median(cube[:, :, resample], axis=2), axis=1).mean(axis=0) for resample in resamples]
+    low, high = np.quantile(means, (0.025, 0.975), axis=0)
     table = pd.DataFrame(
         {
             "budget": results["budget"].iloc[0],

@@ -1,4 +1,4 @@
-"""The speed of `fer train` against the training loop that a researcher writes by hand; of loading against the net."""
+"""Speed of `fer train` compared with a hand-written training loop, and of data loading compared with the network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class ArrayDataset(Dataset):
-    """Images in memory, augmented one by one.
+    """Images in memory, which are augmented one by one.
 
     Args:
         images: uint8 `(N, H, W, C)`.
@@ -55,18 +55,19 @@ class ArrayDataset(Dataset):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What `fer train` and the plain loop both train.
+    """Training that `fer train` and the plain loop share.
 
     Attributes:
-        datamodule: Data set, set up.
-        net: Builds the network, in its memory layout and with the same weights every time.
-        classifier: Builds the network with its procedure, as `fer train` trains it.
-        trainer: Builds a trainer of one epoch of `batches` steps that reports to a `History`.
-        optimizer: Builds the plain loop's optimizer from the parameters.
-        scheduler: Builds the schedule, stepped after every batch, from an optimizer, all steps and those of an epoch.
-        batches: Steps of each measurement.
-        bf16: Whether the plain loop computes forward under bfloat16 autocast.
-        clip: Largest norm of the gradient; None leaves it.
+        datamodule: Data module after its `setup`.
+        net: Function that builds the network, in its memory layout and always with the same weights.
+        classifier: Function that builds the network with its procedure, as `fer train` does.
+        trainer: Function that builds a trainer of one epoch of `batches` steps with a `History`.
+        optimizer: Function that builds the plain loop's optimizer from the parameters.
+        scheduler: Function that builds the schedule, which is stepped after every batch, from an optimizer, the number
+            of all steps and that of an epoch.
+        batches: Number of steps of each measurement.
+        bf16: Whether the plain loop uses bfloat16 autocast in its forward pass.
+        clip: Largest norm of the gradient; None does not clip it.
     """
 
     datamodule: ExpressionDataModule
@@ -81,20 +82,20 @@ class Recipe:
 
 
 def training_rates(recipe: Recipe, rounds: int) -> pd.DataFrame:
-    """Times training with the trainer of `fer train` and with the plain loop, the net alone and the loader alone.
+    """Rates of training with the trainer of `fer train` and with the plain loop, of the network and of the loader.
 
-    Every round times each of them on the same number of batches, one after the other, so that a noisy machine disturbs
+    Every round times each of them on the same number of batches, one after the other, so that a noisy machine affects
     all alike.
 
     Args:
-        recipe: What is trained.
+        recipe: Training that is timed.
         rounds: Number of rounds.
 
     Returns:
-        Images per second: one row a round, one column for each.
+        Images per second, one row per round with one column for each.
 
     Raises:
-        UserError: An epoch has fewer batches.
+        UserError: An epoch has too few batches.
     """
     data = recipe.datamodule
     images, available = recipe.batches * data.batch_size, data.protocol.counts["train"]
@@ -122,11 +123,7 @@ def _trainer_seconds(recipe: Recipe) -> float:
 
 
 def _loop_seconds(recipe: Recipe, loader: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Trains in a bare loop that keeps the mean loss and the accuracy, as scripts do.
-
-    Returns:
-        Seconds from asking for the first batch to the end of the last step.
-    """
+    """Seconds of a bare training loop that tracks the mean loss and the accuracy, as scripts do."""
     net = recipe.net()
     optimizer = recipe.optimizer(net.parameters())
     scheduler = recipe.scheduler(optimizer, recipe.batches, recipe.batches)
@@ -160,7 +157,7 @@ def _plain_loader(data: ExpressionDataModule) -> DataLoader:
 
 
 def _batch(data: ExpressionDataModule) -> tuple[Tensor, Tensor]:
-    """One batch, which the net can train on over and over as if data were free."""
+    """One batch, which the network trains on repeatedly to exclude the time of data loading."""
     image, target = next(iter(data.eval_dataloader("train")))
     return image[: data.batch_size], target[: data.batch_size]
 

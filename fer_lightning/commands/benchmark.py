@@ -40,13 +40,13 @@ from fer_lightning.training.callbacks import SeedEveryBatch
 from fer_lightning.training.checkpoints import load_net
 from fer_lightning.training.classifier import ExpressionClassifier
 
-PARTS = {  # what each measures, and for how long on two cores
-    "pipeline": "prediction from frame to label, beside other packages: a minute",
-    "training": "fer train against a plain PyTorch loop; loading against the net: two minutes",
-    "latency": "HAFEM against its bare backbone: a minute",
-    "samplers": "samplers against each other on problems with known optima: twenty minutes",
+PARTS = {  # what each measures, and its duration on two cores
+    "pipeline": "prediction from frame to label, compared with other packages: a minute",
+    "training": "fer train against a plain PyTorch loop; data loading against the network: two minutes",
+    "latency": "HAFEM against its backbone without attention: a minute",
+    "samplers": "comparison of samplers on problems with known optima: twenty minutes",
 }
-OPTIONS = {  # those that each reads
+OPTIONS = {  # options that each part uses
     "part=pipeline": {"checkpoint", "plugins", "device", "rounds", "count", "backends", "int8", "frames", "threads"}
     | {"peers", "peer_python", "peer_node_modules"},
     "part=pipeline device=cuda": {"checkpoint", "plugins", "device", "rounds", "count", "model", "data", "num_classes"}
@@ -61,15 +61,15 @@ NUM_CLASSES = 7
 
 
 def run(cfg: DictConfig) -> None:
-    """Measures one part, prints it and writes its tables, records and figures.
+    """Runs one benchmark, prints its results and writes its tables, records and figures.
 
     Args:
-        cfg: Composed from `conf/benchmark.yaml`; with `part=list`, the parts are listed and nothing is measured.
+        cfg: Composed from `conf/benchmark.yaml`; `part=list` only lists the parts.
     """
     if cfg.part == "list":
         print("fer benchmark measures one part:")
-        for name, told in PARTS.items():
-            print(f"  fer benchmark part={name:<10}{told}")
+        for name, description in PARTS.items():
+            print(f"  fer benchmark part={name:<10}{description}")
         return
     require_known("part", cfg.part, PARTS)
     require_known("device", cfg.device, DEVICES)
@@ -80,38 +80,38 @@ def run(cfg: DictConfig) -> None:
 
 
 def check_typed(cfg: DictConfig, choice: str) -> None:
-    """Refuses options that were typed and have no effect.
+    """Checks that every option on the command line has an effect.
 
     Args:
         cfg: Composed from `conf/benchmark.yaml`.
         choice: Key of `OPTIONS`.
 
     Raises:
-        UserError: Names the first such option, and where it has an effect.
+        UserError: An option has no effect; the message names the part that uses it.
     """
     for name in _typed():
         if name not in OPTIONS[choice] | {"part", "output_dir"}:
-            own = f"{cfg.part}.{name}"
+            option = f"{cfg.part}.{name}"
             others = " and ".join(other for other, names in OPTIONS.items() if name in names)
-            hint = f"use {own}" if OmegaConf.select(cfg, own) is not None else f"it belongs to {others}"
+            hint = f"use {option}" if OmegaConf.select(cfg, option) is not None else f"it belongs to {others}"
             raise UserError(f"{name} has no effect with {choice}: {hint}.")
 
 
 def _typed() -> list[str]:
-    """Groups and options of the command line, without their keys."""
+    """Config groups and top-level options on the command line."""
     return [re.split(r"[.=@/]", override.lstrip("+~"))[0] for override in HydraConfig.get().overrides.task]
 
 
 def time_pipeline(cfg: DictConfig) -> None:
-    """Times everyone from frame to label on the CPU; writes `benchmark.csv`, `benchmark.json` and `benchmark.png`."""
+    """Times all programs from frame to label on the CPU; writes `benchmark.csv`, `.json` and `.png`."""
     console = Console()
     processor = efficiency.describe_hardware(torch.device("cpu"), "float32")["processor"]
     cores = os.cpu_count() or 1
     for threads in cfg.threads:
         if threads not in range(1, cores + 1):
-            raise UserError(f"threads has {threads}, which is out of range: this machine has {cores} cores.")
+            raise UserError(f"threads must be from 1 to {cores}, the cores of this machine; got {threads}.")
     if not cfg.threads or not cfg.backends:
-        raise UserError("threads and backends need one entry at least: threads=[1] backends=[torch].")
+        raise UserError("threads and backends must have at least one entry, for example threads=[1] backends=[torch].")
     python, modules = (Path(cfg[option]) if cfg[option] else None for option in ("peer_python", "peer_node_modules"))
     others, left_out = peers.peer_commands(cfg.peers, python, modules)
     frames = pipeline.read_frames(Path(cfg.frames), cfg.count) if cfg.frames else pipeline.astronaut_frames(cfg.count)
@@ -123,25 +123,25 @@ def time_pipeline(cfg: DictConfig) -> None:
             ours = pipeline.own_commands(cfg.checkpoint, list(cfg.backends), cfg.int8, Path(place))
         files = pipeline.write_frames(frames, Path(place))
         for threads in cfg.threads:
-            contest = pipeline.hold_contest(
+            comparison = pipeline.run_comparison(
                 {**ours, **others}, files, threads, cfg.rounds, partial(track, transient=True)
             )
-            pipeline.require_labels(contest, ours, cfg.frames)
-            left_out |= contest.left_out
-            tables.append(pipeline.contest_table(contest, reference=next(iter(ours))).assign(threads=threads))
+            pipeline.require_labels(comparison, ours, cfg.frames)
+            left_out |= comparison.left_out
+            tables.append(pipeline.comparison_table(comparison, reference=next(iter(ours))).assign(threads=threads))
             title = f"{len(frames)} frame(s) in {cfg.rounds} rounds, {threads} thread(s) of {processor}"
             title = f"{pipeline.WIDTH} x {pipeline.HEIGHT}, {title}"
             console.print(output.whole_table(tables[-1], title))
             console.print(output.parts_table(tables[-1]))
             figure = f"benchmark_{threads}_threads" if figures else "benchmark"
             figures[figure] = output.draw_pipeline_benchmark(tables[-1], title)
-    told = "Parameters and FLOPs are reported for networks that PyTorch computes."
+    cost = "Parameters and FLOPs are reported for networks that PyTorch computes."
     if net is not None:
-        told = (
-            f"The network: {net['parameters'] / 1e6:.2f} M parameters, {net['flops'] / 1e6:,.0f} MFLOPs (two for each "
-            f"of {net['multiply_adds'] / 1e6:,.0f} M multiply-adds) a face."
+        cost = (
+            f"The network has {net['parameters'] / 1e6:.2f} M parameters and {net['flops'] / 1e6:,.0f} MFLOPs (two per "
+            f"multiply-add, {net['multiply_adds'] / 1e6:,.0f} M) per face."
         )
-    for line in [told, *(f"Left out: {who}: {reason}" for who, reason in left_out.items())]:
+    for line in [cost, *(f"Left out: {who}: {reason}" for who, reason in left_out.items())]:
         print_line(console, line)
     shown = Path(cfg.frames).name if cfg.frames else "astronaut"
     facts = {"checkpoint": Path(cfg.checkpoint).name, "net": net, "frames": shown, "left_out": left_out}
@@ -151,7 +151,7 @@ def time_pipeline(cfg: DictConfig) -> None:
 
 
 def time_on_gpu(cfg: DictConfig) -> None:
-    """Times one picture at a time on a GPU; writes `benchmark.csv` and `benchmark.json`."""
+    """Times a network on a GPU, one image at a time; writes `benchmark.csv` and `benchmark.json`."""
     device = latency.find_gpu()
     net, inputs = net_and_input(cfg)
     size = {"parameters": efficiency.parameters(net), "multiply_adds": efficiency.multiply_adds(net, inputs)}
@@ -163,8 +163,8 @@ def time_on_gpu(cfg: DictConfig) -> None:
     title = f"{type(net).__name__}, one picture at a time, {hardware.get('gpu', hardware['processor'])}"
     console.print(output.speed_table(table, title))
     console.print(
-        f"The network: {size['parameters'] / 1e6:.2f} M parameters, {size['multiply_adds'] / 1e6:,.0f} M "
-        f"multiply-adds for a picture of {' x '.join(map(str, inputs[0].shape[1:]))}.",
+        f"The network has {size['parameters'] / 1e6:.2f} M parameters and {size['multiply_adds'] / 1e6:,.0f} M "
+        f"multiply-adds for an image of {' x '.join(map(str, inputs[0].shape[1:]))}.",
         markup=False,
     )
     facts = {"model": type(net).__name__, "net": size, "input": list(inputs[0].shape)}
@@ -173,10 +173,10 @@ def time_on_gpu(cfg: DictConfig) -> None:
 
 
 def net_and_input(cfg: DictConfig) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """The architecture that was typed, or else the trained network, and one picture for it.
+    """Network with one image for it: the architecture of the command line, else the trained network.
 
     Raises:
-        UserError: There is no such network.
+        UserError: The network does not exist.
     """
     if "model" in _typed():
         return compose_net("benchmark", HydraConfig.get().overrides.task, cfg.num_classes)
@@ -185,15 +185,17 @@ def net_and_input(cfg: DictConfig) -> tuple[nn.Module, tuple[Tensor, ...]]:
 
 
 def time_training(cfg: DictConfig) -> None:
-    """Times training by `fer train` and by a plain loop; writes `bench.csv`."""
+    """Times training with `fer train` and with a plain loop; writes `bench.csv`."""
     from fer_lightning.benchmark import training
 
     if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu":
-        raise UserError("part=training measures the CPU: add trainer=cpu.")
+        raise UserError("part=training measures training on the CPU: add trainer=cpu.")
     if cfg.data.side != "none" or getattr(get_class(cfg.loss._target_), "needs_features", False):
-        raise UserError("part=training takes networks and losses of images alone: use another model or loss.")
+        raise UserError(
+            "part=training needs a network and a loss without auxiliary inputs and features: use another model or loss."
+        )
     if get_class(cfg.procedure._target_) is not ExpressionClassifier:
-        raise UserError("part=training compares the plain procedure with a plain loop: use procedure=supervised.")
+        raise UserError("part=training compares supervised training with a plain loop: use procedure=supervised.")
     check_parts(cfg)
     limit_threads(cfg.training)
     datamodule = build_datamodule(cfg)
@@ -208,7 +210,7 @@ def time_training(cfg: DictConfig) -> None:
         net=net,
         classifier=lambda: build_classifier(cfg, net(), datamodule),
         trainer=lambda history: build_trainer(cfg, [SeedEveryBatch(cfg.seed), history], []),
-        optimizer=build(cfg.optimizer, fused=None),  # torch's own default, as scripts have it
+        optimizer=build(cfg.optimizer, fused=None),  # torch's default, as in plain scripts
         scheduler=build(cfg.scheduler),
         batches=cfg.training.batches,
         bf16=precision.startswith("bf16"),
@@ -220,7 +222,7 @@ def time_training(cfg: DictConfig) -> None:
 
 
 def time_attention(cfg: DictConfig) -> None:
-    """Times each net whole and without its attention, interleaved; writes `latency.csv`."""
+    """Times each network with and without its attention, interleaved; writes `latency.csv`."""
     nets, inputs = {}, {}
     for name, options in cfg.latency.nets.items():
         for title, overrides in ((name, options), (output.without_attention(name), [*options, *cfg.latency.bare])):
@@ -231,10 +233,10 @@ def time_attention(cfg: DictConfig) -> None:
 
 
 def compare_samplers(cfg: DictConfig) -> None:
-    """Runs every sampler on every problem with every seed; writes what was measured, regrets, ranks and their figure.
+    """Runs every sampler on every problem with every seed; writes the measurements, regrets, ranks and their figure.
 
-    `benchmark.csv` is written after every study, and studies that it has are not run again: a comparison that was
-    stopped goes on with the same `output_dir`.
+    `benchmark.csv` is updated after every study, and its studies are not repeated: a comparison that was stopped
+    continues with the same `output_dir`.
     """
     from fer_lightning.benchmark import samplers
 

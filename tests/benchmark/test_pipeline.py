@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from fer_lightning.benchmark.peers import DRIVERS
@@ -13,12 +14,12 @@ from fer_lightning.benchmark.pipeline import (
     HEIGHT,
     WARM_UP,
     WIDTH,
+    Comparison,
     astronaut_frames,
-    contest_table,
+    comparison_table,
     fit_frame,
-    hold_contest,
-    most_frequent,
     read_frames,
+    run_comparison,
     write_frames,
 )
 from fer_lightning.errors import UserError
@@ -52,7 +53,7 @@ def as_given(things, word):
 
 @pytest.fixture
 def held(tmp_path: Path):
-    """`held(slow={...})`: a contest of 7 rounds over 3 frames; returns it and who looked when."""
+    """`held(slow={...})`: a comparison of 7 rounds over 3 frames; returns it and who looked when."""
     program = tmp_path / "peer.py"
     program.write_text(PEER)
     frames = write_frames([np.full((HEIGHT, WIDTH, 3), value, np.uint8) for value in (0, 2, 2)], tmp_path)
@@ -63,46 +64,51 @@ def held(tmp_path: Path):
             for who, (wait, most) in settings.items()
         }
         commands["missing"] = ["no-such-program"]
-        contest = hold_contest(commands, frames, 1, 7, as_given)
-        return contest, [float(line) for line in (tmp_path / "log").read_text().split()]
+        comparison = run_comparison(commands, frames, 1, 7, as_given)
+        return comparison, [float(line) for line in (tmp_path / "log").read_text().split()]
 
     return hold
 
 
 def test_all_look_in_turns_and_the_first_one_changes(held):
-    contest, looked = held(quick=(0.002, 999), slow=(0.006, 999))
-    assert contest.left_out == {"missing": "no-such-program cannot be started (No such file or directory)"}
-    assert set(contest.facts) == {"quick", "slow"}
+    comparison, looked = held(quick=(0.002, 999), slow=(0.006, 999))
+    assert comparison.left_out == {"missing": "no-such-program cannot be started (No such file or directory)"}
+    assert set(comparison.facts) == {"quick", "slow"}
     warm, timed = looked[: 2 * 3 * WARM_UP], looked[2 * 3 * WARM_UP :]
     assert warm == [0.002] * 3 * WARM_UP + [0.006] * 3 * WARM_UP
     assert timed == [
         wait for number in range(7) for wait in ((0.002, 0.006), (0.006, 0.002))[number % 2] for _ in "abc"
     ]
-    counts = contest.times.groupby(["who", "stage", "round"]).size()
+    counts = comparison.times.groupby(["who", "stage", "round"]).size()
     assert len(counts) == 2 * 2 * 7 and (counts == 3).all()
 
 
 def test_the_table_tells_the_ratio_of_what_was_measured(held):
-    contest, _ = held(quick=(0.004, 999), slow=(0.012, 999))
-    table = contest_table(contest, "quick").set_index(["who", "stage"])
+    comparison, _ = held(quick=(0.004, 999), slow=(0.012, 999))
+    table = comparison_table(comparison, "quick").set_index(["who", "stage"])
     quick, slow = table.loc["quick", "whole"], table.loc["slow", "whole"]
     assert quick["ratio"] == quick["ratio_low"] == quick["ratio_high"] == 1
     assert slow["ratio_low"] <= slow["ratio"] <= slow["ratio_high"] and 1.5 < slow["ratio"] < 3.5
-    own = contest.times[(contest.times["who"] == "slow") & (contest.times["stage"] == "whole")]["milliseconds"]
+    own = comparison.times[(comparison.times["who"] == "slow") & (comparison.times["stage"] == "whole")]["milliseconds"]
     assert slow["median_ms"] == np.median(own) and slow["n"] == 21
     assert slow["label"] == "happy" and slow["found"] == pytest.approx(2 / 3)
 
 
 def test_one_that_dies_on_the_way_is_left_out_with_its_times(held):
-    contest, _ = held(steady=(0.001, 999), mortal=(0.001, 3 * WARM_UP + 4))
-    assert contest.left_out["mortal"] == "it ended with status 3"
-    assert set(contest.times["who"]) == {"steady"} == set(contest.facts)
-    assert contest.times["round"].nunique() == 7
+    comparison, _ = held(steady=(0.001, 999), mortal=(0.001, 3 * WARM_UP + 4))
+    assert comparison.left_out["mortal"] == "it ended with status 3"
+    assert set(comparison.times["who"]) == {"steady"} == set(comparison.facts)
+    assert comparison.times["round"].nunique() == 7
 
 
-def test_the_most_frequent_label():
-    assert most_frequent(["sad", None, "happy", "sad"]) == "sad"
-    assert most_frequent([None, None]) is None
+def test_the_most_frequent_label_is_missing_without_a_face():
+    times = pd.DataFrame({"who": ["seen", "blind"], "round": 0, "stage": "whole", "milliseconds": 1.0})
+    facts = {"version": "1", "settings": "", "peak_memory_mb": None}
+    labels = {"seen": ["sad", None, "happy", "sad"], "blind": [None, None]}
+    comparison = Comparison(times, {who: facts | {"labels": labels[who]} for who in labels})
+    table = comparison_table(comparison, "seen").set_index("who")
+    assert table.loc["seen", "label"] == "sad" and pd.isna(table.loc["blind", "label"])
+    assert table["found"].tolist() == [0.75, 0.0]
 
 
 def test_the_astronaut_fills_every_frame_and_moves():
@@ -116,7 +122,7 @@ def test_the_astronaut_fills_every_frame_and_moves():
 
 def test_without_scikit_image_a_photo_is_asked_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.data", None)
-    with pytest.raises(UserError, match="pip install scikit-image, or give a photo"):
+    with pytest.raises(UserError, match="pip install scikit-image, or use a photo"):
         astronaut_frames(1)
 
 

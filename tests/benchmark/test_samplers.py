@@ -10,14 +10,14 @@ from optuna.samplers import CmaEsSampler, GPSampler, RandomSampler, TPESampler
 
 from fer_lightning.benchmark.problems import PROBLEMS
 from fer_lightning.benchmark.samplers import (
-    CONTESTANTS,
     KEYS,
-    Contestant,
-    compete,
+    SAMPLERS,
+    ComparedSampler,
     median_regrets,
     plan_studies,
     rank_samplers,
     run_studies,
+    run_study,
 )
 from fer_lightning.errors import UserError
 from fer_lightning.search.mboa import MBOASampler
@@ -46,49 +46,49 @@ def test_the_regret_is_that_of_the_trial_that_looked_best(monkeypatch):
     chosen = [{**problem.optimum, "learning_rate": rate} for rate in rates]
     noisy = ([problem.observe(params, seed, number) for number, params in enumerate(chosen)] for seed in range(100))
     seed, seen = next((seed, values) for seed, values in enumerate(noisy) if np.argmin(values) > 0)
-    scripted = Contestant(lambda seed, trials: Scripted(rates), knows_the_end=False)
-    monkeypatch.setitem(CONTESTANTS, "scripted", scripted)
-    course = compete("scripted", "tuning", seed, len(rates))
+    scripted = ComparedSampler(lambda seed, trials: Scripted(rates), needs_budget=False)
+    monkeypatch.setitem(SAMPLERS, "scripted", scripted)
+    course = run_study("scripted", "tuning", seed, len(rates))
     expected = [problem.value(chosen[int(np.argmin(seen[: stop + 1]))]) - 0.9 for stop in range(len(rates))]
     np.testing.assert_allclose(course.regret, expected, rtol=1e-9)
     assert (np.diff(course.regret) > 0).any()
     assert course.ask_seconds.shape == (12,) and (course.ask_seconds >= 0).all()
 
 
-@pytest.mark.parametrize("name", CONTESTANTS)
-def test_every_contestant_finishes_and_repeats_itself(name):
-    first, again, other = (compete(name, "tuning", seed, 12).regret for seed in (0, 0, 1))
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_finishes_and_repeats_itself(name):
+    first, again, other = (run_study(name, "tuning", seed, 12).regret for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     assert (first > 0).all()
 
 
 def test_who_takes_part():
-    made = {name: contestant.make(0, 100) for name, contestant in CONTESTANTS.items()}
+    made = {name: sampler.make(0, 100) for name, sampler in SAMPLERS.items()}
     classes = {"tpe": TPESampler, "cmaes": CmaEsSampler, "random": RandomSampler, "gp": GPSampler}
     assert {name: type(sampler) for name, sampler in made.items()} == {
         **dict.fromkeys(("mboa literal", "mboa paper", "mboa scent", "boa"), MBOASampler),
         **classes,
     }
-    assert {name for name, contestant in CONTESTANTS.items() if contestant.knows_the_end} == set(made) - set(classes)
+    assert {name for name, sampler in SAMPLERS.items() if sampler.needs_budget} == set(made) - set(classes)
 
 
 @pytest.mark.parametrize(("trials", "population"), [(60, 8), (100, 12), (300, 20)])
 def test_mboa_is_told_how_long_the_study_is(trials, population):
     for name in ("mboa literal", "mboa paper", "mboa scent", "boa"):
-        sampler = CONTESTANTS[name].make(0, trials)
+        sampler = SAMPLERS[name].make(0, trials)
         assert isinstance(sampler, MBOASampler) and sampler.population == population
 
 
 @pytest.mark.parametrize("name", ["tpe", "cmaes", "random", "gp"])
 def test_others_can_be_read_off_a_longer_study(name):
-    short, long = (compete(name, "sphere_4", 0, trials).regret for trials in (12, 18))
+    short, long = (run_study(name, "sphere_4", 0, trials).regret for trials in (12, 18))
     np.testing.assert_array_equal(short, long[:12])
 
 
 def test_the_log_level_is_left_as_it_was():
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    compete("random", "sphere_4", 0, 1)
+    run_study("random", "sphere_4", 0, 1)
     assert optuna.logging.get_verbosity() == optuna.logging.ERROR
     optuna.logging.set_verbosity(optuna.logging.INFO)
 
@@ -186,7 +186,7 @@ def test_every_sampler_problem_seed_and_budget_once(race):
     # random is read off the longer study; MBOA, which plans for the end, runs both
     assert lengths == [6] * (4 + 4) + [12] * (4 + 4)
     row = results.query("sampler == 'mboa paper' and problem == 'tuning' and seed == 1 and budget == 6")
-    assert row["regret"].item() == compete("mboa paper", "tuning", 1, 6).regret[-1]
+    assert row["regret"].item() == run_study("mboa paper", "tuning", 1, 6).regret[-1]
     assert rank_samplers(results).groupby("budget").size().to_dict() == {6: 3, 12: 2}
 
 
@@ -211,9 +211,9 @@ def test_processes_find_the_same(race, tmp_path):
 @pytest.mark.parametrize(
     ("names", "problems", "most", "told"),
     [
-        (["mboa"], ["tuning"], {}, "samplers.names has mboa, which is unknown: use any of mboa literal, mboa paper"),
-        (["gp"], ["sphere"], {}, "samplers.problems has sphere, which is unknown: use any of sphere_4"),
-        (["gp"], ["tuning"], {"bayes": 5}, "samplers.most has bayes, which is unknown"),
+        (["mboa"], ["tuning"], {}, "samplers.names=mboa is unknown: use one of mboa literal, mboa paper"),
+        (["gp"], ["sphere"], {}, "samplers.problems=sphere is unknown: use one of sphere_4"),
+        (["gp"], ["tuning"], {"bayes": 5}, "samplers.most=bayes is unknown"),
     ],
 )
 def test_unknown_names_are_refused(names, problems, most, told):

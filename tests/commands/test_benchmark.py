@@ -16,8 +16,8 @@ from fer_lightning.benchmark import latency, peers, pipeline
 from fer_lightning.benchmark.peers import DRIVERS, PEERS
 from fer_lightning.training.checkpoints import load_net
 
-# Stands in for every contestant: waits as long as its argument says, finds a face where the frame is not black.
-CONTESTANT = f"""
+# Stands in for every program: waits as long as its argument says, finds a face where the frame is not black.
+PROGRAM = f"""
 import sys, time
 sys.path.insert(0, {str(DRIVERS)!r})
 from serving import Timed, serve
@@ -35,7 +35,7 @@ serve(lambda threads: Timed("stand-in", "1.0", f"{{threads}} threads", look, sta
 def stand_ins(monkeypatch, tmp_path) -> None:
     """Ours take 2 ms a frame; the peer `fer` takes 8 ms where its Python is named."""
     program = tmp_path / "stand_in.py"
-    program.write_text(CONTESTANT)
+    program.write_text(PROGRAM)
     monkeypatch.setattr(pipeline, "_command", lambda source, backend: [sys.executable, str(program), "0.002"])
     monkeypatch.setitem(PEERS, "fer", peers.Peer(str(program), ("0.008",)))
 
@@ -66,7 +66,7 @@ def test_the_record_tells_what_was_measured(stand_ins, benchmark, tmp_path, caps
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
-def test_every_number_of_threads_is_a_contest(stand_ins, benchmark, tmp_path):
+def test_every_number_of_threads_is_a_comparison(stand_ins, benchmark, tmp_path):
     assert benchmark("threads=[1,2]", "rounds=1") == 0
     table = pd.read_csv(tmp_path / "out" / "benchmark.csv")
     assert table.groupby("threads")["settings"].unique().map(list).to_dict() == {1: ["1 threads"], 2: ["2 threads"]}
@@ -79,7 +79,7 @@ def test_no_face_in_the_frames_is_one_sentence(stand_ins, benchmark, tmp_path, c
     cv2.imwrite(str(tmp_path / "black.png"), np.zeros((48, 64, 3), np.uint8))
     assert benchmark(f"frames={tmp_path / 'black.png'}", "rounds=1") == 2
     told = capsys.readouterr().err.strip().splitlines()
-    assert len(told) == 1 and "1 of 1 show no face" in told[0]
+    assert len(told) == 1 and "none was found in 1 of 1" in told[0]
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_no_face_in_the_frames_is_one_sentence(stand_ins, benchmark, tmp_path, c
         ("device=tpu", "device=tpu is unknown: use one of cpu, cuda"),
         ("rounds=0", "rounds must be at least 1; got 0"),
         ("threads=1", "threads must be a list of whole numbers; got 1"),
-        ("threads=[999]", "threads has 999, which is out of range"),
-        ("threads=[]", "need one entry at least"),
-        ("peers=[deepface]", "peers has deepface, which is unknown: use any of fer, face_api"),
-        ("backends=[tensorrt]", "backends has tensorrt, which is unknown: use any of torch, onnxruntime"),
+        ("threads=[999]", "threads must be from 1 to "),
+        ("threads=[]", "must have at least one entry"),
+        ("peers=[deepface]", "peers=deepface is unknown: use one of fer, face_api"),
+        ("backends=[tensorrt]", "backends=tensorrt is unknown: use one of torch, onnxruntime"),
         ("model=resnet", "model has no effect with part=pipeline: it belongs to part=pipeline device=cuda and part=tr"),
         (
             "part=samplers",
@@ -230,7 +230,7 @@ def test_samplers_are_ranked_and_a_stopped_comparison_goes_on(fer, tmp_path, cap
             "threads has no effect with part=pipeline device=cuda: it belongs to part=pip",
         ),
         (["part=samplers", "seed=3"], "seed has no effect with part=samplers"),
-        (["part=samplers", "samplers.names=[mboa]"], "samplers.names has mboa, which is unknown: use any of mboa lit"),
+        (["part=samplers", "samplers.names=[mboa]"], "samplers.names=mboa is unknown: use one of mboa lit"),
     ],
 )
 def test_options_without_effect_are_refused(fer, tmp_path, monkeypatch, capsys, options, told):

@@ -1,1 +1,1 @@
-"""Programs that the pipeline benchmark times in processes of their own."""
+"""Programs that the pipeline benchmark times, each in its own process."""

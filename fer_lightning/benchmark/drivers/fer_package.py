@@ -1,4 +1,4 @@
-"""The PyPI package `fer`, timed in an environment of its own."""
+"""Timed program of the PyPI package `fer`, which runs in its own environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from serving import Timed, serve  # beside this file, which runs as a program
 
 
 def load(threads: int) -> Timed:
-    """`FER` with its defaults: OpenCV's Haar cascade and TFLite, the fastest that it has."""
+    """`FER` with its defaults, which are its fastest ones: OpenCV's Haar cascade and TFLite."""
     import cv2
     from fer.fer import FER
 
@@ -16,13 +16,13 @@ def load(threads: int) -> Timed:
     detector = FER()
 
     def look(frame):
-        found = detector.detect_emotions(frame)
-        if not found:
+        faces = detector.detect_emotions(frame)
+        if not faces:
             return None
-        emotions = max(found, key=lambda face: face["box"][2] * face["box"][3])["emotions"]
+        emotions = max(faces, key=lambda face: face["box"][2] * face["box"][3])["emotions"]
         return max(emotions, key=emotions.get)
 
-    # It takes frames as OpenCV reads them.
+    # It expects BGR, the order of OpenCV.
     return Timed("fer", version("fer"), "Haar cascade, TFLite", look, prepare=lambda rgb: rgb[:, :, ::-1].copy())
 
 

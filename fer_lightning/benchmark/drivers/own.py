@@ -1,6 +1,6 @@
-"""This project's way from frame to label, timed.
+"""Timed program of this project.
 
-Arguments: the network and the backend, as `Predictor` takes them; then `follow` to read the frames as a video.
+Arguments: the network and the backend, as for `Predictor`; then `follow` to process the frames as a video.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from fer_lightning.inference.predictor import Predictor
 from fer_lightning.inference.tracking import VideoReading
 
 _FRAMES_PER_SECOND = 30
-_SMOOTHING = 0.3  # seconds, as fer predict
+_SMOOTHING = 0.3  # seconds, the default of fer predict
 
 
 def load(threads: int) -> Timed:
-    """Looks for a face at the whole frame alone: in every frame anew, or near where it was."""
+    """Predictor that detects the face in the whole frame: in every frame, or near its last place."""
     cv2.setNumThreads(threads)
     source, backend, *follow = sys.argv[1:]
     predictor = Predictor(source, backend, max_faces=1, thorough=False, threads=threads)
@@ -34,14 +34,14 @@ def load(threads: int) -> Timed:
         reading, frames = VideoReading(predictor, _SMOOTHING), count()
 
         def read(frame: np.ndarray) -> str | None:
-            found = reading.read(frame, next(frames) / _FRAMES_PER_SECOND)
-            return found[0].label if found else None
+            faces = reading.read(frame, next(frames) / _FRAMES_PER_SECOND)
+            return faces[0].label if faces else None
 
         return Timed("fer_lightning", __version__, f"{settings}, following faces", read)
 
     def look(frame: np.ndarray) -> str | None:
-        found = predictor(frame)
-        return found[0].label if found else None
+        faces = predictor(frame)
+        return faces[0].label if faces else None
 
     def stages(frame: np.ndarray) -> dict[str, float]:
         moments = [perf_counter()]

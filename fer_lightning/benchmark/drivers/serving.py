@@ -1,13 +1,13 @@
-"""The loop of every program that is timed: one JSON request a line on stdin, one JSON answer a line on stdout.
+"""Request loop of every timed program: one JSON request per line on stdin, one JSON answer per line on stdout.
 
-Runs in the Python of other packages too, so it imports nothing of this project. Requests and answers, in order:
+It also runs in the environments of other packages, so it imports nothing of this project. Requests and answers:
 
 - `{"frames": [path, ...], "width": W, "height": H, "threads": n}`: raw RGB bytes, `H * W * 3` each. Loads everything
   and answers `{"name": ..., "version": ..., "settings": ...}`.
-- `{"repeats": n}`: looks at n frames, taking turns, and answers `{"milliseconds": {"whole": [...], "cpu": [...], ...},
-  "labels": [...]}`, one entry a frame; a label is null where no face was found. `whole` is the time that passed from
-  the frame to the label, `cpu` what the process computed meanwhile, on all cores together.
-- Whatever fails is answered with `{"error": ...}`. The end of stdin ends the program.
+- `{"repeats": n}`: processes n frames in turn and answers `{"milliseconds": {"whole": [...], "cpu": [...], ...},
+  "labels": [...]}`, one entry per frame; a label is null without a face. `whole` is the elapsed time from the frame to
+  the label, `cpu` the processor time of the process meanwhile, summed over cores.
+- A failed request is answered with `{"error": ...}`. The program ends with stdin.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Timed:
-    """What is timed.
+    """A package that is timed.
 
     Attributes:
-        name: Of the package.
-        version: Of the package.
-        settings: In words.
-        look: From a frame, uint8 RGB `(H, W, 3)`, to the label of its largest face, or None.
-        prepare: Turns the frame into what `look` takes, untimed: a package may want another order of the channels.
-        stages: From a frame to the milliseconds of its parts, by their names.
+        name: Name of the package.
+        version: Version of the package.
+        settings: Description of its settings.
+        look: Function of a frame, uint8 RGB `(H, W, 3)`, that returns the label of its largest face, or None.
+        prepare: Untimed conversion of a frame for `look`, for example to another order of the channels.
+        stages: Function of a frame that returns the milliseconds of each of its stages.
     """
 
     name: str
@@ -49,10 +49,10 @@ def serve(load: Callable[[int], Timed]) -> None:
     """Answers requests until stdin ends.
 
     Args:
-        load: Takes the number of threads.
+        load: Function of the number of threads that loads the package.
     """
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what packages print must not get between the answers
+    os.dup2(2, 1)  # packages may print, which must not mix with the answers
     program = Program(load)
     for line in sys.stdin:
         try:
@@ -63,10 +63,10 @@ def serve(load: Callable[[int], Timed]) -> None:
 
 
 class Program:
-    """What is timed, and the frames it is shown.
+    """A package that is timed, and its frames.
 
     Args:
-        load: Takes the number of threads.
+        load: Function of the number of threads that loads the package.
     """
 
     def __init__(self, load: Callable[[int], Timed]):
@@ -75,7 +75,7 @@ class Program:
         self.frames: list[np.ndarray] = []
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """See the top of this file."""
+        """Answer to a request, see the docstring of the module."""
         if "frames" in request:
             self.timed = self.load(request["threads"])
             shape = (request["height"], request["width"], 3)

@@ -13,13 +13,11 @@ import pandas as pd
 
 from fer_lightning.errors import UserError, printable
 from fer_lightning.results.metrics_schema import NAME, read_metrics
+from fer_lightning.results.naming import name_variants
 from fer_lightning.results.protocol import Protocol
 from fer_lightning.results.run_record import PROBABILITY_PREFIX, predicted_arrays, read_table
 
 log = logging.getLogger(__name__)
-Options = frozenset[tuple[str, str]]
-# The value alone is a good name. From the general to the special.
-_CHOICES = ("experiment", "model", "ablation", "baseline")
 _NO_SCORES = ("split", "protocol", "folder", "model")
 
 
@@ -205,49 +203,6 @@ def _refuse_repetitions(table: pd.DataFrame) -> None:
                 f"Runs of {variant} have the same options but hold different networks ({told}): the configuration "
                 "changed between them, so keep them in separate folders."
             )
-
-
-def name_variants(variants: Sequence[Mapping[str, str]]) -> list[str]:
-    """Names runs by what sets them apart.
-
-    Runs are seeds of one variant where the same options were typed for them, seed, place and data left aside. Its name
-    is the most special choice that was typed of `baseline`, `ablation`, `model` and `experiment`, after the others in
-    which runs differ: `psysfa_no_fusion`, `strong, vit`. Where choices do not tell two variants apart, the other
-    options in which they differ follow: `resnet, optimizer.lr=0.01`.
-
-    Readings:
-        - The special choice is told even where nothing differs from it, so that a study that is half done has the names
-          of the whole one. Other options are not: a study sets its rows apart by choices.
-        - A record holds the options, not the name, which depends on the runs beside it.
-
-    Args:
-        variants: The field `variant` of each run, as `{"model": "resnet"}`.
-
-    Returns:
-        One name a run; equal for the seeds of a variant. `default` where no choice was typed and nothing
-        sets a run apart.
-    """
-    typed = [frozenset(variant.items()) for variant in variants]
-    shared = frozenset.intersection(*typed)
-    names = {options: _short_name(options, set(typed), shared) for options in typed}
-    short = list(names.values())
-    return [names[own] if short.count(names[own]) == 1 else _told(own - shared) or "default" for own in typed]
-
-
-def _short_name(options: Options, variants: set[Options], shared: Options) -> str:
-    alike = [other for other in variants if _choices(other) == _choices(options)]
-    chosen = sorted(_choices(options), key=lambda pair: _CHOICES.index(pair[0]))
-    told = [value for key, value in chosen if (key, value) not in shared or (key, value) == chosen[-1]]
-    rest = options - _choices(options) - frozenset.intersection(*alike)
-    return ", ".join([*told, *([_told(rest)] if rest else [])]) or "default"
-
-
-def _choices(options: Options) -> Options:
-    return frozenset((key, value) for key, value in options if key in _CHOICES)
-
-
-def _told(options: Options) -> str:
-    return ", ".join(f"{key}={value}" for key, value in sorted(options))
 
 
 def metrics_of_run(folder: str) -> dict[str, Any]:

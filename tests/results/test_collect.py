@@ -10,7 +10,6 @@ import pytest
 from fer_lightning.errors import UserError
 from fer_lightning.results.collect import (
     collect_runs,
-    name_variants,
     pooled_predictions,
     read_history,
     read_predictions,
@@ -137,45 +136,6 @@ def test_a_table_whose_values_are_shifted_is_named(study, table, caplog):
 def test_missing_predictions_are_named(tmp_path):
     with pytest.raises(UserError, match=r"predictions\.parquet is missing"):
         read_predictions(tmp_path)
-
-
-def test_seeds_share_a_name():
-    runs = [{"ablation": name} for name in ("psysfa_full", "psysfa_full", "psysfa_no_fusion")]
-    assert name_variants(runs) == ["psysfa_full", "psysfa_full", "psysfa_no_fusion"]
-
-
-def test_what_all_share_is_not_told():
-    runs = [{"experiment": "psysfa", "trainer.max_epochs": "6", "model": name} for name in ("resnet", "vit")]
-    assert name_variants(runs) == ["resnet", "vit"]
-
-
-def test_several_choices_are_told_in_one_order():
-    runs = [{"ablation": "b", "model": "resnet"}, {"model": "vit", "ablation": "c"}]
-    assert name_variants(runs) == ["resnet, b", "vit, c"]
-
-
-def test_other_options_only_where_choices_do_not_suffice():
-    runs = [
-        {"model": "vit", "optimizer.lr": "1e-3"},
-        {"model": "resnet"},
-        {"model": "resnet", "optimizer.lr": "0.01"},
-    ]
-    assert name_variants(runs) == ["vit", "resnet", "resnet, optimizer.lr=0.01"]
-
-
-def test_unlike_choices_with_one_value_stay_apart():
-    names = name_variants([{"experiment": "resnet"}, {"model": "resnet"}, {"model": "vit"}])
-    assert names == ["experiment=resnet", "model=resnet", "vit"]
-
-
-def test_a_study_that_is_half_done_has_the_names_of_the_whole():
-    runs = [{"experiment": "psysfa", "ablation": name} for name in ("full", "no_fusion")]
-    assert name_variants(runs) == ["full", "no_fusion"]
-    assert name_variants(runs[:1]) == ["full"]
-
-
-def test_nothing_typed():
-    assert name_variants([{}, {}]) == ["default", "default"]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import torch
 from matplotlib.figure import Figure
 
 from fer_lightning import cli
+from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.results.run_record import RunRecord
 from fer_lightning.studies.ledger import COLUMNS
 from fer_lightning.studies.presentation import present_ledger
@@ -131,6 +133,39 @@ def fer_process() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
     return run
+
+
+@pytest.fixture
+def make_data(tmp_path: Path) -> Callable[..., ExpressionDataModule]:
+    """Makes a data module of small images; keyword arguments replace and extend its options."""
+
+    def make(cls: type[ExpressionDataModule], root: Path | str | None, **options: object) -> ExpressionDataModule:
+        small = {"image_size": 16, "channels": 1, "batch_size": 4, "val_fraction": 0.5, "align_workers": 1}
+        small |= {"split": "official", "cache_dir": str(tmp_path / "cache")}
+        return cls(root=None if root is None else str(root), **{**small, **options})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def open_browser() -> Callable[..., AbstractContextManager[Any]]:
+    """`with open_browser(*options) as browser:` starts Chromium or Chrome; skips the test where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next((path for name in names if (path := shutil.which(name))), None)
+    if chromium is None:
+        pytest.skip("needs a Chromium or Chrome: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    quiet = ["quic", "background-networking", "component-update", "sync"]
+    common = ["--no-sandbox", "--disable-gpu", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
+
+    @contextmanager
+    def start(*options: str) -> Iterator[Any]:
+        with playwright.sync_playwright() as started:
+            browser = started.chromium.launch(executable_path=chromium, args=[*common, *options])
+            yield browser
+            browser.close()
+
+    return start
 
 
 @pytest.fixture(scope="session")

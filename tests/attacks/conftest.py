@@ -212,30 +212,11 @@ def campaign(request: pytest.FixtureRequest) -> Iterator[Campaign]:
 
 
 @pytest.fixture
-def open_data() -> Callable[..., Any]:
-    """Makes a DataModule with plain options over a folder; its arguments are the class, the folder and `skip`."""
-    plain: dict[str, Any] = {
-        "image_size": 16,
-        "channels": 1,
-        "mean": [0.5],
-        "std": [0.25],
-        "batch_size": 4,
-        "num_workers": 0,
-        "val_fraction": 0.5,
-        "split_seed": 0,
-        "fold": 0,
-        "seed": 0,
-        "store": "packed",
-        "sampler": "shuffle",
-        "align": False,
-        "side": "none",
-        "landmark_model": None,
-        "align_workers": 1,
-        "transforms": [],
-    }
+def open_data(make_data: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a data module over a folder; its arguments are the class, the folder and whether to skip bad samples."""
 
     def make(cls: Any, root: Path, skip: bool, **options: Any) -> Any:
         policy = {"split": cls.policies[0], "on_bad_sample": "skip" if skip else "raise"}
-        return cls(root=str(root), cache_dir=str(root / ".cache"), **policy, **{**plain, **options})
+        return make_data(cls, root, cache_dir=str(root / ".cache"), **policy, **options)
 
     return make

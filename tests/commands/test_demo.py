@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,8 +11,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Timer
@@ -28,17 +27,6 @@ from PIL import Image
 from fer_lightning.commands.demo import run
 from fer_lightning.errors import UserError
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CHROMIUM_OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-NEEDS_BROWSER = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium or Chrome: apt-get install chromium")
 CLASSES = {"angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt"}
 SECONDS = 120  # on a busy machine
 
@@ -103,24 +91,26 @@ def astronaut() -> np.ndarray:
     return pytest.importorskip("skimage.data").astronaut()
 
 
-@contextmanager
-def browsing(address: str, *options: str, **context: Any) -> Iterator[Any]:
-    """A page of a browser that must ask nobody but the server and meet no error."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    asked, errors = [], []
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=[*CHROMIUM_OPTIONS, *options])
-        page = browser.new_context(**context).new_page()
-        page.set_default_timeout(1000 * SECONDS)
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.goto(address)
-        page.locator("#card").wait_for()
-        yield page
-        browser.close()
-    assert {url for url in asked if not url.startswith((f"{address}/", "data:", "blob:"))} == set()
-    assert errors == []
+@pytest.fixture
+def browsing(open_browser: Callable[..., AbstractContextManager[Any]]) -> Callable[..., AbstractContextManager[Any]]:
+    """`with browsing(address) as page:` opens a page that must ask nobody but the server and meet no error."""
+
+    @contextmanager
+    def browse(address: str, *options: str, **context: Any) -> Iterator[Any]:
+        asked, errors = [], []
+        with open_browser(*options) as browser:
+            page = browser.new_context(**context).new_page()
+            page.set_default_timeout(1000 * SECONDS)
+            page.on("request", lambda request: asked.append(request.url))
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+            page.goto(address)
+            page.locator("#card").wait_for()
+            yield page
+        assert {url for url in asked if not url.startswith((f"{address}/", "data:", "blob:"))} == set()
+        assert errors == []
+
+    return browse
 
 
 def upload(page: Any, path: Path) -> None:
@@ -155,8 +145,7 @@ def pixels(image: Any) -> np.ndarray:
     return np.array(values).reshape(48, 48, 4)[..., :3]
 
 
-@NEEDS_BROWSER
-def test_a_visitor_tries_a_picture_and_a_file_that_is_none(served, astronaut, tmp_path):
+def test_a_visitor_tries_a_picture_and_a_file_that_is_none(browsing, served, astronaut, tmp_path):
     Image.fromarray(astronaut).save(tmp_path / "astronaut.jpg")
     (tmp_path / "text.jpg").write_text("These are words.")
     with browsing(served.address) as page:
@@ -179,8 +168,7 @@ def test_a_visitor_tries_a_picture_and_a_file_that_is_none(served, astronaut, tm
 
 
 @pytest.mark.slow
-@NEEDS_BROWSER
-def test_every_refusal_is_a_sentence(served, astronaut, tmp_path):
+def test_every_refusal_is_a_sentence(browsing, served, astronaut, tmp_path):
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (700, 700, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.png")
@@ -247,8 +235,7 @@ def test_the_server_itself_holds_what_the_page_promises(served):
 
 
 @pytest.mark.slow
-@NEEDS_BROWSER
-def test_several_faces_other_expressions_and_other_nets(served, astronaut, tmp_path):
+def test_several_faces_other_expressions_and_other_nets(browsing, served, astronaut, tmp_path):
     larger = np.array(Image.fromarray(astronaut).resize((768, 768)))
     both = np.zeros((768, 1280, 3), np.uint8)
     both[:, :768], both[:512, 768:] = larger, astronaut[:, ::-1]
@@ -285,8 +272,7 @@ def test_several_faces_other_expressions_and_other_nets(served, astronaut, tmp_p
 
 
 @pytest.mark.slow
-@NEEDS_BROWSER
-def test_the_camera(served, astronaut, tmp_path):
+def test_the_camera(browsing, served, astronaut, tmp_path):
     """A camera of the browser's own that films the astronaut, on the right side of the picture."""
     frame = np.zeros((480, 640, 3), np.uint8)
     frame[:, 160:] = np.array(Image.fromarray(astronaut).resize((480, 480)))
@@ -305,10 +291,9 @@ def test_the_camera(served, astronaut, tmp_path):
 
 
 @pytest.mark.slow
-@NEEDS_BROWSER
 @pytest.mark.parametrize("width", [390, 1200])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_phones_and_the_dark(served, width, scheme):
+def test_phones_and_the_dark(browsing, served, width, scheme):
     with browsing(served.address, viewport={"width": width, "height": 844}, color_scheme=scheme) as page:
         page.get_by_role("button", name="Try an example picture").press("Enter")  # by keyboard
         told(page, "One face")
@@ -343,8 +328,7 @@ def contrast(element: Any) -> float:
 
 
 @pytest.mark.slow
-@NEEDS_BROWSER
-def test_the_picture_in_the_readme(served, tmp_path):
+def test_the_picture_in_the_readme(browsing, served, tmp_path):
     """FER_DEMO_PICTURE=experiments/demo/demo.png pytest -m slow tests/commands/test_demo.py -k readme takes it anew."""
     path = Path(os.environ.get("FER_DEMO_PICTURE", tmp_path / "demo.png"))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Small datasets on disk: image files, pixel CSVs, and DataModules over them."""
+"""Small datasets on disk: image files and pixel CSVs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-from fer_lightning.data.datamodule import ExpressionDataModule
 
 PixelRow = tuple[object, int, str]
 
@@ -40,35 +38,3 @@ def write_pixel_csv() -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture
-def make_data(tmp_path: Path) -> Callable[..., ExpressionDataModule]:
-    """Makes a DataModule with plain options; keyword arguments replace and extend them."""
-
-    def make(cls: type[ExpressionDataModule], root: Path | str | None, **options: object) -> ExpressionDataModule:
-        plain = {
-            "image_size": 16,
-            "channels": 1,
-            "mean": [0.5],
-            "std": [0.25],
-            "batch_size": 4,
-            "num_workers": 0,
-            "split": "official",
-            "val_fraction": 0.5,
-            "split_seed": 0,
-            "fold": 0,
-            "seed": 0,
-            "store": "packed",
-            "cache_dir": str(tmp_path / "cache"),
-            "on_bad_sample": "raise",
-            "sampler": "shuffle",
-            "align": False,
-            "side": "none",
-            "landmark_model": None,
-            "align_workers": 1,
-            "transforms": [],
-        }
-        return cls(root=None if root is None else str(root), **{**plain, **options})
-
-    return make

@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,8 +18,6 @@ from fer_lightning.studies.ledger import COLUMNS
 from fer_lightning.studies.page import embed_figure, study_page, write_page
 from fer_lightning.studies.presentation import present_ledger
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 EMPTY = {"meta", "link", "img", "rect", "line", "path"}
 
 
@@ -141,11 +138,8 @@ def test_images_of_a_class_are_a_count_where_other_data_lack_the_class(study_rep
     assert "124 inf 1 54" in told and "5400" not in told and "5,400" not in told
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium or Chrome: apt-get install chromium")
-def test_a_browser_shows_and_sorts_it(path):
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+def test_a_browser_shows_and_sorts_it(open_browser, path):
+    with open_browser() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(60_000)
         asked, told = [], []
@@ -169,7 +163,6 @@ def test_a_browser_shows_and_sorts_it(path):
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         assert ledger.get_by_text("not run").first.is_visible()
-        browser.close()
     assert told == []
     assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
 

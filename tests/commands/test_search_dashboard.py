@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import sqlite3
@@ -19,20 +18,9 @@ import optuna
 import pytest
 
 from fer_lightning.commands import dashboard
-from fer_lightning.commands import dashboard as search_dashboard
 from fer_lightning.errors import UserError
 from fer_lightning.files import conf_dir
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CHROMIUM_OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 BEST = 0.73519
 
 
@@ -79,11 +67,8 @@ def served(sweep: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium or Chrome: apt-get install chromium")
-def test_a_browser_shows_the_search_and_its_best_value(served):
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+def test_a_browser_shows_the_search_and_its_best_value(open_browser, served):
+    with open_browser() as browser:
         page = browser.new_page()
         page.set_default_timeout(120_000)
         page.goto(served)
@@ -91,7 +76,6 @@ def test_a_browser_shows_the_search_and_its_best_value(served):
         page.wait_for_url("**/dashboard/studies/1**")
         page.get_by_text(re.compile(rf"\b{BEST}\b")).first.wait_for()
         assert page.get_by_text("the search of monday").first.is_visible()
-        browser.close()
 
 
 class FakeServer:
@@ -123,15 +107,15 @@ class CtrlC:
 def alone(monkeypatch):
     """No storage in the environment, and no test that waits for ever."""
     monkeypatch.delenv("FER_SWEEP_STORAGE", raising=False)
-    monkeypatch.setattr(search_dashboard, "Event", CtrlC)
+    monkeypatch.setattr(dashboard, "Event", CtrlC)
 
 
 @pytest.fixture
 def opened(monkeypatch) -> list[str]:
     """Addresses that a web browser was sent to; nothing is served."""
     addresses: list[str] = []
-    monkeypatch.setattr(search_dashboard, "make_server", lambda *arguments, **others: FakeServer())
-    monkeypatch.setattr(search_dashboard.webbrowser, "open", addresses.append)
+    monkeypatch.setattr(dashboard, "make_server", lambda *arguments, **others: FakeServer())
+    monkeypatch.setattr(dashboard.webbrowser, "open", addresses.append)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":0")
     return addresses
@@ -254,7 +238,7 @@ class TestStorageOfTheEnvironment:
 
     def test_comes_from_the_variable_of_the_sweeper(self):
         sweeper = (conf_dir() / "hydra" / "sweeper" / "optuna.yaml").read_text()
-        assert f"storage: ${{oc.env:{search_dashboard.STORAGE},null}}" in sweeper
+        assert f"storage: ${{oc.env:{dashboard.STORAGE},null}}" in sweeper
 
 
 def test_a_typed_url_that_cannot_be_reached_names_what_was_typed(monkeypatch):

@@ -124,7 +124,7 @@ def test_our_own_way_from_frame_to_label(fer, tmp_path):
     pytest.importorskip("mediapipe")
     assert fer("benchmark", "rounds=2", "count=2", f"hydra.run.dir={tmp_path}") == 0
     table = pd.read_csv(tmp_path / "benchmark.csv")
-    assert table["who"].unique().tolist() == ["ours torch", "ours onnxruntime"]
+    assert table["who"].unique().tolist() == ["ours onnxruntime", "ours video", "ours torch"]
     medians = table.pivot(index="who", columns="stage", values="median_ms")
     parts = medians[["detect", "align", "classify"]].sum(axis=1)
     assert (table["label"].nunique(), table["found"].min()) == (1, 1)

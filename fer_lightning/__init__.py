@@ -1,34 +1,38 @@
 """Reproducible experiments in facial-expression recognition.
 
-A training without Hydra:
+- `FER2013`, `FERPlus`, `RAFDB`, `AffectNet`, `CKPlus`, `Folder`: data sets
+- `Synthetic`: synthetic faces, drawn when they are first needed
+- `create_model`, `list_models`: networks by name
+- `PsySFANet`, `HAFEM`, `ResNet`: three of the networks
+- `ExpressionClassifier`: LightningModule around any network
+- `load`: trained network with its classes and preprocessing
+- `Predictor`: finds the faces of pictures and classifies their expressions
+- `compare`: compares finished runs in pairs, image by image
+
+The rooms, such as `fer_lightning.losses` and `fer_lightning.training`, list the rest. In Python:
 
 ```python
 import pytorch_lightning as pl
 
-from fer_lightning.data import Synthetic
-from fer_lightning.evaluation import Inference, predict_split, score
-from fer_lightning.models import PsySFANet
-from fer_lightning.training import BestCheckpoint, ExpressionClassifier, load_net
+from fer_lightning import ExpressionClassifier, Predictor, ResNet, Synthetic, compare, load
+from fer_lightning.training import BestCheckpoint
 
-faces = Synthetic(size=6000)  # or FER2013(root="/data/fer2013")
+faces = Synthetic(size=6000)  # or FER2013(root="data/fer2013")
 trainer = pl.Trainer(max_epochs=10, callbacks=[BestCheckpoint("checkpoints")])
-trainer.fit(ExpressionClassifier(PsySFANet(num_classes=7)), datamodule=faces)
+trainer.fit(ExpressionClassifier(ResNet(num_classes=7), lr=1e-3), faces)
+trainer.test(datamodule=faces, ckpt_path="best")
 
-best = load_net("checkpoints/best.ckpt")
-predictions = predict_split(trainer, Inference(best.net), faces, "test", best.classes)
-print(score(predictions, best.classes)["accuracy"])
+net = load("checkpoints/best.ckpt")  # or "ferplus": an nn.Module with its classes and preprocessing
+predictions = Predictor("ferplus")("astronaut.png")
+tests = compare("outputs/two/0", "outputs/two/1")  # paired bootstrap, McNemar's test
 ```
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from fer_lightning.inference.predictor import Predictor
-
-__all__ = ["Predictor", "__version__"]
+import lazy_loader
 
 # On import, albumentations checks for a newer version and ONNX Runtime sends telemetry.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -36,11 +40,4 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 
-
-def __getattr__(name: str) -> object:
-    """Imports `Predictor`, which needs torch and MediaPipe, on first access."""
-    if name == "Predictor":
-        from fer_lightning.inference.predictor import Predictor
-
-        return Predictor
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -124,6 +124,9 @@ COMMANDS = {
         "fer_lightning.commands.models", "show what every network costs: size, work, time", "show_models"
     ),
     "report": Command("fer_lightning.commands.report", "tables and pictures of a study, beside the published numbers"),
+    "compare": Command(
+        "fer_lightning.commands.compare", "test whether one run is better than another on the same images"
+    ),
     "dashboard": Command("fer_lightning.commands.dashboard", "browse logged runs, offline too"),
     "completion": Command("fer_lightning.cli", 'print the shell completion: eval "$(fer completion bash)"'),
 }

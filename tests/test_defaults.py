@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import numpy as np
 import pytest
 import torch
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 import fer_lightning
+from fer_lightning import create_model, list_models
 from fer_lightning.commands.instantiate import build_classifier, build_datamodule, build_net
 from fer_lightning.data.synthetic import Synthetic
 from fer_lightning.errors import UserError
@@ -25,6 +28,7 @@ from fer_lightning.models.psysfa_net import PsySFANet
 from fer_lightning.models.resnet import ResNet
 from fer_lightning.models.weighted_voting import WeightedVoting
 from fer_lightning.training.callbacks import BestCheckpoint
+from fer_lightning.training.checkpoints import load_net
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.description import describe
 
@@ -151,21 +155,45 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_example_without_hydra_runs(tmp_path, monkeypatch, capsys):
-    assert EXAMPLE
+def test_the_example_from_python_runs(tmp_path, monkeypatch, write_record):
+    pytest.importorskip("mediapipe", exc_type=ImportError)
     few = {"size=6000": "size=210", "max_epochs=10": "max_epochs=1"}
-    assert all(EXAMPLE[1].count(many) == 1 for many in few)
+    assert EXAMPLE and all(EXAMPLE[1].count(many) == 1 for many in few)
     code = re.sub("|".join(few), lambda match: few[match[0]], EXAMPLE[1])
     monkeypatch.chdir(tmp_path)
+    Image.fromarray(pytest.importorskip("skimage.data").astronaut()).save("astronaut.png")
+    for number, share in enumerate((0.9, 0.5)):
+        right = np.random.default_rng(number).random(200) < share
+        write_record(Path("outputs/two", str(number)), [f"model=net_{number}"], 0, right)
     names: dict[str, Any] = {}
     exec(code, names)
-    assert 0 <= float(capsys.readouterr().out.splitlines()[-1]) <= 1
-    assert len(names["predictions"]) == 42  # a fifth of the faces
-    assert names["best"].description == describe(names["best"].net, names["faces"])
+    scores = names["trainer"].callback_metrics
+    assert 0 <= scores["test/accuracy"] <= 1 and scores["test/loss"] > 0
+    assert names["net"].classes == tuple(names["faces"].label_set.classes)
+    assert load_net("checkpoints/best.ckpt").description == describe(names["net"], names["faces"])
+    assert [face.label for face in names["predictions"]] == ["happy"]
+    assert names["tests"]["p_holm"][0] < 0.001
 
 
 def test_the_readme_shows_the_same_example():
-    section = re.search(r"^## Without Hydra\n(.*?)^## ", README.read_text(), re.DOTALL | re.MULTILINE)
-    if section is None:
-        pytest.skip("this README has no such section")
-    assert EXAMPLE and f"```python\n{EXAMPLE[1]}```" in section[1]
+    section = re.search(r"^## From Python\n(.*?)^## ", README.read_text(), re.DOTALL | re.MULTILINE)
+    assert section and EXAMPLE and f"```python\n{EXAMPLE[1]}```" in section[1]
+
+
+def test_models_have_the_options_of_conf():
+    names = {choice for group, choice in CHOICES if group == "model"} - {"weighted_voting"}
+    assert set(list_models()) == names
+    for name in names:
+        conf = OmegaConf.to_container(compose(f"model={name}", "data.root=here").model, resolve=True)
+        del conf["_target_"]
+        built = create_model(name).options
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in built.items()}
+        assert plain == {"num_classes": 7, **conf}, name
+
+
+def test_the_classifier_takes_a_learning_rate():
+    net = ResNet(num_classes=7)
+    adamw = ExpressionClassifier(net, lr=0.02)._optimizer([{"params": net.parameters()}])
+    assert (adamw.defaults["lr"], adamw.defaults["weight_decay"]) == (0.02, 0.05)
+    sgd = ExpressionClassifier(net, lr=0.5, optimizer=torch.optim.SGD)._optimizer([{"params": net.parameters()}])
+    assert sgd.param_groups[0]["lr"] == 0.5

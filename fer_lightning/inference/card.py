@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_lightning.results.metrics_schema import identity
-from fer_lightning.training.checkpoints import TrainedNet
+from fer_lightning.training.checkpoints import TrainedNet, temperature_of
 
 log = logging.getLogger(__name__)
 _MEASURED = ("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1")
@@ -42,7 +42,7 @@ def card_of(trained: TrainedNet, source: str) -> dict[str, Any]:
     return {
         "model": type(trained.net).__name__,
         "protocol": trained.description["protocol"],
-        "temperature": float(trained.record.get("calibration", {}).get("temperature", 1.0)),
+        "temperature": temperature_of(trained),
         "measured": _measured(trained.record),
         "command": training_command(trained.record),
         "source": source,

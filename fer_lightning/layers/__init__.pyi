@@ -1,8 +1,8 @@
 from .cbam import CBAM as CBAM
 from .cnn_block import CNNBlock as CNNBlock
+from .cnn_block import PsychologicalAttention as PsychologicalAttention
 from .fractal import FractalBlock as FractalBlock
 from .fusion import DynamicFeatureFusion as DynamicFeatureFusion
-from .psychological_attention import PsychologicalAttention as PsychologicalAttention
 from .spectral import SpectralBlock as SpectralBlock
 from .suppression import EmotionSuppression as EmotionSuppression
 from .texture import GaborBank as GaborBank

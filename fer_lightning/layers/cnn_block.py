@@ -1,6 +1,6 @@
-"""CNN block of PsySFA-Net (section 3.5, eq. 7): convolutions with ReLU, and max pooling.
+"""Convolutions of PsySFA-Net: the CNN block (section 3.5, eq. 7) and psychological attention (section 3.3, eq. 3).
 
-Paper: PsySFA-Net, IIETA 2026, section 3.5. All blocks of PsySFA-Net use `ConvReLU`.
+Paper: PsySFA-Net, IIETA 2026, sections 3.3 and 3.5, and Table 8. All blocks of PsySFA-Net use `ConvReLU`.
 """
 
 from __future__ import annotations
@@ -115,3 +115,30 @@ class ConvReLU(nn.Sequential):
             # ReLU is monotone, so pooling first gives the same values and rectifies a quarter of them.
             self.add_module("pool", nn.MaxPool2d(2))
         self.add_module("relu", nn.ReLU(inplace=True))
+
+
+class PsychologicalAttention(ConvReLU):
+    """`A(x, y) = ReLU(sum_ij W_ij I(x + i, y + j) + b)` with a kernel of 7x7 (section 3.3, eq. 3).
+
+    Despite its name, the block contains no attention weights: the equation is a convolution with ReLU.
+
+    Args:
+        in_channels: Channels C of the image.
+        num_filters: Channels F of the feature map.
+        kernel_size: Odd size of the kernel; Table 8 compares 3, 5, 7, 9 and 11.
+        stride: Stride of the convolution.
+        normalization: `"batch"` or `"none"`, see `ConvReLU`.
+
+    Shape:
+        (B, C, H, W) to (B, F, H / stride, W / stride).
+
+    Raises:
+        UserError: The kernel size is even.
+    """
+
+    def __init__(
+        self, in_channels: int, num_filters: int, *, kernel_size: int, stride: int, normalization: str
+    ) -> None:
+        if kernel_size % 2 == 0:
+            raise UserError(f"model.attention_kernel must be odd, such as 3, 5, 7, 9 or 11; got {kernel_size}.")
+        super().__init__(in_channels, num_filters, kernel_size, stride=stride, normalization=normalization)

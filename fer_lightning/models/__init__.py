@@ -1,6 +1,8 @@
 """Architectures: plain `nn.Module`s from images `(B, C, H, W)` to logits `(B, K)`.
 
 - `Architecture`: base class, which remembers the options of a network for its checkpoint
+- `create_model`: builds a network by its name
+- `list_models`: names of the networks
 - `AttentionCNN`: CNN after a spatial transformer, after Deep-Emotion
 - `AttentionTransformer`: CNN stem, then a transformer over local and global tokens
 - `DAN`: residual network with heads of spatial and channel attention

@@ -1,4 +1,6 @@
 from .architecture import Architecture as Architecture
+from .architecture import create_model as create_model
+from .architecture import list_models as list_models
 from .attention_cnn import AttentionCNN as AttentionCNN
 from .attention_transformer import AttentionTransformer as AttentionTransformer
 from .dan import DAN as DAN

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
-from fer_lightning.layers.cnn_block import CNNBlock, check_poolings
+from fer_lightning.layers.cnn_block import CNNBlock, PsychologicalAttention, check_poolings
 from fer_lightning.layers.fractal import FractalBlock
 from fer_lightning.layers.fusion import DynamicFeatureFusion
-from fer_lightning.layers.psychological_attention import PsychologicalAttention
 from fer_lightning.layers.spectral import SpectralBlock
 from fer_lightning.layers.suppression import EmotionSuppression
 from fer_lightning.models.architecture import Architecture

@@ -1,5 +1,6 @@
 """Figures and terminal tables of data sets and results.
 
+- `draw_comparison`: accuracies of runs and differences of pairs
 - `draw_confusion`: confusion matrix
 - `draw_curves`: loss and accuracy over epochs
 - `draw_reliability`: accuracy against confidence

@@ -1,5 +1,6 @@
 from .contact_sheet import draw_contact_sheet as draw_contact_sheet
 from .cross_dataset import draw_cross_dataset as draw_cross_dataset
+from .predictions import draw_comparison as draw_comparison
 from .predictions import draw_confusion as draw_confusion
 from .predictions import draw_curves as draw_curves
 from .predictions import draw_reliability as draw_reliability

@@ -1,4 +1,4 @@
-"""Figures of a run: confusion matrix, ROC and precision-recall curves, reliability diagram, training curves."""
+"""Figures of runs: confusion matrix, ROC and precision-recall curves, reliability, training curves, and comparisons."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ from fer_lightning.plots.style import (
     class_dash,
     house_style,
 )
+from fer_lightning.plots.text import p_value, shorten
 from fer_lightning.results.calibration import BINS, reliability, scale_probabilities
 from fer_lightning.results.curves import ClassCurve, confusion_counts, macro_area, precision_recall_curves, roc_curves
+from fer_lightning.results.intervals import accuracy_interval
 
 
 @house_style
@@ -267,3 +269,48 @@ def draw_predictions(
         f"precision_recall_{split}": draw_precision_recall(targets, probabilities, classes, split),
         f"reliability_{split}": draw_reliability(targets, probabilities, split, temperature),
     }
+
+
+@house_style
+def draw_comparison(table: pd.DataFrame) -> Figure:
+    """Draws the accuracy of runs and the differences of their pairs, each with its 95 % interval.
+
+    Args:
+        table: Pairs of runs, as `compare` returns them.
+    """
+    sides = [
+        table[[side, f"accuracy_{side}", "images"]].set_axis(["run", "accuracy", "images"], axis=1)
+        for side in ("first", "second")
+    ]
+    runs = pd.concat(sides).drop_duplicates("run")
+    figure = Figure(figsize=(13, 1.6 + 0.42 * max(len(runs), len(table))), layout="constrained")
+    scores, differences = figure.subplots(1, 2)
+    intervals = [accuracy_interval(round(run.accuracy * run.images), run.images) for run in runs.itertuples()]
+    _draw_intervals(scores, runs["run"], runs["accuracy"], np.array(intervals))
+    scores.set_title("Accuracy")
+    scores.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=1))
+    pairs = [f"{shorten(pair.first, 30)} - {shorten(pair.second, 30)}" for pair in table.itertuples()]
+    _draw_intervals(differences, pairs, 100 * table["difference"], 100 * table[["low", "high"]].to_numpy())
+    differences.axvline(0, color=MUTED, linewidth=1)
+    differences.set(title="Difference, and Holm's p of McNemar's test", xlabel="points")
+    for place, p in enumerate(table["p_holm"]):
+        weight = "bold" if p < 0.05 else "normal"
+        differences.annotate(
+            p_value(p), (1, place), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+            va="center", fontsize=9, weight=weight,
+        )  # fmt: skip
+    first = table.iloc[0]
+    title = f"{first['dataset']}, {first['split']}: {first['images']:,} images"
+    figure.suptitle(title, x=0.01, ha="left", weight="bold")
+    return figure
+
+
+def _draw_intervals(panel: Axes, names: Sequence[str], centres: pd.Series, ends: np.ndarray) -> None:
+    places = np.arange(len(names))
+    reach = np.abs(ends - centres.to_numpy()[:, None]).T
+    panel.errorbar(
+        centres, places, xerr=reach, fmt="o", color=VALIDATION, ecolor=INK, elinewidth=1.4, capsize=3, markersize=7
+    )
+    panel.set_yticks(places, [shorten(name, 64) for name in names])
+    panel.set_ylim(len(places) - 0.4, -0.6)
+    panel.grid(axis="y", visible=False)

@@ -5,6 +5,7 @@
 - `collect_runs`: all finished runs below a folder as a table
 - `accuracy_interval`: Wilson score interval of an accuracy
 - `mean_over_seeds`: mean over seeds with Student's t interval
+- `compare`: compares finished runs in pairs, image by image
 - `compare_images`: McNemar's test of two networks on the same images
 - `compare_seeds`: paired test of the scores of two networks over seeds
 - `adjust_p_values`: Holm-adjusted p-values of a table

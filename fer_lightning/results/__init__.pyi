@@ -8,5 +8,6 @@ from .intervals import mean_over_seeds as mean_over_seeds
 from .protocol import Protocol as Protocol
 from .run_record import RunRecord as RunRecord
 from .significance import adjust_p_values as adjust_p_values
+from .significance import compare as compare
 from .significance import compare_images as compare_images
 from .significance import compare_seeds as compare_seeds

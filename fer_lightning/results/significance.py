@@ -1,4 +1,4 @@
-"""Significance tests of two variants under one protocol: every test that their records allow.
+"""Significance tests of runs and variants under one protocol: every test that their records allow.
 
 McNemar's test of the images that only one of them gets right, paired tests of scores under the same seeds, the paired
 bootstrap over test images, effect sizes, and p-values adjusted for many tests in one table.
@@ -7,9 +7,12 @@ bootstrap over test images, effect sizes, and p-values adjusted for many tests i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,9 +20,11 @@ from scipy.stats import binomtest, mannwhitneyu, ttest_rel, wilcoxon
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from fer_lightning.errors import UserError
-from fer_lightning.results.collect import read_predictions, require_one_protocol
+from fer_lightning.errors import UserError, printable
+from fer_lightning.results.collect import read_predictions, read_runs, require_one_protocol
 from fer_lightning.results.intervals import SeedMean, mean_over_seeds
+from fer_lightning.results.naming import name_variants
+from fer_lightning.results.protocol import Protocol
 from fer_lightning.results.run_record import predicted_arrays
 
 EXACT_UP_TO = 1000
@@ -247,21 +252,24 @@ def _told(rows: pd.DataFrame) -> str:
 
 def _correct(own: pd.Series, other: pd.Series, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Whether each of two runs is right on each image, `(N,)` both, in the order of the first."""
+    return _both_correct(own["folder"], other["folder"], json.loads(own["protocol"])["classes"], split)
+
+
+def _both_correct(own: str, other: str, classes: Sequence[str], split: str) -> tuple[np.ndarray, np.ndarray]:
     first, second = _predictions(own, split), _predictions(other, split)
     same_rows = len(first) == len(second) and first.index.is_unique and first.index.isin(second.index).all()
     if not same_rows or not first["target"].equals(second["target"].loc[first.index]):
         raise UserError(
-            f"{own['folder']} and {other['folder']} predict other images or labels in {split} and cannot be paired: "
+            f"{own} and {other} predict other images or labels in {split} and cannot be paired: "
             "train one of them again."
         )
-    classes = json.loads(own["protocol"])["classes"]
     pairs = [predicted_arrays(table, classes, split) for table in (first, second.loc[first.index])]
     right = [probabilities.argmax(axis=1) == targets for targets, probabilities in pairs]
     return right[0], right[1]
 
 
-def _predictions(run: pd.Series, split: str) -> pd.DataFrame:
-    table = read_predictions(run["folder"])
+def _predictions(folder: str, split: str) -> pd.DataFrame:
+    table = read_predictions(folder)
     return table[table["split"] == split].set_index("id")
 
 
@@ -311,3 +319,69 @@ def adjust_p_values(p_values: Sequence[float], method: Literal["holm", "bonferro
     if tested.any():
         adjusted[tested] = multipletests(values[tested], method=method)[1]
     return adjusted
+
+
+def compare(*runs: str | Path, split: str = "test") -> pd.DataFrame:
+    """Compares finished runs in pairs, image by image.
+
+    The intervals and tests cover the chance of having drawn these test images, not that of the seed: to compare
+    variants over seeds, use `fer report`.
+
+    Args:
+        runs: Folders of two or more runs, or folders that hold some.
+        split: Split whose predictions are compared.
+
+    Returns:
+        One row a pair: `first` and `second` (the names of the runs), `dataset`, `split`, `images`, `accuracy_first`,
+        `accuracy_second`, `difference` (first - second) with its 95 % interval `low` and `high` by the paired
+        bootstrap, `only_first` and `only_second` (images that only this run gets right), `p` of McNemar's test, and
+        `p_holm`, adjusted by Holm's method over all pairs.
+
+    Raises:
+        UserError: There are fewer than two runs, or their protocols or images differ.
+
+    Example:
+        >>> compare("outputs/two/0", "outputs/two/1")[["difference", "low", "high", "p_holm"]]  # doctest: +SKIP
+    """
+    found = {folder.resolve(): metrics for run in runs for folder, metrics in read_runs(Path(run)).items()}
+    if len(found) < 2:
+        raise UserError(f"A comparison needs the folders of two or more runs; got {len(found)}.")
+    names = dict(zip(found, _run_names(found)))
+    rows = []
+    for one, other in combinations(found, 2):
+        protocol = Protocol.from_dict(found[one]["protocol"])
+        protocol.require_same(Protocol.from_dict(found[other]["protocol"]), f"{names[one]} and {names[other]}")
+        first, second = _both_correct(str(one), str(other), protocol.classes, split)
+        if not len(first):
+            raise UserError(f"{names[one]} and {names[other]} hold no predictions of split={split}: use split=test.")
+        low, high = bootstrap_difference(first, second)
+        images = compare_images(first, second)
+        rows.append(
+            {
+                "first": names[one],
+                "second": names[other],
+                "dataset": protocol.dataset,
+                "split": split,
+                "images": len(first),
+                "accuracy_first": first.mean(),
+                "accuracy_second": second.mean(),
+                "difference": first.mean() - second.mean(),
+                "low": low,
+                "high": high,
+                "only_first": images.only_first,
+                "only_second": images.only_second,
+                "p": images.p,
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=adjust_p_values(table["p"], "holm"))
+
+
+def _run_names(runs: Mapping[Path, Mapping[str, Any]]) -> list[str]:
+    """Variants of the runs; with the seed, or else the folder, where several have the same name."""
+    names = [printable(name) for name in name_variants([run["variant"] for run in runs.values()])]
+    seeds = [f"seed {run['seed']}" for run in runs.values()]
+    for details in (seeds, [folder.name for folder in runs], runs):
+        counts = Counter(names)
+        names = [name if counts[name] == 1 else f"{name}, {printable(more)}" for name, more in zip(names, details)]
+    return names

@@ -90,6 +90,41 @@ def load_net(path: Path | str) -> TrainedNet:
     return TrainedNet(net, classes, stored.epoch, description, record)
 
 
+def load(path: Path | str) -> nn.Module:
+    """Loads a trained network as a plain module.
+
+    Args:
+        path: Path or name, see `load_net`.
+
+    Returns:
+        The network from normalised images `(B, C, S, S)` to logits `(B, K)`, in evaluation mode on the CPU. It has the
+        attributes `classes`, the K names in the order of the logits; `preprocessing`, a mapping with `image_size` S,
+        `channels` C, `mean` and `std` of pixel values in 0..1, `align` and `side`; and `temperature`, by which logits
+        are divided for calibrated probabilities.
+
+    Raises:
+        UserError: There is no such file, or it is not a checkpoint of this project.
+
+    Example:
+        >>> net = load("ferplus")
+        >>> net.classes[:3], net.preprocessing["image_size"], net.preprocessing["channels"]
+        (('angry', 'disgust', 'fear'), 72, 1)
+        >>> net(torch.zeros(2, 1, 72, 72)).shape
+        torch.Size([2, 8])
+    """
+    trained = load_net(path)
+    net: Any = trained.net
+    net.classes = trained.classes
+    net.preprocessing = dict(trained.description["preprocessing"])
+    net.temperature = temperature_of(trained)
+    return net
+
+
+def temperature_of(trained: TrainedNet) -> float:
+    """Temperature of a network, by which its logits are divided; 1 where none was fitted."""
+    return float(trained.record.get("calibration", {}).get("temperature", 1.0))
+
+
 def add_record(path: Path, record: Mapping[str, Any]) -> None:
     """Stores the record of a run in its `best.ckpt`, so that the file holds the temperature and the scores.
 

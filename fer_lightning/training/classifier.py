@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import MetricCollection
 
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.metrics import build_metrics
@@ -22,7 +23,7 @@ from fer_lightning.training.mixup import Mixing
 from fer_lightning.training.schedulers import one_cycle
 from fer_lightning.training.trainer_options import planned_steps
 
-OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
+OptimizerFactory = Callable[..., Optimizer]
 ADAMW: OptimizerFactory = partial(AdamW, lr=1e-3, weight_decay=0.05, fused=True)
 
 
@@ -42,13 +43,22 @@ class ExpressionClassifier(pl.LightningModule):
         description: Plain values, stored in the checkpoint, from which `load_net` rebuilds the network: its config, the
             class names, the protocol and the preprocessing. None: `describe` of the network and the trainer's data
             module.
+        lr: Learning rate; None for that of `optimizer`, by default 1e-3.
+
+    An ordinary `Trainer` trains it and resumes it by `ckpt_path`, with the `max_epochs` that the schedule was planned
+    for. A resumed run has the same weights to the last bit only with the callbacks `SeedEveryBatch` and
+    `LastCheckpoint`, which `fer train` uses.
 
     Raises:
         UserError: `num_classes` is None and the network does not define it.
 
     Example:
-        >>> from fer_lightning.models import ResNet
-        >>> classifier = ExpressionClassifier(ResNet(num_classes=7))
+        >>> import pytorch_lightning as pl
+        >>> from fer_lightning import ExpressionClassifier, ResNet
+        >>> from fer_lightning.data import Synthetic
+        >>> classifier = ExpressionClassifier(ResNet(num_classes=7), lr=3e-4)
+        >>> trainer = pl.Trainer(max_epochs=3, accelerator="cpu")  # doctest: +SKIP
+        >>> trainer.fit(classifier, Synthetic(size=6000))  # doctest: +SKIP
         >>> classifier(torch.zeros(2, 1, 48, 48)).shape
         torch.Size([2, 7])
     """
@@ -63,6 +73,7 @@ class ExpressionClassifier(pl.LightningModule):
         mixing: Mixing | None = None,
         channels_last: bool = True,
         description: Mapping[str, Any] | None = None,
+        lr: float | None = None,
     ) -> None:
         super().__init__()
         num_classes = num_classes or getattr(net, "options", {}).get("num_classes")
@@ -74,10 +85,11 @@ class ExpressionClassifier(pl.LightningModule):
         self.loss = nn.CrossEntropyLoss(label_smoothing=0.1) if loss is None else loss
         self.mixing = mixing
         self.description = description or {}
-        self._optimizer = optimizer
+        self._optimizer = optimizer if lr is None else partial(optimizer, lr=lr)
         self._scheduler = scheduler
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.val_metrics = build_metrics(num_classes).clone(prefix="val/")
+        self.test_metrics = self.val_metrics.clone(prefix="test/")
 
     @property
     def selectable(self) -> bool:
@@ -125,17 +137,30 @@ class ExpressionClassifier(pl.LightningModule):
         return logits, self.loss(logits, target, features)
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_index: int) -> None:
+        self._evaluate(batch, self.val_metrics, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_scores(self.val_metrics, "val")
+
+    def test_step(self, batch: tuple[Tensor, ...], batch_index: int) -> None:
+        self._evaluate(batch, self.test_metrics, "test")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_scores(self.test_metrics, "test")
+
+    def _evaluate(self, batch: tuple[Tensor, ...], metrics: MetricCollection, split: str) -> None:
         image, *side, target = batch
         logits = self(image, *side)
         loss = nn.functional.cross_entropy(logits.float(), target)
-        self.val_metrics.update(logits.float().softmax(dim=1), hard(target))
-        self.log("val/loss", loss, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(image))
+        metrics.update(logits.float().softmax(dim=1), hard(target))
+        self.log(f"{split}/loss", loss, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(image))
 
-    def on_validation_epoch_end(self) -> None:
-        values = self.val_metrics.compute()
-        self.val_metrics.reset()
-        self.log_dict({name: value for name, value in values.items() if name != "val/accuracy"})
-        self.log("val/accuracy", values["val/accuracy"], prog_bar=True)
+    def _log_scores(self, metrics: MetricCollection, split: str) -> None:
+        values = metrics.compute()
+        metrics.reset()
+        accuracy = values.pop(f"{split}/accuracy")
+        self.log_dict(values)
+        self.log(f"{split}/accuracy", accuracy, prog_bar=True)
 
     def on_validation_end(self) -> None:
         """Steps a schedule that depends on the validation loss."""
@@ -164,6 +189,20 @@ class ExpressionClassifier(pl.LightningModule):
             # Lightning would step it after the checkpoint was saved, and a resumed run would lack that step.
             return {"lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss", "frequency": sys.maxsize}}
         return {"lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Steps the schedule.
+
+        Raises:
+            UserError: It ended before the training, as where a run is resumed with more epochs than it began with.
+        """
+        try:
+            super().lr_scheduler_step(scheduler, metric)
+        except ValueError as error:
+            raise UserError(
+                "The learning-rate schedule must cover the whole training, and it has ended: resume with the "
+                "max_epochs that the run began with, or start a new run from these weights."
+            ) from error
 
     def _parameter_groups(self) -> Iterator[dict[str, Any]]:
         """Weights, and in a group without weight decay the biases and the parameters of normalisation layers."""

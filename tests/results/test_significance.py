@@ -17,6 +17,7 @@ from fer_lightning.results.significance import (
     bootstrap_difference,
     cliffs_delta,
     cohens_dz,
+    compare,
     compare_images,
     compare_seeds,
     compare_variants,
@@ -337,3 +338,38 @@ def test_what_was_not_tested_does_not_count():
 @pytest.mark.parametrize("p_values", [[], [np.nan, np.nan]])
 def test_no_test_at_all(p_values):
     assert np.isnan(adjust_p_values(p_values, "holm")).sum() == len(p_values)
+
+
+def test_runs_are_compared_in_pairs(tmp_path, write_record, right):
+    for name, seed in (("a", 0), ("b", 0), ("b", 1)):
+        write_record(tmp_path / f"{name}{seed}", [f"ablation={name}"], seed, right[name, seed])
+    table = compare(tmp_path / "a0", str(tmp_path / "b0"), tmp_path / "b1")
+    names = ["a", "b, seed 0", "b, seed 1"]
+    assert [*zip(table["first"], table["second"])] == [(names[0], names[1]), (names[0], names[2]), (names[1], names[2])]
+    pairs = [(("a", 0), ("b", 0)), (("a", 0), ("b", 1)), (("b", 0), ("b", 1))]
+    for row, (one, other) in zip(table.itertuples(), pairs):
+        images = compare_images(right[one], right[other])
+        assert (row.only_first, row.only_second, row.p) == (images.only_first, images.only_second, images.p)
+        assert (row.low, row.high) == bootstrap_difference(right[one], right[other])
+        assert row.difference == pytest.approx(right[one].mean() - right[other].mean())
+        assert (row.dataset, row.split, row.images) == ("fer2013", "test", 200)
+    np.testing.assert_array_equal(table["p_holm"], adjust_p_values(table["p"], "holm"))
+
+
+def test_runs_of_the_same_variant_and_seed_are_named_by_their_folders(tmp_path, write_record, right):
+    for name in ("old", "new"):
+        write_record(tmp_path / name, ["ablation=a"], 0, right["a", 0])
+    [row] = compare(tmp_path).itertuples()
+    assert (row.first, row.second, row.p) == ("a, seed 0, new", "a, seed 0, old", 1)
+
+
+def test_runs_of_other_protocols_or_images_are_not_compared(tmp_path, write_record, right):
+    write_record(tmp_path / "a", ["ablation=a"], 0, right["a", 0])
+    write_record(tmp_path / "b", ["ablation=b"], 0, right["b", 0], dataset="rafdb")
+    with pytest.raises(UserError, match="a and b follow different protocols and cannot be compared"):
+        compare(tmp_path)
+    write_record(tmp_path / "c", ["ablation=c"], 0, right["b", 0])
+    table = pd.read_parquet(tmp_path / "c" / "predictions.parquet")
+    table.iloc[:150].to_parquet(tmp_path / "c" / "predictions.parquet")
+    with pytest.raises(UserError, match="predict other images or labels in test"):
+        compare(tmp_path / "a", tmp_path / "c")

@@ -13,7 +13,7 @@ from fer_lightning.commands.instantiate import build_net, plain
 from fer_lightning.errors import UserError
 from fer_lightning.files import conf_dir
 from fer_lightning.models.resnet import ResNet
-from fer_lightning.training.checkpoints import TrainedNet, load_net, save_net, start_from
+from fer_lightning.training.checkpoints import TrainedNet, load, load_net, save_net, start_from
 from fer_lightning.training.safetensors_weights import WEIGHTS, shipped_nets
 
 CLASSES = ("happy", "sad", "surprise")
@@ -44,6 +44,17 @@ def test_a_run_folder_stands_for_its_best_checkpoint(trained_run, checkpoint):
     assert weights
     for name, value in weights.items():
         assert torch.equal(value, checkpoint["state_dict"][f"net.{name}"])
+
+
+def test_a_plain_module_with_its_classes_and_preprocessing(trained_run):
+    trained, net = load_net(trained_run), load(trained_run)
+    assert type(net) is ResNet and not net.training
+    assert net.classes == trained.classes and net.preprocessing == trained.description["preprocessing"]
+    assert net.temperature == trained.record["calibration"]["temperature"] != 1
+    image = torch.randn(2, 1, 32, 32)
+    assert torch.equal(net(image), trained.net(image))
+    with pytest.raises(UserError, match=r"checkpoint=ferpls does not exist.*fer2013, ferplus"):
+        load("ferpls")
 
 
 def test_missing_file(tmp_path):

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from fer_lightning.errors import UserError
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.mixup import Mixing
+from fer_lightning.training.schedulers import one_cycle
 
 CLASSES = 3
 
@@ -149,3 +150,20 @@ def test_losses_that_judge_embeddings_get_them_and_side_vectors_reach_the_net(mo
     assert told is target
     torch.testing.assert_close(loss, features.sum() + logits.sum())
     torch.testing.assert_close(classifier(image, side), logits)
+
+
+def test_an_ordinary_trainer_tests_and_resumes(tmp_path):
+    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    classifier = make_classifier(one_cycle)
+    trainer = pl.Trainer(max_epochs=2, default_root_dir=tmp_path, **options)
+    trainer.fit(classifier, loader(), loader(12))
+    [scores] = trainer.test(classifier, loader(12), verbose=False)
+    expected = trainer.validate(classifier, loader(12), verbose=False)[0]
+    assert scores == {name.replace("val/", "test/"): value for name, value in expected.items()} and len(scores) > 5
+    path = trainer.checkpoint_callback.best_model_path
+    again = pl.Trainer(max_epochs=2, **options, enable_checkpointing=False)
+    again.fit(resumed := make_classifier(one_cycle), loader(), loader(12), ckpt_path=path)
+    assert all(torch.equal(*pair) for pair in zip(resumed.parameters(), classifier.parameters()))
+    longer = pl.Trainer(max_epochs=3, **options, enable_checkpointing=False)
+    with pytest.raises(UserError, match="resume with the max_epochs that the run began with"):
+        longer.fit(make_classifier(one_cycle), loader(), loader(12), ckpt_path=path)

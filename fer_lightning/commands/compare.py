@@ -1,0 +1,97 @@
+"""`fer compare`: finished runs side by side, image by image, with paired tests."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from fer_lightning.files import shown_path, write_text
+from fer_lightning.plots.predictions import draw_comparison
+from fer_lightning.plots.style import save_figures
+from fer_lightning.plots.text import csv_text, escape, p_value, percent, points, print_line, table_markdown
+from fer_lightning.results.significance import compare
+
+_EXAMPLES = """examples:
+  fer train -m model=psysfa_net,resnet hydra.sweep.dir=outputs/two
+  fer compare outputs/two/0 outputs/two/1             is one net better, on the same test images?
+  fer compare outputs/two --to experiments/two        all pairs of a folder; also as CSV, Markdown and figure
+
+The interval of a difference is that of the paired bootstrap over the test images; p is McNemar's, of the images that
+only one of the two gets right, and Holm's correction covers all pairs. Both cover the draw of the test images, not the
+luck of the seed: fer report compares variants over several seeds. Nothing is trained or scored again.
+"""
+_NOTE = (
+    "Differences are first - second in points, with the 95 % interval of the paired bootstrap over the test images; p "
+    "is McNemar's, adjusted by Holm over all pairs. The luck of the seed is not covered: see fer report."
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Compares finished runs in pairs.
+
+    Args:
+        argv: Arguments after `fer compare`.
+
+    Raises:
+        UserError: There are fewer than two runs, or their protocols or images differ.
+    """
+    parser = argparse.ArgumentParser(
+        prog="fer compare",
+        description="Compares runs that were scored on the same images under the same protocol: their accuracies, the "
+        "difference of each pair with its interval, and whether it is more than chance.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", nargs="+", metavar="RUN", help="folder of a finished run, or above several")
+    parser.add_argument("--split", default="test", help="split whose predictions are compared (test)")
+    parser.add_argument(
+        "--to",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for comparison.csv, .md and .png; without it nothing is written",
+    )
+    options = parser.parse_args(argv)
+    table = compare(*options.run, split=options.split)
+    pair = table.iloc[0]
+    title = f"{pair['dataset']}, {pair['split']}: {pair['images']:,} images"
+    shown = Table(title=escape(title), title_justify="left", title_style="bold")
+    shown.add_column("runs", overflow="fold")
+    for heading in ("accuracy", "alone\nright", "difference [95 %]", "p (Holm)"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for row in _cells(table).drop(columns="p").map(escape).itertuples(index=False):
+        first, accuracy, only_first, second, other_accuracy, only_second, *tested = row
+        shown.add_row(f"{first}\n{second}", f"{accuracy}\n{other_accuracy}", f"{only_first}\n{only_second}", *tested)
+    console = Console()
+    console.print(shown)
+    print_line(console, _NOTE)
+    if options.to is not None:
+        write_text(options.to / "comparison.csv", csv_text(table, index=False, float_format="%.6g"))
+        markdown = (
+            f"{title}\n\n{table_markdown(_cells(table), words=['second'])}\n\n{_NOTE}\n\n![{title}](comparison.png)\n"
+        )
+        write_text(options.to / "comparison.md", markdown)
+        [picture] = save_figures(options.to, {"comparison": draw_comparison(table)})
+        print_line(console, f"Figure: {shown_path(picture)}, beside it comparison.csv and comparison.md")
+
+
+def _cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as text."""
+    cells = {
+        "first": table["first"],
+        "accuracy": table["accuracy_first"].map(percent),
+        "only first right": table["only_first"].map("{:,}".format),
+        "second": table["second"],
+        "accuracy of second": table["accuracy_second"].map(percent),
+        "only second right": table["only_second"].map("{:,}".format),
+        "difference [95 %]": [
+            f"{points(pair.difference)} [{points(pair.low)}, {points(pair.high)}]" for pair in table.itertuples()
+        ],
+        "p": table["p"].map(p_value),
+        "p (Holm)": table["p_holm"].map(p_value),
+    }
+    return pd.DataFrame(cells)

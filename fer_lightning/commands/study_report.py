@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -29,7 +29,7 @@ from fer_lightning.plots.text import escape, print_line
 from fer_lightning.results.collect import score_table
 from fer_lightning.search.report import SearchDefinition, write_search
 from fer_lightning.studies.definition import StudyDefinition
-from fer_lightning.studies.discovery import FoundStudy
+from fer_lightning.studies.discovery import FoundStudy, is_run_of
 from fer_lightning.studies.ledger import read_credible, read_published
 from fer_lightning.studies.markdown import write_study
 from fer_lightning.studies.page import write_page
@@ -65,22 +65,16 @@ def report_found_study(found: FoundStudy, to: Path, config_dir: Path | None, wan
         runs,
         read_published(claims / definition.paper / "published.csv") if definition.table and definition.paper else None,
         read_credible(claims / "credible.csv"),
-        found.command(config.swept),
+        found.command(config.grid[0] if config.grid else ()),
         config.budget,
         len(config.grid),
-        _unfinished(config, found),
+        [" ".join(f"{name}={value}" for name, value in cell.items()) for cell in found.missing(config.grid)],
     )
     datasets = report.runs["dataset"].unique()
     parts = [found.name, found.experiment, *(datasets if len(datasets) == 1 else []), config.budget]
     # Names of records, which must not lead out of the folder.
     name = re.sub(r"[^\w.+-]+", "_", "_".join(part for part in parts if part)).lstrip(".")
-    _write(report, found.folder, to / (definition.paper or "") / name, wandb, console)
-
-
-def _unfinished(config: StudyConfig, found: FoundStudy) -> list[str]:
-    """Runs of the grid that no run in the folder is, whichever study started it."""
-    started = [set(run["overrides"]) for run in found.beside.values()]
-    return [" ".join(run) for run in config.grid if not any(set(run) <= each for each in started)]
+    _write(report, found.folder, found.beside, to / (definition.paper or "") / name, wandb, console)
 
 
 def report_comparison(found: Sequence[FoundStudy], folder: Path, to: Path, wandb: str, console: Console) -> None:
@@ -93,20 +87,21 @@ def report_comparison(found: Sequence[FoundStudy], folder: Path, to: Path, wandb
         wandb: Mode, see `log_study_run`.
         console: Where the table is printed.
     """
-    runs = score_table({path: run for each in found for path, run in each.runs.items()})
+    records = {path: run for each in found for path, run in each.runs.items()}
+    runs = score_table(records)
     rows = {str(name): str(name) for name in runs["variant"].unique()}
     name = folder.resolve().name
     metrics = {told: score for told, score in _SCORES.items() if score in runs}
     definition = StudyDefinition(name, name, metrics, own_rows=rows)
     command = "fer report <the folder of these runs>"
     report = build_study(definition, runs, None, read_credible(claims_dir() / "credible.csv"), command, None, None, [])
-    _write(report, folder, to / name, wandb, console)
+    _write(report, folder, records, to / name, wandb, console)
 
 
-def _write(report: StudyReport, runs: Path, to: Path, wandb: str, console: Console) -> None:
+def _write(report: StudyReport, folder: Path, runs: Iterable[Path], to: Path, wandb: str, console: Console) -> None:
     page = write_page(report, to)
     show_study(report, [page, *write_study(report, to)], console)
-    if logged := log_study_run(report, page, runs, wandb):
+    if logged := log_study_run(report, page, folder, runs, wandb):
         print_line(console, f"Logged to W&B: {shown_path(logged)}")
         console.print()
 
@@ -129,14 +124,12 @@ class StudyConfig:
     Attributes:
         budget: Name of its budget.
         report: Its `report:` block as plain values, or None where it has none.
-        swept: The options in which its runs differ; empty for a search.
-        grid: One tuple of overrides a run, in the order in which they run; empty for a search.
+        grid: Swept options of each run, value by name, in the order in which the runs are trained; empty for a search.
     """
 
     budget: str
     report: dict[str, Any] | None
-    swept: tuple[str, ...]
-    grid: list[tuple[str, ...]]
+    grid: list[dict[str, str]]
 
 
 @cache
@@ -158,7 +151,7 @@ def compose_study(name: str, budget: str | None, config_dir: Path | None) -> Stu
         params = _params(cfg) if is_grid else {}
         assert report is None or isinstance(report, dict)
         shown = {str(key): value for key, value in report.items()} if report else None
-        return StudyConfig(cfg.budget, shown, tuple(params), _grid(params))
+        return StudyConfig(cfg.budget, shown, _grid(params))
 
 
 @contextmanager
@@ -177,15 +170,14 @@ def _params(cfg: DictConfig) -> Mapping[str, str]:
     return {str(key): str(value) for key, value in params.items()}
 
 
-def _grid(params: Mapping[str, str]) -> list[tuple[str, ...]]:
+def _grid(params: Mapping[str, str]) -> list[dict[str, str]]:
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     choices = []
     for key, values in params.items():
         override = parser.parse_override(f"{key}={values}")
         swept = override.is_sweep_override()
-        each = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
-        choices.append([f"{key}={value}" for value in each])
-    return list(product(*choices)) if choices else []
+        choices.append(list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()])
+    return [dict(zip(params, values)) for values in product(*choices)] if choices else []
 
 
 def find_included(found: Sequence[FoundStudy], config_dir: Path | None) -> list[FoundStudy]:
@@ -203,13 +195,13 @@ def find_included(found: Sequence[FoundStudy], config_dir: Path | None) -> list[
         for name, dataset in report.get("includes", {}).items():
             if name in named or dataset not in (None, *(run["protocol"]["dataset"] for run in study.runs.values())):
                 continue
-            grid = [set(cell) for cell in compose_study(name, study.budget, config_dir).grid]
+            grid = compose_study(name, study.budget, config_dir).grid
             own = {
                 path: run
                 for path, run in study.beside.items()
                 if run["budget"] == study.budget
                 and dataset in (None, run["protocol"]["dataset"])
-                and any(cell <= set(run["overrides"]) for cell in grid)
+                and any(is_run_of(run, cell) for cell in grid)
             }
             if len(own) == len(grid):
                 included[name, study.folder] = replace(study, name=name, runs=own, beside=own)
@@ -257,25 +249,27 @@ def show_files(name: str, files: Sequence[Path], console: Console) -> None:
     console.print()
 
 
-def log_study_run(report: StudyReport, page: Path, folder: Path, mode: str) -> Path | None:
+def log_study_run(report: StudyReport, page: Path, folder: Path, runs: Iterable[Path], mode: str) -> Path | None:
     """Logs a study as a W&B run of its own, in the project and the group of its runs.
 
     Args:
-        report: What the study found.
-        page: Its page, which shows all of the report: one that is logged already in this mode is not logged again.
-        folder: Where the runs of the study lie; W&B writes to `wandb/` in it.
-        mode: `"online"`, `"offline"`, `"disabled"`, or `"auto"`: as the runs of the study were logged, if they were.
+        report: Report of the study.
+        page: Page of the report, which contains all of it: a page that was logged in this mode is not logged twice.
+        folder: Folder of the study; W&B writes to `wandb/` in it.
+        runs: Folders of its runs; the first run that logged to W&B gives project, entity, group and tags.
+        mode: `"online"`, `"offline"`, `"disabled"`, or `"auto"`: the mode of the runs, if they were logged.
 
     Returns:
-        Where W&B wrote, or None where nothing was logged.
+        Folder of the W&B run, or None if nothing was logged.
 
     Raises:
-        UserError: `"online"` is asked for and nobody is logged in.
+        UserError: The mode is `"online"`, but nobody is logged in.
     """
-    node = _settings(folder)
+    node = None if mode == "disabled" else next(_wandb_loggers(runs), None)
     if mode == "disabled" or (mode == "auto" and node is None):
         return None
-    chosen = OmegaConf.load(conf_dir() / "logger" / "wandb.yaml").wandb if node is None else node
+    chosen = OmegaConf.load(conf_dir() / "logger" / "wandb.yaml").wandb
+    chosen.update({name: value for name, value in (node or {}).items() if name in chosen})
     asked = chosen.mode if mode == "auto" else mode
     logged = folder / "wandb" / f"{report.name}.sha256"
     digest = f"{hashlib.sha256(page.read_bytes()).hexdigest()} {asked}"
@@ -287,19 +281,12 @@ def log_study_run(report: StudyReport, page: Path, folder: Path, mode: str) -> P
     return where
 
 
-def _settings(folder: Path) -> DictConfig | None:
-    """What the first run of the study that logged to W&B did it with."""
-    for record in sorted(folder.rglob("metrics.json")):
-        config = record.with_name("config.yaml")
-        try:
-            cfg = OmegaConf.create(literal(read_yaml(config))) if config.is_file() else None
-        except UserError:  # a run like that was not logged by us
-            continue
-        for node in wandb_nodes(cfg) if isinstance(cfg, DictConfig) else []:
-            chosen = OmegaConf.load(conf_dir() / "logger" / "wandb.yaml").wandb
-            chosen.update({name: value for name, value in node.items() if name in chosen})
-            return chosen
-    return None
+def _wandb_loggers(runs: Iterable[Path]) -> Iterator[DictConfig]:
+    """W&B loggers in the configs of runs; runs whose config is missing or damaged have none."""
+    for run in runs:
+        with suppress(UserError):
+            config = OmegaConf.create(literal(read_yaml(run / "config.yaml")))
+            yield from wandb_nodes(config) if isinstance(config, DictConfig) else []
 
 
 def _log(report: StudyReport, page: Path, folder: Path, node: DictConfig, mode: str) -> Path | None:

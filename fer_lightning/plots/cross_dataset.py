@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from fer_lightning.errors import UserError
 from fer_lightning.plots.style import ACCENT, FAINT, INK, MUTED, SHADES, house_style
 from fer_lightning.plots.text import NOTHING, markdown_text, percent, table_markdown
-from fer_lightning.results.collect import metrics_of_run, require_one_protocol
+from fer_lightning.results.collect import require_one_protocol
 from fer_lightning.results.intervals import mean_over_seeds
 
 _SCORES = ("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1")
@@ -130,7 +130,7 @@ def _scores(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a run and data set that it was tested on; scores are NaN where that was not at hand."""
     rows = []
     for run in runs[runs["split"] == "test"].itertuples():
-        metrics = metrics_of_run(str(run.folder))
+        metrics: Any = run.record
         own = {"protocol": metrics["protocol"], **metrics["splits"]["test"]}
         rows.append(_row(run, run.dataset, own))
         for name, scores in metrics.get("elsewhere", {}).items():

@@ -18,7 +18,7 @@ from fer_lightning.results.protocol import Protocol
 from fer_lightning.results.run_record import PROBABILITY_PREFIX, predicted_arrays, read_table
 
 log = logging.getLogger(__name__)
-_NO_SCORES = ("split", "protocol", "folder", "model")
+_NO_SCORES = ("split", "protocol", "folder", "record", "model", "parameters", "commit")
 
 
 def collect_runs(folder: Path) -> pd.DataFrame:
@@ -69,7 +69,7 @@ def score_table(runs: Mapping[Path, Mapping[str, Any]]) -> pd.DataFrame:
 
     Returns:
         One row a run and split: `variant` (see `name_variants`), `seed`, `split`, `dataset`, `protocol` (JSON),
-        `folder`, `model`, `parameters`, `commit`, then its scores in 0..1: `accuracy`, `macro_f1` and so on, and those
+        `folder`, `record` (its `metrics.json`), `model`, `parameters`, `commit`, then its scores in 0..1: `accuracy`, `macro_f1` and so on, and those
         of a class as `recall/happy`, NaN where no image has that class. Sorted by variant, data set, seed and split.
 
     Raises:
@@ -175,6 +175,7 @@ def _row(folder: Path, metrics: Mapping[str, Any], variant: str, split: str) -> 
         "dataset": printable(metrics["protocol"]["dataset"]),
         "protocol": json.dumps(metrics["protocol"], sort_keys=True),
         "folder": str(folder),
+        "record": metrics,
         "model": printable(metrics["model"]),
         "parameters": metrics["parameters"],
         "commit": printable(metrics["commit"]),
@@ -205,11 +206,6 @@ def _refuse_repetitions(table: pd.DataFrame) -> None:
             )
 
 
-def metrics_of_run(folder: str) -> dict[str, Any]:
-    """The record of a run, as `collect_runs` has accepted it."""
-    return read_metrics(Path(folder) / NAME)
-
-
 def run_table(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a run, with all that the tables of a study are computed from.
 
@@ -224,12 +220,12 @@ def run_table(runs: pd.DataFrame) -> pd.DataFrame:
     for folder, splits in runs.groupby("folder", sort=False):
         scored = splits.set_index("split")
         test = scored.loc["test"]
-        metrics = metrics_of_run(str(folder))
+        metrics = test["record"]
         row = {
             "run": printable(Path(str(folder)).name),
             **{name: test[name] for name in ("variant", "dataset", "seed")},
         }
-        row |= {name: value for name, value in test.items() if name not in (*row, *_NO_SCORES, "parameters", "commit")}
+        row |= {name: value for name, value in test.items() if name not in (*row, *_NO_SCORES)}
         row |= {f"{split}/accuracy": scored["accuracy"].get(split, np.nan) for split in ("val", "test_clean")}
         row |= {name: metrics.get(name) for name in ("best_epoch", "epochs")}
         row["train_seconds"] = metrics.get("timing", {}).get("train_seconds")

@@ -24,7 +24,7 @@ _FORMER = {
 LARGEST = 20_000_000  # bytes
 _DEEPEST = 20
 _LARGEST_SCORE = 1e9
-_NO_SCORES = {"variant", "seed", "split", "dataset", "protocol", "folder", "model", "parameters", "commit"}
+_NO_SCORES = {"variant", "seed", "split", "dataset", "protocol", "folder", "record", "model", "parameters", "commit"}
 # Options of where, for whom and under which seed a run went, and of its data, of which the protocol tells more.
 _LEFT_ASIDE = {
     "seed",
@@ -222,7 +222,7 @@ def identity(overrides: Sequence[str], budget: str = "pilot") -> dict[str, Any]:
         `study`: its name, None for a run without one. `budget`: its name, None without a study. `variant`: the last
         value typed for each option, with seed, place and data left aside; equal for the seeds of a variant.
     """
-    typed = {key.lstrip("+"): value for key, _, value in (option.partition("=") for option in overrides)}
+    typed = typed_options(overrides)
     study = typed.get("study")
     variant = {
         key: value
@@ -230,6 +230,11 @@ def identity(overrides: Sequence[str], budget: str = "pilot") -> dict[str, Any]:
         if key not in _LEFT_ASIDE and not key.startswith(_LEFT_ASIDE_BEGINNINGS)
     }
     return {"study": study, "budget": typed.get("budget", budget) if study else None, "variant": variant}
+
+
+def typed_options(overrides: Sequence[str]) -> dict[str, str]:
+    """The last value typed for each option, by its name: `{"model": "resnet"}`."""
+    return {key.lstrip("+"): value for key, _, value in (option.partition("=") for option in overrides)}
 
 
 def check_metrics(values: Any, where: str) -> dict[str, Any]:

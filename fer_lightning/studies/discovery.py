@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.collect import read_runs
+from fer_lightning.results.metrics_file import typed_options
 
 _NOT_TYPED = ("seed", "study", "budget", "logger", "callbacks", "threads", "plugins", "output_dir", "data.cache_dir")
 
@@ -52,7 +53,11 @@ class FoundStudy:
         names = {run["variant"].get("experiment") for run in self.runs.values()}
         return names.pop() if len(names) == 1 else None
 
-    def command(self, swept: tuple[str, ...]) -> str:
+    def missing(self, grid: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+        """The runs of a grid that no run in the folder is, whichever study started it."""
+        return [cell for cell in grid if not any(is_run_of(run, cell) for run in self.beside.values())]
+
+    def command(self, swept: Collection[str]) -> str:
         """What runs it: what all runs have in common but not what is this machine's, as its paths.
 
         Args:
@@ -66,6 +71,16 @@ class FoundStudy:
             if shared and key not in (*swept, *_NOT_TYPED) and not key.startswith(("hydra", "logger.")):
                 words.append(f"{key}=..." if "/" in value or "\\" in value else override)
         return " ".join(words)
+
+
+def is_run_of(run: Mapping[str, Any], cell: Mapping[str, str]) -> bool:
+    """Whether a run has the options of one cell of a grid.
+
+    Args:
+        run: Its record.
+        cell: Value by name of the option.
+    """
+    return cell.items() <= typed_options(run["overrides"]).items()
 
 
 def find_studies(folder: Path) -> list[FoundStudy]:

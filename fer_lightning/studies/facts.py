@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from fer_lightning.results.collect import metrics_of_run, read_history
+from fer_lightning.results.collect import read_history
 
 
 def study_facts(runs: pd.DataFrame, budget: str | None, expected: int | None) -> dict[str, str]:
@@ -25,7 +25,7 @@ def study_facts(runs: pd.DataFrame, budget: str | None, expected: int | None) ->
         Sentences by heading, in the order in which they are shown. What differs between runs is told with all its
         values.
     """
-    records = {str(folder): metrics_of_run(str(folder)) for folder in runs["folder"]}
+    records = dict(zip(runs["folder"], runs["record"]))
     protocols: dict[str, list[dict[str, Any]]] = {}
     for protocol in map(json.loads, runs["protocol"].unique()):
         protocols.setdefault(protocol["dataset"], []).append(protocol)

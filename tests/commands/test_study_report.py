@@ -16,6 +16,7 @@ from fer_lightning.search.report import SearchDefinition, found_table
 from fer_lightning.studies.definition import StudyDefinition
 from fer_lightning.studies.discovery import FoundStudy
 from fer_lightning.studies.ledger import read_published
+from fer_lightning.studies.report import StudyReport
 from fer_lightning.training.wandb_logger import WandbRunLogger
 
 OWN = """# @package _global_
@@ -42,29 +43,29 @@ from fer_lightning.commands.study_report import log_study_run
 folder = Path(sys.argv[2])
 report = make_study_report()
 page = write_page(report, folder.parent / "report")
-print(log_study_run(report, page, folder, "offline").name)
-print(log_study_run(report, page, folder, "offline"))
+print(log_study_run(report, page, folder, [folder / "full_seed0"], "offline").name)
+print(log_study_run(report, page, folder, [folder / "full_seed0"], "offline"))
 """
 
 
 def test_the_grid_in_the_order_of_its_runs():
     study = compose_study("psysfa_table7", "smoke", None)
-    assert study.budget == "smoke" and study.swept == ("seed", "ablation")
+    assert study.budget == "smoke"
     variants = ["psysfa_band_low", "psysfa_band_high", "psysfa_band_low_mid", "psysfa_full", "psysfa_band_all"]
-    assert study.grid == [(f"seed={seed}", f"ablation={name}") for seed in (0, 1) for name in variants]
+    assert study.grid == [{"seed": seed, "ablation": name} for seed in "01" for name in variants]
     assert study.report is not None and study.report["table"] == "Table 7"
 
 
 def test_a_search_has_no_grid():
     study = compose_study("psysfa_mboa", None, None)
-    assert study.grid == [] and study.swept == () and study.budget == "pilot"
+    assert study.grid == [] and study.budget == "pilot"
 
 
 def test_studies_of_the_user(tmp_path):
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "mine.yaml").write_text(OWN)
     study = compose_study("mine", None, tmp_path)
-    assert study.grid == [("seed=0", "model=resnet"), ("seed=1", "model=resnet")]
+    assert study.grid == [{"seed": "0", "model": "resnet"}, {"seed": "1", "model": "resnet"}]
     assert study.report == {"title": "Mine, under pilot"}
 
 
@@ -116,7 +117,10 @@ def test_the_table_of_the_data_set():
 
 def test_a_study_that_leaves_its_data_open_is_included_on_any():
     baselines = compose_study("hafem_baselines", "smoke", None).grid
-    runs = [(*run, "study=hafem_baselines", "budget=smoke", "data=rafdb") for run in baselines]
+    runs = [
+        (*(f"{name}={value}" for name, value in run.items()), "study=hafem_baselines", "budget=smoke", "data=rafdb")
+        for run in baselines
+    ]
     (shared,) = find_included([found_study("hafem_baselines", "rafdb", *runs)], None)
     assert shared.name == "psysfa_table10" and len(shared.runs) == 20
     assert shared.command(("seed", "baseline")).endswith("budget=smoke data=rafdb")
@@ -166,13 +170,19 @@ def asked(monkeypatch) -> list[tuple[str, str]]:
     """Project and mode of what would be logged."""
     asked = []
 
-    def log(report, page, folder, node, mode):
+    def record(report, page, folder, node, mode):
         asked.append((node.project, mode))
         (folder / "wandb").mkdir(parents=True, exist_ok=True)
         return folder / "wandb" / "run-1"
 
-    monkeypatch.setattr(study_wandb, "_log", log)
+    monkeypatch.setattr(study_wandb, "_log", record)
     return asked
+
+
+def log(report: StudyReport, page: Path, mode: str) -> Path | None:
+    """Logs a study whose runs are the folders beside its page."""
+    runs = [path for path in sorted(page.parent.iterdir()) if path.is_dir()]
+    return log_study_run(report, page, page.parent, runs, mode)
 
 
 @pytest.mark.slow
@@ -208,33 +218,33 @@ def test_a_study_is_logged_once_in_the_group_of_its_runs(tmp_path):
 def test_auto_is_how_the_runs_were_logged(study_report, page, asked, mode, logged):
     finished_run(page.parent / "a", "csv")
     finished_run(page.parent / "b", "wandb", project="faces", mode="offline")
-    log_study_run(study_report, page, page.parent, mode)
+    log(study_report, page, mode)
     assert asked == logged
 
 
 def test_auto_leaves_alone_who_logs_elsewhere(study_report, page, asked):
     finished_run(page.parent / "a", "csv")
-    assert log_study_run(study_report, page, page.parent, "auto") is None
-    log_study_run(study_report, page, page.parent, "offline")
+    assert log(study_report, page, "auto") is None
+    log(study_report, page, "offline")
     assert asked == [("fer_lightning", "offline")]
 
 
 def test_disabled(study_report, page, asked):
     finished_run(page.parent / "a", "wandb")
-    assert log_study_run(study_report, page, page.parent, "disabled") is None and asked == []
+    assert log(study_report, page, "disabled") is None and asked == []
 
 
 def test_what_is_new_is_logged_again(study_report, page, asked):
     finished_run(page.parent / "a", "wandb")
     for text in ("<p>found</p>", "<p>found</p>", "<p>more</p>", "<p>more</p>"):
         page.write_text(text)
-        log_study_run(study_report, page, page.parent, "auto")
+        log(study_report, page, "auto")
     assert len(asked) == 2
 
 
 def test_what_was_logged_offline_can_be_logged_online(study_report, page, asked):
     for mode in ("offline", "offline", "online", "online"):
-        log_study_run(study_report, page, page.parent, mode)
+        log(study_report, page, mode)
     assert [mode for _, mode in asked] == ["offline", "online"]
 
 
@@ -248,5 +258,5 @@ def test_the_run_is_ended_whatever_happens(study_report, page, monkeypatch):
     monkeypatch.setattr(WandbRunLogger, "experiment", None)
     monkeypatch.setattr(WandbRunLogger, "close", lambda self, failed: ends.append(failed))
     with pytest.raises(OSError, match="disk full"):
-        log_study_run(study_report, page, page.parent, "offline")
+        log(study_report, page, "offline")
     assert ends == [True] and not (page.parent / "wandb").exists()

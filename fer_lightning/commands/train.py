@@ -38,9 +38,9 @@ from fer_lightning.evaluation.cross_dataset import predict_shared
 from fer_lightning.evaluation.efficiency import parameters
 from fer_lightning.evaluation.metrics import check_selection
 from fer_lightning.evaluation.scoring import Inference
-from fer_lightning.files import write_whole
+from fer_lightning.files import write_json, write_whole
 from fer_lightning.results.calibration import calibrate
-from fer_lightning.results.metrics_schema import identity
+from fer_lightning.results.metrics_schema import STARTED, identity, read_started
 from fer_lightning.results.run_record import RunRecord, describe_code
 from fer_lightning.training.callbacks import (
     BestCheckpoint,
@@ -131,7 +131,7 @@ class Run:
 
 
 def open_run(cfg: DictConfig, resumed: bool) -> Run:
-    """Writes the config of a run before anything else, so that it can be continued wherever it is killed.
+    """Writes config and identity of a run before anything else, so that it can be continued wherever it is killed.
 
     The same command in the same folder continues what is there, which is how a requeued cluster job goes on.
 
@@ -144,12 +144,17 @@ def open_run(cfg: DictConfig, resumed: bool) -> Run:
     """
     folder = Path(cfg.output_dir)
     path, text = folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode()
-    if not resumed:
-        if (folder / "checkpoints").is_dir() and path.is_file() and path.read_bytes() != text:
-            raise UserError(
-                f"{folder} holds a run with another config: choose another hydra.run.dir, or continue that run with "
-                f"fer train resume={folder}."
-            )
+    known = resumed or (path.is_file() and path.read_bytes() == text)
+    if not known and (folder / "checkpoints").is_dir() and path.is_file():
+        raise UserError(
+            f"{folder} holds a run with another config: choose another hydra.run.dir, or continue that run with "
+            f"fer train resume={folder}."
+        )
+    if not (known and (folder / STARTED).is_file()):  # which runs that an earlier version started do not have
+        typed = read_overrides(folder)
+        overrides = list(map(printable, HydraConfig.get().overrides.task if typed is None else typed))
+        write_json(folder / STARTED, {"overrides": overrides, **identity(overrides, cfg.get("budget") or "pilot")})
+    if not known:
         write_whole(path, lambda temporary: temporary.write_bytes(text))
     stopped = (folder / "checkpoints" / "last.ckpt").is_file()
     state: Any = "finished" if (folder / "metrics.json").is_file() else "stopped" if stopped else "new"
@@ -199,15 +204,12 @@ def score(
     splits, elsewhere = (("val", "test"), cfg.get("elsewhere") or {}) if cfg.trial is None else (("val",), {})
     predicted = {split: predict_shared(trainer, inference, datamodule, split, trained.classes) for split in splits}
     scored = score_run(trainer, inference, trained, datamodule, predicted, elsewhere, _corruptions(cfg), code)
-    typed = read_overrides(run.folder)  # when the run was started, not when it was continued
-    overrides = list(map(printable, HydraConfig.get().overrides.task if typed is None else typed))
     epochs = pd.DataFrame(history.rows)
     train_seconds = float(epochs["train_seconds"].sum())
     own = {
         "parameters": parameters(trained.net),
         "seed": cfg.seed,
-        "overrides": overrides,
-        **identity(overrides, cfg.get("budget") or "pilot"),
+        **read_started(run.folder),
         "selection": {"monitor": cfg.selection.monitor, "mode": cfg.selection.mode},
         "best_epoch": trained.epoch,
         "epochs": len(epochs),

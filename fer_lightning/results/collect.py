@@ -68,9 +68,10 @@ def score_table(runs: Mapping[Path, Mapping[str, Any]]) -> pd.DataFrame:
         runs: As `read_runs` returns them.
 
     Returns:
-        One row a run and split: `variant` (see `name_variants`), `seed`, `split`, `dataset`, `protocol` (JSON),
-        `folder`, `record` (its `metrics.json`), `model`, `parameters`, `commit`, then its scores in 0..1: `accuracy`, `macro_f1` and so on, and those
-        of a class as `recall/happy`, NaN where no image has that class. Sorted by variant, data set, seed and split.
+        One row per run and split, sorted by variant, data set, seed and split: `variant` (see `name_variants`), `seed`,
+        `split`, `dataset`, `protocol` (JSON), `folder`, `record` (its `metrics.json`), `model`, `parameters`, `commit`,
+        then the scores in 0..1: `accuracy`, `macro_f1` and so on, and those of a class as `recall/happy`, NaN if no
+        image has that class.
 
     Raises:
         UserError: A variant was run twice under one seed and protocol, which would count as two seeds; or runs with the

@@ -15,6 +15,7 @@ from fer_lightning.errors import UserError, problem_of
 from fer_lightning.results.protocol import Protocol, Text
 
 NAME = "metrics.json"
+STARTED = "started.json"
 # What earlier versions called an option, and what it is called now. Records keep what was typed.
 _FORMER = {
     r"rival=": "baseline=",
@@ -142,17 +143,22 @@ class _Record(_Stored):
     robustness: dict[str, Any] = {}
 
 
-class _Run(_Record):
-    """What the record of a run has beside that of an evaluation."""
+class _Started(_Stored):
+    """Options and identity of a run, known when it starts."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
     overrides: list[Text]
-    model: Text
-    parameters: _Count
-    commit: Text
     study: _Choice | None = None
     budget: _Choice | None = None
     variant: dict[Text, Text] = {}
+
+
+class _Run(_Started, _Record):
+    """Fields that the record of a run has and that of an evaluation has not."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    model: Text
+    parameters: _Count
+    commit: Text
 
 
 class _Found(_Stored):
@@ -206,6 +212,24 @@ def read_metrics(path: Path) -> dict[str, Any]:
         return values
     overrides = list(map(by_current_name, values["overrides"]))
     return check_metrics({**identity(overrides), **values, "overrides": overrides}, str(path))
+
+
+def read_started(folder: Path) -> dict[str, Any]:
+    """Fields `overrides`, `study`, `budget` and `variant` that a run wrote to `started.json` when it started.
+
+    Args:
+        folder: Run folder.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
+    values = read_json(folder / STARTED)
+    try:
+        check_plain(values)
+        return _Started.model_validate(values).model_dump(include=set(_Started.model_fields))
+    except (ValidationError, ValueError) as error:
+        problem = problem_of(error) if isinstance(error, ValidationError) else str(error)
+        raise UserError(f"{folder / STARTED} is damaged: {problem} Remove it and continue the run.") from None
 
 
 def identity(overrides: Sequence[str], budget: str = "pilot") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.collect import read_runs
-from fer_lightning.results.metrics_file import typed_options
+from fer_lightning.results.metrics_schema import typed_options
 
 _NOT_TYPED = ("seed", "study", "budget", "logger", "callbacks", "threads", "plugins", "output_dir", "data.cache_dir")
 

@@ -20,6 +20,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from fer_lightning.commands.train import open_run
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.scoring import score
+from fer_lightning.results.metrics_schema import STARTED, read_started
 from fer_lightning.results.run_record import RunRecord
 from fer_lightning.training.checkpoints import load_net
 
@@ -122,6 +123,8 @@ def test_checkpoints_load_without_running_code(trained_run):
 def test_goes_on_after_a_kill(trained_run, tiny, fer, tmp_path, assert_same_run):
     folder = tmp_path / "killed"
     kill_when_told(tiny, folder, "epoch 2/4")
+    names = ("overrides", "study", "budget", "variant")
+    assert read_started(folder) == {name: metrics_of(trained_run)[name] for name in names}
     assert fer("train", f"resume={folder}") == 0
     assert_same_run(trained_run, folder)
     for name in ("overrides", "variant"):
@@ -149,8 +152,10 @@ def stop_before_the_record(monkeypatch, fer, arguments: list[str], folder: Path)
 def test_goes_on_after_a_kill_before_the_record(trained_run, tiny, fer, tmp_path, monkeypatch, assert_same_run):
     folder = tmp_path / "late"
     stop_before_the_record(monkeypatch, fer, tiny, folder)
+    (folder / STARTED).unlink()  # as a run that an earlier version started
     assert fer("train", f"resume={folder}") == 0
     assert_same_run(trained_run, folder)
+    assert metrics_of(folder)["overrides"] == metrics_of(trained_run)["overrides"]
 
 
 def test_a_stopped_training_stays_stopped(tiny, fer, tmp_path, monkeypatch, assert_same_run):
@@ -189,8 +194,13 @@ def test_another_config_in_the_same_folder_is_refused(trained_run, tiny, fer, tm
 
 def test_what_lies_in_a_folder_decides_what_is_done_there(tmp_path):
     cfg, other = (OmegaConf.create({"output_dir": str(tmp_path / "run"), "seed": seed}) for seed in (1, 2))
-    assert open_run(cfg, resumed=False).state == "new"
-    assert open_run(other, resumed=False).state == "new"  # nothing was trained there
+    overrides = tmp_path / "run" / ".hydra" / "overrides.yaml"
+    overrides.parent.mkdir(parents=True)
+    for config, seed in ((cfg, 1), (other, 2)):
+        overrides.write_text(f"- study=table6\n- init=run{seed}\n")
+        assert open_run(config, resumed=False).state == "new"  # nothing was trained there
+        started = read_started(tmp_path / "run")
+        assert (started["study"], started["budget"], started["variant"]) == ("table6", "pilot", {"init": f"run{seed}"})
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     last.parent.mkdir()
     last.touch()

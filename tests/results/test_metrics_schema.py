@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_lightning.errors import UserError
-from fer_lightning.results.metrics_schema import NAME, by_current_name, identity, read_metrics
+from fer_lightning.results.metrics_schema import NAME, STARTED, by_current_name, identity, read_metrics, read_started
 
 ROOT = Path(__file__).parents[2]
 EARLIER = {  # (study, budget, a few options of the variant) by the folder of a record without these fields
@@ -58,6 +58,16 @@ def test_hostile_fields(tmp_path, write_record, fields, problem):
     with pytest.raises(UserError, match="is not a record of a run") as refused:
         read_metrics(path)
     assert problem in str(refused.value)
+
+
+def test_what_a_run_says_when_it_starts(tmp_path):
+    fields = {"overrides": ["study=a"], **identity(["study=a"])}
+    (tmp_path / STARTED).write_text(json.dumps({**fields, "splits": {"test": {"accuracy": 1.0}}}))
+    assert read_started(tmp_path) == fields
+    for problem, text in (("study must be the name", json.dumps({**fields, "study": "../b"})), ("is damaged", "[]")):
+        (tmp_path / STARTED).write_text(text)
+        with pytest.raises(UserError, match=problem):
+            read_started(tmp_path)
 
 
 def test_a_budget_belongs_to_a_study():

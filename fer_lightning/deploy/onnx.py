@@ -29,13 +29,14 @@ import onnx
 import torch
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch import nn
 
 from fer_lightning import __version__
 from fer_lightning.data.auxiliary import SIDE_SIZES
 from fer_lightning.errors import UserError
 from fer_lightning.inference.card import card_of
-from fer_lightning.training.checkpoints import TrainedNet
+from fer_lightning.training.checkpoints import TrainedNet, load_net
 
 _LARGEST_BATCH = 65536
 _TRACED = 2  # images; torch.export treats a batch of one as a constant
@@ -71,6 +72,67 @@ def export_onnx(net: nn.Module, metadata: Mapping[str, Any], path: Path) -> None
     Raises:
         UserError: PyTorch cannot write this network as ONNX.
     """
+    write_onnx(_without_traces(_trace(net, metadata)), metadata, path)
+
+
+def export_graph(weights: Path) -> Path:
+    """Writes a network as ONNX beside its `.safetensors` file, which keeps the weights.
+
+    Tensors of that file are external data of the ONNX file, which holds the graph and what the export computed from
+    weights, such as transposed matrices.
+
+    Args:
+        weights: File of `fer export`, in 16 or 32 bits.
+
+    Returns:
+        Path of the ONNX file.
+    """
+    trained = load_net(weights)
+    metadata = onnx_metadata(trained, weights.stem)
+    # PyTorch's optimisation would merge batch normalisation with the weights, which ONNX Runtime does later.
+    model = _without_traces(_trace(trained.net, metadata, optimize=False))
+    fold_constants(model)
+    remove_unused_nodes(model)
+    places = _places(weights)
+    casts = []
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.tobytes() not in places:
+            continue
+        kind, offset, length = places[values.tobytes()]
+        name = tensor.name
+        if kind == onnx.TensorProto.FLOAT16:
+            tensor.name = f"{name}.half"
+            casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT))
+        tensor.ClearField("raw_data")
+        tensor.data_type, tensor.data_location = kind, onnx.TensorProto.EXTERNAL
+        for key, value in (("location", weights.name), ("offset", offset), ("length", length)):
+            tensor.external_data.add(key=key, value=str(value))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    path = weights.with_suffix(".onnx")
+    write_onnx(model, metadata, path)
+    return path
+
+
+def _places(weights: Path) -> dict[bytes, tuple[int, int, int]]:
+    """Type, offset and length of the tensors of a safetensors file, by their content in float32."""
+    content = weights.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    kinds = {"F16": (np.float16, onnx.TensorProto.FLOAT16), "F32": (np.float32, onnx.TensorProto.FLOAT)}
+    places: dict[bytes, tuple[int, int, int]] = {}
+    for entry in json.loads(content[8:start]).values():
+        if entry.get("dtype") in kinds:
+            dtype, kind = kinds[entry["dtype"]]
+            offset, end = (start + place for place in entry["data_offsets"])
+            values = np.frombuffer(content[offset:end], dtype)
+            places[values.astype(np.float32).tobytes()] = (kind, offset, end - offset)
+    return places
+
+
+def _trace(net: nn.Module, metadata: Mapping[str, Any], optimize: bool = True) -> onnx.ModelProto:
+    """Graph of a network; `optimize` lets PyTorch simplify it."""
     seen = metadata["preprocessing"]
     inputs = {"image": torch.zeros(_TRACED, seen["channels"], seen["image_size"], seen["image_size"])}
     if seen["side"] != "none":
@@ -86,6 +148,7 @@ def export_onnx(net: nn.Module, metadata: Mapping[str, Any], path: Path) -> None
                 input_names=list(inputs),
                 output_names=["logits"],
                 verbose=False,
+                optimize=optimize,
             )
     except ImportError as error:
         raise UserError(f"ONNX needs the package {error.name}: pip install 'fer_lightning[onnx]'.") from error
@@ -98,7 +161,7 @@ def export_onnx(net: nn.Module, metadata: Mapping[str, Any], path: Path) -> None
             f"{type(net).__name__} cannot be written as ONNX: its code makes the number of images a constant, as "
             "len(image) does; use image.shape[0]."
         )
-    write_onnx(_without_traces(model), metadata, path)
+    return model
 
 
 def write_onnx(model: onnx.ModelProto, metadata: Mapping[str, Any], path: Path) -> None:

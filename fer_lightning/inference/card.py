@@ -7,10 +7,12 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fer_lightning.results.metrics_schema import identity
-from fer_lightning.training.checkpoints import TrainedNet, temperature_of
+
+if TYPE_CHECKING:
+    from fer_lightning.training.checkpoints import TrainedNet
 
 log = logging.getLogger(__name__)
 _MEASURED = ("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1")
@@ -42,7 +44,7 @@ def card_of(trained: TrainedNet, source: str) -> dict[str, Any]:
     return {
         "model": type(trained.net).__name__,
         "protocol": trained.description["protocol"],
-        "temperature": temperature_of(trained),
+        "temperature": trained.temperature,
         "measured": _measured(trained.record),
         "command": training_command(trained.record),
         "source": source,

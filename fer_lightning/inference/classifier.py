@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.inference.card import card_of
-from fer_lightning.training.checkpoints import TrainedNet
+from fer_lightning.training.safetensors_weights import WEIGHTS, find_checkpoint
+
+if TYPE_CHECKING:
+    from fer_lightning.training.checkpoints import TrainedNet
 
 BACKENDS = ("auto", "torch", "onnxruntime")
 
@@ -50,7 +53,8 @@ def open_classifier(source: str, backend: str = "auto", threads: int | None = No
 
     Args:
         source: Run folder, `.ckpt`, `.safetensors` or `.onnx` file, or name of a network that ships with the package.
-        backend: `"torch"`, `"onnxruntime"` (for `.onnx` files only), or `"auto"` to choose by the file.
+        backend: `"torch"`, `"onnxruntime"` (for `.onnx` files and networks that ship with the package), or `"auto"`:
+            PyTorch where it is installed, except for `.onnx` files.
         threads: Number of threads of one call; None leaves the choice to the backend.
 
     Raises:
@@ -60,24 +64,34 @@ def open_classifier(source: str, backend: str = "auto", threads: int | None = No
     require_known("backend", backend, BACKENDS)
     if threads is not None and threads < 1:
         raise UserError(f"threads must be at least 1, or null for the backend's default; got {threads}.")
-    is_onnx = Path(source).suffix == ".onnx"
-    if is_onnx and backend == "torch":
+    path = Path(source)
+    if path.suffix == ".onnx" and backend == "torch":
         raise UserError(f"backend must be onnxruntime for {source}; got torch: use the run it was exported from.")
-    if not is_onnx and backend == "onnxruntime":
-        raise UserError(
-            f"backend=onnxruntime needs an .onnx file; got {source}: create one with "
-            f"fer export checkpoint={source} format=onnx."
-        )
+    if path.suffix != ".onnx":
+        path = find_checkpoint(source)
+        has_torch = find_spec("torch") is not None
+        if path.parent == WEIGHTS and (backend == "onnxruntime" or (backend == "auto" and not has_torch)):
+            path = path.with_suffix(".onnx")
+        elif backend == "onnxruntime":
+            raise UserError(
+                f"backend=onnxruntime needs an .onnx file; got {source}: create one with "
+                f"fer export checkpoint={source} format=onnx."
+            )
+        elif not has_torch:
+            raise UserError(
+                f"{source} needs PyTorch: pip install 'fer_lightning[train]', or use an .onnx file, which "
+                "fer export writes where PyTorch is installed."
+            )
     opened: FaceClassifier
     # Both libraries take seconds to import.
-    if is_onnx:
+    if path.suffix == ".onnx":
         from fer_lightning.inference.onnx_classifier import OnnxClassifier
 
-        opened = OnnxClassifier(Path(source), threads)
+        opened = OnnxClassifier(path, source, threads)
     else:
         from fer_lightning.training.checkpoints import load_net
 
-        opened = TorchClassifier(load_net(Path(source)), source, threads)
+        opened = TorchClassifier(load_net(path), source, threads)
     side = opened.preprocessing["side"]
     if side != "none":
         raise UserError(
@@ -100,6 +114,8 @@ class TorchClassifier:
 
     def __init__(self, trained: TrainedNet, source: str, threads: int | None) -> None:
         if threads is not None:
+            import torch
+
             torch.set_num_threads(threads)
         self.classes = trained.classes
         self.preprocessing = trained.description["preprocessing"]
@@ -110,6 +126,8 @@ class TorchClassifier:
         """See `FaceClassifier`."""
         if not len(faces):
             return np.zeros((0, len(self.classes)), np.float32)
+        import torch
+
         with torch.inference_mode():
             logits = self.trained.net(torch.from_numpy(normalise(faces, self.preprocessing)))
         return (logits.float() / self.card["temperature"]).softmax(dim=1).numpy()

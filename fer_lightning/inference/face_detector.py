@@ -8,7 +8,6 @@ the image comes first in each pair.
 from __future__ import annotations
 
 import weakref
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fer_lightning.data.alignment.landmarker import close_task, find_model_file, open_task
+from fer_lightning.data.alignment.landmarker import close_task, open_task
 from fer_lightning.data.alignment.warp import fit_similarity, warp
-from fer_lightning.files import default_cache
 
+MODEL = Path(__file__).parents[1] / "weights" / "face_detector.tflite"  # as in MediaPipe's face_landmarker.task
 MIN_SCORE = 0.5
 # Threshold in tiles and rotated pictures, of which there are many. 97 % of 250 real faces reach it at the first
 # detection, and 2 % of 543 false detections with a score of 0.3 in pictures without a face.
@@ -85,7 +84,7 @@ class _View:
 
 
 class FaceFinder:
-    """Face detector BlazeFace (short range) from MediaPipe's model file; a context manager.
+    """Face detector BlazeFace (short range) of MediaPipe, whose model ships with the package; a context manager.
 
     Every face is detected a second time, upright and at the best size for BlazeFace: for a small face, an error of one
     pixel of 128 is a tenth of the distance of the eyes.
@@ -98,17 +97,17 @@ class FaceFinder:
         min_face: Minimum width of a face in pixels.
 
     Raises:
-        UserError: MediaPipe, a system library that it loads, or its model file is missing.
+        UserError: MediaPipe, or a system library that it loads, is missing.
     """
 
     def __init__(self, thorough: bool = True, min_face: float = 0) -> None:
         self.thorough = thorough
         self.min_face = min_face
-        model = _detector_model()
 
         def create(mediapipe: Any) -> Any:
             options = mediapipe.tasks.vision.FaceDetectorOptions(
-                base_options=mediapipe.tasks.BaseOptions(model_asset_buffer=model), min_detection_confidence=MIN_SCORE
+                base_options=mediapipe.tasks.BaseOptions(model_asset_buffer=MODEL.read_bytes()),
+                min_detection_confidence=MIN_SCORE,
             )
             detector = mediapipe.tasks.vision.FaceDetector.create_from_options(options)
             # The library logs once more at one of the first pictures, at random.
@@ -202,12 +201,6 @@ class FaceFinder:
                 float(detection.categories[0].score),
                 (points @ linear.T + shift).astype(np.float32),
             )
-
-
-def _detector_model() -> bytes:
-    """Content of BlazeFace's model, a part of the file of the landmark model."""
-    with zipfile.ZipFile(find_model_file(None, Path(default_cache()).expanduser())) as bundle:
-        return bundle.read("face_detector.tflite")
 
 
 def _shown(picture: _View) -> _View:

@@ -16,6 +16,7 @@ from scipy.special import softmax
 from fer_lightning.errors import UserError
 from fer_lightning.inference.classifier import normalise
 from fer_lightning.training.description import check_metadata
+from fer_lightning.training.safetensors_weights import WEIGHTS
 
 # Written as JSON into the model's metadata_props.
 METADATA = ("classes", "preprocessing", "protocol", "card", "precision")
@@ -34,13 +35,16 @@ def open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessio
     if not path.is_file():
         raise UserError(f"{path} does not exist: create it with fer export checkpoint=... format=onnx.")
     try:
-        content = path.read_bytes()
-        _check_graph(onnx.load_model_from_string(content), path)
+        content: bytes | str = str(path)
+        # Networks that ship with the package keep their weights in the safetensors file beside them. Other files are
+        # opened from memory, so that no path inside them is followed.
+        if path.parent != WEIGHTS:
+            content = path.read_bytes()
+            _check_graph(onnx.load_model_from_string(content), path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # fatal errors; others are raised as exceptions
         if threads is not None:
             options.intra_op_num_threads = threads
-        # From memory, so that no path inside the file is followed.
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except UserError:
         raise
@@ -105,6 +109,7 @@ class OnnxClassifier:
 
     Args:
         path: Path of the file; its network has no auxiliary input.
+        source: Source of the network, as the user named it.
         threads: Number of threads of one call; None for all cores.
 
     Raises:
@@ -113,14 +118,14 @@ class OnnxClassifier:
 
     backend = "onnxruntime"
 
-    def __init__(self, path: Path, threads: int | None) -> None:
+    def __init__(self, path: Path, source: str, threads: int | None) -> None:
         self.session = open_session(path, threads)
         metadata = read_metadata(self.session, path)
         if metadata["preprocessing"]["side"] == "none":
             check_logits(self.session, metadata, path)
         self.classes = tuple(metadata["classes"])
         self.preprocessing = metadata["preprocessing"]
-        self.card = {**metadata["card"], "source": str(path)}
+        self.card = {**metadata["card"], "source": source}
         self.precision = metadata["precision"]
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ class Predictor:
     Args:
         model: Net that ships with the package (`"ferplus"`: 8 classes, `"fer2013"`: 7), run folder, or `.ckpt`,
             `.safetensors` or `.onnx` file.
-        backend: `"torch"`, `"onnxruntime"` (for `.onnx` files only), or `"auto"` to choose by the file.
+        backend: See `open_classifier`.
         max_faces: Maximum number of faces of a picture, the largest first.
         threshold: Probability below which the label is `"uncertain"`.
         min_face: Minimum width of a face in pixels.
@@ -40,7 +40,7 @@ class Predictor:
         threads: Number of threads of the net; None leaves the choice to the backend.
 
     Raises:
-        UserError: The net, MediaPipe, or its model file is missing.
+        UserError: The net or MediaPipe is missing.
     """
 
     def __init__(

@@ -48,6 +48,11 @@ class TrainedNet:
     description: dict[str, Any]
     record: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def temperature(self) -> float:
+        """Temperature by which the logits are divided; 1 where none was fitted."""
+        return float(self.record.get("calibration", {}).get("temperature", 1.0))
+
 
 def load_net(path: Path | str) -> TrainedNet:
     """Loads a trained network. No code of the file is executed; it can only name a network class of this package.
@@ -116,13 +121,8 @@ def load(path: Path | str) -> nn.Module:
     net: Any = trained.net
     net.classes = trained.classes
     net.preprocessing = dict(trained.description["preprocessing"])
-    net.temperature = temperature_of(trained)
+    net.temperature = trained.temperature
     return net
-
-
-def temperature_of(trained: TrainedNet) -> float:
-    """Temperature of a network, by which its logits are divided; 1 where none was fitted."""
-    return float(trained.record.get("calibration", {}).get("temperature", 1.0))
 
 
 def add_record(path: Path, record: Mapping[str, Any]) -> None:

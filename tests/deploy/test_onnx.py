@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import hydra
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
@@ -12,12 +14,12 @@ from torch import nn
 
 from fer_lightning.commands.instantiate import build_net
 from fer_lightning.data.auxiliary import SIDE_SIZES
-from fer_lightning.deploy.onnx import METHODS, export_onnx, onnx_metadata, quantize, write_onnx
+from fer_lightning.deploy.onnx import METHODS, export_graph, export_onnx, onnx_metadata, quantize, write_onnx
 from fer_lightning.errors import UserError
 from fer_lightning.files import conf_dir
 from fer_lightning.inference.onnx_classifier import open_session, read_metadata
 from fer_lightning.models.weighted_voting import WeightedVoting
-from fer_lightning.training.checkpoints import TrainedNet
+from fer_lightning.training.checkpoints import TrainedNet, load_net, save_net
 
 PSYSFA = [
     "model=psysfa_net",
@@ -51,6 +53,9 @@ ARCHITECTURES = [
         marks=SLOW,
     ),
 ]
+PROTOCOL = dict.fromkeys(("release", "label_rule", "split", "selection", "test", "fingerprint"), "x")
+PROTOCOL |= {"dataset": "fer2013", "classes": ["a", "b", "c", "d"], "counts": {}}
+RESNET = {"_target_": "fer_lightning.models.resnet.ResNet", "widths": [8, 8, 8, 8]}
 SEEN = {"preprocessing": {"image_size": 8, "channels": 1, "side": "none"}}
 
 
@@ -111,9 +116,7 @@ class Tiny(nn.Module):
 
 @pytest.fixture(scope="module")
 def tiny():
-    protocol = dict.fromkeys(("release", "label_rule", "split", "selection", "test", "fingerprint"), "x")
-    protocol |= {"dataset": "fer2013", "classes": ["a", "b", "c", "d"], "counts": {}}
-    description = {"model": {}, "protocol": protocol, "data": {}}
+    description = {"model": {}, "protocol": PROTOCOL, "data": {}}
     seen = {"image_size": 16, "channels": 1, "mean": [0.5], "std": [0.25], "align": False, "side": "none"}
     description["preprocessing"] = seen
     record = {"calibration": {"temperature": 1.5}, "splits": {}, "overrides": ["data=fer2013"], "seed": 4}
@@ -153,6 +156,27 @@ def test_metadata_is_replaced_not_added_to(tiny_file, tmp_path):
     write_onnx(onnx.load(tiny_file), {"precision": "int8"}, tmp_path / "other.onnx")
     props = onnx.load(tmp_path / "other.onnx").metadata_props
     assert [(prop.key, prop.value) for prop in props] == [("precision", '"int8"')]
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_a_graph_whose_weights_stay_in_the_safetensors_file(half, tmp_path):
+    vote = trained(["model=resnet", "model.widths=[8,8,8,8]"])
+    description = {**vote.description, "model": RESNET, "classes": list(vote.classes), "protocol": PROTOCOL}
+    weights = tmp_path / "net.safetensors"
+    save_net(replace(vote, description=description), weights, half)
+    path = export_graph(weights)
+    model = onnx.load(path, load_external_data=False)
+    kept = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_location}
+    assert any(name.endswith("conv1.weight.half") for name in kept) == half and len(kept) > 10
+    assert {entry.value for tensor in kept.values() for entry in tensor.external_data[:1]} == {weights.name}
+    assert b".py" not in path.read_bytes()
+    image = np.random.default_rng(0).normal(size=(3, 1, 48, 48)).astype(np.float32)
+    (logits,) = onnxruntime.InferenceSession(path).run(None, {"image": image})
+    with torch.inference_mode():
+        wanted = load_net(weights).net(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(logits, wanted, atol=1e-5)
+    with pytest.raises(UserError, match="keeps weights in other files"):  # only what ships may do that
+        open_session(path, threads=1)
 
 
 class Stubborn(nn.Module):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -55,11 +58,19 @@ def test_the_card(files, trained_run, backend):
 
 
 @pytest.mark.parametrize("name", ["fer2013", "ferplus"])
-def test_what_ships_opens_by_name(name):
-    opened = open_classifier(name)
-    seen = opened.preprocessing
-    faces = np.zeros((1, seen["image_size"], seen["image_size"], seen["channels"]), np.uint8)
-    assert opened.probabilities(faces).sum() == pytest.approx(1, abs=1e-5)
+def test_what_ships_opens_by_name_with_the_same_numbers_on_both_backends(name):
+    by_torch, by_onnx = open_classifier(name, threads=1), open_classifier(name, "onnxruntime", threads=1)
+    assert (by_torch.backend, by_onnx.backend) == ("torch", "onnxruntime")
+    assert by_onnx.classes == by_torch.classes and by_onnx.preprocessing == by_torch.preprocessing
+    assert by_onnx.card == by_torch.card
+    seen = by_torch.preprocessing
+    shape = (6, seen["image_size"], seen["image_size"], seen["channels"])
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    faces = np.stack([cv2.GaussianBlur(image, None, 2 * i)[..., None] if i else image for i, image in enumerate(noise)])
+    wanted = by_torch.probabilities(faces)
+    np.testing.assert_allclose(by_onnx.probabilities(faces), wanted, atol=1e-5)
+    np.testing.assert_allclose(by_onnx.probabilities(faces[:1]), wanted[:1], atol=1e-5)
+    assert np.ptp(wanted, axis=0).max() > 0.01  # the faces are told apart
 
 
 def test_a_run_folder_and_its_checkpoint(trained_run):
@@ -94,7 +105,6 @@ def test_bad_onnx_files(tmp_path, write, told):
     ("arguments", "told"),
     [
         ({"backend": "tensorflow"}, "backend=tensorflow is unknown: use one of auto, torch, onnxruntime"),
-        ({"backend": "onnxruntime"}, r"create one with fer export checkpoint=fer2013 format=onnx"),
         ({"source": "net.onnx", "backend": "torch"}, "backend must be onnxruntime for net.onnx; got torch"),
         ({"threads": 0}, "threads must be at least 1.*got 0"),
         ({"source": "fer2014"}, "fer2014 does not exist: .* a network that ships with the package: fer2013, ferplus"),
@@ -103,6 +113,15 @@ def test_bad_onnx_files(tmp_path, write, told):
 def test_what_is_refused(arguments, told):
     with pytest.raises(UserError, match=told):
         open_classifier(**{"source": "fer2013", **arguments})
+
+
+def test_a_run_needs_pytorch_or_an_export(trained_run, monkeypatch):
+    with pytest.raises(UserError, match=rf"needs an \.onnx file; .* fer export checkpoint={trained_run} format=onnx"):
+        open_classifier(str(trained_run), "onnxruntime")
+    monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
+    for backend in ("auto", "torch"):
+        with pytest.raises(UserError, match=r"needs PyTorch: pip install 'fer_lightning\[train\]', or use an \.onnx"):
+            open_classifier(str(trained_run), backend)
 
 
 def test_a_net_that_needs_more_than_the_image(trained_run, monkeypatch):

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 
 import cv2
 import numpy as np
 import pytest
 
+from fer_lightning.data.alignment.landmarker import find_model_file
 from fer_lightning.data.alignment.landmarks import EYES, MOUTH, TEMPLATE
-from fer_lightning.inference.face_detector import ALIGNED, KEYPOINTS, Face, FaceFinder, crop_faces, crop_matrix
+from fer_lightning.errors import UserError
+from fer_lightning.inference.face_detector import ALIGNED, KEYPOINTS, MODEL, Face, FaceFinder, crop_faces, crop_matrix
 
 FACE_DETECTOR_EYES = np.array([(203.8, 103.1), (245.4, 100.2)])  # of the portrait, as MediaPipe's landmarker finds them
 GREY, COLOUR = {"image_size": 48, "channels": 1}, {"image_size": 40, "channels": 3}
@@ -19,6 +22,14 @@ def turned(picture, degrees):
     side = picture.shape[0]
     matrix = cv2.getRotationMatrix2D((side / 2, side / 2), degrees, 1)
     return cv2.warpAffine(picture, matrix, (side, side)), matrix
+
+
+def test_the_detector_is_that_of_the_landmark_model(tmp_path):
+    try:
+        landmarker = find_model_file(None, tmp_path)
+    except UserError as error:
+        pytest.skip(str(error))
+    assert zipfile.ZipFile(landmarker).read(MODEL.name) == MODEL.read_bytes()
 
 
 def test_a_face_is_found_with_its_points(finder, portrait):

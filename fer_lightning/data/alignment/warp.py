@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from fer_lightning.data.alignment.detection import Landmarks
 from fer_lightning.data.alignment.landmarks import RIGID, TEMPLATE
-from fer_lightning.data.samples import ImageReader
+
+if TYPE_CHECKING:
+    from fer_lightning.data.alignment.detection import Landmarks
+    from fer_lightning.data.samples import ImageReader
 
 ALIGNMENT_VERSION = 1  # part of the content key; increase it when `read` yields other pixels from the same landmarks
 

@@ -21,8 +21,9 @@ from fer_lightning.files import conf_dir
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_COMMANDS = "fer_lightning.commands"
 FORMER_NAMES = {"ceiling": "label_noise", "bench": "benchmark"}
-# What the options of fer bench are called now; without a part it lists the parts, as before.
+# Former options of fer bench and their present names.
 BENCH_OPTIONS = {
     r"part=search$": "part=samplers",
     r"search\.samplers\b": "samplers.names",
@@ -63,16 +64,14 @@ _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 @dataclass(frozen=True)
 class Command:
-    """One command of `fer`.
+    """One command of `fer`, a module of `fer_lightning.commands` that is imported when it runs.
 
     Attributes:
-        module: Its module, imported when it runs.
         help: Description in one line.
         config: Hydra config in `conf/` that it composes; None for commands with plain arguments.
         stopped: Message after Ctrl-C and SIGTERM.
     """
 
-    module: str
     help: str
     config: str | None = None
     stopped: str = "stopped."
@@ -80,55 +79,34 @@ class Command:
 
 COMMANDS = {
     "train": Command(
-        "fer_lightning.commands.train",
-        "train a classifier and leave a run record",
+        "train a classifier and write a run record",
         "train",
-        stopped="stopped; fer train resume=<folder of the run> goes on from its last finished epoch, a search goes on "
-        "when its command is repeated with hydra.sweep.dir=<its folder>.",
+        stopped="stopped; fer train resume=<folder of the run> continues from its last finished epoch, and a search "
+        "continues when its command is repeated with hydra.sweep.dir=<its folder>.",
     ),
-    "evaluate": Command("fer_lightning.commands.evaluate", "score a checkpoint on any dataset", "evaluate"),
+    "evaluate": Command("score a checkpoint on any data set", "evaluate"),
     "predict": Command(
-        "fer_lightning.commands.predict",
-        "read expressions in photos, a video or a camera",
+        "recognise expressions in photos, a video or a camera stream",
         "predict",
-        stopped="stopped; what was read until then is kept.",
+        stopped="stopped; the predictions until then are kept.",
     ),
-    "explain": Command(
-        "fer_lightning.commands.explain", "show where a net looks: Grad-CAM, SHAP, its own maps", "explain"
-    ),
-    "export": Command(
-        "fer_lightning.commands.export", "write a net as ONNX, int8 or safetensors, with a model card", "export"
-    ),
-    "demo": Command(
-        "fer_lightning.commands.demo", "a page on this machine to try a net: drop a picture, or the camera", "demo"
-    ),
+    "explain": Command("explain predictions: Grad-CAM, SHAP, attention maps", "explain"),
+    "export": Command("write a network as ONNX, int8 or safetensors, with a model card", "export"),
+    "demo": Command("a local web page to try a network with a picture or the camera", "demo"),
     "benchmark": Command(
-        "fer_lightning.commands.benchmark",
-        "time prediction beside other packages, training beside plain PyTorch; compare samplers",
-        "benchmark",
+        "time prediction beside other packages, training beside plain PyTorch; compare samplers", "benchmark"
     ),
-    "data": Command(
-        "fer_lightning.commands.data", "show what a dataset holds: protocol, counts, pictures", "show_data"
-    ),
-    "audit": Command("fer_lightning.commands.audit", "find copies, leaks and bad images in a dataset", "audit"),
-    "label_noise": Command(
-        "fer_lightning.commands.label_noise", "measure how far annotators agree with the labels", "label_noise"
-    ),
+    "data": Command("show a data set: protocol, class counts, example images", "show_data"),
+    "audit": Command("find duplicates, leaks and bad images in a data set", "audit"),
+    "label_noise": Command("measure how far annotators agree with the labels", "label_noise"),
     "align": Command(
-        "fer_lightning.commands.align",
-        "bring the faces of a dataset onto one template",
-        "align",
-        stopped="stopped; the same command goes on where it was.",
+        "align the faces of a data set", "align", stopped="stopped; the same command continues where it stopped."
     ),
-    "models": Command(
-        "fer_lightning.commands.models", "show what every network costs: size, work, time", "show_models"
-    ),
-    "report": Command("fer_lightning.commands.report", "tables and pictures of a study, beside the published numbers"),
-    "compare": Command(
-        "fer_lightning.commands.compare", "test whether one run is better than another on the same images"
-    ),
-    "dashboard": Command("fer_lightning.commands.dashboard", "browse logged runs, offline too"),
-    "completion": Command("fer_lightning.cli", 'print the shell completion: eval "$(fer completion bash)"'),
+    "models": Command("show the cost of every network: parameters, multiply-adds, latency", "show_models"),
+    "report": Command("tables and figures of a study, beside the published numbers"),
+    "compare": Command("test whether one run is better than another on the same images"),
+    "dashboard": Command("browse logged runs, also offline"),
+    "completion": Command('print the shell completion: eval "$(fer completion bash)"'),
 }
 
 
@@ -158,7 +136,7 @@ def main() -> None:
 
 
 def _of_benchmark(arguments: list[str]) -> list[str]:
-    """The arguments of `fer bench` as `fer benchmark` takes them."""
+    """Arguments of `fer benchmark` from those of `fer bench`, which without a part lists the parts."""
     for former, current in BENCH_OPTIONS.items():
         arguments = [re.sub(rf"^([+~]*){former}", rf"\g<1>{current}", argument) for argument in arguments]
     return arguments if any(argument.startswith("part=") for argument in arguments) else [*arguments, "part=list"]
@@ -214,7 +192,7 @@ def _run(name: str, arguments: list[str]) -> None:
         print_completion(arguments)
         return
     if command.config is None:
-        import_module(command.module).main(arguments)
+        import_module(f"{_COMMANDS}.{name}").main(arguments)
         return
     # Hydra then raises errors instead of printing them with a traceback.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -264,7 +242,7 @@ class _Task:
     """
 
     def __init__(self, name: str, typed: list[str], arguments: list[str]) -> None:
-        self.__module__ = COMMANDS[name].module
+        self.__module__ = f"{_COMMANDS}.{name}"
         self.__name__ = "run"
         self.name = name
         self.typed = typed

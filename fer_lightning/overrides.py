@@ -142,7 +142,8 @@ def _prepare(argument: str, several: bool) -> str:
         )
     sign, name, value = match.groups()
     several_paths = name.rpartition(".")[2] in PATH_LISTS
-    if is_path(name) or (several_paths and not _is_list(value)):
+    is_list = value.startswith("[") and value.endswith("]") and not os.path.lexists(value)
+    if is_path(name) or (several_paths and not is_list):
         return sign + _path(name, value, several)
     if several_paths:
         paths = [_path(name, path, several=False).partition("=")[2] for path in _split(value[1:-1])]
@@ -203,10 +204,6 @@ def _interpolates(value: str) -> bool:
     except GrammarParseError:
         return False
     return True
-
-
-def _is_list(value: str) -> bool:
-    return value.startswith("[") and value.endswith("]") and not os.path.lexists(value)
 
 
 def _split(values: str) -> list[str]:

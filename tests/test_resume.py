@@ -195,9 +195,7 @@ def test_relative_paths_are_found_where_the_run_was_started(tmp_path, monkeypatc
 
 def test_data_that_is_gone_is_a_sentence(tmp_path):
     cfg = OmegaConf.create({"data": {"root": "/gone/faces"}, "model": {}})
-    with pytest.raises(
-        UserError, match=r"data\.root=/gone/faces of this run does not exist any more: put the data back"
-    ):
+    with pytest.raises(UserError, match=r"data\.root=/gone/faces of this run no longer exists: restore the data"):
         with_paths_from_here(cfg, tmp_path)
 
 

@@ -265,7 +265,7 @@ def test_groups_are_searched_too(tiny, fer, tmp_path):
         (["hydra/sweeper=optuna", "selection.monitor=val/los", *SPACE], "selection.monitor=val/los"),
         (["hydra/sweeper=optuna", "augment=none,lihgt"], "lihgt"),
         (["hydra/sweeper=optuna", "optimizer.lr=interval(2,1)"], "cannot be searched"),
-        (["trial=3", "seed=0,1"], "set by the sweeper alone"),
+        (["trial=3", "seed=0,1"], "set by the sweeper only"),
     ],
 )
 def test_what_makes_no_search_is_told(tiny, fer, tmp_path, capsys, options, told):
@@ -276,7 +276,7 @@ def test_what_makes_no_search_is_told(tiny, fer, tmp_path, capsys, options, told
 
 def test_a_trial_is_no_option_of_a_run(tiny, fer, tmp_path, capsys):
     assert fer("train", *tiny, "trial=3", f"hydra.run.dir={tmp_path}") == 2
-    assert "set by the sweeper alone" in capsys.readouterr().err
+    assert "set by the sweeper only" in capsys.readouterr().err
 
 
 def test_a_folder_with_quotes_in_its_name(quick, fer, tmp_path, monkeypatch):

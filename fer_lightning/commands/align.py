@@ -34,9 +34,6 @@ _MEASURED = 2000  # faces that are decoded again to measure the alignment; few, 
 def run(cfg: DictConfig) -> None:
     """Aligns one data set; existing results are only reported.
 
-    Args:
-        cfg: Config composed from `conf/align.yaml`.
-
     Raises:
         UserError: The data, the model file or MediaPipe is missing.
     """

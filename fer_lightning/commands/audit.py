@@ -23,11 +23,7 @@ from fer_lightning.plots.text import escape, print_line
 
 
 def run(cfg: DictConfig) -> None:
-    """Prints the findings and writes `audit.json`, `duplicates.csv` and figures.
-
-    Args:
-        cfg: Config composed from `conf/audit.yaml`.
-    """
+    """Prints the findings and writes `audit.json`, `duplicates.csv` and figures."""
     datamodule = build_datamodule(cfg)
     findings = audit(datamodule)
     folder = Path(cfg.output_dir)

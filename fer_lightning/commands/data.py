@@ -19,11 +19,7 @@ from fer_lightning.plots.text import escape, print_line
 
 
 def run(cfg: DictConfig) -> None:
-    """Prints the summary of a data set and draws its images.
-
-    Args:
-        cfg: Config composed from `conf/show_data.yaml`.
-    """
+    """Prints the summary of a data set and draws its images."""
     datamodule = build_datamodule(cfg)
     console = Console()
     console.print(_protocol_table(datamodule))

@@ -23,11 +23,7 @@ _PATIENCE = 5  # most seconds between a signal and the exit
 
 
 def run(cfg: DictConfig) -> None:
-    """Serves the page until Ctrl-C.
-
-    Args:
-        cfg: Config composed from `conf/demo.yaml`.
-    """
+    """Serves the page until Ctrl-C."""
     for name in ("max_file_size", "max_megapixels", "max_faces", "max_uploads_per_minute"):
         if not (isinstance(cfg[name], (int, float)) and 0 < cfg[name] < inf):
             raise UserError(f"{name} must be a positive number; got {cfg[name]}.")

@@ -1,4 +1,4 @@
-"""`fer evaluate`: score a checkpoint on any dataset, by class name."""
+"""`fer evaluate`: scores of a checkpoint on any data set; classes are matched by name."""
 
 from __future__ import annotations
 
@@ -24,11 +24,8 @@ from fer_lightning.training.trainer_options import check_devices
 def run(cfg: DictConfig) -> float:
     """Evaluates one checkpoint as configured.
 
-    Args:
-        cfg: Composed from `conf/evaluate.yaml`.
-
     Returns:
-        The accuracy.
+        Its accuracy.
     """
     require_known("split", cfg.split, SPLITS)
     check_devices(cfg.trainer, multirun=HydraConfig.get().mode == RunMode.MULTIRUN)
@@ -43,14 +40,14 @@ def run(cfg: DictConfig) -> float:
     scored = score_run(
         trainer, inference, trained, datamodule, {cfg.split: shared}, cfg.elsewhere, corruptions, describe_code()
     )
-    own = {
+    of_evaluation = {
         "trained_under": trained.description["protocol"],
         "checkpoint": printable(cfg.checkpoint),
         "flip": cfg.flip,
         "left_out": shared.left_out,
         "never_right": list(shared.never_right),
     }
-    record = replace(scored, metrics={**own, **scored.metrics})
+    record = replace(scored, metrics={**of_evaluation, **scored.metrics})
     if trainer.is_global_zero:
         with ending(loggers):
             finish_run(record, datamodule, Path(cfg.output_dir), loggers)

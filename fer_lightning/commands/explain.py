@@ -44,11 +44,7 @@ CROPS = ("auto", "whole", "faces")
 
 
 def run(cfg: DictConfig) -> None:
-    """Explains the predictions of one network.
-
-    Args:
-        cfg: Config composed from `conf/explain.yaml`.
-    """
+    """Explains the predictions of one network."""
     _check(cfg)
     limit_threads(cfg)
     trained = load_net(Path(cfg.checkpoint))

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -37,13 +38,13 @@ try:
     from fer_lightning.deploy.parity import (
         Faces,
         Measured,
-        drawn_faces,
         export_table,
         measure,
         ratio_line,
         real_faces,
         require_parity,
         scores_of,
+        synthetic_faces,
         torch_compute,
     )
 except ModuleNotFoundError as error:
@@ -58,11 +59,7 @@ WARNED_LOSS = 0.01  # loss of accuracy from which a warning is logged
 
 
 def run(cfg: DictConfig) -> None:
-    """Exports one network.
-
-    Args:
-        cfg: Config composed from `conf/export.yaml`.
-    """
+    """Exports one network."""
     formats = _formats(cfg)
     if cfg.push is not None:
         require_access(cfg.push)
@@ -71,7 +68,7 @@ def run(cfg: DictConfig) -> None:
     datamodule = _data(cfg, loaded, needed="int8" in formats)
     trained = portable(loaded, _record(cfg.checkpoint, loaded))
     faces = real_faces(datamodule, cfg.split, cfg.images, cfg.seed) if datamodule else None
-    faces = faces or drawn_faces(trained.description["preprocessing"])
+    faces = faces or synthetic_faces(trained.description["preprocessing"])
     calibration = None
     if datamodule and "int8" in formats:
         calibration = real_faces(datamodule, "train", cfg.int8.images, cfg.seed)
@@ -82,12 +79,17 @@ def run(cfg: DictConfig) -> None:
             files = write_forms(
                 trained, Path(cfg.checkpoint).name, formats, cfg.half, calibration, cfg.int8.method, Path(scratch)
             )
-        rows = _measure(trained, {_form(name, cfg.half): path for name, path in files.items()}, faces, datamodule)
+        sixteen_bits = {"safetensors": f"{FORMS['safetensors']}, 16 bits"} if cfg.half else {}
+        forms = {(FORMS | sixteen_bits)[name]: path for name, path in files.items()}
+        rows = _measure(trained, forms, faces, datamodule)
         _check(rows, faces, cfg.tolerance)
-        written = [_keep(files[name], Path(cfg.path or folder / FILES[name])) for name in formats]
+        written = [
+            write_whole(Path(cfg.path or folder / FILES[name]), partial(shutil.copyfile, files[name]))
+            for name in formats
+        ]
     written += _describe(cfg, trained, rows, faces, calibration, written)
     console = Console()
-    console.print(export_table(rows, faces.told))
+    console.print(export_table(rows, faces.description))
     if ratios := ratio_line(rows):
         console.print(ratios, highlight=False)
     for path in written:
@@ -111,12 +113,8 @@ def _formats(cfg: DictConfig) -> list[str]:
     for option, value in (("images", cfg.images), ("int8.images", cfg.int8.images)):
         if value is not None and value < 1:
             raise UserError(f"{option} must be at least 1; got {value}.")
-    if cfg.path is not None:
-        _check_path(cfg, formats)
-    return formats
-
-
-def _check_path(cfg: DictConfig, formats: Sequence[str]) -> None:
+    if cfg.path is None:
+        return formats
     if len(formats) > 1:
         raise UserError("path=... names one file: use one format, or omit path.")
     suffix = Path(FILES[formats[0]]).suffix
@@ -124,6 +122,7 @@ def _check_path(cfg: DictConfig, formats: Sequence[str]) -> None:
         raise UserError(f"path must end in {suffix} for format={formats[0]}; got {cfg.path}.")
     if cfg.push is not None:
         raise UserError("push=... uploads the output folder, but path=... writes to another one: omit one of them.")
+    return formats
 
 
 def _record(checkpoint: str, trained: TrainedNet) -> dict[str, Any]:
@@ -153,10 +152,6 @@ def _data(cfg: DictConfig, trained: TrainedNet, needed: bool) -> ExpressionDataM
         return None
 
 
-def _form(name: str, half: bool) -> str:
-    return f"{FORMS[name]}, 16 bits" if half and name == "safetensors" else FORMS[name]
-
-
 def _measure(
     trained: TrainedNet, files: dict[str, Path], faces: Faces, datamodule: ExpressionDataModule | None
 ) -> list[Measured]:
@@ -184,12 +179,6 @@ def _check(rows: Sequence[Measured], faces: Faces, tolerance: float) -> None:
             )
 
 
-def _keep(path: Path, place: Path) -> Path:
-    """Copies a file to its place atomically."""
-    write_whole(place, partial(shutil.copyfile, path))
-    return place
-
-
 def _describe(
     cfg: DictConfig,
     trained: TrainedNet,
@@ -203,18 +192,18 @@ def _describe(
     hardware = describe_hardware(torch.device("cpu"), "float32")
     measured = {
         "checkpoint": Path(cfg.checkpoint).name,
-        "faces": faces.told,
-        "calibration": calibration.told if calibration else None,
+        "faces": faces.description,
+        "calibration": calibration.description if calibration else None,
         "method": cfg.int8.method if calibration else None,
         "half": cfg.half,
-        "forms": [row.to_dict() for row in rows],
+        "forms": [asdict(row) for row in rows],
         "versions": {**describe_software(), **{name: version(name) for name in ("onnx", "onnxruntime")}},
         "hardware": hardware,
     }
     card = card_of(trained, Path(cfg.checkpoint).name)
     texts = {
         folder / "export.json": json.dumps(measured, indent=2) + "\n",
-        folder / "README.md": model_card(trained, card, rows, faces.told, hardware["processor"], written),
+        folder / "README.md": model_card(trained, card, rows, faces.description, hardware["processor"], written),
     }
     for path in written:
         if path.suffix == ".safetensors":

@@ -1,4 +1,4 @@
-"""The end of every run: scores, figures drawn from its record, tables in the terminal, W&B."""
+"""End of a run: its scores, the figures of its record, tables in the terminal, and W&B."""
 
 from __future__ import annotations
 
@@ -51,26 +51,26 @@ def score_run(
     corruptions: Sequence[str],
     code: Mapping[str, Any],
 ) -> RunRecord:
-    """Scores the predictions of a network, and the network on other data sets and on corrupted images.
+    """Scores of predictions, and of their network on other data sets and on corrupted images.
 
     Args:
-        trainer: Runs the further predictions.
+        trainer: Trainer that runs the predictions on other images.
         inference: The network.
-        trained: The same network with what it was trained on.
-        datamodule: The data that was predicted.
+        trained: The same network with its description.
+        datamodule: Data of the predictions.
         predicted: Predictions by split, all over the same classes; corruptions are applied to the last split.
         elsewhere: Configs of other data sets by name.
         corruptions: Keys of `CORRUPTIONS`.
-        code: What the record says of the code that ran, as `describe_code` returns it.
+        code: Versions and commit, see `describe_code`.
 
     Returns:
-        What the records of `fer train` and `fer evaluate` have in common, without a history.
+        The common part of the records of `fer train` and `fer evaluate`, without a history.
     """
     split, shared = [*predicted.items()][-1]
     tables = {name: each.table for name, each in predicted.items()}
     if datamodule.protocol.fingerprint == trained.description["protocol"]["fingerprint"]:
         splits = score_splits(tables, shared.classes, datamodule)
-    else:  # which of these images training has seen is not known
+    else:  # it is unknown which of these images were used for training
         splits = {name: score(table, shared.classes) for name, table in tables.items()}
     metrics = {
         "protocol": replace(datamodule.protocol, classes=shared.classes).to_dict(),
@@ -96,11 +96,11 @@ def finish_run(record: RunRecord, datamodule: ExpressionDataModule, folder: Path
 
 
 def show_record(record: RunRecord, datamodule: ExpressionDataModule, folder: Path, loggers: Sequence[Logger]) -> None:
-    """Draws a finished run, prints its tables and logs both; of its splits, the test split or what comes next to it.
+    """Draws the figures of a finished run, prints its tables and logs both, of the last of its splits.
 
     Args:
-        record: Its record, written to `folder`.
-        datamodule: Where the images of its splits lie.
+        record: Record of the run, written to `folder`.
+        datamodule: Data of the run, for its images.
         folder: The run folder.
         loggers: Loggers of the run.
     """
@@ -141,7 +141,7 @@ def show_record(record: RunRecord, datamodule: ExpressionDataModule, folder: Pat
 
 @contextmanager
 def ending(loggers: Sequence[Logger]) -> Iterator[None]:
-    """Ends what the loggers of a run have open when the block is left, as failed where an error leaves it."""
+    """Context at whose end the loggers of a run are closed, with the status `failed` after an error."""
     status = "failed"
     try:
         yield
@@ -154,14 +154,14 @@ def ending(loggers: Sequence[Logger]) -> Iterator[None]:
 
 @contextmanager
 def explained(resume: str | None) -> Iterator[None]:
-    """Ends stops and refusals by Lightning like those of this program; errors name the run that `resume` continues."""
+    """Context that converts Lightning's stops and errors; errors of a resumed run name that run."""
     prefix = "" if resume is None else f"resume={resume}: "
     try:
         yield
     except SystemExit as stop:
-        if stop.code not in (None, 0, 1):  # submitit, which has queued the job again
+        if stop.code not in (None, 0, 1):  # submitit, after it requeued the job
             raise
-        raise KeyboardInterrupt from stop  # what Lightning makes of Ctrl-C and SIGTERM, the latter without a status
+        raise KeyboardInterrupt from stop  # Lightning raises SystemExit after Ctrl-C and SIGTERM
     except MisconfigurationException as error:
         raise UserError(f"{prefix}trainer: {error}") from error
     except UserError as error:
@@ -171,20 +171,20 @@ def explained(resume: str | None) -> Iterator[None]:
 
 
 def _corrupted(datamodule: ExpressionDataModule, split: str, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The first picture of a split, clean and then in all severities, `(6, H, W, C)` by corruption."""
+    """First image of a split, clean and then in all severities, `(6, H, W, C)`, by corruption."""
     levels = {
         name: [None, *(corruption(name, severity, datamodule.image_size) for severity in SEVERITIES)]
         for name in names
         if name != "clean"
     }
     return {
-        name: np.concatenate([datamodule.dataset(split, corruption=level).pixels([0]) for level in own])
-        for name, own in levels.items()
+        name: np.concatenate([datamodule.dataset(split, corruption=level).pixels([0]) for level in severities])
+        for name, severities in levels.items()
     }
 
 
 def _images_of(record: RunRecord, split: str, datamodule: ExpressionDataModule, rows: np.ndarray) -> np.ndarray:
-    """Images uint8 `(N, H, W, C)` of some rows of a split's predictions, not augmented."""
+    """Images, uint8 `(N, H, W, C)`, of rows of a split's predictions, without augmentation."""
     predicted = record.predictions.loc[record.predictions["split"] == split, "id"].to_numpy()
     position = {name: index for index, name in enumerate(datamodule.ids(split))}
     return datamodule.dataset(split).pixels([position[name] for name in predicted[rows]])
@@ -197,31 +197,31 @@ def score_elsewhere(
     trained: TrainedNet,
     datamodule: ExpressionDataModule,
 ) -> dict[str, Any]:
-    """Scores a network on the test splits of other data sets, in its own preprocessing.
+    """Scores of a network on the test splits of other data sets, with the preprocessing of the network.
 
     Args:
         elsewhere: Configs of data sets by name.
-        trainer: Runs the predictions.
+        trainer: Trainer that runs the predictions.
         inference: The network.
-        trained: The same network with what it was trained on.
-        datamodule: The data that was scored already, which `elsewhere` may name again.
+        trained: The same network with its description.
+        datamodule: Data that is already scored, and is skipped in `elsewhere`.
 
     Returns:
-        What `score_other_data` tells, by name. A data set that is not here or cannot be compared has `missing`, which
-        says why, instead.
+        Results of `score_other_data` by name. A data set that is not available or cannot be compared has the reason
+        under `missing` instead.
     """
-    own = datamodule if datamodule.dataset_name == trained.description["protocol"]["dataset"] else None
+    training_data = datamodule if datamodule.dataset_name == trained.description["protocol"]["dataset"] else None
     scores: dict[str, Any] = {}
     for name, node in elsewhere.items():
         if get_class(node._target_) is type(datamodule):
-            log.info("elsewhere.%s is the data that was scored already.", name)
+            log.info("elsewhere.%s is skipped: it is the data set that is already scored.", name)
             continue
         try:
             other: ExpressionDataModule = build(node, **trained.description["preprocessing"])
             other.setup()
-            scores[name] = score_other_data(trainer, inference, other, trained.classes, own)
+            scores[name] = score_other_data(trainer, inference, other, trained.classes, training_data)
         except UserError as error:
-            told = str(error).replace("data.root", f"elsewhere.{name}.root")
-            log.warning("elsewhere.%s is passed over: %s", name, told)
-            scores[name] = {"missing": told}
+            reason = str(error).replace("data.root", f"elsewhere.{name}.root")
+            log.warning("elsewhere.%s is skipped: %s", name, reason)
+            scores[name] = {"missing": reason}
     return scores

@@ -1,4 +1,4 @@
-"""From a composed config to objects: data, networks, losses, trainers and loggers."""
+"""Objects of a composed config: data, networks, losses, trainers and loggers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-# Lightning's tips and its list of devices that are not there say nothing about a run.
+# Tips of Lightning and its list of unavailable devices.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
@@ -52,32 +52,32 @@ for message in (
     "Found .* in eval mode at the start of training",  # the members of a vote stay in it
     "You are using a custom batch sampler",  # ours yields every row of an evaluation split
     "Checkpoint directory .* exists and is not empty",  # a resumed run
-    "The number of training batches .* is smaller than the logging interval",  # curves have a point an epoch anyway
-    ".*isinstance.treespec, LeafSpec.",  # between Lightning and PyTorch
+    "The number of training batches .* is smaller than the logging interval",  # curves have one point per epoch
+    ".*isinstance.treespec, LeafSpec.",  # of PyTorch, about Lightning
 ):
     warnings.filterwarnings("ignore", message)
 
-# What of the data a network depends on besides the pixels themselves.
+# Options of the data that define the preprocessing of a network.
 PREPROCESSING = ("image_size", "channels", "mean", "std", "align", "side")
 
 
 def plain(cfg: DictConfig) -> Any:
-    """The resolved config as plain containers, which any later torch.load accepts."""
+    """Resolved config as plain containers, which torch.load accepts with `weights_only`."""
     return OmegaConf.to_container(cfg, resolve=True)
 
 
 def build(node: Any, **extra: Any) -> Any:
-    """Instantiates a config node; a mistake of the user keeps its own words.
+    """Instantiates a config node; `extra` arguments replace those of the node.
 
     Raises:
-        UserError: The node's values were refused.
+        UserError: An argument is invalid.
     """
-    given = node.copy()
-    with open_dict(given):
-        for name in extra.keys() & set(given):  # what they refer to may not be there
-            del given[name]
-    # Hydra resolves a node and then resolves its values once more: what stands for itself must do so twice.
-    values = literal(literal(OmegaConf.to_container(given, resolve=True)))
+    node_left = node.copy()
+    with open_dict(node_left):
+        for name in extra.keys() & set(node_left):  # their interpolations may not resolve
+            del node_left[name]
+    # Hydra resolves a node and then its values again, so literal values are escaped twice.
+    values = literal(literal(OmegaConf.to_container(node_left, resolve=True)))
     try:
         return instantiate(values, _convert_="all", **extra)
     except InstantiationException as error:
@@ -85,31 +85,31 @@ def build(node: Any, **extra: Any) -> Any:
         if isinstance(cause, UserError):
             raise cause from None
         if isinstance(cause, (ValueError, TypeError, UserWarning, ImportError, MisconfigurationException)):
-            # The innermost of nested nodes; pydantic, which albumentations checks with, needs lines and a web address.
-            named = re.match(r"Error in call to target '([^']+)'", str(error))
-            target = named[1] if named else node.get("_target_", "config")
+            # The innermost of nested nodes. Messages of pydantic, which albumentations uses, have several lines.
+            match = re.match(r"Error in call to target '([^']+)'", str(error))
+            target = match[1] if match else node.get("_target_", "config")
             if isinstance(node, DictConfig) and target == node.get("_target_"):
                 target = node._get_full_key(None) or target  # as its options are typed
-            told = re.sub(r" \[type=[^]]*\]| For further information visit \S+", "", " ".join(str(cause).split()))
-            raise UserError(f"{target}: {told}") from error
+            message = re.sub(r" \[type=[^]]*\]| For further information visit \S+", "", " ".join(str(cause).split()))
+            raise UserError(f"{target}: {message}") from error
         raise
 
 
 def build_datamodule(cfg: DictConfig) -> ExpressionDataModule:
-    """The dataset of a config, scanned, packed and split.
+    """Data of a config, after `setup`.
 
     Raises:
-        UserError: The config names no dataset, or its files or options are refused.
+        UserError: The config selects no data set, or its files or options are invalid.
     """
     if "_target_" not in cfg.data:
-        raise UserError("data must be a data set, and has no _target_: choose one with data=...")
+        raise UserError("data must be a data set; got a group without _target_: choose one with data=...")
     datamodule: ExpressionDataModule = build(cfg.data)
     datamodule.setup()
     return datamodule
 
 
 def build_net(cfg: DictConfig, num_classes: int) -> nn.Module:
-    """The network of a config, with weights drawn from the seed of the run; a vote has those of its members."""
+    """Network of a config, with random weights from the seed of the run; a vote has the weights of its members."""
     pl.seed_everything(cfg.seed, verbose=False)
     if "checkpoints" not in cfg.model:
         return build(cfg.model, num_classes=num_classes)
@@ -118,32 +118,31 @@ def build_net(cfg: DictConfig, num_classes: int) -> nn.Module:
 
 
 def describe_model(cfg: DictConfig, datamodule: ExpressionDataModule) -> dict[str, Any]:
-    """What `load_net` rebuilds the network from: its config; for a vote, the descriptions of its members.
+    """Description from which `load_net` rebuilds a network: its config; for a vote, the configs of its members.
 
     Raises:
-        UserError: The members of a vote do not fit together, or not to the data.
+        UserError: The members of a vote do not match each other or the data.
     """
     if "checkpoints" not in cfg.model:
         return plain(cfg.model)
     members = load_members(list(cfg.model.checkpoints), datamodule.protocol, preprocessing_of(cfg))
-    described = [member.description["model"] for member in members]
-    return {"_target_": cfg.model._target_, "members": described, "mirror": cfg.model.mirror}
+    models = [member.description["model"] for member in members]
+    return {"_target_": cfg.model._target_, "members": models, "mirror": cfg.model.mirror}
 
 
 def preprocessing_of(cfg: DictConfig) -> dict[str, Any]:
-    """What a network needs to know of the data it was trained on, beside the protocol."""
-    data = plain(cfg.data)
-    return {key: data[key] for key in PREPROCESSING}
+    """Preprocessing of the images of a network."""
+    return {name: plain(cfg.data)[name] for name in PREPROCESSING}
 
 
 def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionDataModule) -> ExpressionClassifier:
-    """The network with its loss, optimizer, schedule and procedure.
+    """LightningModule of a network with the loss, optimizer, schedule and procedure of a config.
 
     Raises:
-        UserError: The loss, the mixing or the procedure does not fit the network.
+        UserError: The loss, the mixing or the procedure does not match the network.
     """
     classes = datamodule.label_set.classes
-    _tell_normalisation(net, datamodule)
+    _warn_of_normalisation(net, datamodule)
     mixing = Mixing(cfg.mixing.mixup_alpha, cfg.mixing.cutmix_alpha, cfg.mixing.probability, len(classes))
     return build(cfg.procedure)(
         net=net,
@@ -163,8 +162,8 @@ def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionData
     )
 
 
-def _tell_normalisation(net: nn.Module, datamodule: ExpressionDataModule) -> None:
-    """Warns where pretrained weights meet images that are normalised in another way than those they come from."""
+def _warn_of_normalisation(net: nn.Module, datamodule: ExpressionDataModule) -> None:
+    """Logs a warning if images are normalised differently from those the weights were pretrained on."""
     wanted = getattr(net, "normalisation", None)
     if wanted is None:
         return
@@ -173,36 +172,36 @@ def _tell_normalisation(net: nn.Module, datamodule: ExpressionDataModule) -> Non
         np.allclose(mean, np.resize(wanted[0], len(mean)), atol=0.01)
         and np.allclose(std, np.resize(wanted[1], len(std)), atol=0.01)
     ):
-        told = " ".join(
+        options = " ".join(
             f"data.{name}=[{','.join(f'{value:.3g}' for value in values)}]"
             for name, values in zip(("mean", "std"), wanted)
         )
-        log.warning("The pretrained weights were trained with %s; other values handicap them.", told)
+        log.warning("The pretrained weights were trained with %s: use these values.", options)
 
 
 def build_loss(cfg: DictConfig, net: nn.Module, class_counts: list[int]) -> nn.Module:
-    """The loss of a config; one that judges embeddings too is told their size.
+    """Loss of a config; a loss with `needs_features` also gets the size of the embedding.
 
     Raises:
-        UserError: The loss judges embeddings and the network has none.
+        UserError: The loss needs an embedding and the network has none.
     """
     if not getattr(get_class(cfg.loss._target_), "needs_features", False):
         return build(cfg.loss, class_counts=class_counts)
     if not hasattr(net, "forward_features"):
-        raise UserError(f"loss={cfg.loss._target_} needs an embedding, which {type(net).__name__} does not have.")
+        raise UserError(f"loss={cfg.loss._target_} needs an embedding; {type(net).__name__} has none.")
     return build(cfg.loss, class_counts=class_counts, embed_dim=net.embed_dim)
 
 
 def build_each(nodes: DictConfig | None) -> list[Any]:
-    """The loggers or callbacks of a config, in its order; none where no choice was made."""
+    """Loggers or callbacks of a config, in its order."""
     return [build(node) for node in nodes.values() if node] if nodes else []
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], loggers: list[Logger]) -> pl.Trainer:
-    """The Lightning trainer of a config.
+    """Lightning trainer of a config.
 
     Raises:
-        UserError: The devices asked for are not there.
+        UserError: The devices are not available.
     """
     if (max_steps := cfg.trainer.get("max_steps", -1)) != -1:
         callbacks = [StopAfterSteps(max_steps), *callbacks]
@@ -216,10 +215,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], loggers: list[L
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
-    """Chooses the fastest precision that trains as well as fp32 where `auto` is asked for.
-
-    bf16 autocast on processors and GPUs that compute in it, fp32 elsewhere.
-    """
+    """Precision of a trainer; for `auto`, mixed precision on devices that compute in it, otherwise float32."""
     if precision != "auto":
         return precision
     if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
@@ -229,18 +225,18 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 
 
 def limit_threads(cfg: DictConfig) -> None:
-    """Applies `threads`; null leaves the choice to OMP_NUM_THREADS or torch."""
+    """Applies `threads`; null keeps the default of OMP_NUM_THREADS or torch."""
     if cfg.threads is not None:
         if cfg.threads not in range(1, (os.cpu_count() or 1) + 1):
-            raise UserError(f"threads={cfg.threads} is out of range: this machine has {os.cpu_count()} cores.")
+            raise UserError(f"threads must be from 1 to {os.cpu_count()}, the number of cores; got {cfg.threads}.")
         torch.set_num_threads(cfg.threads)
 
 
 def check_optimizer(cfg: DictConfig) -> None:
-    """Refuses values that the optimizer or its schedule would refuse when training begins.
+    """Checks the options of the optimizer and its schedule before training begins.
 
     Raises:
-        UserError: Says which of the two refuses what.
+        UserError: An option is invalid.
     """
     name = "optimizer"
     try:
@@ -254,26 +250,29 @@ def check_optimizer(cfg: DictConfig) -> None:
 
 
 def check_parts(cfg: DictConfig) -> None:
-    """Refuses a network, data and mixing that do not fit together.
+    """Checks that network, data and mixing match each other.
 
     Raises:
-        UserError: Says which of them does not fit.
+        UserError: They do not match.
     """
-    wanted, given = cfg.model.get("side", "none"), cfg.data.get("side", "none")
-    if given != wanted and "_target_" in cfg.data:
-        raise UserError(f"data.side={given} does not fit the net, which takes {wanted}: leave data.side away.")
-    if given != "none" and (cfg.mixing.mixup_alpha or cfg.mixing.cutmix_alpha):
-        raise UserError("mixing would mix images but not their side vectors: set both of its alphas to 0 for this net.")
+    expected, side = cfg.model.get("side", "none"), cfg.data.get("side", "none")
+    if side != expected and "_target_" in cfg.data:
+        raise UserError(f"data.side must be {expected}, the auxiliary input of the network; got {side}: omit it.")
+    if side != "none" and (cfg.mixing.mixup_alpha or cfg.mixing.cutmix_alpha):
+        raise UserError(
+            "mixing must be off for a network with an auxiliary input, which is not mixed: use mixing.mixup_alpha=0 "
+            "mixing.cutmix_alpha=0."
+        )
     if isinstance(checkpoints := cfg.model.get("checkpoints"), str):
-        raise UserError(f"model.checkpoints={checkpoints} is one run: a vote needs a list, [runA,runB].")
+        raise UserError(f"model.checkpoints must be a list of runs; got {checkpoints}: use [runA,runB].")
 
 
-# Options that say where and how fast a run is computed, and may change while it is stopped.
+# Options that affect only where and how fast a run is computed, and may change before it is resumed.
 _PLACES = {"checkpoints", "root", "cache_dir", "landmark_model", "num_workers", "align_workers", "store"}
 
 
 def decisive_options(cfg: DictConfig) -> dict[str, Any]:
-    """The options that decide what is trained, by the names under which they are typed."""
+    """Options that decide what is trained, by their dotted names."""
     parts = ("model", "data", "loss", "procedure", "optimizer", "scheduler", "mixing", "selection")
     options = {f"{part}.{name}": value for part in parts for name, value in (plain(cfg)[part] or {}).items()}
     options |= {f"trainer.{name}": cfg.trainer[name] for name in (*SUPPORTED, "precision") if name in cfg.trainer}
@@ -283,19 +282,19 @@ def decisive_options(cfg: DictConfig) -> dict[str, Any]:
 
 @contextmanager
 def trial_of(cfg: DictConfig) -> Iterator[TrialReport | None]:
-    """Keeps the trial of a run claimed as long as the block lasts.
+    """Context in which the trial of a run is claimed by this process.
 
     Args:
-        cfg: Config of the run; `trial` is the number that the sweeper gave it.
+        cfg: Config of the run; `trial` is the number of the trial in its search.
 
     Yields:
-        The callback that reports to the search; None where the run belongs to none, or is continued by hand.
+        Callback that reports to the search; None for a run without one, or that the user resumes.
     """
     hydra_config = HydraConfig.get()
     if cfg.trial is None or hydra_config.mode != RunMode.MULTIRUN:
         yield None
         return
-    # Only a trial needs a database.
+    # Imported here, because only a trial needs a database.
     from fer_lightning.search.storage import keep_trial
     from fer_lightning.training.callbacks import TrialReport
 
@@ -306,20 +305,18 @@ def trial_of(cfg: DictConfig) -> Iterator[TrialReport | None]:
 
 
 def compose_net(config: str, overrides: Sequence[str], num_classes: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """Composes a config once more, with other choices, and builds its network.
-
-    Works while a command runs: Hydra is then initialised with the same `conf/`.
+    """Network of a config that is composed with these overrides, while Hydra runs a command.
 
     Args:
         config: Name of the command's config.
-        overrides: As on the command line.
+        overrides: Overrides as on the command line.
         num_classes: Number K of classes.
 
     Returns:
-        The network and the arguments of its `forward` for one picture; side vectors are 0, those of no face.
+        The network and the arguments of its `forward`, see `one_picture`.
 
     Raises:
-        UserError: The network refuses its options.
+        UserError: An option of the network is invalid.
     """
     cfg = hydra.compose(config, list(overrides))
     layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
@@ -329,7 +326,7 @@ def compose_net(config: str, overrides: Sequence[str], num_classes: int) -> tupl
 
 
 def one_picture(preprocessing: Mapping[str, Any]) -> tuple[Tensor, ...]:
-    """Arguments of a network's `forward` for one picture: noise `(1, C, H, W)`, and side vectors of 0 if it takes them.
+    """Arguments of a network's `forward` for one image: noise `(1, C, H, W)`, and zeros for an auxiliary input.
 
     Args:
         preprocessing: `channels`, `image_size` and `side` of the network.
@@ -340,19 +337,19 @@ def one_picture(preprocessing: Mapping[str, Any]) -> tuple[Tensor, ...]:
 
 
 def data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
-    """The data of the config, or the one of the training run, in the network's own preprocessing."""
+    """Data of the config, or else of the training run, with the preprocessing of the network."""
     preprocessing = trained.description["preprocessing"]
     if "_target_" in cfg.data:
         for name, value in preprocessing.items():
             if _typed(f"data.{name}") and cfg.data[name] != value:
-                log.warning("data.%s=%s is left aside: the net was trained with %s.", name, cfg.data[name], value)
+                log.warning("data.%s=%s is ignored: the network was trained with %s.", name, cfg.data[name], value)
         datamodule: ExpressionDataModule = build(cfg.data, **preprocessing)
     else:
-        moved = {name: value for name, value in plain(cfg.data).items() if value is not None}
-        # A file never chooses where something is read or written.
+        options = {name: value for name, value in plain(cfg.data).items() if value is not None}
+        # A stored file must not decide where files are read or written.
         stored = {name: value for name, value in trained.description["data"].items() if name not in PLACES}
         here: dict[str, Any] = {"landmark_model": None, "align_workers": None, "transforms": []}
-        arguments = {**_places(cfg, trained), **stored, **here, **moved}
+        arguments = {**_places(cfg, trained), **stored, **here, **options}
         where = f"checkpoint={cfg.checkpoint}"
         dataset = look_up(arguments.pop("_target_", None), "data", ExpressionDataModule, where)
         try:
@@ -360,21 +357,22 @@ def data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
             datamodule = dataset(**arguments)
         except (TypeError, ValueError, UserError) as error:
             raise UserError(
-                f"{where} was written by another version, whose data had other options: name the data, for example "
+                f"{where} was written by another version, whose data had other options: choose the data, for example "
                 f"data=fer2013. ({error})"
             ) from None
     datamodule.setup()
-    own = trained.description["protocol"]
-    if datamodule.protocol.dataset == own["dataset"] and datamodule.protocol.fingerprint != own["fingerprint"]:
+    trained_on = trained.description["protocol"]
+    same_dataset = datamodule.protocol.dataset == trained_on["dataset"]
+    if same_dataset and datamodule.protocol.fingerprint != trained_on["fingerprint"]:
         log.warning(
-            "The network was trained on another split or copy of %s: rows it has seen may be among those scored here.",
-            own["dataset"],
+            "The network was trained on another split or copy of %s: the scored images may include training images.",
+            trained_on["dataset"],
         )
     return datamodule
 
 
 def _places(cfg: DictConfig, trained: TrainedNet) -> dict[str, Any]:
-    """Where the data of a network lies: where its run folder says, else where the config looks for it."""
+    """Paths of the data of a network, from its run folder or else from the config of its data set."""
     name = trained.description["protocol"]["dataset"]
     usual = {"root": usual_root(name), "cache_dir": default_cache()}
     return usual | (places_of(Path(str(cfg.checkpoint)).expanduser()) if cfg.data.root is None else {})

@@ -35,11 +35,7 @@ ANNOTATOR_OTHERS = "one annotator = consensus of the others"
 
 
 def run(cfg: DictConfig) -> None:
-    """Prints the agreements and writes `label_noise.csv` and `label_noise.png`.
-
-    Args:
-        cfg: Config composed from `conf/label_noise.yaml`.
-    """
+    """Prints the agreements and writes `label_noise.csv` and `label_noise.png`."""
     if "_target_" not in cfg.data or not issubclass(get_class(cfg.data._target_), Fer2013SplitsDataModule):
         raise UserError("fer label_noise needs several votes an image, which only FERPlus has: use data=ferplus.")
     labels = read_vote_labels(cfg.data.root)

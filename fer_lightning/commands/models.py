@@ -28,11 +28,7 @@ CITATION = re.compile(r"(?:[A-Z]\.[ -]?)+([A-Z][\w'-]+)( et al\.)?.*?[ (]((?:19|
 
 
 def run(cfg: DictConfig) -> None:
-    """Prints the table and writes `models.csv` and `models.md`.
-
-    Args:
-        cfg: Config composed from `conf/show_models.yaml`.
-    """
+    """Prints the table and writes `models.csv` and `models.md`."""
     nets, inputs, left_out = _build_all(cfg)
     rows = {}
     for name in track(nets, description="Counting", transient=True):

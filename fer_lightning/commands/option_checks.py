@@ -156,19 +156,19 @@ def _check_plain(options: Mapping[str, Any], defaults: Mapping[str, Any], prefix
         if key in defaults and "_target_" not in options and not group:
             _check(name, value, _kind_of_default(name, default))
     for key, value in options.items():
-        if isinstance(value, dict) and "_target_" in value:
-            check_target(value, f"{prefix}{key}")
-        elif isinstance(value, dict) and key != "report":
+        if isinstance(value, dict) and "_target_" not in value and key != "report":
             inner = defaults.get(key)
             _check_plain(value, inner if isinstance(inner, dict) else {}, f"{prefix}{key}.")
-        elif isinstance(value, list):
-            _check_members(value, f"{prefix}{key}")
+        else:
+            _check_constructors(value, f"{prefix}{key}")
 
 
-def _check_members(values: Iterable[Any], name: str) -> None:
-    for place, value in enumerate(values):
-        if isinstance(value, dict) and "_target_" in value:
-            check_target(value, f"{name}[{place}]")
+def _check_constructors(value: Any, name: str) -> None:
+    if isinstance(value, dict) and "_target_" in value:
+        check_target(value, name)
+    for place, element in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(element, dict):
+            _check_constructors(element, f"{name}[{place}]")
 
 
 def _kind_of_default(name: str, default: Any) -> Any:
@@ -207,11 +207,7 @@ def check_target(values: Mapping[str, Any], name: str) -> None:
             hint = f": did you mean {close[0]}?" if close else "."
             raise UserError(f"{option} is unknown to {target.__name__}{hint}")
     for key, value in values.items():
-        option = f"{name}.{key}"
-        if isinstance(value, dict) and "_target_" in value:
-            check_target(value, option)
-        elif isinstance(value, list):
-            _check_members(value, option)
+        _check_constructors(value, f"{name}.{key}")
 
 
 @cache
@@ -261,9 +257,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind in (bool, str):
         return isinstance(value, kind)
     if kind in (int, float):
-        return (
-            isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool) and _finite(value)
-        )
+        return type(value) is int or (kind is float and isinstance(value, float) and math.isfinite(value))
     if (origin or kind) is tuple and inner and inner[-1] is not Ellipsis:
         return isinstance(value, list) and len(value) == len(inner) and all(map(_fits, value, inner))
     if (origin or kind) in _LISTS:
@@ -272,10 +266,6 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, str if kind is Path else dict)
     # An object, which a config describes by its _target_.
     return isinstance(value, list) or (isinstance(value, dict) and "_target_" in value)
-
-
-def _finite(value: float) -> bool:
-    return isinstance(value, int) or math.isfinite(value)
 
 
 def _describe(kind: Any) -> str:

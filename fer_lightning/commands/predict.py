@@ -36,9 +36,6 @@ _NAMED = 5  # files listed in a warning
 def run(cfg: DictConfig) -> None:
     """Predicts the expressions of one source.
 
-    Args:
-        cfg: Config composed from `conf/predict.yaml`.
-
     Raises:
         UserError: The source or an option is invalid, nothing could be read, or the results cannot be written.
     """
@@ -88,11 +85,11 @@ def _report_left_out(folder: Path, content: FolderContent) -> None:
     """Logs the files of a folder that are not read, grouped by reason."""
     reasons: dict[str, list[str]] = {}
     for path, reason in content.unread.items():
-        reasons.setdefault(reason, []).append(_name(path, folder))
+        reasons.setdefault(reason, []).append(os.path.relpath(path, folder))
     for reason, names in reasons.items():
         log.warning("%s not read: each %s.", _listed(names), reason)
     if content.left_out:
-        names = [_name(path, folder) for path in content.left_out]
+        names = [os.path.relpath(path, folder) for path in content.left_out]
         log.info("%s left out: hidden, or written by fer; use source=... to read it.", _listed(names))
     if not content.pictures:
         unread = f" ({len(content.unread):,} files cannot be read)" if content.unread else ""
@@ -105,20 +102,18 @@ def _listed(names: Sequence[str]) -> str:
     return shown + more
 
 
-def _name(path: Path, folder: Path) -> str:
-    return os.path.relpath(path, folder)
-
-
 def _read_photos(cfg: DictConfig, folder: Path, content: FolderContent, predictor: Predictor) -> None:
     root = folder if folder.is_dir() else folder.parent
     files, read = content.pictures, 0
     table = PhotoTable()
     with _Reading(cfg, predictor, table) as reading:
-        reading.files.unread |= {_name(path, root): printable(f"{path} {why}.") for path, why in content.unread.items()}
+        reading.files.unread |= {
+            os.path.relpath(path, root): printable(f"{path} {reason}.") for path, reason in content.unread.items()
+        }
         try:
             with _progress() as progress:
                 for file in progress.track(files, description="Reading pictures"):
-                    name = _name(file, root)
+                    name = os.path.relpath(file, root)
                     try:
                         picture = read_picture(file)
                     except UserError as error:
@@ -136,7 +131,7 @@ def _read_photos(cfg: DictConfig, folder: Path, content: FolderContent, predicto
             faces = f"{table.count:,} face{'' if table.count == 1 else 's'}"
             reading.summary = f"{faces} in {read:,} of {len(files):,} picture{'' if len(files) == 1 else 's'}.{marked}"
         if not read:
-            reasons = [reading.files.unread[_name(file, root)] for file in files]
+            reasons = [reading.files.unread[os.path.relpath(file, root)] for file in files]
             alone = len(files) == 1
             raise UserError(
                 reasons[0]

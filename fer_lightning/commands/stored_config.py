@@ -90,28 +90,28 @@ class _Config(_Stored):
 
 
 def config_of_run(cfg: DictConfig) -> DictConfig:
-    """The config of one run: as composed, or where `resume` is set the one that the run in the folder was started with.
+    """Config of a run: the composed one or, with `resume`, the stored one.
 
-    `report` is the study's and left out: two studies that need the same run then train it once.
+    `report` belongs to the study and is omitted, so that two studies that need the same run train it once.
 
     Raises:
-        UserError: A resumed run is given other options, or its folder is damaged.
+        UserError: Other options are set for a resumed run, or its folder is damaged.
     """
     hydra = HydraConfig.get()
     if cfg.resume is None:
         return group_wandb_runs(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "report"]))
     typed = [option for option in hydra.overrides.task if option.partition("=")[0] not in ("resume", "plugins")]
     if typed or hydra.mode == RunMode.MULTIRUN:
-        raise UserError("resume=... continues one run exactly as it was configured: leave all other options away.")
+        raise UserError("resume=... continues one run exactly as it was configured: omit all other options.")
     folder = Path(cfg.output_dir)
     return with_paths_from_here(read_config(folder), folder)
 
 
 def with_paths_from_here(cfg: DictConfig, folder: Path) -> DictConfig:
-    """A config whose relative paths are found where the run was started, if they are not found here.
+    """Config whose relative paths, if they do not exist here, are those of the folder that the run was started in.
 
     Raises:
-        UserError: Data of the run is gone.
+        UserError: The data of the run does not exist.
     """
     start = started_in(folder)
     options = ["data.root", "data.cache_dir", "data.landmark_model"]
@@ -126,20 +126,20 @@ def with_paths_from_here(cfg: DictConfig, folder: Path) -> DictConfig:
             OmegaConf.update(cfg, option, literal(str(from_there)))
         elif option.endswith("root"):
             raise UserError(
-                f"{option}={value} of this run does not exist any more: put the data back there, or change the path in "
+                f"{option}={value} of this run no longer exists: restore the data, or change the path in "
                 f"{folder / NAME}."
             )
     return cfg
 
 
 def read_config(folder: Path) -> DictConfig:
-    """The config that the run in a folder was started with, fit to be continued there.
+    """Stored config of a run, with which the run can be resumed.
 
     Args:
-        folder: Of the run. Where it was moved, `output_dir` and the paths inside of it move too.
+        folder: The run folder. If it was moved, `output_dir` and the paths in it are changed.
 
     Raises:
-        UserError: The file is damaged, names a class that is not known, or a place outside of the folder to write to.
+        UserError: The file is damaged, or names an unknown class or an output path outside the folder.
     """
     path = folder / NAME
     values = _checked(folder)
@@ -290,10 +290,7 @@ def _parts(values: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]
 
 def _check_part(part: str, place: str, node: dict[str, Any], path: Path) -> None:
     refuse_unknown(node.get("_target_"), part, f"{path}: {place}")
-    for name, value in node.items():
-        _check_nested(part, f"{place}.{name}", value, path)
-        if name.startswith("_") and name.endswith("_") and name not in _INSTANTIATED:
-            raise UserError(f"{path}: {place} must not have {name}.")
+    _check_names(part, place, node, path)
     target = node["_target_"]
     if target.startswith("fer_lightning.") and "checkpoints" not in node:
         plain = {name: value for name, value in node.items() if name not in _INSTANTIATED and not _is_nested(value)}
@@ -304,13 +301,17 @@ def _check_nested(part: str, place: str, value: Any, path: Path) -> None:
     if isinstance(value, dict):
         if "_target_" in value:
             refuse_unknown(value["_target_"], part, f"{path}: {place}", nested=True)
-        for name, below in value.items():
-            if name.startswith("_") and name.endswith("_") and name not in _INSTANTIATED:
-                raise UserError(f"{path}: {place} must not have {name}.")
-            _check_nested(part, f"{place}.{name}", below, path)
+        _check_names(part, place, value, path)
     elif isinstance(value, list):
         for number, below in enumerate(value):
             _check_nested(part, f"{place}.{number}", below, path)
+
+
+def _check_names(part: str, place: str, node: Mapping[str, Any], path: Path) -> None:
+    for name, value in node.items():
+        if name.startswith("_") and name.endswith("_") and name not in _INSTANTIATED:
+            raise UserError(f"{path}: {place} must not have {name}.")
+        _check_nested(part, f"{place}.{name}", value, path)
 
 
 def _is_nested(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""`fer train`: compose, train, select, test once, leave a run record; alone or as one trial of a search."""
+"""`fer train`: training, selection of an epoch, one test and the run record; also as a trial of a search."""
 
 from __future__ import annotations
 
@@ -60,14 +60,11 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> float:
     """Trains one classifier as configured.
 
-    Args:
-        cfg: Composed from `conf/train.yaml`.
-
     Returns:
-        The value of `selection.monitor` at the selected epoch, for sweepers.
+        Value of `selection.monitor` at the selected epoch, for sweepers.
 
     Raises:
-        TrialPruned: The run is a trial of a search, which gave it up.
+        TrialPruned: The run is a trial that the pruner of its search ended.
     """
     resumed = cfg.resume is not None
     with explained(cfg.resume):
@@ -78,7 +75,7 @@ def run(cfg: DictConfig) -> float:
             return _selected_value(_show_again(cfg, run.folder), cfg)
         datamodule = build_datamodule(cfg)
         loggers = build_each(cfg.get("logger"))
-        code = describe_code()  # that which trains, even if a checkout changes meanwhile
+        code = describe_code()  # before training: the checkout may change meanwhile
         with trial_of(cfg) as trial, ending(loggers):
             trainer, history = fit(cfg, run, datamodule, loggers, trial)
             if trial is None or not trial.pruned:
@@ -91,19 +88,19 @@ def run(cfg: DictConfig) -> float:
 
 
 def check(cfg: DictConfig, resumed: bool) -> None:
-    """Refuses what cannot be trained, before anything is read or written, and applies `threads`.
+    """Checks the options of a run before anything is read or written, and applies `threads`.
 
-    What the data or the network alone can tell is refused when they are built.
+    Options that depend on the data or the network are checked when those are built.
 
     Args:
         cfg: Config of the run.
-        resumed: Whether it is continued by hand, which a trial may be too.
+        resumed: Whether the run is resumed by the user, which is also possible for a trial.
 
     Raises:
-        UserError: Says what must hold.
+        UserError: The run cannot be trained with these options.
     """
     if cfg.trial is not None and not resumed and "study_name" not in HydraConfig.get().sweeper:
-        raise UserError(f"trial={cfg.trial} is set by the sweeper alone: leave it away, or add hydra/sweeper=optuna.")
+        raise UserError(f"trial={cfg.trial} is set by the sweeper only: omit it, or add hydra/sweeper=optuna.")
     check_selection(cfg.selection.monitor, cfg.selection.mode)
     check_optimizer(cfg)
     _corruptions(cfg)
@@ -115,11 +112,11 @@ def check(cfg: DictConfig, resumed: bool) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder as it was found.
+    """Folder of a run and the state of the run.
 
     Attributes:
-        folder: The folder; it holds `config.yaml`.
-        state: `new`; `stopped` where `last.ckpt` can be continued; `finished` where the record is written.
+        folder: The folder, which contains `config.yaml`.
+        state: `new`; `stopped` if it can be resumed from `last.ckpt`; `finished` if its record is written.
     """
 
     folder: Path
@@ -131,26 +128,26 @@ class Run:
 
 
 def open_run(cfg: DictConfig, resumed: bool) -> Run:
-    """Writes config and identity of a run before anything else, so that it can be continued wherever it is killed.
+    """Writes config and identity of a run before anything else, so that it can be resumed after a kill at any time.
 
-    The same command in the same folder continues what is there, which is how a requeued cluster job goes on.
+    The same command in the same folder resumes the run there, which a requeued cluster job relies on.
 
     Args:
         cfg: Config of the run.
-        resumed: Whether it was read from the folder.
+        resumed: Whether the config was read from the folder.
 
     Raises:
-        UserError: Another run lives in the folder.
+        UserError: The folder contains another run.
     """
     folder = Path(cfg.output_dir)
     path, text = folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode()
     known = resumed or (path.is_file() and path.read_bytes() == text)
     if not known and (folder / "checkpoints").is_dir() and path.is_file():
         raise UserError(
-            f"{folder} holds a run with another config: choose another hydra.run.dir, or continue that run with "
+            f"{folder} contains a run with another config: use another hydra.run.dir, or resume that run with "
             f"fer train resume={folder}."
         )
-    if not (known and (folder / STARTED).is_file()):  # which runs that an earlier version started do not have
+    if not (known and (folder / STARTED).is_file()):  # runs of earlier versions have none
         typed = read_overrides(folder)
         overrides = list(map(printable, HydraConfig.get().overrides.task if typed is None else typed))
         write_json(folder / STARTED, {"overrides": overrides, **identity(overrides, cfg.get("budget") or "pilot")})
@@ -164,13 +161,13 @@ def open_run(cfg: DictConfig, resumed: bool) -> Run:
 def fit(
     cfg: DictConfig, run: Run, datamodule: ExpressionDataModule, loggers: list[Logger], trial: TrialReport | None
 ) -> tuple[pl.Trainer, History]:
-    """Trains a new or stopped run to its end, or until its search gives it up.
+    """Trains a new or stopped run to its end, or until the pruner of its search ends it.
 
     Raises:
-        UserError: The network, its options or its data are refused, or no epoch could be selected.
+        UserError: The network, its options or its data are invalid, or no epoch could be selected.
     """
     net = build_net(cfg, len(datamodule.label_set))
-    # Runs that an earlier version started have no init; one that is continued no longer needs those weights.
+    # Runs of earlier versions have no init; a resumed run no longer needs its initial weights.
     if run.state == "new" and cfg.get("init") is not None:
         start_from(net, Path(cfg.init), len(datamodule.label_set))
     classifier = build_classifier(cfg, net, datamodule)
@@ -195,9 +192,9 @@ def score(
     history: History,
     code: Mapping[str, Any],
 ) -> RunRecord:
-    """The record of a trained run: its selected epoch scored on validation and, once, on test.
+    """Record of a trained run: the scores of its selected epoch on validation and, once, on test.
 
-    A search chooses among its trials, which therefore never see the test split.
+    A search selects among its trials, which are therefore not scored on the test split.
     """
     trained = load_net(run.checkpoints / "best.ckpt")
     inference = Inference(trained.net, cfg.channels_last, flip=False)
@@ -206,7 +203,7 @@ def score(
     scored = score_run(trainer, inference, trained, datamodule, predicted, elsewhere, _corruptions(cfg), code)
     epochs = pd.DataFrame(history.rows)
     train_seconds = float(epochs["train_seconds"].sum())
-    own = {
+    of_training = {
         "parameters": parameters(trained.net),
         "seed": cfg.seed,
         **read_started(run.folder),
@@ -221,16 +218,16 @@ def score(
             "train_images_per_second": float(epochs["images"].sum()) / train_seconds,
         },
     }
-    return replace(scored, metrics={**own, **scored.metrics}, history=epochs)
+    return replace(scored, metrics={**of_training, **scored.metrics}, history=epochs)
 
 
 def _show_again(cfg: DictConfig, folder: Path) -> RunRecord:
-    """The record of a finished run, drawn again where it was asked for alone."""
+    """Record of a finished run, whose figures are drawn again unless it belongs to a multirun."""
     record = RunRecord.read(folder)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        log.info("%s is finished already.", folder)
+        log.info("%s is already finished.", folder)
     else:
-        log.warning("%s is finished already: nothing to train, its pictures are drawn again.", folder)
+        log.warning("%s is already finished and is not trained again; its figures are redrawn.", folder)
         show_record(record, build_datamodule(cfg), folder, loggers=[])
     return record
 
@@ -241,11 +238,10 @@ def _selected_value(record: RunRecord, cfg: DictConfig) -> float:
 
 
 def _corruptions(cfg: DictConfig) -> tuple[str, ...]:
-    """The corruptions that the test split is scored under once more, which a trial of a search never sees.
+    """Corruptions under which the test split is scored; none for a trial of a search.
 
     Raises:
-        UserError: A name is unknown, or the network is given more than the image.
+        UserError: A name is unknown, or the network has an auxiliary input.
     """
-    asked = cfg.get("corruptions", ())  # runs that an earlier version started have none
-    names = select_corruptions(asked, cfg.data.get("side", "none"))
+    names = select_corruptions(cfg.get("corruptions", ()), cfg.data.get("side", "none"))  # earlier versions have none
     return names if cfg.trial is None else ()

@@ -1,4 +1,4 @@
-"""The page of the demo: its parts, the network behind it, and what happens when a visitor uses them."""
+"""Page of the demo: its components, its events, and the networks that it shows."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from fer_lightning.inference.classifier import TorchClassifier, normalise
 from fer_lightning.inference.predictor import Prediction, Predictor
 from fer_lightning.plots.text import percent
 
-_Shown = dict[Any, Any]  # parts of the page and their new values
-_Inputs = dict[Any, Any]  # parts of the page and the types of their values
-_SEEN_BYTES = 2**29  # of all visitors together; a picture as large as a screen has about 8 MB
-_UPLOADED_FILES = 20  # of the largest size: about as many as are remembered
+_Shown = dict[Any, Any]  # components of the page and their new values
+_Inputs = dict[Any, Any]  # components of the page and the types of their values
+_SEEN_BYTES = 2**29  # for all visitors together; a picture of the size of a screen has about 8 MB
+_UPLOADED_FILES = 20  # of the maximum size, in memory
 _TITLE = "Facial expression recognition"
 _HEADING = """<header><h1>What does this face express?</h1>
 <p>Drop a picture: the page finds the faces, and shows which expression a net reads in each and where it looks.
@@ -39,40 +39,40 @@ An expression is not a feeling: <a href="#limits">what the net cannot know</a>.
 <strong>Pictures stay on the machine that serves this page, and are not kept.</strong></p></header>"""
 _HINT = "Choose a picture, drop or paste one, or take one with the camera."
 _NO_FACE = "No face was found in this picture: use one where a face is larger, well lit and seen from the front."
-_FORGOTTEN = "This picture has been forgotten: choose it again."
-_NO_GRADIENT = "Where it looks cannot be shown for an .onnx file: choose the run that it was made from."
+_FORGOTTEN = "This picture has expired: choose it again."
+_NO_GRADIENT = "Grad-CAM needs gradients, which an .onnx file does not have: choose the run from which it was exported."
 _SHOWN_SIDE = 336  # pixels: faces of 48 are shown larger
 
 
 class _Place(BaseModel):
-    """Where a visitor clicked, in pixels of the picture."""
+    """Place of a click, in pixels of the picture."""
 
     index: tuple[FiniteFloat, FiniteFloat]
     value: None = None
 
 
 class _Bar(BaseModel):
-    """The expression whose bar a visitor clicked."""
+    """Expression whose bar was clicked."""
 
     index: int
     value: str
 
 
 class DemoPage:
-    """The page.
+    """Web page that shows the predictions of networks.
 
     Args:
-        sources: The nets to choose from, as `open_classifier` takes them; the first is chosen at first.
-        open_net: Opens one of them; it is asked again and again, so it should remember.
-        max_megapixels: Larger pictures are refused.
+        sources: Networks to choose from, see `open_classifier`; the first one is the default.
+        open_net: Function that opens a network; it is called often and should cache its results.
+        max_megapixels: Maximum size of a picture.
         max_file_size: Limit of an upload, in bytes.
-        example: A picture uint8 `(H, W, 3)` for visitors without their own; None for no such button.
+        example: Example picture, uint8 `(H, W, 3)`; None for a page without one.
 
     Attributes:
-        blocks: What Gradio serves.
-        calls: Schema of the calls that `blocks` makes: `Call`s.
-        pictures: Uploads, and what browsers are to show.
-        max_file_size: As above.
+        blocks: Gradio's application.
+        calls: Schema of the calls that `blocks` makes, see `Call`.
+        pictures: Store of the uploads and of the pictures for browsers.
+        max_file_size: Limit of an upload, in bytes.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class DemoPage:
         self.calls: TypeAdapter[Any] = TypeAdapter(reduce(or_, self._calls))
 
     def forget_old(self) -> None:
-        """Forgets visitors' pictures that have been kept for long enough."""
+        """Removes expired pictures."""
         self.pictures.forget_old()
         self._seen.forget_old()
 
@@ -138,13 +138,13 @@ class DemoPage:
                     with gr.Row(equal_height=False):
                         self._crop = _still("crop")
                         self._heat = _still("heat")
-                    self._told = gr.HTML(padding=False, elem_id="told")
+                    self._evidence = gr.HTML(padding=False, elem_id="evidence")
         self._card = gr.HTML(self._card_of(self._sources[0]), padding=False, elem_id="card")
 
     def _connect(self) -> None:
         source: _Inputs = {self._source: Literal[tuple(self._sources)]}
         face: _Inputs = {self._faces: Annotated[int, Field(ge=0)]}
-        shown = [self._boxes, self._bars, self._crop, self._heat, self._told]
+        shown = [self._boxes, self._bars, self._crop, self._heat, self._evidence]
         read = [self._message, self._placeholder, self._result, self._faces, *shown]
         uploaded: _Inputs = {self._upload: UploadedPicture | None, **source}
         self._when(self._upload.input, self._read_upload, uploaded, [self._upload, *read])
@@ -162,16 +162,16 @@ class DemoPage:
         outputs: list[Any],
         happened: type[BaseModel] | None = None,
     ) -> None:
-        """Connects an event: for this page alone, one at a time, and with values as the browser sends and takes them.
+        """Connects an event of the page with its handler; events are handled one at a time.
 
-        Gradio would write pictures to files on the way to this page and on the way back.
+        Values are not converted by Gradio, which would write pictures to files.
 
         Args:
-            event: Of a part of the page.
-            answer: What then happens.
-            inputs: The parts whose values it takes, and the types of these.
-            outputs: The parts that it may change.
-            happened: Type of what the browser says of the event; None where it says nothing.
+            event: Event of a component.
+            answer: Handler of the event.
+            inputs: Components whose values the handler takes, and the types of these values.
+            outputs: Components that the handler may change.
+            happened: Type of the data that the browser sends with the event; None without data.
         """
         number = len(self._calls)
         fields: dict[str, Any] = {
@@ -238,12 +238,12 @@ class DemoPage:
         if not predictions:
             return self._nothing(visit, _NO_FACE, refused=True)
         seen = Seen(source, picture, predictions)
-        names = [f"{number}: {_told(face)}" for number, face in enumerate(predictions, start=1)]
-        found = f"One face: {_told(seen.face)}." if len(names) == 1 else f"{len(names)} faces; choose one to look at."
+        names = [f"{number}: {_label(face)}" for number, face in enumerate(predictions, start=1)]
+        message = f"One face: {_label(seen.face)}." if len(names) == 1 else f"{len(names)} faces; choose one."
         if any(face.low_resolution for face in predictions):
-            found += " Where a face is smaller in the picture than the net’s own pictures are, believe it less."
+            message += " A face smaller than the input of the network is less reliable."
         return {
-            self._message: _message(found),
+            self._message: _message(message),
             self._placeholder: gr.HTML(visible=False),
             self._result: gr.Column(visible=True),
             self._faces: gr.Radio([*zip(names, range(len(names)))], value=0, visible=len(names) > 1),
@@ -261,13 +261,13 @@ class DemoPage:
 
     def _show_face(self, seen: Seen, visit: gr.Request) -> _Shown:
         self._seen.put(str(visit.session_hash), seen, seen.picture.nbytes)
-        said = ", ".join(_told(face) for face in seen.predictions)
+        labels = ", ".join(_label(face) for face in seen.predictions)
         by_confidence = sorted(seen.face.probabilities.items(), key=lambda item: item[1], reverse=True)
         confidences = [{"label": label, "confidence": confidence} for label, confidence in by_confidence]
         marked = draw_boxes(seen.picture, seen.predictions, seen.chosen)
         return {
             self._boxes: gr.update(
-                value=self._for_browsers(marked), alt_text=f"The picture with boxes: {said}", visible=True
+                value=self._for_browsers(marked), alt_text=f"The picture with boxes: {labels}", visible=True
             ),
             self._bars: {"label": seen.most_probable, "confidences": confidences},
             self._crop: gr.update(
@@ -279,16 +279,19 @@ class DemoPage:
     def _show_heat(self, seen: Seen, label: str) -> _Shown:
         heat = self._net(seen.source).where_it_looks(seen.face.face, label)
         if heat is None:
-            return {self._heat: gr.Image(visible=False), self._told: f"<p>{_NO_GRADIENT}</p>"}
-        told = (
+            return {self._heat: gr.Image(visible=False), self._evidence: f"<p>{_NO_GRADIENT}</p>"}
+        sentence = (
             "<p>Left, the face as the net gets it. Right, its Grad-CAM: the redder a place, the more it speaks for "
             f"<strong>{escape(label)}</strong>. Press another expression to see what speaks for that.</p>"
         )
         alt = f"Heat map of the face: what speaks for {label}"
-        return {self._heat: gr.update(value=self._for_browsers(heat), visible=True, alt_text=alt), self._told: told}
+        return {
+            self._heat: gr.update(value=self._for_browsers(heat), visible=True, alt_text=alt),
+            self._evidence: sentence,
+        }
 
     def _for_browsers(self, picture: np.ndarray) -> dict[str, str]:
-        """A picture as browsers take it: where it is found."""
+        """Stores a picture, and returns its name and address for browsers."""
         encoded = BytesIO()
         Image.fromarray(picture).save(encoded, "JPEG", quality=90)
         name = self.pictures.add(encoded.getvalue(), "image/jpeg")
@@ -300,37 +303,37 @@ class DemoPage:
 
 
 def _still(name: str) -> gr.Image:
-    """A small picture that can only be looked at."""
+    """Component for a small picture without controls."""
     return gr.Image(show_label=False, buttons=[], interactive=False, min_width=100, elem_id=name)
 
 
 def _message(text: str, refused: bool = False) -> str:
-    role, kind = ("alert", "refused") if refused else ("status", "told")
+    role, kind = ("alert", "refused") if refused else ("status", "plain")
     return f'<p role="{role}" class="fer-message {kind}">{escape(text)}</p>'
 
 
-def _told(face: Prediction) -> str:
+def _label(face: Prediction) -> str:
     return f"{face.label} {percent(face.confidence)}"
 
 
 def _short(source: str) -> str:
-    """A folder or file by its last names, which tell more than where it lies."""
+    """Last two names of a path."""
     return "/".join(Path(source).parts[-2:])
 
 
 class ShownNet:
-    """A trained network with everything that the page asks of it.
+    """A trained network on the page.
 
     Args:
-        source: As `open_classifier` takes it.
-        max_faces: How many faces of a picture are read, the largest first.
+        source: Path or name of the network, see `open_classifier`.
+        max_faces: Maximum number of faces of a picture, the largest first.
 
     Raises:
-        UserError: It cannot be opened.
+        UserError: The network cannot be opened.
 
     Attributes:
-        classifier: See `open_classifier`.
-        record: The record of its training; empty where none came with it.
+        classifier: Classifier, see `open_classifier`.
+        record: Record of its training; empty if the file has none.
     """
 
     def __init__(self, source: str, max_faces: int) -> None:
@@ -341,18 +344,18 @@ class ShownNet:
         self.record: Mapping[str, Any] = {} if self._trained is None else self._trained.record
 
     def read(self, picture: np.ndarray) -> list[Prediction]:
-        """The faces of a picture uint8 `(H, W, 3)`, the largest first."""
+        """Predictions of the faces in a picture, uint8 `(H, W, 3)`, the largest first."""
         return self._predictor(picture)
 
     def where_it_looks(self, face: np.ndarray, label: str) -> np.ndarray | None:
-        """What in a face speaks for a class.
+        """Grad-CAM of a class on a face.
 
         Args:
-            face: uint8 `(S, S, C)`, of a `Prediction`.
+            face: Face of a `Prediction`, uint8 `(S, S, C)`.
             label: The class.
 
         Returns:
-            The face under its Grad-CAM, uint8 `(E, E, 3)`; None for a network that cannot be differentiated.
+            The face with its heat map, uint8 `(E, E, 3)`; None for a network without gradients.
         """
         if self._trained is None:
             return None
@@ -363,6 +366,6 @@ class ShownNet:
 
 
 def enlarge(face: np.ndarray) -> np.ndarray:
-    """A face uint8 `(S, S, C)` as large as the page shows it, `(E, E, 3)`."""
+    """Face, uint8 `(S, S, C)`, in the size of the page, `(E, E, 3)`."""
     pixels = Image.fromarray(face[..., 0] if face.shape[2] == 1 else face).convert("RGB")
     return np.asarray(pixels.resize((_SHOWN_SIDE, _SHOWN_SIDE), Image.Resampling.BICUBIC))

@@ -6,7 +6,6 @@ Source: Mitchell et al., "Model cards for model reporting", FAT* 2019, section 4
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,10 @@ _LIMITS = {
         "Its labels are what most of ten annotators chose; where they disagreed, so will readers of its predictions.",
         *_WEB_2013,
     ),
-    "ckplus": ("It saw posed expressions in a laboratory, from about a hundred people: expect less of it elsewhere.",),
-    "synthetic": ("It was trained on drawn faces, to try the software: it is not meant for photographs.",),
+    "ckplus": (
+        "It was trained on posed expressions of about a hundred people in a laboratory: expect less of other data.",
+    ),
+    "synthetic": ("It was trained on synthetic faces, to try the software: it is not meant for photographs.",),
 }
 _ANY_LIMITS = (
     "Its training data does not tell age, sex or skin colour in a way that was used here, so accuracy by group is "
@@ -53,7 +54,7 @@ def model_card(
     trained: TrainedNet,
     card: Mapping[str, Any],
     rows: Sequence[Measured],
-    told: str,
+    faces: str,
     processor: str,
     written: Sequence[Path],
 ) -> str:
@@ -63,7 +64,7 @@ def model_card(
         trained: Trained network, with the record of its run where there is one.
         card: Card of the network, see `card_of`.
         rows: Measurements of the export.
-        told: Description of the faces of the measurements.
+        faces: Description of the faces of the measurements.
         processor: Processor of the measurements.
         written: Exported files; the first one is used in the example.
     """
@@ -96,7 +97,7 @@ def model_card(
         split=split,
         scores=scores,
         worst=_worst(scores),
-        told=told,
+        faces=faces,
         forms=measured_cells(rows),
         ratio=ratio_line(rows),
         processor=processor,
@@ -135,23 +136,6 @@ def _hours(seconds: float | None) -> str | None:
     return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
 
 
-@dataclass(frozen=True)
-class Recall:
-    """Recall of a class on the test split.
-
-    Attributes:
-        label: Name of the class.
-        share: Recall in percent.
-        text: Recall as text.
-        faces: Number of faces of the class.
-    """
-
-    label: str
-    share: float
-    text: str
-    faces: int
-
-
 def card_page(name: str, classifier: FaceClassifier, record: Mapping[str, Any]) -> str:
     """Card of a net as HTML.
 
@@ -180,12 +164,17 @@ def card_page(name: str, classifier: FaceClassifier, record: Mapping[str, Any]) 
     )
 
 
-def _recalls(record: Mapping[str, Any], measured: Mapping[str, Any]) -> list[Recall]:
-    """Recall of every class, the highest first."""
+def _recalls(record: Mapping[str, Any], measured: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the recalls on the test split, the highest first: label, share in percent, text, number of faces."""
     scores = record.get("splits", {}).get(measured.get("split"), {}).get("per_class", {})
     recalls = [
-        Recall(label, 100 * score["recall"], percent(score["recall"]), int(score["support"]))
+        {
+            "label": label,
+            "share": 100 * score["recall"],
+            "text": percent(score["recall"]),
+            "faces": int(score["support"]),
+        }
         for label, score in scores.items()
         if score["support"]
     ]
-    return sorted(recalls, key=lambda recall: recall.share, reverse=True)
+    return sorted(recalls, key=lambda recall: recall["share"], reverse=True)

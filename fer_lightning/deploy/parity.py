@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from fer_lightning.results.run_record import PROBABILITY_PREFIX
 ROUNDS = 50  # of timing
 Compute = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # from inputs by name to logits (B, K)
 _BATCH = 50
-_DRAWN = 70
+_SYNTHETIC = 70
 _DIFFICULTY = 0.55
 _SCORES = ("n", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "ece")
 
@@ -58,10 +58,6 @@ class Measured:
     scores: dict[str, float]
     milliseconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Values for JSON."""
-        return asdict(self)
-
 
 def torch_compute(net: nn.Module) -> Compute:
     """Logits of a network in PyTorch."""
@@ -78,12 +74,6 @@ def session_compute(session: onnxruntime.InferenceSession) -> Compute:
     return lambda inputs: session.run(["logits"], dict(inputs))[0]
 
 
-def logits_of(compute: Compute, faces: Faces, description: str) -> np.ndarray:
-    """Logits `(N, K)` of all faces; `description` is shown by the progress bar."""
-    batches = track(faces.batches(), total=faces.count_batches(), description=description, transient=True)
-    return np.concatenate([compute(inputs) for inputs in batches])
-
-
 def measure(
     computes: Mapping[str, Compute],
     files: Mapping[str, Path],
@@ -98,7 +88,12 @@ def measure(
         faces: Faces of the comparison; the first one is timed, in rounds that time every format once.
         score: Function from logits to `Measured.scores`.
     """
-    logits = {form: logits_of(compute, faces, f"Computing {form}") for form, compute in computes.items()}
+    logits = {}
+    for form, compute in computes.items():
+        batches = faces.batches()
+        total = -(-len(faces) // _BATCH)
+        shown = track(batches, total=total, description=f"Computing {form}", transient=True)
+        logits[form] = np.concatenate([compute(inputs) for inputs in shown])
     reference = next(iter(logits.values()))
     times = _milliseconds(computes, faces)
     return [
@@ -125,7 +120,7 @@ def require_parity(form: str, difference: float, tolerance: float, faces: Faces)
     """Raises `UserError` where the logits of a file differ from PyTorch by more than the tolerance, or are NaN."""
     if not difference <= tolerance:
         raise UserError(
-            f"{form} differs from PyTorch by {difference:.2g} in a logit on {faces.told}, more than "
+            f"{form} differs from PyTorch by {difference:.2g} in a logit on {faces.description}, more than "
             f"tolerance={tolerance:g}: no file was written."
         )
 
@@ -137,12 +132,12 @@ class Faces:
     Attributes:
         dataset: Data set of the faces.
         rows: Rows of the faces in the data set `(N,)`.
-        told: Description of the faces.
+        description: Description of the faces.
     """
 
     dataset: ExpressionDataset
     rows: np.ndarray
-    told: str
+    description: str
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -155,10 +150,6 @@ class Faces:
             if side:
                 inputs["side"] = side[0].numpy()
             yield inputs
-
-    def count_batches(self) -> int:
-        """Number of batches."""
-        return -(-len(self.rows) // _BATCH)
 
 
 def real_faces(datamodule: ExpressionDataModule, split: str, most: int | None, seed: int) -> Faces:
@@ -177,17 +168,17 @@ def real_faces(datamodule: ExpressionDataModule, split: str, most: int | None, s
     return Faces(dataset, rows, f"{len(rows):,} faces of {datamodule.dataset_name}, {split}")
 
 
-def drawn_faces(preprocessing: Mapping[str, Any]) -> Faces:
+def synthetic_faces(preprocessing: Mapping[str, Any]) -> Faces:
     """Synthetic faces, for networks whose data set is not available; none has landmarks."""
-    rows = np.arange(_DRAWN)
+    rows = np.arange(_SYNTHETIC)
     images = LazyImages(
         DrawnFaces(0, SEVEN.classes, _DIFFICULTY, rows), preprocessing["image_size"], preprocessing["channels"]
     )
     kind = preprocessing["side"]
-    side = None if kind == "none" else SideVectors(kind, np.zeros((_DRAWN, SIDE_SIZES[kind]), np.float32))
-    targets = np.zeros(_DRAWN, np.int64)
+    side = None if kind == "none" else SideVectors(kind, np.zeros((_SYNTHETIC, SIDE_SIZES[kind]), np.float32))
+    targets = np.zeros(_SYNTHETIC, np.int64)
     dataset = ExpressionDataset(images, rows, targets, None, preprocessing["mean"], preprocessing["std"], side)
-    return Faces(dataset, rows, f"{_DRAWN} drawn faces")
+    return Faces(dataset, rows, f"{_SYNTHETIC} synthetic faces")
 
 
 def scores_of(
@@ -215,10 +206,10 @@ def scores_of(
     return {name: scores[name] for name in _SCORES}  # type: ignore[misc]
 
 
-def export_table(rows: Sequence[Measured], told: str) -> Table:
-    """Terminal table with one row per format; `told` describes the faces."""
+def export_table(rows: Sequence[Measured], faces: str) -> Table:
+    """Terminal table with one row per format; `faces` describes the faces."""
     table = Table(
-        "form", title=escape(f"On {told}; time: one face, one thread"), title_justify="left", title_style="bold"
+        "form", title=escape(f"On {faces}; time: one face, one thread"), title_justify="left", title_style="bold"
     )
     for heading in ("MB", "accuracy", "95% interval", "same label", "max |Δ logit|", "ms"):
         table.add_column(heading, justify="right")

@@ -226,13 +226,13 @@ class BestCheckpoint(ModelCheckpoint):
         return trainer.strategy.reduce_boolean_decision(finite)
 
     def require_selected(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Refuses a training of which no epoch could be selected.
+        """Checks that an epoch was selected.
 
         Args:
-            rows: The history, one row an epoch.
+            rows: The history, one row per epoch.
 
         Raises:
-            UserError: Says why there is none.
+            UserError: No epoch could be selected; the message names the reason.
         """
         if self.best_model_path:
             return
@@ -317,24 +317,24 @@ def fit_from_last(
     folder: Path,
     history: History,
 ) -> None:
-    """Trains from `last.ckpt` in a folder of checkpoints where there is one, else from the beginning.
+    """Trains from `last.ckpt` in a folder of checkpoints if it exists, otherwise from the beginning.
 
     Raises:
-        UserError: A checkpoint is damaged, or does not fit; what fails once `history` has started is no such case.
+        UserError: A checkpoint is damaged or does not match. Errors after the start of `history` are not converted.
     """
     last = folder / "last.ckpt"
-    going_on = last.exists()
-    if going_on:
+    resumed = last.exists()
+    if resumed:
         check_last(folder, classifier)
     try:
-        trainer.fit(classifier, datamodule=datamodule, ckpt_path=last if going_on else None, weights_only=True)
+        trainer.fit(classifier, datamodule=datamodule, ckpt_path=last if resumed else None, weights_only=True)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        if not going_on or history.started:
+        if not resumed or history.started:
             raise
-        told = " ".join(str(error).split())[:200]
+        message = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{last} is damaged ({type(error).__name__}: {told}), so the run cannot go on from there: remove {folder} "
-            "to start this run again from its beginning."
+            f"{last} is damaged ({type(error).__name__}: {message}), so the run cannot be resumed: remove {folder} "
+            "to start this run from the beginning."
         ) from error
 
 

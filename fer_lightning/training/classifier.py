@@ -31,7 +31,7 @@ class ExpressionClassifier(pl.LightningModule):
     """Trains a network to classify facial expressions.
 
     Args:
-        net: Maps images `(B, C, H, W)` to logits `(B, K)`; with `data.side` it takes side vectors `(B, S)` as well.
+        net: Maps images `(B, C, H, W)` to logits `(B, K)`; with `data.side` it also takes auxiliary vectors `(B, S)`.
         loss: Maps logits and targets to a scalar; one with `needs_features` also takes the embedding, which the
             network's `forward_features` returns and its `forward_head` turns into logits. None: cross-entropy with
             label smoothing 0.1.
@@ -97,7 +97,7 @@ class ExpressionClassifier(pl.LightningModule):
         return True
 
     def forward(self, image: Tensor, *side: Tensor) -> Tensor:
-        """Logits `(B, K)` of images `(B, C, H, W)` and, for networks that take one, their side vectors `(B, S)`."""
+        """Logits `(B, K)` of images `(B, C, H, W)` and, for networks with one, the auxiliary input `(B, S)`."""
         return self.net(image.contiguous(memory_format=self._memory_format), *side)
 
     def setup(self, stage: str) -> None:

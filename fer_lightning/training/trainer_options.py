@@ -91,11 +91,11 @@ def check_trainer(options: Mapping[str, Any]) -> None:
 
 
 def check_devices(options: Mapping[str, Any], multirun: bool) -> None:
-    """Refuses to start processes where they would do something else than work together.
+    """Checks that the devices and the strategy of a trainer can be used.
 
     Args:
-        options: Those of `cfg.trainer`.
-        multirun: Whether the run is one of several that the command starts.
+        options: Options of the trainer.
+        multirun: Whether the command starts several runs.
 
     Raises:
         UserError: The strategy forks or spawns, there is no GPU, or a multirun would need several processes for a run.
@@ -106,7 +106,7 @@ def check_devices(options: Mapping[str, Any], multirun: bool) -> None:
     if accelerator in ("gpu", "cuda") and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
         raise UserError(
             f"trainer.accelerator={accelerator} needs a GPU, and PyTorch finds none here: use trainer=cpu, or "
-            "trainer=auto, which takes a GPU where there is one."
+            "trainer=auto, which uses a GPU if there is one."
         )
     listed = isinstance(devices, Sequence) and not isinstance(devices, str)
     several = (len(devices) if listed else devices) != 1 or options["num_nodes"] != 1

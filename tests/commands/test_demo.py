@@ -156,7 +156,7 @@ def test_a_visitor_tries_a_picture_and_a_file_that_is_none(browsing, served, ast
         assert sum(shares.values()) == pytest.approx(100, abs=4)
         crop, heat = (pixels(page.locator(image)) for image in ("#crop img", "#heat img"))
         assert np.ptp(crop, axis=2).max() < 10 < 100 < np.ptp(heat, axis=2).max()  # grey, and coloured
-        assert "happy" in page.locator("#told").inner_text()
+        assert "happy" in page.locator("#evidence").inner_text()
         assert "interval" in page.locator("#card").inner_text()
         upload(page, tmp_path / "text.jpg")
         assert "use a JPEG" in told(page, "not a picture")
@@ -262,7 +262,7 @@ def test_several_faces_other_expressions_and_other_nets(browsing, served, astron
         page.wait_for_function("document.querySelectorAll('#faces input')[0].checked")
         before = page.locator("#heat img").get_attribute("src")
         page.locator("#bars button", has_text="surprise").click()
-        page.locator("#told strong", has_text="surprise").wait_for()
+        page.locator("#evidence strong", has_text="surprise").wait_for()
         assert page.locator("#heat img").get_attribute("src") != before
         page.get_by_role("radio", name="fer2013").click()
         page.locator("#card h2", has_text="fer2013").wait_for()
@@ -299,7 +299,7 @@ def test_phones_and_the_dark(browsing, served, width, scheme):
         told(page, "One face")
         page.locator("#heat img").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") == width
-        for text in ("#message p", "#told p", "#card dt", "#card dd", "#card li", "header p"):
+        for text in ("#message p", "#evidence p", "#card dt", "#card dd", "#card li", "header p"):
             assert contrast(page.locator(text).first) > 4.5, text  # WCAG 2.1, level AA
         assert page.locator("img:not([alt])").count() == 0
         assert page.locator("h1").count() == 1

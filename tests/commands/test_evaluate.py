@@ -74,7 +74,7 @@ def test_the_net_keeps_its_own_preprocessing_and_says_so(evaluate, trained_run, 
     assert record.metrics["splits"]["test"]["n"] > 0
     assert any("32px1" in path.name for path in tmp_path.iterdir())
     told = " ".join(capsys.readouterr().out.split())
-    assert "data.image_size=64 is left aside: the net was trained with 32" in told and "data.channels=3" in told
+    assert "data.image_size=64 is ignored: the network was trained with 32" in told and "data.channels=3" in told
     assert record.metrics["preprocessing"]["image_size"] == 32
 
 

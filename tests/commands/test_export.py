@@ -100,7 +100,7 @@ def test_the_card(exported, trained_run):
     assert "\n\n\n" not in body
 
 
-def test_data_out_of_reach_is_replaced_by_drawn_faces(fer, trained_run, tmp_path, capsys):
+def test_data_out_of_reach_is_replaced_by_synthetic_faces(fer, trained_run, tmp_path, capsys):
     import shutil
 
     shutil.copytree(trained_run / "checkpoints", tmp_path / "run" / "checkpoints")
@@ -111,7 +111,7 @@ def test_data_out_of_reach_is_replaced_by_drawn_faces(fer, trained_run, tmp_path
     options = [f"checkpoint={tmp_path / 'run'}", f"hydra.run.dir={tmp_path / 'out'}"]
     assert fer("export", *options, "format=safetensors") == 0
     told = json.loads((tmp_path / "out" / "export.json").read_text())
-    assert told["faces"] == "70 drawn faces" and told["forms"][1]["scores"] == {}
+    assert told["faces"] == "70 synthetic faces" and told["forms"][1]["scores"] == {}
     assert told["forms"][1]["difference"] == 0
     capsys.readouterr()
     assert fer("export", *options, "format=int8") == 2

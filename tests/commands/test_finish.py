@@ -17,7 +17,7 @@ def drawn(tmp_path):
 
 
 def test_a_run_is_scored_on_other_data_as_well(fer, tiny, drawn, tmp_path, trained_run, capsys):
-    """Missing data and the own data are passed over; evaluating the net tells the same as training it."""
+    """Missing data and the training data are skipped; evaluating the network logs the same as training it."""
     options = ["+data@elsewhere.rafdb=rafdb", "elsewhere.rafdb.root=/nowhere", "+data@elsewhere.folder=folder"]
     folder = tmp_path / "run"
     assert fer("train", *tiny, "trainer.max_epochs=1", *drawn, *options, f"hydra.run.dir={folder}") == 0
@@ -25,7 +25,7 @@ def test_a_run_is_scored_on_other_data_as_well(fer, tiny, drawn, tmp_path, train
     assert list(found) == ["synthetic", "rafdb"]
     assert found["rafdb"]["missing"].startswith("No RAF-DB was found at elsewhere.rafdb.root=/nowhere")
     told = " ".join(capsys.readouterr().out.split())
-    assert told.count("elsewhere.rafdb is passed over") == 1 and "On other data, test" in told
+    assert told.count("elsewhere.rafdb is skipped") == 1 and "On other data, test" in told
     there = found["synthetic"]
     assert there["protocol"]["dataset"] == "synthetic" and there["protocol"]["classes"] == ["happy", "sad", "surprise"]
     assert set(there["left_out"]) == {"angry", "disgust", "fear", "neutral"}

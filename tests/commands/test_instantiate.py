@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from fer_lightning.commands.instantiate import (
-    _tell_normalisation,
+    _warn_of_normalisation,
     build,
     build_each,
     build_loss,
@@ -86,14 +86,14 @@ def test_threads():
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
-    with pytest.raises(UserError, match="threads=0"):
+    with pytest.raises(UserError, match=r"threads must be from 1 to \d+, .* got 0"):
         limit_threads(OmegaConf.create({"threads": 0}))
 
 
 def test_a_loss_that_judges_embeddings_is_told_their_size_and_needs_a_net_that_has_one():
     cfg = OmegaConf.create({"loss": {"_target_": f"{__name__}.Judge", "weight": 2}})
     net = torch.nn.Identity()
-    with pytest.raises(UserError, match="needs an embedding, which Identity does not have"):
+    with pytest.raises(UserError, match="needs an embedding; Identity has none"):
         build_loss(cfg, net, [1, 2])
     net.forward_features, net.embed_dim = net.forward, 5
     assert build_loss(cfg, net, [1, 2]).given == ([1, 2], 5, 2)
@@ -103,11 +103,17 @@ def test_a_loss_that_judges_embeddings_is_told_their_size_and_needs_a_net_that_h
     ("changes", "told"),
     [
         ({}, None),
-        ({"data": {"_target_": "Faces", "side": "landmarks"}}, "data.side=landmarks does not fit the net, which takes"),
-        ({"model": {"side": "landmarks"}}, "data.side=none does not fit the net, which takes landmarks"),
+        (
+            {"data": {"_target_": "Faces", "side": "landmarks"}},
+            "data.side must be none, the auxiliary input of",
+        ),
+        ({"model": {"side": "landmarks"}}, "data.side must be landmarks, the auxiliary input of the network; got none"),
         ({"data": {}, "model": {"side": "landmarks"}}, None),  # no data set, which is refused when it is built
-        ({"data": {"side": "landmarks"}, "model": {"side": "landmarks"}}, "mixing would mix images but not their side"),
-        ({"model": {"checkpoints": "run"}}, "model.checkpoints=run is one run: a vote needs a list"),
+        (
+            {"data": {"side": "landmarks"}, "model": {"side": "landmarks"}},
+            "mixing must be off for a network with",
+        ),
+        ({"model": {"checkpoints": "run"}}, "model.checkpoints must be a list of runs; got run"),
         ({"model": {"checkpoints": ["run"]}}, None),
     ],
 )
@@ -147,5 +153,5 @@ class Images:
 def test_images_unlike_those_of_the_pretrained_weights_are_told(images, wanted, told, caplog):
     net = torch.nn.Identity()
     net.normalisation = wanted
-    _tell_normalisation(net, images)
+    _warn_of_normalisation(net, images)
     assert (told in caplog.text) if told else not caplog.text

@@ -45,7 +45,7 @@ RECORD = {
 
 
 def write(trained: TrainedNet, name: str = "model.onnx") -> str:
-    return model_card(trained, card_of(trained, "here"), [ROW], "70 drawn faces", "a processor", [Path(name)])
+    return model_card(trained, card_of(trained, "here"), [ROW], "70 synthetic faces", "a processor", [Path(name)])
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +70,16 @@ def test_numbers_are_those_of_the_record(shipped):
 def test_a_net_without_a_record_claims_nothing(shipped):
     bare = TrainedNet(shipped.net, shipped.classes, 1, shipped.description)
     text = write(bare, "model.safetensors")
-    assert "no accuracy of it" in text and "It is often wrong" not in text and "No temperature was fitted" in text
+    assert (
+        "this card has no accuracy" in text and "It is often wrong" not in text and "No temperature was fitted" in text
+    )
     front = yaml.safe_load(text.split("---\n")[1])
     assert "model-index" not in front and front["tags"] == ["facial-expression-recognition", "safetensors"]
     assert "In the ONNX file" not in text
 
 
 def test_robustness_where_it_was_measured(shipped):
-    assert "Spoilt pictures" not in write(shipped)
+    assert "Corrupted images" not in write(shipped)
     measured = {"clean": 0.7, "accuracy": {"blur": 0.512, "mean": 0.512}, "relative": {}}
     record = {**shipped.record, "robustness": measured}
     text = write(TrainedNet(shipped.net, shipped.classes, 1, shipped.description, record))

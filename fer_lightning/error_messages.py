@@ -84,7 +84,7 @@ def _defaults_entry(text: str) -> str | None:
     # A group without a slash in front of it is looked up in the group of the config that names it.
     group, _, choice = (entry, "", "") if action == "override" else entry.rpartition("/")
     typed = f"{group.removeprefix(file.rpartition('/')[0] + '/')}={choice}"
-    included = "/" in file  # by a config; on the command line, parts are no choices under any name
+    included = "/" in file  # by a config; on the command line, a part cannot be chosen under any name
     present = (_FORMER_PARTS.get(typed) if included else None) or by_current_name(typed)
     if present != typed:
         former, present = (f"/{name.removesuffix('=').replace('=', ': ')}" for name in (typed, present))

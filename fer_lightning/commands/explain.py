@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
 from rich.console import Console
 from torch import Tensor
@@ -92,15 +92,10 @@ def _check(cfg: DictConfig) -> None:
     require_known("split", cfg.split, SPLITS)
     require_known("shap", cfg.shap, (*METHODS, "none"))
     require_known("crop", cfg.crop, CROPS)
-    least = {"n": 1, "shap_samples": 10, "faithfulness.steps": 0, "faithfulness.random_maps": 1}
-    options = {
-        "n": cfg.n,
-        "shap_samples": cfg.shap_samples,
-        **{f"faithfulness.{k}": v for k, v in cfg.faithfulness.items()},
-    }
-    for option, value in least.items():
-        if options[option] < value:
-            raise UserError(f"{option} must be at least {value}; got {options[option]}.")
+    smallest = {"n": 1, "shap_samples": 10, "faithfulness.steps": 0, "faithfulness.random_maps": 1}
+    for option, least in smallest.items():
+        if (value := OmegaConf.select(cfg, option)) < least:
+            raise UserError(f"{option} must be at least {least}; got {value}.")
 
 
 def _faces(cfg: DictConfig, trained: TrainedNet) -> tuple[Faces, Tensor, str]:

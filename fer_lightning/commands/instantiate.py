@@ -340,8 +340,9 @@ def data_for(cfg: DictConfig, trained: TrainedNet) -> ExpressionDataModule:
     """Data of the config, or else of the training run, with the preprocessing of the network."""
     preprocessing = trained.description["preprocessing"]
     if "_target_" in cfg.data:
+        typed = {override.partition("=")[0] for override in HydraConfig.get().overrides.task}
         for name, value in preprocessing.items():
-            if _typed(f"data.{name}") and cfg.data[name] != value:
+            if f"data.{name}" in typed and cfg.data[name] != value:
                 log.warning("data.%s=%s is ignored: the network was trained with %s.", name, cfg.data[name], value)
         datamodule: ExpressionDataModule = build(cfg.data, **preprocessing)
     else:
@@ -376,7 +377,3 @@ def _places(cfg: DictConfig, trained: TrainedNet) -> dict[str, Any]:
     name = trained.description["protocol"]["dataset"]
     usual = {"root": usual_root(name), "cache_dir": default_cache()}
     return usual | (places_of(Path(str(cfg.checkpoint)).expanduser()) if cfg.data.root is None else {})
-
-
-def _typed(option: str) -> bool:
-    return any(override.partition("=")[0] == option for override in HydraConfig.get().overrides.task)

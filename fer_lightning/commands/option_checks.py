@@ -61,7 +61,7 @@ _LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
 
 
 def check_options(cfg: DictConfig, config: str) -> None:
-    """Checks that all options are read by the command, and their types and ranges.
+    """Checks the names, types and ranges of all options.
 
     Args:
         cfg: Config composed for one run.
@@ -84,11 +84,7 @@ def _defaults_of(config: str) -> dict[str, Any]:
 
 
 def check_names(cfg: DictConfig, config: str) -> None:
-    """Checks that all options are read by the command, a constructor or another option.
-
-    Args:
-        cfg: Config composed for one run; it is not resolved.
-        config: Name of the command's config, which defines the options that the command reads.
+    """Checks that each option of a config, which is not resolved, is read by the command, a constructor or an option.
 
     Raises:
         UserError: An option is unknown; the message suggests a similar one.

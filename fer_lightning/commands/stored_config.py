@@ -315,7 +315,7 @@ def _check_names(part: str, place: str, node: Mapping[str, Any], path: Path) -> 
 
 
 def _is_nested(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(element, dict) for element in value))
+    return any(isinstance(part, dict) for part in (value if isinstance(value, list) else [value]))
 
 
 def _check_places(value: Any, folder: Path, place: str, name: str = "") -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_lightning.deploy.onnx import export_onnx, onnx_metadata, quantize, write_onnx
-from fer_lightning.deploy.parity import Compute, Faces, session_compute, torch_compute
+from fer_lightning.deploy.parity import Compute, Faces, torch_compute
 from fer_lightning.inference.onnx_classifier import open_session
 from fer_lightning.training.checkpoints import TrainedNet, load_net, save_net
 
@@ -57,5 +57,6 @@ def write_forms(
 def compute_of(path: Path) -> Compute:
     """Function that computes the logits of an exported file; ONNX Runtime uses one thread."""
     if path.suffix == ".onnx":
-        return session_compute(open_session(path, threads=1))
+        session = open_session(path, threads=1)
+        return lambda inputs: session.run(["logits"], dict(inputs))[0]
     return torch_compute(load_net(path).net)

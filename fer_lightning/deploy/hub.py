@@ -38,15 +38,7 @@ def require_access(repository: str) -> None:
 
 
 def push(folder: Path, names: Sequence[str], repository: str) -> str:
-    """Uploads files to a repository, which is created where it does not exist.
-
-    Args:
-        folder: Folder of the files.
-        names: Names of the files.
-        repository: Name of the repository, `user/name`.
-
-    Returns:
-        The web address of the repository.
+    """Uploads files of a folder to a repository, which is created if it does not exist, and returns its web address.
 
     Raises:
         UserError: The hub refused the upload.

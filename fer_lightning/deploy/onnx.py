@@ -19,7 +19,6 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -191,13 +190,13 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-@contextmanager
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppresses the exporter's messages for developers."""
+    """Suppresses messages of PyTorch's exporter and of ONNX Runtime's quantisation for developers."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -219,7 +218,7 @@ def quantize(source: Path, batches: Sequence[Mapping[str, np.ndarray]], method: 
         batches: Inputs by name for the calibration of the activations.
         method: Key of `METHODS`: `minmax` for the full range of values, `percentile` for 99.99 % of them.
     """
-    with TemporaryDirectory() as folder, _without_messages():
+    with TemporaryDirectory() as folder, _quiet():
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         # Batch normalisation and constants are folded first, because folded operations need no scale.
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
@@ -252,15 +251,3 @@ class _Reader(CalibrationDataReader):
 
     def get_next(self) -> Mapping[str, np.ndarray] | None:
         return next(self._left, None)
-
-
-@contextlib.contextmanager
-def _without_messages() -> Iterator[None]:
-    """Suppresses advice that is already followed, and counts of tensors."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(disabled)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 import torch
 from rich.progress import track
@@ -67,11 +66,6 @@ def torch_compute(net: nn.Module) -> Compute:
             return net(*(torch.from_numpy(value) for value in inputs.values())).float().numpy()
 
     return compute
-
-
-def session_compute(session: onnxruntime.InferenceSession) -> Compute:
-    """Logits of an ONNX file."""
-    return lambda inputs: session.run(["logits"], dict(inputs))[0]
 
 
 def measure(

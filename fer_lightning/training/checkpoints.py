@@ -167,16 +167,7 @@ def check_last(folder: Path, classifier: nn.Module) -> None:
 
 
 def save_net(trained: TrainedNet, path: Path, half: bool) -> None:
-    """Writes a trained network as a safetensors file, which `load_net` reads.
-
-    Args:
-        trained: The network.
-        path: The file.
-        half: See `write_safetensors`.
-
-    Raises:
-        UserError: A weight is too large for float16.
-    """
+    """Writes a trained network as a safetensors file, which `load_net` reads; see `write_safetensors`."""
     stored = StoredNet(trained.net.state_dict(), trained.description, trained.epoch, trained.record)
     write_safetensors(stored, path, half)
 

@@ -121,19 +121,18 @@ def check_description(values: Any, where: str) -> dict[str, Any]:
     """
     checked = _validated(_Description, values, where)
     try:
-        check_sizes(values["model"], "model")
+        check_sizes(checked["model"], "model")
     except ValueError as error:
         raise _not_usable(where, str(error)) from None
-    return {**values, "preprocessing": {**values["preprocessing"], **checked.preprocessing.model_dump()}}
+    return checked
 
 
 def check_metadata(values: Any, where: str) -> dict[str, Any]:
     """Checks the metadata of an ONNX file; otherwise as `check_description`."""
-    checked = _validated(_Metadata, values, where)
-    return {**values, "preprocessing": {**values["preprocessing"], **checked.preprocessing.model_dump()}}
+    return _validated(_Metadata, values, where)
 
 
-def _validated(schema: type[BaseModel], values: Any, where: str) -> Any:
+def _validated(schema: type[BaseModel], values: Any, where: str) -> dict[str, Any]:
     try:
         check_plain(values)
         checked: Any = schema.model_validate(values)
@@ -144,7 +143,7 @@ def _validated(schema: type[BaseModel], values: Any, where: str) -> Any:
         raise _not_usable(where, problem_of(error)) from None
     except (UserError, ValueError) as error:
         raise _not_usable(where, str(error)) from None
-    return checked
+    return {**values, "preprocessing": {**values["preprocessing"], **checked.preprocessing.model_dump()}}
 
 
 def check_sizes(options: Mapping[str, Any], place: str) -> None:

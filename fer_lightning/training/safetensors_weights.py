@@ -55,14 +55,7 @@ def find_checkpoint(path: Path | str, option: str = "checkpoint") -> Path:
 
 @dataclass(frozen=True)
 class StoredNet:
-    """Content of a checkpoint or safetensors file.
-
-    Attributes:
-        weights: State dict of the network.
-        description: As in `TrainedNet`.
-        epoch: As in `TrainedNet`.
-        record: As in `TrainedNet`.
-    """
+    """Content of a checkpoint or safetensors file: the state dict of a network, and the fields of `TrainedNet`."""
 
     weights: Mapping[str, Tensor]
     description: dict[str, Any]

@@ -26,14 +26,6 @@ def _only(*values: object) -> Callable[[Any], bool]:
     return lambda value: any(type(value) is type(allowed) and value == allowed for allowed in values)
 
 
-def _share_or_number(value: object) -> bool:
-    return (type(value) is int and value >= 1) or (isinstance(value, float) and 0 < value <= 1)
-
-
-def _finite_or_none(value: object) -> bool:
-    return value is None or (type(value) in (int, float) and math.isfinite(float(value)))  # type: ignore[arg-type]
-
-
 _ALL_IMAGES = "scores in the record are those of all images of a split: use 1.0"
 # By option: whether a value is supported, and the message if it is not. Options that are not listed change neither the
 # training nor the record, or are checked by Lightning.
@@ -43,7 +35,7 @@ SUPPORTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_steps": (_whole(1, also=(-1,)), "use a positive integer, or -1 for no limit"),
     "min_steps": (_whole(0, also=(None,)), "use an integer of at least 0"),
     "limit_train_batches": (
-        _share_or_number,
+        lambda value: (type(value) is int and value >= 1) or (isinstance(value, float) and 0 < value <= 1),
         "use a positive number of batches, or a share of them between 0.0 and 1.0",
     ),
     "limit_val_batches": (
@@ -65,7 +57,10 @@ SUPPORTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "check_val_every_n_epoch": (_whole(1), "use an integer of at least 1"),
     "num_sanity_val_steps": (_whole(-1), "use an integer of at least 0, or -1 for all batches"),
     "accumulate_grad_batches": (_whole(1), "use an integer of at least 1"),
-    "gradient_clip_val": (_finite_or_none, "use a number; 0, a negative one and null disable clipping"),
+    "gradient_clip_val": (
+        lambda value: value is None or (type(value) in (int, float) and math.isfinite(value)),
+        "use a number; 0, a negative one and null disable clipping",
+    ),
     "gradient_clip_algorithm": (_only(None, "norm", "value"), "use norm or value"),
     "reload_dataloaders_every_n_epochs": (_only(1), "each epoch has its own order and augmentation: use 1"),
     "use_distributed_sampler": (_only(False), "the data module distributes the images itself: use false"),

@@ -29,8 +29,8 @@ from matplotlib.figure import Figure
 from fer_lightning import cli
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.results.run_record import RunRecord
-from fer_lightning.studies.ledger import COLUMNS
-from fer_lightning.studies.presentation import present_ledger
+from fer_lightning.studies.comparison_table import COLUMNS
+from fer_lightning.studies.presentation import present_comparison
 from fer_lightning.studies.report import StudyReport
 
 atexit.register(shutil.rmtree, os.environ["FER_CACHE_DIR"], ignore_errors=True)
@@ -259,16 +259,16 @@ def make_study_report() -> StudyReport:
         | {"test": "paired t, 3 seeds", "p": 0.001, "p_holm": 0.002, **shared, **credible},
         {"row": "No search", "published": 0.93, "published_difference": -0.0106, "n_seeds": 0},
     ]
-    ledger = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    comparison = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
     seeds = pd.DataFrame({"variant": ["full", "full", "no_fusion"], "seed": [0, 1, 0], "accuracy": [0.49, 0.5, np.nan]})
     return StudyReport(
         name="table_6",
         title="Table 6: <i>components</i>",
         facts={"Data": "fer2013 & friends", "Seeds": "0, 1, 2"},
         command="fer train study=table_6 'data.root=<folder>'",
-        ledgers={
-            "accuracy": present_ledger(ledger, str(full["row"])),
-            "macro F1": present_ledger(ledger.assign(mean=ledger["mean"] - 0.1), str(full["row"])),
+        comparisons={
+            "accuracy": present_comparison(comparison, str(full["row"])),
+            "macro F1": present_comparison(comparison.assign(mean=comparison["mean"] - 0.1), str(full["row"])),
         },
         figures={"scores": figure},
         captions={"scores": "Scores < 1 & more."},

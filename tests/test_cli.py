@@ -107,7 +107,7 @@ def test_configs_are_found_beside_a_checkout():
         (["train", "trainer.max_epochs"], "trainer.max_epochs"),
         (["train", "+experiment=gone"], "experiment"),
         (["train", "study=psysfa_table6", "budget=huge"], "budget=huge is unknown: use smoke, pilot or paper."),
-        (["report", "/nowhere"], "/nowhere is no folder"),
+        (["report", "/nowhere"], "/nowhere must be a folder"),
         (["train", "resume=/nowhere"], "resume=/nowhere must be the folder of a run"),
         (["evaluate", "data.rot=x"], "data.rot"),
         (["completion", "tcsh"], "bash, zsh, fish"),

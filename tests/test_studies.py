@@ -59,14 +59,16 @@ def test_a_study_goes_on_shares_its_runs_and_is_reported(fer, tmp_path, monkeypa
 
     assert fer("report", "outputs/studies", "--to", "told", "--wandb", "disabled") == 0
     (table,) = tmp_path.glob("told/psysfa_net/psysfa_table7*/accuracy.csv")
-    ledger = pd.read_csv(table).set_index("row")
+    comparison = pd.read_csv(table).set_index("row")
     run = json.loads(
         (tmp_path / "outputs/studies/psysfa_ablations_synthetic_smoke/psysfa_band_low_seed0/metrics.json").read_text()
     )
     assert (run["study"], run["budget"], run["variant"]["ablation"]) == ("psysfa_table7", "smoke", "psysfa_band_low")
-    assert float(ledger.loc["Low-frequency only", "mean"]) == pytest.approx(run["splits"]["test"]["accuracy"], abs=1e-5)
-    assert ledger.loc["Low-frequency only", "published"] == pytest.approx(0.928)
-    assert ledger.loc["High-frequency only", "mean"] == "not run"
+    assert float(comparison.loc["Low-frequency only", "mean"]) == pytest.approx(
+        run["splits"]["test"]["accuracy"], abs=1e-5
+    )
+    assert comparison.loc["Low-frequency only", "published"] == pytest.approx(0.928)
+    assert comparison.loc["High-frequency only", "mean"] == "not run"
 
 
 @pytest.mark.slow

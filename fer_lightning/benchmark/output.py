@@ -21,7 +21,7 @@ from fer_lightning.files import claims_dir, write_csv, write_json
 from fer_lightning.plots.style import ACCENT, CLASS_COLOURS, INK, MUTED, TRAIN, VALIDATION, house_style, save_figures
 from fer_lightning.plots.text import escape
 from fer_lightning.results.run_record import describe_code
-from fer_lightning.studies.ledger import read_published
+from fer_lightning.studies.comparison_table import read_published
 
 PARTS = ("detect", "align", "classify")
 _SUMMARY = {"budget", "sampler", "mean_rank", "low", "high", "ask_ms"}

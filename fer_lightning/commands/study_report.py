@@ -1,4 +1,4 @@
-"""What `fer report` does with each study: its config composed, its report written, printed and logged to W&B."""
+"""Report of one study or search: composes its config, then writes, prints and logs the report."""
 
 from __future__ import annotations
 
@@ -28,35 +28,28 @@ from fer_lightning.overrides import literal
 from fer_lightning.plots.text import escape, print_line
 from fer_lightning.results.collect import score_table
 from fer_lightning.search.report import SearchDefinition, write_search
+from fer_lightning.studies.comparison_table import read_credible, read_published
 from fer_lightning.studies.definition import StudyDefinition
 from fer_lightning.studies.discovery import FoundStudy, is_run_of
-from fer_lightning.studies.ledger import read_credible, read_published
 from fer_lightning.studies.markdown import write_study
 from fer_lightning.studies.page import write_page
 from fer_lightning.studies.presentation import Finding
 from fer_lightning.studies.report import StudyReport, build_study
 
-_SCORES = {"accuracy": "accuracy", "macro F1": "macro_f1"}  # shown of runs without a study
-_NEXT = 3
+_SCORES = {"accuracy": "accuracy", "macro F1": "macro_f1"}  # of runs without a study
+_NEXT = 3  # unfinished runs that are printed
 
 
 def report_found_study(found: FoundStudy, to: Path, config_dir: Path | None, wandb: str, console: Console) -> None:
-    """Reports the runs of a study, finished or not.
-
-    Args:
-        found: The runs.
-        to: Where folders of papers are.
-        config_dir: Where further studies are, or None.
-        wandb: Mode, see `log_study_run`.
-        console: Where the table is printed.
+    """Writes, prints and logs the report of a study, finished or not, below the folder `to`.
 
     Raises:
-        UserError: The study says not what its rows are, or its runs cannot be compared.
+        UserError: The study has no valid report block, or its runs cannot be compared.
     """
     assert found.name is not None
     config = compose_study(found.name, found.budget, config_dir)
     if config.report is None:
-        raise UserError(f"study={found.name} has no report block that says what its rows are.")
+        raise UserError(f"study={found.name} must have a report block that defines its rows.")
     definition = StudyDefinition.from_block(found.name, config.report)
     runs = score_table(found.beside)
     claims = claims_dir()
@@ -72,26 +65,18 @@ def report_found_study(found: FoundStudy, to: Path, config_dir: Path | None, wan
     )
     datasets = report.runs["dataset"].unique()
     parts = [found.name, found.experiment, *(datasets if len(datasets) == 1 else []), config.budget]
-    # Names of records, which must not lead out of the folder.
+    # The names are from records and must not lead out of the folder.
     name = re.sub(r"[^\w.+-]+", "_", "_".join(part for part in parts if part)).lstrip(".")
     _write(report, found.folder, found.beside, to / (definition.paper or "") / name, wandb, console)
 
 
 def report_comparison(found: Sequence[FoundStudy], folder: Path, to: Path, wandb: str, console: Console) -> None:
-    """Reports runs of no study: every variant is a row.
-
-    Args:
-        found: The runs.
-        folder: Holds them; the report is named after it.
-        to: Where it is written.
-        wandb: Mode, see `log_study_run`.
-        console: Where the table is printed.
-    """
+    """Writes, prints and logs a report with a row per variant of the runs without a study in a folder."""
     records = {path: run for each in found for path, run in each.runs.items()}
     runs = score_table(records)
     rows = {str(name): str(name) for name in runs["variant"].unique()}
     name = folder.resolve().name
-    metrics = {told: score for told, score in _SCORES.items() if score in runs}
+    metrics = {metric: score for metric, score in _SCORES.items() if score in runs}
     definition = StudyDefinition(name, name, metrics, own_rows=rows)
     command = "fer report <the folder of these runs>"
     report = build_study(definition, runs, None, read_credible(claims_dir() / "credible.csv"), command, None, None, [])
@@ -107,7 +92,7 @@ def _write(report: StudyReport, folder: Path, runs: Iterable[Path], to: Path, wa
 
 
 def report_found_search(found: FoundStudy, to: Path, config_dir: Path | None, console: Console) -> None:
-    """Reports a search; arguments as for `report_found_study`."""
+    """Writes and prints the report of a search below the folder `to`."""
     name = found.name or found.folder.resolve().name
     block = compose_study(found.name, found.budget, config_dir).report if found.name else None
     definition = SearchDefinition.from_block(name, block) if block else SearchDefinition(name, {})
@@ -119,11 +104,11 @@ def report_found_search(found: FoundStudy, to: Path, config_dir: Path | None, co
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """A composed study.
+    """Config of a study.
 
     Attributes:
-        budget: Name of its budget.
-        report: Its `report:` block as plain values, or None where it has none.
+        budget: Name of the budget.
+        report: The `report:` block as plain values, or None.
         grid: Swept options of each run, value by name, in the order in which the runs are trained; empty for a search.
     """
 
@@ -134,13 +119,7 @@ class StudyConfig:
 
 @cache
 def compose_study(name: str, budget: str | None, config_dir: Path | None) -> StudyConfig:
-    """Composes `conf/train.yaml` once more, with a study.
-
-    Args:
-        name: As in `study=`.
-        budget: As in `budget=`; None for the default.
-        config_dir: Where further configs are, or None.
-    """
+    """Composes `conf/train.yaml` with a study and a budget, None for the default, also from further configs."""
     overrides = [f"study={name}", *([f"budget={budget}"] if budget else [])]
     if config_dir is not None:
         overrides.append(f"hydra.searchpath=['file://{config_dir.absolute()}']")
@@ -156,12 +135,12 @@ def compose_study(name: str, budget: str | None, config_dir: Path | None) -> Stu
 
 @contextmanager
 def _refusing(name: str) -> Iterator[None]:
-    """A study that is not in `conf/`, or whose config cannot be composed, is a sentence."""
+    """Context in which an error of Hydra or OmegaConf becomes a `UserError` that names the study."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        told = " ".join(str(error).split())[:300]
-        raise UserError(f"study={name} cannot be composed, give --config-dir where it is your own: {told}") from error
+        problem = " ".join(str(error).split())[:300]
+        raise UserError(f"study={name} cannot be composed (--config-dir finds your own studies): {problem}") from error
 
 
 def _params(cfg: DictConfig) -> Mapping[str, str]:
@@ -181,12 +160,7 @@ def _grid(params: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def find_included(found: Sequence[FoundStudy], config_dir: Path | None) -> list[FoundStudy]:
-    """Studies that others include (see `StudyDefinition`) and whose runs are all there, though none names them.
-
-    Args:
-        found: The studies that runs name, as `find_studies` returns them.
-        config_dir: Where further studies are, or None.
-    """
+    """Studies that those of the runs include (see `StudyDefinition`), if all their runs exist under other studies."""
     included: dict[tuple[str, Path], FoundStudy] = {}
     for study in found:
         assert study.name is not None
@@ -196,54 +170,42 @@ def find_included(found: Sequence[FoundStudy], config_dir: Path | None) -> list[
             if name in named or dataset not in (None, *(run["protocol"]["dataset"] for run in study.runs.values())):
                 continue
             grid = compose_study(name, study.budget, config_dir).grid
-            own = {
+            runs = {
                 path: run
                 for path, run in study.beside.items()
                 if run["budget"] == study.budget
                 and dataset in (None, run["protocol"]["dataset"])
                 and any(is_run_of(run, cell) for cell in grid)
             }
-            if len(own) == len(grid):
-                included[name, study.folder] = replace(study, name=name, runs=own, beside=own)
+            if len(runs) == len(grid):
+                included[name, study.folder] = replace(study, name=name, runs=runs, beside=runs)
     return list(included.values())
 
 
 def show_study(report: StudyReport, files: Sequence[Path], console: Console) -> None:
-    """Prints the headline of a study.
-
-    Args:
-        report: What was found.
-        files: Where it was written.
-        console: Where it is printed.
-    """
-    metric, ledger = next(iter(report.ledgers.items()))
+    """Prints the headline comparison of a study, its unfinished runs and its files."""
+    metric, comparison = next(iter(report.comparisons.items()))
     table = Table(title=escape(f"{report.title} ({metric})"), title_justify="left", title_style="bold")
     table.add_column("row")
     for heading in ("claimed", "measured", "seeds", "difference", "p (Holm)"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for line in ledger.lines:
+    for line in comparison.lines:
         tested = "reference" if line.finding is Finding.REFERENCE else line.marked_p
         measured = f"{line.measured.text}{line.spread}"
         cells = [line.title, line.published.text, measured, str(line.n_seeds), line.difference.text, tested]
         table.add_row(*map(escape, cells))
     console.print(table)
-    if ledger.tested_by_images:
-        console.print("¹ of one seed: covers the draw of the test images, not the luck of the seed.")
+    if comparison.tested_by_images:
+        console.print("¹ One seed: covers the sampling of test images, not the variance of seeds.")
     if report.unfinished:
         more = "; ..." if len(report.unfinished) > _NEXT else ""
-        told = f"{len(report.unfinished)} runs have no record yet: {'; '.join(report.unfinished[:_NEXT])}{more}"
-        print_line(console, told)
+        next_runs = "; ".join(report.unfinished[:_NEXT])
+        print_line(console, f"{len(report.unfinished)} runs have no record yet: {next_runs}{more}")
     show_files(report.name, files, console)
 
 
 def show_files(name: str, files: Sequence[Path], console: Console) -> None:
-    """Prints where a report was written, on one line that can be copied.
-
-    Args:
-        name: Of the report.
-        files: In one folder, the one to read first.
-        console: Where it is printed.
-    """
+    """Prints the files of a report, which are in one folder, on one line."""
     others = ", ".join(path.name for path in files[1:])
     print_line(console, f"{name}: {shown_path(files[0])}, beside it {others}")
     console.print()
@@ -290,7 +252,7 @@ def _wandb_loggers(runs: Iterable[Path]) -> Iterator[DictConfig]:
 
 
 def _log(report: StudyReport, page: Path, folder: Path, node: DictConfig, mode: str) -> Path | None:
-    # They need torch, which every other part of a report does without.
+    # Imported late: only this part of a report needs torch.
     from fer_lightning.studies.wandb_study import log_study
     from fer_lightning.training.wandb_logger import WandbRunLogger
 

@@ -1,6 +1,6 @@
 """Run records and the statistics that are computed from them, without PyTorch.
 
-- `RunRecord`: what a finished run leaves in its folder
+- `RunRecord`: metrics, predictions and history of a finished run
 - `Protocol`: data, classes, labels and splits that a score belongs to
 - `collect_runs`: all finished runs below a folder as a table
 - `accuracy_interval`: Wilson score interval of an accuracy

@@ -1,4 +1,4 @@
-"""Reliability of confidences, and temperature scaling, which makes them honest and leaves decisions as they are."""
+"""Calibration error and temperature scaling."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from scipy.special import logsumexp, softmax
 
 from fer_lightning.results.run_record import predicted_arrays
 
-BINS = 15  # of every calibration error and reliability diagram of this project
+BINS = 15  # number of bins of all calibration errors and reliability diagrams
 LEAST, MOST = 0.05, 20.0  # temperatures
-_NEAR = 1e-3  # in the logarithm: minimize_scalar stops just before a bound
-_FLOOR = 1e-12  # probabilities below count as this, as in the recorded loss
+_NEAR = 1e-3  # tolerance of the log temperature: minimize_scalar stops just before a bound
+_FLOOR = 1e-12  # smallest probability, as in the recorded loss
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Reliability:
     """Confidence against accuracy in bins of equal width.
 
     Attributes:
-        edges: Borders of the M bins, `(M + 1,)`; a bin holds its upper border.
+        edges: Edges of the M bins, `(M + 1,)`; a bin includes its upper edge.
         counts: Images per bin, `(M,)`.
         confidence: Mean confidence per bin, `(M,)`; NaN in an empty bin.
         accuracy: Share of correct images per bin, `(M,)`; NaN in an empty bin.
@@ -39,7 +39,7 @@ class Reliability:
 
 
 def reliability(targets: np.ndarray, probabilities: np.ndarray, bins: int) -> Reliability:
-    """Bins the predictions by the probability of the predicted class.
+    """Confidence and accuracy by bins of the probability of the predicted class.
 
     Args:
         targets: Class indices `(N,)`.
@@ -51,7 +51,7 @@ def reliability(targets: np.ndarray, probabilities: np.ndarray, bins: int) -> Re
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == targets
     edges = np.linspace(0, 1, bins + 1)
-    # Probabilities may exceed 1 by rounding; they belong to the last bin.
+    # Probabilities that exceed 1 by rounding belong to the last bin.
     position = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     counts = np.bincount(position, minlength=bins)
     with np.errstate(invalid="ignore"):
@@ -62,22 +62,21 @@ def reliability(targets: np.ndarray, probabilities: np.ndarray, bins: int) -> Re
 
 
 def fit_temperature(targets: np.ndarray, probabilities: np.ndarray) -> float:
-    """Finds the temperature that makes some predictions most likely.
+    """Temperature that maximises the likelihood of predictions.
 
     Args:
         targets: Class indices `(N,)` of validation images, N at least 1.
         probabilities: `(N, K)`.
 
     Returns:
-        T in `LEAST`..`MOST`. Above 1 the network was overconfident, below 1 underconfident.
+        T in `LEAST`..`MOST`; above 1 if the network is overconfident, below 1 if underconfident.
 
     Source: Guo et al., "On calibration of modern neural networks", ICML 2017, section 4.2, equation 9.
 
     Readings:
-        - The paper divides logits. Logarithms of probabilities differ from them by a constant in each row, which
-          softmax ignores; so records, which hold no logits, suffice, and predictions that are a mean of several
-          softmaxes (mirror images, votes) have a temperature too.
-        - T is bounded, because on predictions that are all right the likelihood rises for ever as T falls.
+        - The paper divides logits. Log probabilities differ from them by a constant in each row, which softmax ignores.
+          They are used here because records hold no logits, nor do means of several softmaxes (mirror images, votes).
+        - T is bounded: if all predictions are correct, the likelihood rises without limit as T falls.
     """
     logits = _logits(probabilities)
     of_target = logits[np.arange(len(targets)), targets]
@@ -86,37 +85,34 @@ def fit_temperature(targets: np.ndarray, probabilities: np.ndarray) -> float:
         inverse = np.exp(-log_temperature)
         return float(np.mean(logsumexp(logits * inverse, axis=1) - of_target * inverse))
 
-    # Convex in 1 / T, so that there is one minimum.
-    found = minimize_scalar(negative_log_likelihood, bounds=(np.log(LEAST), np.log(MOST)), method="bounded")
-    return float(np.exp(found.x))
+    # Convex in 1 / T, hence with one minimum.
+    optimum = minimize_scalar(negative_log_likelihood, bounds=(np.log(LEAST), np.log(MOST)), method="bounded")
+    return float(np.exp(optimum.x))
 
 
 def bound_note(temperature: float) -> str:
-    """What to add to a temperature that is a bound of the search and no optimum; nothing for any other."""
-    for bound in (LEAST, MOST):
+    """Note on a temperature that is a bound of the fit; empty for an optimum."""
+    for bound, name in ((LEAST, "lower"), (MOST, "upper")):
         if abs(np.log(temperature / bound)) < _NEAR:
-            return (
-                f" (the {'lower' if bound == LEAST else 'upper'} bound of the fit: no temperature calibrates this net)"
-            )
+            return f" (the {name} bound of the fit: no temperature calibrates this net)"
     return ""
 
 
 def scale_probabilities(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Predictions `(N, K)` under a temperature; the order of the classes stays the same in every row."""
+    """Probabilities `(N, K)` scaled by a temperature."""
     return softmax(_logits(probabilities) / temperature, axis=1)
 
 
 def calibrate(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
-    """Fits a temperature on the validation rows of a table of predictions and judges it on the test rows.
+    """Fits a temperature on the validation predictions and evaluates it on the test predictions.
 
     Args:
         predictions: Columns `split`, `target` and `prob_<class>`, with rows of the split `val`.
         classes: The K class names.
 
     Returns:
-        `temperature`, `fitted_on` (`"val"`) and, where there are test rows, `test`: expected calibration error `ece`
-        and mean negative log-likelihood `loss` in nats, and both with the temperature as `ece_scaled` and
-        `loss_scaled`.
+        `temperature`, `fitted_on` (`"val"`) and, if there are test rows, `test`: expected calibration error `ece` and
+        mean negative log-likelihood `loss` in nats, and both with the temperature as `ece_scaled` and `loss_scaled`.
     """
     temperature = fit_temperature(*predicted_arrays(predictions, classes, "val"))
     calibration: dict[str, Any] = {"temperature": temperature, "fitted_on": "val"}

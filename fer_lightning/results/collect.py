@@ -1,4 +1,4 @@
-"""Every run below a folder as one table, its variants with their seeds, and the records of a study."""
+"""Collects runs: the records below a folder, the table of their scores, and their predictions and histories."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _NO_SCORES = ("split", "protocol", "folder", "record", "model", "parameters", "c
 
 
 def collect_runs(folder: Path) -> pd.DataFrame:
-    """The scores of all finished runs below a folder, as `score_table` returns them; arguments as of `read_runs`."""
+    """Scores (`score_table`) of all finished runs below a folder; errors as in `read_runs`."""
     return score_table(read_runs(folder))
 
 
 def read_runs(folder: Path) -> dict[Path, dict[str, Any]]:
     """Reads the records of all finished runs below a folder.
 
-    Records of `fer evaluate` are no runs and are passed over. Damaged records are logged and left out.
+    Records of `fer evaluate` are skipped. Damaged records are logged and skipped.
 
     Args:
-        folder: Holds folders of runs, at any depth, or is one.
+        folder: Folder with run folders at any depth, or a run folder.
 
     Returns:
-        The content of `metrics.json` by folder of the run.
+        Content of `metrics.json` by run folder.
 
     Raises:
-        UserError: There is no such folder, or no run is there that can be read.
+        UserError: There is no such folder, or no run in it can be read.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder: name one that fer train wrote, for example outputs.")
+        raise UserError(f"{folder} must be a folder that fer train wrote, for example outputs; it does not exist.")
     runs, damaged = {}, []
     for path in sorted(folder.rglob(NAME)):
         try:
@@ -53,11 +53,9 @@ def read_runs(folder: Path) -> dict[Path, dict[str, Any]]:
             log.warning("Left out: %s", error)
             damaged.append(str(error))
     if not runs and damaged:
-        raise UserError(f"{folder} holds no run whose record can be read: {damaged[0]}")
+        raise UserError(f"No record of a run in {folder} can be read: {damaged[0]}")
     if not runs:
-        raise UserError(
-            f"{folder} holds no finished runs, which are folders with metrics.json: make them with fer train."
-        )
+        raise UserError(f"{folder} must have finished runs, folders with metrics.json: train some with fer train.")
     return runs
 
 
@@ -65,7 +63,7 @@ def score_table(runs: Mapping[Path, Mapping[str, Any]]) -> pd.DataFrame:
     """Tabulates the scores of runs.
 
     Args:
-        runs: As `read_runs` returns them.
+        runs: Records by run folder (`read_runs`).
 
     Returns:
         One row per run and split, sorted by variant, data set, seed and split: `variant` (see `name_variants`), `seed`,
@@ -74,8 +72,8 @@ def score_table(runs: Mapping[Path, Mapping[str, Any]]) -> pd.DataFrame:
         image has that class.
 
     Raises:
-        UserError: A variant was run twice under one seed and protocol, which would count as two seeds; or runs with the
-            same options hold different networks.
+        UserError: A variant was run twice with one seed and protocol, which would count as two seeds; or runs with the
+            same options have different networks.
     """
     names = map(printable, name_variants([metrics["variant"] for metrics in runs.values()]))
     rows = [
@@ -89,13 +87,10 @@ def score_table(runs: Mapping[Path, Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def require_one_protocol(runs: pd.DataFrame) -> None:
-    """Refuses runs whose scores were not obtained in the same way; the folds of one cross-validation were.
-
-    Args:
-        runs: Columns `protocol` and `folder`, as `collect_runs` returns them.
+    """Checks that runs (`score_table`) have one protocol, or are folds of one cross-validation.
 
     Raises:
-        UserError: Protocols differ; it names two of the runs, and in what.
+        UserError: The protocols of two runs differ.
     """
     distinct = runs.drop_duplicates("protocol")
     first, *others = (Protocol.from_dict(json.loads(text)).over_folds() for text in distinct["protocol"])
@@ -104,28 +99,22 @@ def require_one_protocol(runs: pd.DataFrame) -> None:
 
 
 def read_predictions(folder: str | Path) -> pd.DataFrame:
-    """The table of predictions of a run.
-
-    Args:
-        folder: Of the run.
-
-    Returns:
-        Columns `id`, `split`, `target`, `prob_<class>`.
+    """Predictions of the run in a folder: columns `id`, `split`, `target`, `prob_<class>`.
 
     Raises:
-        UserError: The file is missing.
+        UserError: The file is missing or damaged.
     """
     path = Path(folder) / "predictions.parquet"
     if not path.is_file():
-        raise UserError(f"{path} is missing: tests on single images need the predictions that fer train writes there.")
+        raise UserError(f"{path} is missing: tests on images need the predictions that fer train writes there.")
     return read_table(path)
 
 
 def _check_tables(folder: Path, classes: Sequence[str]) -> None:
-    """Reads the tables of a run where they are there, and refuses what they cannot hold.
+    """Checks the tables of a run that exist.
 
     Raises:
-        UserError: It names the file.
+        UserError: A table is damaged.
     """
     predictions, history, robustness = (
         read_table(path) if path.exists() or path.is_symlink() else None
@@ -181,41 +170,41 @@ def _row(folder: Path, metrics: Mapping[str, Any], variant: str, split: str) -> 
         "parameters": metrics["parameters"],
         "commit": printable(metrics["commit"]),
         **scores,
-        **{f"{score}/{name}": _of_class(own, score) for name, own in classes for score in own},
+        **{f"{score}/{name}": _of_class(values, score) for name, values in classes for score in values},
     }
 
 
-def _of_class(own: Mapping[str, float], score: str) -> float:
-    """NaN for what a class without images cannot have, which the record tells as 0."""
-    return float("nan") if own.get("support") == 0 and score != "support" else own[score]
+def _of_class(values: Mapping[str, float], score: str) -> float:
+    """Score of a class; NaN without images of the class, for which records have 0."""
+    return float("nan") if values.get("support") == 0 and score != "support" else values[score]
 
 
 def _refuse_repetitions(table: pd.DataFrame) -> None:
     for (variant, seed, _, _), same in table.groupby(["variant", "seed", "protocol", "split"]):
         if len(same) > 1:
             raise UserError(
-                f"{' and '.join(same['folder'])} are both {variant} with seed {seed}, which is one result and not two: "
-                "move all but one elsewhere."
+                f"{' and '.join(same['folder'])} are both {variant} with seed {seed}, which count as one result: move "
+                "all but one to another folder."
             )
     for (variant, _), same in table.groupby(["variant", "protocol"]):
         nets = same[["model", "parameters"]].drop_duplicates()
         if len(nets) > 1:
-            told = " and ".join(f"{net.model} with {net.parameters:,} parameters" for net in nets.itertuples())
+            names = " and ".join(f"{net.model} with {net.parameters:,} parameters" for net in nets.itertuples())
             raise UserError(
-                f"Runs of {variant} have the same options but hold different networks ({told}): the configuration "
-                "changed between them, so keep them in separate folders."
+                f"Runs of {variant} have the same options but different networks ({names}): the configuration changed "
+                "between them; keep them in separate folders."
             )
 
 
 def run_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a run, with all that the tables of a study are computed from.
+    """Table of runs, without paths of this machine.
 
     Args:
-        runs: As `collect_runs` returns it.
+        runs: Scores of the runs (`score_table`).
 
     Returns:
-        `run` (name of its folder), `variant`, `dataset`, `seed`, the scores of the test split, `val/accuracy`,
-        `test_clean/accuracy`, `best_epoch`, `epochs`, `train_seconds`, `parameters`, `commit`; no paths of the machine.
+        A row per run: `run` (name of its folder), `variant`, `dataset`, `seed`, the scores of the test split,
+        `val/accuracy`, `test_clean/accuracy`, `best_epoch`, `epochs`, `train_seconds`, `parameters`, `commit`.
     """
     rows = []
     for folder, splits in runs.groupby("folder", sort=False):
@@ -235,19 +224,19 @@ def run_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_history(folder: str) -> pd.DataFrame | None:
-    """The epochs of a run, or None where it has none."""
+    """History of a run, a row per epoch; None if it has none."""
     path = Path(folder) / "history.csv"
     return read_table(path) if path.is_file() else None
 
 
 def pooled_predictions(runs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The test predictions of all seeds of a variant on one data set, one below the other.
+    """Concatenated test predictions of all seeds of a variant on one data set.
 
     Args:
-        runs: Test rows of these runs, as `collect_runs` returns them.
+        runs: Test rows of these runs (`score_table`).
 
     Returns:
-        Targets `(N,)` and probabilities `(N, K)`, N over all runs, and the K class names.
+        Targets `(N,)` and probabilities `(N, K)` of all runs, and the K class names.
 
     Raises:
         UserError: A run has no predictions.

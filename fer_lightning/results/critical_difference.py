@@ -1,4 +1,4 @@
-"""Which of many variants differ in rank: Friedman's test and Nemenyi's critical difference."""
+"""Friedman's test and Nemenyi's critical difference of the mean ranks of several variants."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from fer_lightning.errors import UserError
 
 @dataclass(frozen=True)
 class CriticalDifference:
-    """Ranks of K variants over N blocks.
+    """Mean ranks of K variants over N blocks.
 
     Attributes:
         ranks: Mean rank by variant, best first; 1 is best, equal scores share the mean of their ranks.
-        blocks: N.
-        friedman_p: p of Friedman's test that all variants rank alike; 1 where every block is one tie.
-        critical: Mean ranks that differ by less are not told apart (Nemenyi).
-        groups: Largest sets of neighbouring variants that are not told apart, each with at least two, best first.
-        alpha: Level of `critical`.
+        blocks: Number N of blocks.
+        friedman_p: p-value of Friedman's test that all variants rank alike; 1 if all scores of each block are equal.
+        critical: Nemenyi's critical difference of two mean ranks.
+        groups: Largest sets of neighbouring variants whose ranks differ by less than `critical`, at least two each,
+            best first.
+        alpha: Significance level of `critical`.
     """
 
     ranks: pd.Series
@@ -33,11 +34,11 @@ class CriticalDifference:
 
 
 def critical_difference(scores: pd.DataFrame, alpha: float = 0.05) -> CriticalDifference:
-    """Ranks variants within each block and finds the differences in mean rank that mean something.
+    """Ranks variants within each block and tests the differences of their mean ranks.
 
     Args:
-        scores: One row a block, one column a variant; higher is better.
-        alpha: Level of the test.
+        scores: A row per block, a column per variant; higher is better.
+        alpha: Significance level.
 
     Raises:
         UserError: There are fewer than three variants or two blocks, or a score is missing.
@@ -45,19 +46,16 @@ def critical_difference(scores: pd.DataFrame, alpha: float = 0.05) -> CriticalDi
     Source: Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7, 2006, section 3.2.2.
 
     Readings:
-        - Blocks in the paper are data sets. Seeds on one data set serve too, but then the result speaks of seeds on
-          that data set alone.
+        - Blocks in the paper are data sets. With seeds of one data set as blocks, the result holds for it only.
     """
     if scores.shape[0] < 2 or scores.shape[1] < 3:
         raise UserError(
-            f"Ranks of {scores.shape[1]} variants over {scores.shape[0]} blocks (seeds or data sets) cannot be tested: "
-            "at least 3 variants with 2 blocks are needed."
+            f"A test of ranks needs at least 3 variants over 2 blocks (seeds or data sets); got {scores.shape[1]} over "
+            f"{scores.shape[0]}."
         )
     if scores.isna().to_numpy().any():
         missing = [f"{variant} in block {block}" for block, variant in scores.isna().stack().loc[lambda gap: gap].index]
-        raise UserError(
-            f"Ranks need every score, and these are missing: {', '.join(missing)}; run them or leave them out."
-        )
+        raise UserError(f"A test of ranks needs every score; missing: {', '.join(missing)}: run them, or omit them.")
     blocks, count = scores.shape
     ranked = scores.rank(axis=1, ascending=False)
     ranks = ranked.mean().sort_values(kind="stable")

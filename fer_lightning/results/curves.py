@@ -29,7 +29,7 @@ class ClassCurve:
 
 
 def roc_curves(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> list[ClassCurve]:
-    """ROC curves of the classes for which one exists: some targets are of that class and some are not.
+    """ROC curves of the classes that some but not all targets have.
 
     Args:
         targets: Class indices `(N,)`.
@@ -45,7 +45,7 @@ def roc_curves(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence
 
 
 def precision_recall_curves(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> list[ClassCurve]:
-    """Precision-recall curves, by rising recall, of the classes for which one exists; arguments as for `roc_curves`."""
+    """Precision-recall curves by rising recall, of the same classes; arguments as for `roc_curves`."""
     curves = []
     for index, name, positive, score in _present(targets, probabilities, classes):
         precision, recall, _ = precision_recall_curve(positive, score)
@@ -69,27 +69,27 @@ def _present(
 
 
 def confusion_counts(targets: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """Counts every pair of true and predicted class.
+    """Confusion matrix.
 
     Args:
         targets: Class indices `(N,)`.
         predicted: Class indices `(N,)`.
-        num_classes: K.
+        num_classes: Number K of classes.
 
     Returns:
-        `(K, K)`, true classes in rows.
+        Counts `(K, K)`, true classes in rows.
     """
     pairs = np.bincount(targets * num_classes + predicted, minlength=num_classes**2)
     return pairs.reshape(num_classes, num_classes)
 
 
 def most_confident_errors(targets: np.ndarray, probabilities: np.ndarray, count: int) -> np.ndarray:
-    """Rows classified wrongly with the highest confidence: hard faces and wrong labels.
+    """Misclassified rows with the highest confidence.
 
     Args:
         targets: Class indices `(N,)`.
         probabilities: `(N, K)`.
-        count: How many rows at most.
+        count: Largest number of rows.
 
     Returns:
         Row numbers, most confident first; ties in the order of the rows.

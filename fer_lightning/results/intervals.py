@@ -1,4 +1,4 @@
-"""How sure a number is."""
+"""Confidence intervals of accuracies and of means over seeds."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from scipy.stats import binomtest, t
 def accuracy_interval(correct: int, total: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of an accuracy.
 
-    It covers only the chance of having drawn these test images, not that of the seed.
+    It covers the sampling of the test images, not the variance of the seed.
 
     Args:
-        correct: Images classified correctly.
-        total: Images classified.
+        correct: Number of images classified correctly.
+        total: Number of images.
         level: Confidence level in 0..1.
 
     Returns:
@@ -35,11 +35,11 @@ def accuracy_interval(correct: int, total: int, level: float = 0.95) -> tuple[fl
 
 @dataclass(frozen=True)
 class SeedMean:
-    """A score over seeds.
+    """Mean of a score over seeds.
 
     Attributes:
         n: Number of seeds.
-        mean: Their mean, the only headline: the best of several seeds is an estimate of nothing.
+        mean: Mean score.
         sd: Sample standard deviation, with n - 1; NaN for one seed.
         low: Lower end of Student's t interval of the mean; NaN for one seed.
         high: Upper end.
@@ -55,11 +55,11 @@ class SeedMean:
 def mean_over_seeds(scores: Sequence[float], level: float = 0.95) -> SeedMean:
     """Mean, standard deviation and Student's t interval of a score over seeds.
 
-    The interval covers the chance of the seed on these test images, not that of having drawn them, see
-    `accuracy_interval`. With seeds that agree to the last digit its width is 0, which is no certainty.
+    The interval covers the variance of the seed on these test images, not the sampling of the images, see
+    `accuracy_interval`. Its width is 0 if all scores are equal.
 
     Args:
-        scores: One score a seed, at least one.
+        scores: Scores, one per seed, at least one.
         level: Confidence level in 0..1.
 
     Source: Student, "The probable error of a mean", Biometrika 6, 1908.

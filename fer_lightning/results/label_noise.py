@@ -1,4 +1,4 @@
-"""Annotator agreement: how far annotators agree with a label, and with each other."""
+"""Annotator agreement: agreement of annotators with a label and with each other."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from fer_lightning.results.intervals import accuracy_interval
 
 
 def consensus_agreement(votes: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """How far the emotion with most votes is the label.
+    """Agreement of the majority vote with the label.
 
     Args:
-        votes: Counts `(N, V)`, one column a possible answer.
+        votes: Counts `(N, V)`, a column per possible answer.
         label: Column of each image's label `(N,)`.
 
     Returns:
-        `(N,)`: 1 where the label has most votes, 0 where another has, and 1/t where t answers tie and it is one of
-        them, which is what breaking ties at random expects.
+        `(N,)`: 1 if the label has most votes, 0 if another answer has, and 1/t if the label is one of t tied answers,
+        the expectation when ties are broken at random.
     """
     first = votes == votes.max(axis=1, keepdims=True)
     return first[np.arange(len(votes)), label] / first.sum(axis=1)
 
 
 def annotator_agreement(votes: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Chance `(N,)` that one annotator, drawn at random, gives the label; arguments as in `consensus_agreement`."""
+    """Probability `(N,)` that a random annotator gives the label; arguments as in `consensus_agreement`."""
     return votes[np.arange(len(votes)), label] / votes.sum(axis=1)
 
 
 def best_against_annotator(votes: np.ndarray, num_classes: int) -> np.ndarray:
-    """Chance `(N,)` that the best possible answer is that of one annotator, drawn at random.
+    """Probability `(N,)` that the best answer is that of a random annotator.
 
-    No classifier, whatever it sees, can expect more against labels of one annotator each.
+    It is the largest expected accuracy of any classifier on labels of one annotator each.
 
     Args:
         votes: Counts `(N, V)`.
-        num_classes: A classifier answers with one of the first K columns; others (unknown, no face) are never right.
+        num_classes: Number K of classes, the first columns; other answers (unknown, no face) are never correct.
     """
     return votes[:, :num_classes].max(axis=1) / votes.sum(axis=1)
 
 
 def annotator_against_the_others(votes: np.ndarray) -> np.ndarray:
-    """Chance `(N,)` that one annotator, drawn at random, gives the answer with most votes of the others.
+    """Probability `(N,)` that a random annotator gives the majority vote of the others.
 
-    It is the accuracy of one person, judged as a classifier is: by a consensus in which it had no vote.
+    It is the accuracy of one person on the consensus of the others.
 
     Args:
-        votes: Counts `(N, V)`, at least two votes an image.
+        votes: Counts `(N, V)`, at least two votes per image.
 
     Readings:
-        Where the others tie, each of their t first answers is right with 1/t.
+        If t answers of the others tie, each of them is correct with probability 1/t.
     """
     chance = np.zeros(len(votes))
     for answer in range(votes.shape[1]):
@@ -65,22 +65,22 @@ def annotator_against_the_others(votes: np.ndarray) -> np.ndarray:
 def summarise(
     measure: str, values: np.ndarray, split: np.ndarray, label: np.ndarray, classes: Sequence[str]
 ) -> pd.DataFrame:
-    """Averages one measure over each split and over all images, for all classes together and for each.
+    """Means of a measure by split and class.
 
     Args:
-        measure: Its name.
-        values: Chance of agreement of each image `(N,)`.
+        measure: Name of the measure.
+        values: Probability of agreement of each image `(N,)`.
         split: Name of each image's split `(N,)`.
         label: Class of each image `(N,)`.
         classes: The K class names.
 
     Returns:
-        Columns `measure`, `split` (`"all"` for all together), `class` (`"all"`), `images`, `agreement`, `low`, `high`;
-        nothing where there is no image.
+        Columns `measure`, `split` and `class` (each also `"all"`), `images`, `agreement`, `low`, `high`; no rows for
+        classes without images.
 
     Readings:
-        The interval is Wilson's for one draw an image: what a single annotation of so many images would score, as a
-        test accuracy is a single draw too. The average chance itself is known better than that.
+        The interval is Wilson's for one annotation per image, comparable with that of a test accuracy. The mean
+        probability itself has a narrower one.
     """
     rows = []
     for part in (*dict.fromkeys(split.tolist()), "all"):

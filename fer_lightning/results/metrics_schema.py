@@ -1,10 +1,11 @@
-"""The file `metrics.json` of a run or an evaluation, read and checked in one place."""
+"""Schema of `metrics.json`, the record of a run or an evaluation, and of the files beside it."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from fer_lightning.results.protocol import Protocol, Text
 
 NAME = "metrics.json"
 STARTED = "started.json"
-# What earlier versions called an option, and what it is called now. Records keep what was typed.
+# Current names of options that earlier versions called otherwise, whose records keep the former names.
 _FORMER = {
     r"rival=": "baseline=",
     r"study=hafem_rivals$": "study=hafem_baselines",
@@ -26,7 +27,7 @@ LARGEST = 20_000_000  # bytes
 _DEEPEST = 20
 _LARGEST_SCORE = 1e9
 _NO_SCORES = {"variant", "seed", "split", "dataset", "protocol", "folder", "record", "model", "parameters", "commit"}
-# Options of where, for whom and under which seed a run went, and of its data, of which the protocol tells more.
+# Options that do not distinguish variants: seed, place, logging, and data, which the protocol describes.
 _LEFT_ASIDE = {
     "seed",
     "study",
@@ -57,7 +58,7 @@ class _Stored(BaseModel):
 
 
 def _not_infinite(value: float) -> float:
-    if abs(value) > _LARGEST_SCORE:  # NaN stands for what cannot be computed, as for a class without images
+    if abs(value) > _LARGEST_SCORE:  # NaN is allowed: the score of a class without images
         raise ValueError("must be finite")
     return value
 
@@ -68,7 +69,7 @@ _Count = Annotated[int, Field(ge=0, le=10**12)]
 
 
 def _in_conf(value: str) -> str:
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", value):  # it is looked up there, and must not lead out
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", value):  # it must not be a path out of conf/
         raise ValueError("must be the name of a config, such as psysfa_table6")
     return value
 
@@ -77,7 +78,7 @@ _Choice = Annotated[Text, AfterValidator(_in_conf)]
 
 
 class _Scores(_Stored):
-    """Of one split; the scores beside those named here are numbers too."""
+    """Scores of one split; further scores are numbers too."""
 
     __pydantic_extra__: dict[str, _Number]
     n: _Count = 0
@@ -94,7 +95,7 @@ class _Scores(_Stored):
 
 
 class _Elsewhere(_Stored):
-    """Scores on another data set, or why there are none."""
+    """Scores on another data set, or the reason why there are none."""
 
     missing: Text | None = None
     n: _Count | None = None
@@ -124,7 +125,7 @@ class _Calibration(_Stored):
 
 
 class _Record(_Stored):
-    """What every record has, and the types of what it may have."""
+    """Required and optional fields of every record."""
 
     protocol: dict[str, Any]
     splits: dict[Text, _Scores]
@@ -144,7 +145,7 @@ class _Record(_Stored):
 
 
 class _Started(_Stored):
-    """Options and identity of a run, known when it starts."""
+    """Options and identity of a run, which are known when it starts."""
 
     overrides: list[Text]
     study: _Choice | None = None
@@ -153,7 +154,7 @@ class _Started(_Stored):
 
 
 class _Run(_Started, _Record):
-    """Fields that the record of a run has and that of an evaluation has not."""
+    """Fields of the record of a run that an evaluation does not have."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     model: Text
@@ -168,7 +169,7 @@ class _Found(_Stored):
 
 
 class _Best(_Stored):
-    """What a search found."""
+    """Result of a search."""
 
     study: Text = ""
     objective: Text
@@ -182,30 +183,24 @@ def read_best(path: Path) -> dict[str, Any]:
     """Reads the `best.json` of a finished search.
 
     Raises:
-        UserError: It cannot be read, or is another file.
+        UserError: The file cannot be read, or is not the result of a search.
     """
     values = read_json(path)
-    try:
+    with _refused(f"{path} is not the result of a search: ", "Remove it, or repeat the search."):
         check_plain(values)
         _Best.model_validate(values)
-    except (ValidationError, ValueError) as error:
-        told = problem_of(error) if isinstance(error, ValidationError) else str(error)
-        raise UserError(f"{path} is not the result of a search: {told} Remove it, or repeat the search.") from None
     return values
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """Reads a record.
-
-    Args:
-        path: The file.
+    """Reads a `metrics.json`, also of earlier versions, whose `study`, `budget` and `variant` follow from the options.
 
     Returns:
         Plain JSON values: `protocol` and `splits`, and for a run `seed`, `overrides`, `model`, `parameters`, `commit`,
-        `study`, `budget` and `variant`. For a run of an earlier version the last three follow from its options.
+        `study`, `budget` and `variant`.
 
     Raises:
-        UserError: It cannot be read, or is no record.
+        UserError: The file cannot be read, or is not a record.
     """
     values = check_metrics(read_json(path), str(path))
     if "seed" not in values:
@@ -215,36 +210,31 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 
 def read_started(folder: Path) -> dict[str, Any]:
-    """Fields `overrides`, `study`, `budget` and `variant` that a run wrote to `started.json` when it started.
-
-    Args:
-        folder: Run folder.
+    """Fields `overrides`, `study`, `budget` and `variant` that a run wrote to its folder when it started.
 
     Raises:
-        UserError: The file is missing or damaged.
+        UserError: `started.json` is missing or damaged.
     """
     values = read_json(folder / STARTED)
-    try:
+    with _refused(f"{folder / STARTED} is damaged: ", "Remove it and continue the run."):
         check_plain(values)
-        return _Started.model_validate(values).model_dump(include=set(_Started.model_fields))
-    except (ValidationError, ValueError) as error:
-        problem = problem_of(error) if isinstance(error, ValidationError) else str(error)
-        raise UserError(f"{folder / STARTED} is damaged: {problem} Remove it and continue the run.") from None
+        started = _Started.model_validate(values).model_dump(include=set(_Started.model_fields))
+    return started
 
 
 def identity(overrides: Sequence[str], budget: str = "pilot") -> dict[str, Any]:
     """Study, budget and variant of a run, by which reports group runs.
 
-    `fer train` records them. They follow from what was typed, not from what it was resolved to, so that runs which an
-    earlier version recorded are seeds of the same variants.
+    `fer train` computes them when a run starts. Records of earlier versions have only `overrides`, from which
+    `read_metrics` computes the same.
 
     Args:
-        overrides: What was typed for the run, as `"model=resnet"`.
-        budget: Name of the budget of a study for which none was typed.
+        overrides: Options of the run as typed, for example `"model=resnet"`.
+        budget: Budget of a study if none was typed.
 
     Returns:
-        `study`: its name, None for a run without one. `budget`: its name, None without a study. `variant`: the last
-        value typed for each option, with seed, place and data left aside; equal for the seeds of a variant.
+        `study`: name, or None. `budget`: name, None without a study. `variant`: typed value by option, without seed,
+        place and data; equal for the seeds of a variant.
     """
     typed = typed_options(overrides)
     study = typed.get("study")
@@ -257,39 +247,43 @@ def identity(overrides: Sequence[str], budget: str = "pilot") -> dict[str, Any]:
 
 
 def typed_options(overrides: Sequence[str]) -> dict[str, str]:
-    """The last value typed for each option, by its name: `{"model": "resnet"}`."""
+    """Value by name of the typed options, for example `{"model": "resnet"}`; the last of several values counts."""
     return {key.lstrip("+"): value for key, _, value in (option.partition("=") for option in overrides)}
 
 
 def check_metrics(values: Any, where: str) -> dict[str, Any]:
-    """Checks a record that lies in another file.
+    """Checks and returns a record.
 
     Args:
-        values: The record.
-        where: The file, for messages.
-
-    Returns:
-        The record, unchanged.
+        values: Record.
+        where: Name of its file, for messages.
 
     Raises:
-        UserError: It is no record.
+        UserError: The values are not a record.
     """
-    try:
+    with _refused(f"{where} is not a record of a run: ", "Remove it, or train that run again."):
         check_plain(values)
         (_Run if isinstance(values, dict) and "seed" in values else _Record).model_validate(values)
         Protocol.from_dict(values["protocol"])
-    except ValidationError as error:
-        raise _no_record(where, problem_of(error)) from None
-    except (UserError, ValueError) as error:
-        raise _no_record(where, str(error)) from None
     return values
 
 
+@contextmanager
+def _refused(problem: str, cure: str) -> Iterator[None]:
+    """Context in which a failed check becomes a `UserError` that begins with the problem and ends with the cure."""
+    try:
+        yield
+    except ValidationError as error:
+        raise UserError(f"{problem}{problem_of(error)} {cure}") from None
+    except (UserError, ValueError) as error:
+        raise UserError(f"{problem}{error} {cure}") from None
+
+
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Content of a JSON file.
 
     Raises:
-        UserError: It is missing, too large, or not JSON.
+        UserError: The file is missing, too large, or not JSON.
     """
     try:
         if not path.is_file() or path.stat().st_size > LARGEST:
@@ -297,19 +291,19 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, RecursionError):  # not UTF-8, not JSON, an endless number, or nested too deeply
-        raise UserError(f"{path} is damaged, or not a JSON file: remove it, or make it again.") from None
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, a number of too many digits, or nested too deeply
+        raise UserError(f"{path} is damaged, or not a JSON file: remove it, or create it again.") from None
 
 
 def check_plain(values: Any, most: int = 200_000) -> None:
-    """Refuses what cannot have been JSON, is nested deeply, or is huge.
+    """Checks that an object has only JSON values, and limits their number and nesting.
 
     Args:
         values: Any object.
-        most: How many values it may have.
+        most: Largest number of values.
 
     Raises:
-        ValueError: It says why.
+        ValueError: The object fails a check.
     """
     level, count = [values], 0
     for _ in range(_DEEPEST):
@@ -334,16 +328,8 @@ def check_plain(values: Any, most: int = 200_000) -> None:
     raise ValueError(f"it must be nested at most {_DEEPEST} levels deep.")
 
 
-def _no_record(where: str, problem: str) -> UserError:
-    return UserError(f"{where} is not a record of a run: {problem} Remove it, or train that run again.")
-
-
 def by_current_name(option: str) -> str:
-    """An option as it is typed now, where an earlier version had another name for it.
-
-    Args:
-        option: For example `"rival=vit"`, which is `"baseline=vit"` now.
-    """
+    """Option with its current name, for example `"baseline=vit"` for `"rival=vit"` of earlier versions."""
     for former, current in _FORMER.items():
         option = re.sub(rf"^(\+*){former}", rf"\g<1>{current}", option)
     return option

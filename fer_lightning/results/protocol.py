@@ -1,4 +1,4 @@
-"""The protocol: everything that must be equal before two accuracies may be compared."""
+"""Protocol of a result: data, labels and splits, which must be equal for two results to be comparable."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _LONGEST_NAME = 100  # characters
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a number came about.
+    """Data, labels and splits that a score belongs to.
 
     Attributes:
-        dataset: Name of the dataset, for example `"fer2013"`.
-        release: Layout or re-pack that was read.
+        dataset: Name of the data set, for example `"fer2013"`.
+        release: Layout or repackaged version of the data set.
         classes: Class names in the order of the logits.
-        label_rule: How labels follow from annotations.
+        label_rule: Rule by which labels follow from annotations.
         split: Definition of the splits, in words.
-        selection: What the best epoch is chosen on.
-        test: What the final score is computed on.
+        selection: Split on which the best epoch is chosen.
+        test: Split on which the final score is computed.
         counts: Images per split.
         fingerprint: Hash over image content keys, labels and the split of every row.
     """
@@ -42,7 +42,7 @@ class Protocol:
     fingerprint: Text
 
     def to_dict(self) -> dict[str, object]:
-        """Plain JSON-ready values."""
+        """Fields as JSON values."""
         return {**asdict(self), "classes": list(self.classes), "counts": dict(self.counts)}
 
     @classmethod
@@ -50,7 +50,7 @@ class Protocol:
         """Inverse of `to_dict`.
 
         Raises:
-            UserError: A value is missing, or of another type.
+            UserError: A field is missing or has the wrong type.
         """
         try:
             protocol = _STORED.validate_python(values)
@@ -60,37 +60,37 @@ class Protocol:
         return protocol
 
     def over_folds(self) -> Protocol:
-        """The protocol of which this one is a fold, without what changes from fold to fold; itself where it is none."""
-        split, found = re.subn(r", fold \d+", "", self.split)
-        if not found:
+        """Protocol of the whole cross-validation if this one is of a fold, otherwise itself."""
+        split, folds = re.subn(r", fold \d+", "", self.split)
+        if not folds:
             return self
         images = {"in all splits": sum(self.counts.values())}
         return replace(self, split=split, selection="the next fold", test="each fold", counts=images, fingerprint="")
 
     def differences(self, other: Protocol) -> list[str]:
-        """Names of the fields in which two protocols differ."""
+        """Names of the fields in which the protocols differ."""
         return [key.name for key in fields(self) if getattr(self, key.name) != getattr(other, key.name)]
 
     def require_same(self, other: Protocol, results: str = "These results") -> None:
-        """Refuses a comparison of results that were not obtained in the same way.
+        """Checks that two results are comparable.
 
         Args:
-            other: The protocol of the second result.
-            results: Both of them, as the message names them.
+            other: Protocol of the second result.
+            results: Name of the two results in the error message.
 
         Raises:
             UserError: The protocols differ.
         """
         if names := self.differences(other):
-            told = "; ".join(f"{name}: {getattr(self, name)!r} and {getattr(other, name)!r}" for name in names)
-            raise UserError(f"{results} follow different protocols and cannot be compared ({told}).")
+            values = "; ".join(f"{name}: {getattr(self, name)!r} and {getattr(other, name)!r}" for name in names)
+            raise UserError(f"{results} follow different protocols and cannot be compared ({values}).")
 
 
 _STORED = TypeAdapter(Protocol)
 
 
 def check_class_names(names: Sequence[str]) -> None:
-    """Refuses what cannot be the classes of a task: names go into tables, terminals and web pages.
+    """Checks class names, which are shown in tables, terminals and web pages.
 
     Raises:
         UserError: There are none, two are equal, or one is empty, too long or not printable.

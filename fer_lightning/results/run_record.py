@@ -1,4 +1,4 @@
-"""The run record: everything that later tables, figures and tests are computed from."""
+"""Run record: metrics, predictions and history of a run, from which all reports are computed."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PROBABILITY_PREFIX = "prob_"
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a finished run leaves in its folder.
+    """Record of a finished run.
 
     Attributes:
         metrics: Protocol, versions, commit, hardware, seed, scores per split, timing; plain JSON values.
         predictions: Columns `id`, `split`, `target`, `prob_<class>`.
         history: One row per epoch.
-        robustness: As `score_corruptions` returns it; None where no corruption was scored.
+        robustness: Scores on corrupted images (`score_corruptions`), or None.
     """
 
     metrics: dict[str, Any]
@@ -39,7 +39,7 @@ class RunRecord:
     robustness: pd.DataFrame | None = None
 
     def write(self, folder: Path) -> None:
-        """Writes the record; `metrics.json` comes last, so its presence says that the record is whole."""
+        """Writes the record; `metrics.json` is written last, so that it exists only if the record is complete."""
         write_whole(folder / "predictions.parquet", lambda path: self.predictions.to_parquet(path, index=False))
         write_csv(folder / "history.csv", self.history, index=False)
         if self.robustness is not None:
@@ -51,10 +51,10 @@ class RunRecord:
         """Reads the record of a finished run.
 
         Raises:
-            UserError: The folder holds no finished run, or a file of its record is damaged.
+            UserError: The folder has no finished run, or a file of the record is damaged.
         """
         if not (folder / "metrics.json").is_file():
-            raise UserError(f"{folder} holds no finished run: metrics.json is missing.")
+            raise UserError(f"{folder} must be the folder of a finished run; metrics.json is missing.")
         metrics = read_metrics(folder / "metrics.json")
         return cls(
             metrics=metrics,
@@ -65,12 +65,12 @@ class RunRecord:
 
 
 def describe_software() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result."""
+    """Versions of Python and of the packages that affect results."""
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def describe_commit() -> str:
-    """Commit of the code that runs, with `-dirty` where it was changed; `"unknown"` outside a checkout."""
+    """Commit of this code, with `-dirty` if it was changed; `"unknown"` outside a Git checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -79,17 +79,17 @@ def describe_commit() -> str:
 
 
 def describe_code() -> dict[str, Any]:
-    """What a record says of the code: `versions` and `commit`."""
+    """Fields `versions` and `commit` of a record."""
     return {"versions": describe_software(), "commit": describe_commit()}
 
 
 def predicted_arrays(predictions: pd.DataFrame, classes: Sequence[str], split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Takes one split out of the table of predictions.
+    """Targets and probabilities of one split.
 
     Args:
         predictions: Columns `split`, `target` and `prob_<class>` for every class.
         classes: The K class names in the order of the logits.
-        split: Which rows to take.
+        split: Name of the split.
 
     Returns:
         Targets `(N,)` int64 and probabilities `(N, K)` float64.
@@ -100,10 +100,10 @@ def predicted_arrays(predictions: pd.DataFrame, classes: Sequence[str], split: s
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table that a run wrote, `.csv` or `.parquet`.
+    """Reads a table of a run, `.csv` or `.parquet`.
 
     Raises:
-        UserError: It cannot be read.
+        UserError: The file is missing or damaged.
     """
     try:
         if path.is_file() and path.suffix == ".parquet":
@@ -112,16 +112,16 @@ def read_table(path: Path) -> pd.DataFrame:
             _check_lines(path)
             return pd.read_csv(path)
         problem = "it is not a file"
-    except Exception as error:  # pandas and pyarrow have many; whatever they meet, the file is damaged
+    except Exception as error:  # pandas and pyarrow raise many types for damaged files
         problem = str(error) or type(error).__name__
     raise UserError(f"{path} is damaged: {' '.join(problem.split())[:200]}")
 
 
 def _check_lines(path: Path) -> None:
-    """Refuses lines of other lengths, whose values pandas would shift into other columns.
+    """Checks that all lines have equally many cells, because pandas would shift the others into wrong columns.
 
     Raises:
-        ValueError: It says what must hold.
+        ValueError: They do not, or two columns have one name.
     """
     with path.open(encoding="utf-8", newline="") as file:
         lines = [*filter(None, csv.reader(file))]

@@ -1,9 +1,9 @@
-"""Studies: grids of runs, set beside the table of a paper, as Markdown, HTML and figures.
+"""Studies: grids of runs, compared with the table of a paper, as Markdown, HTML and figures.
 
-- `StudyDefinition`: what a study compares and which published table it reproduces
-- `StudyReport`: everything that a study found
+- `StudyDefinition`: rows, metrics and published table of a study
+- `StudyReport`: comparison tables, figures and conditions of a study
 - `build_study`: computes the report of a study from its run records
-- `build_ledger`: the table of a study: published and measured scores
+- `build_comparison`: table of published and measured scores
 - `judge`: whether a published difference is confirmed
 - `write_study`: writes a report with its tables and figures
 """

@@ -1,4 +1,4 @@
-"""What a study shows: the `report:` block of its config, checked."""
+"""Definition of a study: the checked `report:` block of its config."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import pandas as pd
 
 from fer_lightning.errors import UserError
-from fer_lightning.studies.ledger import LedgerRow, published_scores
+from fer_lightning.studies.comparison_table import ComparisonRow, published_scores
 
 
 @dataclass(frozen=True)
 class FurtherTable:
-    """Another published table that the same runs measure.
+    """Further published table that the runs of a study measure.
 
     Attributes:
-        table: For example `"Table 11"`.
-        columns: Column of the ledger by published metric: `mean`, `sd`, `p` or `p_holm`.
-        rows: Variant by published row.
+        table: Name of the table, for example `"Table 11"`.
+        columns: Column of the comparison table by published metric: `mean`, `sd`, `p` or `p_holm`.
+        rows: Variant by title of the published row.
     """
 
     table: str
@@ -29,11 +29,11 @@ class FurtherTable:
 
 @dataclass(frozen=True)
 class ClassTable:
-    """The scores of each class, of the only row of a study.
+    """Scores of each class, in a study of one row.
 
     Attributes:
         metrics: Score of a class by published metric, for example `{"F1": "f1"}`.
-        rows: Class by published row, for example `{"Anger": "angry"}`.
+        rows: Class by title of the published row, for example `{"Anger": "angry"}`.
     """
 
     metrics: dict[str, str]
@@ -42,25 +42,25 @@ class ClassTable:
 
 @dataclass(frozen=True)
 class StudyDefinition:
-    """What a study shows.
+    """Rows, metrics and published table of a study.
 
     Attributes:
-        name: Of the study, for example `psysfa_table6`.
-        title: What it asks, for readers.
-        metrics: Our score by published metric, the headline first.
-        rows: Variant by row of the published table; None where nothing can measure it. With `per_dataset` data set, as
-            protocols name it, by that of the paper.
+        name: Name of the study, for example `psysfa_table6`.
+        title: Title in the report.
+        metrics: Measured score by published metric, the headline first.
+        rows: Variant by row of the published table; None if no variant can measure it. With `per_dataset`, the data set
+            in protocols by its name in the paper.
         own_rows: Variant by title of rows that the paper does not have.
         reference: Row that the others are tested against, or None.
         paper: Folder of `published.csv`, or None.
-        table: Published table, or None where there is none.
-        per_dataset: Row of the published table that is shown on several data sets, or None.
-        per_class: What is shown of each class, or None.
-        also: Other published tables of the same runs.
-        includes: Studies of which all runs are among those of this one: the data set for which that holds by name of
-            the study, None for any.
-        robustness: Whether the runs were also scored on spoilt pictures.
-        cross_dataset: Whether they were also scored on the data sets of the others.
+        table: Published table, or None.
+        per_dataset: Row of the published table whose scores on several data sets are the rows, or None.
+        per_class: Scores of each class, or None.
+        also: Further published tables of the same runs.
+        includes: Studies whose runs are all among those of this one: data set on which that holds, None for any, by
+            name of the study.
+        robustness: Whether the runs were also scored on corrupted images.
+        cross_dataset: Whether the runs were also scored on the data sets of the others.
     """
 
     name: str
@@ -83,7 +83,7 @@ class StudyDefinition:
         """Reads a `report:` block.
 
         Raises:
-            UserError: It lacks something, or holds what nobody reads.
+            UserError: A field is missing, unknown or inconsistent with the others.
         """
         values = dict(block)
         try:
@@ -94,8 +94,8 @@ class StudyDefinition:
             definition = cls(name, **values)
             definition._check()
         except TypeError as error:
-            told = str(error).replace(".__init__() got an unexpected keyword argument", " does not know")
-            raise UserError(f"the report block of study={name} cannot be read: {told}.") from None
+            problem = str(error).replace(".__init__() got an unexpected keyword argument", " does not know")
+            raise UserError(f"The report block of study={name} cannot be read: {problem}.") from None
         return definition
 
     @property
@@ -107,34 +107,34 @@ class StudyDefinition:
         """Title by variant, in the order of the rows.
 
         Args:
-            only: The one variant there is, which stands for all rows with `per_dataset`.
+            only: The only variant of a study with `per_dataset`.
         """
         if self.per_dataset is not None:
             return {only: self.per_dataset}
         rows = {**self.rows, **self.own_rows}
         return {variant: title for title, variant in rows.items() if variant is not None}
 
-    def ledger_rows(self, score: str, only: str) -> list[LedgerRow]:
-        """The rows of the ledger of one score; `only` as in `titles`."""
+    def comparison_rows(self, score: str, only: str) -> list[ComparisonRow]:
+        """Rows of the comparison table of one score; `only` as in `titles`."""
         if self.per_dataset is not None:
-            return [LedgerRow(title, only, score, dataset) for title, dataset in self.rows.items()]
-        return [LedgerRow(title, variant, score) for title, variant in {**self.rows, **self.own_rows}.items()]
+            return [ComparisonRow(title, only, score, dataset) for title, dataset in self.rows.items()]
+        return [ComparisonRow(title, variant, score) for title, variant in {**self.rows, **self.own_rows}.items()]
 
-    def class_rows(self, score: str) -> list[LedgerRow]:
-        """The rows of the ledger of one score of each class."""
+    def class_rows(self, score: str) -> list[ComparisonRow]:
+        """Rows of the comparison table of one score of each class."""
         assert self.per_class is not None
         variant = next(iter(self.rows.values()))
-        return [LedgerRow(title, variant, f"{score}/{name}") for title, name in self.per_class.rows.items()]
+        return [ComparisonRow(title, variant, f"{score}/{name}") for title, name in self.per_class.rows.items()]
 
     def claims(self, published: pd.DataFrame | None, metric: str) -> dict[str, float]:
-        """The paper's numbers by title, in 0..1.
+        """Published scores by title of the row, in 0..1; empty if the study has no table.
 
         Args:
-            published: As `read_published` returns it; None where the study has no table.
-            metric: For example `"accuracy"`.
+            published: Tables of the paper (`read_published`), or None.
+            metric: Published metric, for example `"accuracy"`.
 
         Raises:
-            UserError: The paper does not have a row that is said to be its own.
+            UserError: The paper does not have one of `rows`.
         """
         if published is None or self.table is None:
             return {}
@@ -147,32 +147,33 @@ class StudyDefinition:
         if strange := [title for title in expected if title not in scores]:
             raise UserError(
                 f"study={self.name}: {self.table} has no {metric} of {', '.join(strange)}; it has {', '.join(scores)}. "
-                "What the paper does not have belongs into own_rows."
+                "Move rows that the paper does not have to own_rows."
             )
         return scores
 
     def _check(self) -> None:
         if not self.metrics or not {**self.rows, **self.own_rows}:
-            raise UserError(f"the report block of study={self.name} needs metrics and rows.")
+            raise UserError(f"The report block of study={self.name} must have metrics and rows.")
         if self.reference is not None and self.reference not in {**self.rows, **self.own_rows}:
-            raise UserError(f"study={self.name}: the reference {self.reference!r} is none of its rows.")
+            raise UserError(f"study={self.name}: the reference must be one of its rows; got {self.reference!r}.")
         if self.per_dataset is not None and (self.own_rows or self.reference):
-            raise UserError(f"study={self.name}: per_dataset shows one row, without own_rows and a reference.")
+            raise UserError(f"study={self.name}: per_dataset allows neither own_rows nor a reference.")
         if self.per_class is not None and (len(self.rows) != 1 or self.own_rows):
-            raise UserError(f"study={self.name}: per_class shows the classes of one row, so rows must hold one.")
+            raise UserError(f"study={self.name}: with per_class, rows must hold one row; remove the others.")
 
 
 def _with_rows(study: str, table: Mapping[str, Any], rows: Mapping[str, str | None]) -> dict[str, Any]:
-    """A further table that names no rows with those of its study, under the titles that they have there.
+    """Block of a further table with rows: its own, or those of the study under its `titles`.
 
     Raises:
-        UserError: It gives a title to what is no row.
+        UserError: `titles` names a row that the study does not have.
     """
     titles = table.get("titles", {})
     if strange := set(titles) - set(rows):
         raise UserError(
-            f"study={study}: {table.get('table')} has titles of {', '.join(sorted(strange))}: no such rows."
+            f"study={study}: the titles of {table.get('table')} must be for rows of the study; got "
+            f"{', '.join(sorted(strange))}."
         )
-    shown = {titles.get(row, row): variant for row, variant in {**rows}.items()}
-    own = {key: value for key, value in table.items() if key != "titles"}
-    return {"rows": {title: variant for title, variant in shown.items() if title is not None}, **own}
+    shown = {titles.get(row, row): variant for row, variant in rows.items()}
+    block = {key: value for key, value in table.items() if key != "titles"}
+    return {"rows": {title: variant for title, variant in shown.items() if title is not None}, **block}

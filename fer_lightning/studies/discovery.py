@@ -1,4 +1,4 @@
-"""Which studies have runs below a folder."""
+"""Studies that have runs below a folder, by the study, budget and variant in the records."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class FoundStudy:
     """Runs of one study in one folder.
 
     Attributes:
-        name: As in `study=`; None for runs without a study.
-        folder: In which the runs are; of a search its sweep folder.
-        runs: The records of its finished runs, by their folders.
-        beside: Those of all finished runs in the folder, which other studies may share.
-        searched: Whether its runs are trials of a search.
+        name: Name of the study; None for runs without a study.
+        folder: Folder that holds the run folders; of a search the sweep folder.
+        runs: Records of the finished runs of the study, by run folder.
+        beside: Records of all finished runs in the folder, which several studies may share.
+        searched: Whether the runs are trials of a search.
     """
 
     name: str | None
@@ -37,7 +37,7 @@ class FoundStudy:
         """Name of the budget; None for runs without a study.
 
         Raises:
-            UserError: There are several.
+            UserError: The runs have several budgets.
         """
         names = {run["budget"] for run in self.runs.values()}
         if len(names) > 1:
@@ -49,19 +49,19 @@ class FoundStudy:
 
     @property
     def experiment(self) -> str | None:
-        """The recipe that was typed for all runs in place of the study's own; None where it was none."""
+        """Value of `experiment=` of all runs; None if they have none, or different ones."""
         names = {run["variant"].get("experiment") for run in self.runs.values()}
         return names.pop() if len(names) == 1 else None
 
     def missing(self, grid: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
-        """The runs of a grid that no run in the folder is, whichever study started it."""
+        """Cells of a grid that no finished run in the folder has the options of, whichever study started it."""
         return [cell for cell in grid if not any(is_run_of(run, cell) for run in self.beside.values())]
 
     def command(self, swept: Collection[str]) -> str:
-        """What runs it: what all runs have in common but not what is this machine's, as its paths.
+        """Command that trains the study: the options of all runs, without swept ones and paths of this machine.
 
         Args:
-            swept: The options in which its runs differ.
+            swept: Names of the swept options.
         """
         first, *others = (run["overrides"] for run in self.runs.values())
         words = ["fer train", f"study={self.name}", f"budget={self.budget}"]
@@ -84,25 +84,25 @@ def is_run_of(run: Mapping[str, Any], cell: Mapping[str, str]) -> bool:
 
 
 def find_studies(folder: Path) -> list[FoundStudy]:
-    """Finds what `fer report` can show.
+    """Groups the finished runs below a folder by study.
 
     Args:
-        folder: Holds runs at any depth, or is one.
+        folder: Folder with run folders at any depth, or a run folder.
 
     Returns:
-        The studies and searches, by folder and in the order of their first run; runs without a study are one more entry
-        with the name None, for each folder that holds some.
+        Studies and searches by folder, in the order of their first run. The runs without a study of a folder are one
+        entry with the name None.
 
     Raises:
-        UserError: As `read_runs`.
+        UserError: There is no such folder, or no run in it can be read.
     """
     places: dict[Path, dict[Path, dict[str, Any]]] = {}
     for path, run in read_runs(folder).items():
         places.setdefault(path if path == folder else path.parent, {})[path] = run
-    found = []
+    studies = []
     for place, beside in places.items():
         searched = (place / "study.db").exists() or (place / "best.json").exists()
         for name in dict.fromkeys(run["study"] for run in beside.values()):
-            own = {path: run for path, run in beside.items() if run["study"] == name}
-            found.append(FoundStudy(name, place, own, beside, searched))
-    return found
+            runs = {path: run for path, run in beside.items() if run["study"] == name}
+            studies.append(FoundStudy(name, place, runs, beside, searched))
+    return studies

@@ -1,4 +1,4 @@
-"""Under what conditions a study ran, from its records alone."""
+"""Conditions of a study: data, protocol, budget, seeds and hardware, from the records of its runs."""
 
 from __future__ import annotations
 
@@ -14,35 +14,34 @@ from fer_lightning.results.collect import read_history
 
 
 def study_facts(runs: pd.DataFrame, budget: str | None, expected: int | None) -> dict[str, str]:
-    """What a reader must know before the first number.
+    """Conditions under which the runs of a study were trained and scored.
 
     Args:
-        runs: Test rows of the runs of a study, as `collect_runs` returns them.
-        budget: Name of its budget, or None.
-        expected: How many runs it has when it is complete, or None where nobody knows.
+        runs: Test rows of the runs of a study (`score_table`).
+        budget: Name of the budget, or None.
+        expected: Number of runs of the complete study, or None if unknown.
 
     Returns:
-        Sentences by heading, in the order in which they are shown. What differs between runs is told with all its
-        values.
+        Text by heading, in the order in which it is shown; a condition that differs between runs is listed with all
+        its values.
     """
     records = dict(zip(runs["folder"], runs["record"]))
     protocols: dict[str, list[dict[str, Any]]] = {}
     for protocol in map(json.loads, runs["protocol"].unique()):
         protocols.setdefault(protocol["dataset"], []).append(protocol)
 
-    def of_data(tell: Callable[[list[dict[str, Any]]], str]) -> str:
-        """Of each data set, whose folds have a protocol each."""
-        told = {name: tell(folds) for name, folds in protocols.items()}
-        return "; ".join(f"{name}: {each}" if len(told) > 1 else each for name, each in told.items())
+    def by_dataset(describe: Callable[[list[dict[str, Any]]], str]) -> str:
+        texts = {name: describe(folds) for name, folds in protocols.items()}
+        return "; ".join(f"{name}: {text}" if len(texts) > 1 else text for name, text in texts.items())
 
     facts = {
         "Data": "; ".join(
             f"{name} ({each['release']}), {len(each['classes'])} classes, {each['label_rule']}"
             for name, (each, *_) in protocols.items()
         ),
-        "Protocol": of_data(_protocol),
-        "Training images": of_data(lambda folds: _images(folds, "train")),
-        "Test images": of_data(lambda folds: _images(folds, "test") + _clean(records.values(), folds[0]["dataset"])),
+        "Protocol": by_dataset(_protocol),
+        "Training images": by_dataset(lambda folds: _images(folds, "train")),
+        "Test images": by_dataset(lambda folds: _images(folds, "test") + _clean(records.values(), folds[0]["dataset"])),
         "Budget": _budget(records, budget),
         "Pictures": _each(map(_picture, records.values())),
         "Parameters": _parameters(runs),
@@ -52,7 +51,7 @@ def study_facts(runs: pd.DataFrame, budget: str | None, expected: int | None) ->
         "Commit": _each(str(each["commit"]) for each in records.values()),
         "Hours": _hours(records.values()),
     }
-    return {heading: told for heading, told in facts.items() if told}
+    return {heading: text for heading, text in facts.items() if text}
 
 
 def _protocol(folds: list[dict[str, Any]]) -> str:
@@ -80,19 +79,19 @@ def _clean(records: Iterable[dict[str, Any]], dataset: str) -> str:
 def _budget(records: dict[str, dict[str, Any]], budget: str | None) -> str:
     epochs = [each["epochs"] for each in records.values() if "epochs" in each]
     shares = _images_an_epoch(records)
-    told = f"{mode(epochs)} epoch{'s' if mode(epochs) != 1 else ''}" if epochs else ""
+    text = f"{mode(epochs)} epoch{'s' if mode(epochs) != 1 else ''}" if epochs else ""
     if shares:
-        told += f", each of {mode(shares)} % of the training images"
-    # A vote has nothing to train, a GAN has epochs of its own.
+        text += f", each of {mode(shares)} % of the training images"
+    # Rows may differ: a vote is not trained, a GAN has additional epochs.
     spans = [
         f"{_span(sorted(set(of)))}{unit}" for of, unit in ((epochs, " epochs"), (shares, " %")) if len(set(of)) > 1
     ]
-    told += f" (all rows: {', '.join(spans)})" if spans else ""
-    return f"{budget}: {told}" if budget and told else told or (budget or "")
+    text += f" (all rows: {', '.join(spans)})" if spans else ""
+    return ": ".join(part for part in (budget, text) if part)
 
 
 def _images_an_epoch(records: dict[str, dict[str, Any]]) -> list[int]:
-    """Shares in percent; of each run that of its longest epoch."""
+    """Share of the training images in the longest epoch of each run, in percent."""
     shares = []
     for folder, record in records.items():
         history = read_history(folder)
@@ -127,12 +126,11 @@ def _seeds(runs: pd.DataFrame) -> str:
     return "; ".join(f"{seeds} ({count} row{'s' if count != 1 else ''})" for seeds, count in rows.items())
 
 
-def _hardware(found: dict[str, Any]) -> str:
-    if not found:
-        return ""
-    threads = found.get("threads")
+def _hardware(hardware: dict[str, Any]) -> str:
+    threads = hardware.get("threads")
     of = f" on {threads} thread{'s' if threads != 1 else ''}" if threads else ""
-    return f"{found.get('device', '')} {found.get('processor', '')}{of}, {found.get('precision', '')}".strip(" ,")
+    device, processor, precision = (hardware.get(name, "") for name in ("device", "processor", "precision"))
+    return f"{device} {processor}{of}, {precision}".strip(" ,")
 
 
 def _hours(records: Iterable[dict[str, Any]]) -> str:
@@ -140,5 +138,5 @@ def _hours(records: Iterable[dict[str, Any]]) -> str:
     return f"{sum(seconds) / 3600:.1f} of training" if seconds else ""
 
 
-def _each(told: Iterable[str]) -> str:
-    return "; ".join(dict.fromkeys(each for each in told if each))
+def _each(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(text for text in texts if text))

@@ -1,6 +1,6 @@
-"""The figures of a study, each with a sentence that says what it shows.
+"""Figures of a study with captions.
 
-Training curves of every variant, the critical-difference diagram, and published beside measured scores.
+Published and measured scores, training curves of the variants, critical-difference diagram, ROC and confusion matrix.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fer_lightning.plots.style import (
 from fer_lightning.plots.text import shorten
 from fer_lightning.results.collect import pooled_predictions, read_history
 from fer_lightning.results.critical_difference import CriticalDifference, critical_difference
-from fer_lightning.studies.presentation import Cell, LedgerLine, PresentedLedger
+from fer_lightning.studies.presentation import Cell, PresentedRow, PresentedTable
 
 Picture = tuple[Figure, str]
 _PANELS = (
@@ -38,36 +38,36 @@ _PANELS = (
     ("train/loss", "Loss, training"),
     ("val/loss", "Loss, validation"),
 )
-_LINE = 0.62  # height of a name, in units of the panel
-_BAR = 0.3  # distance of two bars
+_LINE = 0.62  # height of a name in the rank diagram, in units of the panel
+_BAR = 0.3  # distance between two bars
 
 
 def draw_study(
     heading: str,
-    ledgers: Mapping[str, PresentedLedger],
+    comparisons: Mapping[str, PresentedTable],
     titles: Mapping[str, str],
     shown: str | None,
     runs: pd.DataFrame,
 ) -> dict[str, Picture]:
-    """Draws all that can be drawn.
+    """Draws all figures that the runs allow.
 
     Args:
-        heading: Of the study.
-        ledgers: By published metric, the headline first.
-        titles: By variant.
-        shown: The variant whose predictions are looked at: the reference; None for none.
-        runs: Test rows of the runs, as `collect_runs` returns them.
+        heading: Heading of the study.
+        comparisons: Comparison tables by published metric, the headline first.
+        titles: Title by variant.
+        shown: Variant with ROC and confusion matrix, usually the reference; None for neither.
+        runs: Test rows of the runs (`score_table`).
 
     Returns:
-        Figure and caption by file name without ending: `scores`, `scores_<metric>` of metrics of classes, `curves`,
-        `ranks`, `roc` and `confusion`, the last two by data set where there are several.
+        Figure and caption by file name without suffix: `scores`, `scores_<metric>` of metrics of classes, `curves`,
+        `ranks`, `roc` and `confusion`, the last two per data set if there are several.
     """
     pictures: dict[str, Picture] = {}
-    for number, (metric, ledger) in enumerate(ledgers.items()):
-        if number == 0 or ledger.table["score"].str.contains("/").all():
+    for number, (metric, comparison) in enumerate(comparisons.items()):
+        if number == 0 or comparison.table["score"].str.contains("/").all():
             name = "scores" if number == 0 else f"scores_{metric.lower()}"
             caption = f"Measured {metric} with 95 % intervals, and what was published as a claim."
-            pictures[name] = draw_ledger(ledger, f"{heading} ({metric})"), caption
+            pictures[name] = draw_comparison(comparison, f"{heading} ({metric})"), caption
     pictures |= _curves(runs, titles, shown)
     pictures |= _ranks(runs, titles)
     if shown is not None:
@@ -92,9 +92,9 @@ def _curves(runs: pd.DataFrame, titles: Mapping[str, str], shown: str | None) ->
 
 
 def _ranks(runs: pd.DataFrame, titles: Mapping[str, str]) -> dict[str, Picture]:
-    """Over the seeds that all variants share that have more than one."""
+    """Rank diagram over the seeds that all variants with several seeds share."""
     if runs["dataset"].nunique() != 1 or runs.duplicated(["variant", "seed"]).any():
-        return {}  # data sets and folds are no seeds
+        return {}  # scores of data sets or folds are not comparable as seeds
     scores = runs.pivot(index="seed", columns="variant", values="accuracy")
     scores = scores.loc[:, scores.notna().sum() > 1].dropna()
     if scores.shape[0] < 2 or scores.shape[1] < 3:
@@ -102,7 +102,7 @@ def _ranks(runs: pd.DataFrame, titles: Mapping[str, str]) -> dict[str, Picture]:
     short = _short(titles.values(), 34)
     result = critical_difference(scores.rename(columns={name: short[title] for name, title in titles.items()}))
     caption = f"Ranks by accuracy over {result.blocks} seeds, best left; they say nothing of other data."
-    return {"ranks": (draw_rank_diagram(result, "seeds"), caption)}
+    return {"ranks": (draw_rank_diagram(result), caption)}
 
 
 def _predictions(runs: pd.DataFrame, title: str) -> dict[str, Picture]:
@@ -113,19 +113,14 @@ def _predictions(runs: pd.DataFrame, title: str) -> dict[str, Picture]:
         seeds = f"{len(part)} {of}{'s' if len(part) != 1 else ''}"
         end = f"_{dataset}" if runs["dataset"].nunique() > 1 else ""
         pooled = ", their predictions pooled" if len(part) > 1 else ""
-        told = f"{title} on the test images of {dataset}, {seeds}{pooled}"
-        pictures |= {
-            f"roc{end}": (draw_roc(targets, probabilities, classes, f"test, {seeds}"), f"ROC of {told}."),
-            f"confusion{end}": (
-                draw_confusion(targets, probabilities, classes, f"test, {seeds}"),
-                f"Confusion matrix of {told}.",
-            ),
-        }
+        subject = f"{title} on the test images of {dataset}, {seeds}{pooled}"
+        for name, word, draw in (("roc", "ROC", draw_roc), ("confusion", "Confusion matrix", draw_confusion)):
+            pictures[f"{name}{end}"] = draw(targets, probabilities, classes, f"test, {seeds}"), f"{word} of {subject}."
     return pictures
 
 
 def _short(titles: Iterable[str], most: int) -> dict[str, str]:
-    """Titles cut to a length, but whole where two would be the same."""
+    """Titles cut to a length, but not if two would become equal."""
     cut = {title: shorten(title, most) for title in titles}
     counts = Counter(cut.values())
     return {title: short if counts[short] == 1 else title for title, short in cut.items()}
@@ -133,13 +128,13 @@ def _short(titles: Iterable[str], most: int) -> dict[str, str]:
 
 @house_style
 def draw_study_curves(histories: Mapping[str, Sequence[pd.DataFrame]], highlighted: str | None) -> Figure:
-    """Draws accuracy and loss of training and validation by epoch (Figs. 5 to 7 of PsySFA-Net).
+    """Training and validation curves of accuracy and loss (Figs. 5 to 7 of PsySFA-Net).
 
-    A line is the mean over seeds and the band around it reaches from the lowest to the highest.
+    A line is the mean over seeds; the band reaches from the lowest to the highest.
 
     Args:
-        histories: By title of the variant one table a seed: column `epoch` and any of `train/accuracy`, `val/accuracy`,
-            `train/loss` and `val/loss`, NaN where one was not measured.
+        histories: A table per seed by title of the variant: column `epoch` and any of `train/accuracy`, `val/accuracy`,
+            `train/loss` and `val/loss`, NaN if not measured.
         highlighted: Title that is drawn in black, or None.
     """
     figure = Figure(figsize=(11, 7.4 + 0.22 * ((len(histories) + 1) // 2)), layout="constrained")
@@ -186,12 +181,8 @@ def _label(name: str, seeds: Sequence[pd.DataFrame]) -> str:
 
 
 @house_style
-def draw_rank_diagram(result: CriticalDifference, blocks: str) -> Figure:
-    """Draws mean ranks on an axis, best left, and joins by a bar what the test does not tell apart.
-
-    Args:
-        result: Ranks, groups and the critical difference.
-        blocks: What the blocks are, for example `"seeds"`.
+def draw_rank_diagram(result: CriticalDifference) -> Figure:
+    """Critical-difference diagram over seeds: mean ranks, best left; a bar joins ranks without significant difference.
 
     Source: Demšar, JMLR 7, 2006, figure 1.
     """
@@ -215,15 +206,15 @@ def draw_rank_diagram(result: CriticalDifference, blocks: str) -> Figure:
         end = 1 - 0.04 * margin if to_left else count + 0.04 * margin
         panel.plot([rank, rank, end], [0, height, height], color=INK, linewidth=0.9)
         panel.plot([rank], [0], "o", color=VALIDATION, markersize=6, markeredgecolor="white", zorder=3)
-        told = f"{name}  {rank:.2f}" if to_left else f"{rank:.2f}  {name}"
+        label = f"{name}  {rank:.2f}" if to_left else f"{rank:.2f}  {name}"
         shift = -0.03 * margin if to_left else 0.03 * margin
-        panel.text(end + shift, height, told, ha="right" if to_left else "left", va="center")
+        panel.text(end + shift, height, label, ha="right" if to_left else "left", va="center")
     for place, group in enumerate(result.groups):
         ranks = result.ranks[group]
         height = -_BAR * (place + 1)
         panel.plot([ranks.min() - 0.03, ranks.max() + 0.03], [height, height], color=ACCENT, linewidth=4)
     panel.set_title(
-        f"Mean rank over {result.blocks} {blocks}: Friedman p {_p(result.friedman_p)}; "
+        f"Mean rank over {result.blocks} seeds: Friedman p {_p(result.friedman_p)}; "
         "a bar joins what Nemenyi does not tell apart"
     )
     return figure
@@ -243,17 +234,12 @@ def _p(value: float) -> str:
 
 
 @house_style
-def draw_ledger(ledger: PresentedLedger, title: str) -> Figure:
-    """Draws each measured mean as a bar with its 95 % interval and each published number as a mark.
+def draw_comparison(comparison: PresentedTable, title: str) -> Figure:
+    """Bars of the measured means with 95 % intervals, and marks of the published scores, by row.
 
-    Where rows were tested against a reference, a second panel shows the differences to it, claimed and measured: small
-    ones would vanish in the first.
-
-    Args:
-        ledger: One bar for each of its lines.
-        title: Title of the figure.
+    If rows were tested against a reference, a second panel shows the published and measured differences to it.
     """
-    lines = ledger.lines
+    lines = comparison.lines
     tested = any(line.difference.order is not None for line in lines)
     figure = Figure(figsize=(12 if tested else 8, 1.9 + 0.42 * len(lines)), layout="constrained")
     panels = figure.subplots(1, 2 if tested else 1, sharey=True, squeeze=False)[0]
@@ -277,7 +263,7 @@ def draw_ledger(ledger: PresentedLedger, title: str) -> Figure:
     return figure
 
 
-def _draw_scores(panel: Axes, lines: Sequence[LedgerLine]) -> None:
+def _draw_scores(panel: Axes, lines: Sequence[PresentedRow]) -> None:
     _draw_credible(panel, [line for line in lines if line.credible.low is not None])
     run = [place for place, line in enumerate(lines) if line.n_seeds]
     means = np.array([lines[place].measured.order for place in run], dtype=np.float64)
@@ -291,7 +277,7 @@ def _draw_scores(panel: Axes, lines: Sequence[LedgerLine]) -> None:
 
 
 def _draw_intervals(panel: Axes, cells: Sequence[Cell], scale: float, label: str | None) -> np.ndarray:
-    """Draws those that exist, one below the other, and returns their centres, NaN where there is none."""
+    """Draws the intervals, one per line, and returns their centres `(N,)`, NaN for cells without a number."""
     values = scale * np.array([[cell.order, cell.low, cell.high] for cell in cells], dtype=np.float64)
     known = np.flatnonzero(np.isfinite(values).all(axis=1))
     if known.size:
@@ -317,7 +303,7 @@ def _draw_claims(panel: Axes, cells: Sequence[Cell], scale: float) -> None:
         panel.plot(list(known.values()), list(known), "D", color=ACCENT, markersize=5, label=label, zorder=5)
 
 
-def _draw_credible(panel: Axes, lines: Sequence[LedgerLine]) -> None:
+def _draw_credible(panel: Axes, lines: Sequence[PresentedRow]) -> None:
     if len({(line.credible.low, line.credible.high) for line in lines}) == 1:
         low, high = lines[0].credible.low, lines[0].credible.high
         assert low is not None and high is not None

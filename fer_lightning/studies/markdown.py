@@ -1,4 +1,4 @@
-"""The report of a study as files: CSV for machines, Markdown for readers."""
+"""Report of a study as Markdown, CSV and PNG files."""
 
 from __future__ import annotations
 
@@ -10,44 +10,34 @@ import pandas as pd
 from fer_lightning.errors import printable
 from fer_lightning.files import write_text
 from fer_lightning.plots.style import save_figures
-from fer_lightning.plots.text import (
-    NOTHING,
-    csv_text,
-    facts_markdown,
-    markdown_text,
-    table_markdown,
-)
-from fer_lightning.studies.presentation import Finding, LedgerLine, PresentedLedger
+from fer_lightning.plots.text import NOTHING, csv_text, facts_markdown, markdown_text, table_markdown
+from fer_lightning.studies.presentation import Finding, PresentedRow, PresentedTable
 from fer_lightning.studies.report import StudyReport
 
 
 def write_study(report: StudyReport, folder: Path) -> list[Path]:
-    """Writes a report; a file that is there is whole.
-
-    Args:
-        report: What was found.
-        folder: Made if it is not there.
-
-    Returns:
-        The files: `table.md`, a CSV of each ledger, `runs.csv` and the pictures.
-    """
+    """Writes `table.md`, a CSV per comparison table, `runs.csv` and the figures, and returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = save_figures(folder, report.figures)
     texts = {"table.md": study_markdown(report)}
-    texts |= {f"{_file_name(metric)}.csv": ledger_csv(ledger.table) for metric, ledger in report.ledgers.items()}
+    texts |= {
+        f"{_file_name(metric)}.csv": comparison_csv(comparison.table)
+        for metric, comparison in report.comparisons.items()
+    }
     texts |= {f"{_file_name(title)}.csv": csv_text(table, index=False) for title, table in report.beside.items()}
     texts["runs.csv"] = csv_text(report.runs, index=False, float_format="%.9g", lineterminator="\n")
     return [*(write_text(folder / name, text) for name, text in texts.items()), *pictures]
 
 
 def study_markdown(report: StudyReport) -> str:
-    """The report as a part of a README: conditions, tables, pictures, command."""
+    """Report as a section of a README: conditions, command, tables and figures."""
     parts = [f"## {markdown_text(report.title)}", facts_markdown(report.facts)]
     if report.unfinished:
         parts.append(f"Not run yet, {len(report.unfinished)} of the grid: {markdown_text(_listed(report.unfinished))}.")
     parts.append(f"```bash\n{printable(report.command)}\n```")
     tables = [
-        f"### {metric[0].upper()}{metric[1:]}\n\n{ledger_markdown(ledger)}" for metric, ledger in report.ledgers.items()
+        f"### {metric[0].upper()}{metric[1:]}\n\n{comparison_markdown(comparison)}"
+        for metric, comparison in report.comparisons.items()
     ]
     captions = {name: markdown_text(caption) for name, caption in report.captions.items()}
     pictures = [f"![{caption}]({name}.png)\n\n*{caption}*" for name, caption in captions.items()]
@@ -66,23 +56,19 @@ def _listed(unfinished: list[str], most: int = 6) -> str:
     return "; ".join(unfinished[:most]) + (f"; and {rest} more" if rest > 0 else "")
 
 
-def ledger_csv(table: pd.DataFrame) -> str:
-    """A ledger with all its columns, scores in 0..1; `mean` is "not run" where it was not, other cells are empty.
-
-    Args:
-        table: As `build_ledger` returns it.
-    """
+def comparison_csv(table: pd.DataFrame) -> str:
+    """Comparison table (`build_comparison`) as CSV, scores in 0..1; the `mean` of a row without runs is "not run"."""
     shown = table.assign(mean=table["mean"].astype(object).mask(table["n_seeds"] == 0, "not run"))
     return csv_text(shown, index=False, float_format="%.6g", lineterminator="\n")
 
 
-def ledger_markdown(ledger: PresentedLedger) -> str:
-    """The ledger as a Markdown table in percent and points, with notes on what its marks mean."""
-    table = table_markdown(pd.DataFrame([_cells(line) for line in ledger.lines]))
-    return "\n\n".join([table, *_notes(ledger)]) + "\n"
+def comparison_markdown(comparison: PresentedTable) -> str:
+    """Comparison table in Markdown, in percent and points, with notes that explain its marks."""
+    table = table_markdown(pd.DataFrame([_cells(line) for line in comparison.lines]))
+    return "\n\n".join([table, *_notes(comparison)]) + "\n"
 
 
-def _cells(line: LedgerLine) -> dict[str, str]:
+def _cells(line: PresentedRow) -> dict[str, str]:
     tested = "reference" if line.finding is Finding.REFERENCE else line.marked_p
     if line.p.order is None and line.test:
         tested = line.test
@@ -100,31 +86,31 @@ def _cells(line: LedgerLine) -> dict[str, str]:
     }
 
 
-def _measured(line: LedgerLine) -> str:
+def _measured(line: PresentedRow) -> str:
     mark = "¹" if line.measured.interval and line.over == "test images" else ""
     return f"**{line.measured.text}**{line.spread} {line.measured.interval}".rstrip() + mark
 
 
-def _notes(ledger: PresentedLedger) -> list[str]:
+def _notes(comparison: PresentedTable) -> list[str]:
     notes = []
-    if ledger.reference is not None:
-        tests = dict.fromkeys(line.test for line in ledger.lines if line.p.order is not None)
-        told = "; ".join(tests) or "none was possible"
+    if comparison.reference is not None:
+        tests = dict.fromkeys(line.test for line in comparison.lines if line.p.order is not None)
+        names = "; ".join(tests) or "none was possible"
         notes.append(
-            f"Differences are to the row *{markdown_text(ledger.reference)}*, in points; p is Holm's over this table "
-            f"({told}), their intervals are not corrected."
+            f"Differences are to the row *{markdown_text(comparison.reference)}*, in points; p is Holm's over this "
+            f"table ({names}), their intervals are not corrected."
         )
-    if ledger.covers("test images") or ledger.tested_by_images:
+    if comparison.covers("test images") or comparison.tested_by_images:
         notes.append(
             "¹ One seed: interval and p cover the draw of the test images, not the seed, and cannot tell a better "
             "variant from a luckier run."
         )
-    if ledger.covers("folds"):
+    if comparison.covers("folds"):
         notes.append(
             "*Seeds* are folds of one seed here: folds share most of their training images, so that the intervals over "
             "them are too narrow."
         )
-    if ledger.protocols:
-        told = markdown_text(ledger.protocols)
-        notes.append(f"Credible are the best results of others that can be believed: {told}.")
+    if comparison.protocols:
+        protocols = markdown_text(comparison.protocols)
+        notes.append(f"Credible are the best results of others that can be believed: {protocols}.")
     return notes

@@ -1,4 +1,4 @@
-"""A study as one HTML file that needs nothing else: no network, no folder beside it."""
+"""Report of a study as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -15,28 +15,24 @@ from matplotlib.figure import Figure
 from fer_lightning.errors import printable
 from fer_lightning.files import write_text
 from fer_lightning.plots.text import NOTHING
-from fer_lightning.studies.presentation import Cell, verdict
+from fer_lightning.studies.presentation import Cell, conclusions
 from fer_lightning.studies.report import StudyReport
 
 NAME = "index.html"
-_COUNTS = ("best_epoch", "epochs")  # floats where a run lacks them
+_COUNTS = ("best_epoch", "epochs")  # floats if a run has none
 _MOST_SVG_BYTES = 150_000
 
 
 def study_page(report: StudyReport) -> str:
-    """Makes the page of a study; the same for the same study.
+    """HTML page of a study, deterministic and readable without JavaScript.
 
-    Args:
-        report: What the study found.
-
-    Returns:
-        A whole HTML document: verdict, facts, ledgers, figures, all runs and the command, readable without JavaScript.
+    It has conclusions, conditions, comparison tables, figures, all runs and the command.
     """
-    headline = next(iter(report.ledgers.values()))
+    headline = next(iter(report.comparisons.values()))
     template = _environment().get_template("study_page.html")
     return template.render(
         report=report,
-        verdict=[_unbroken(told) for told in verdict(headline)],
+        verdict=[_unbroken(sentence) for sentence in conclusions(headline)],
         pictures={name: embed_figure(figure) for name, figure in report.figures.items()},
         beside={title: _cells(table) for title, table in report.beside.items()},
         runs=_cells(report.runs),
@@ -44,19 +40,11 @@ def study_page(report: StudyReport) -> str:
 
 
 def write_page(report: StudyReport, folder: Path) -> Path:
-    """Writes the page as `<folder>/index.html`; a file that is there is whole.
-
-    Args:
-        report: What the study found.
-        folder: Made if it is not there.
-
-    Returns:
-        The file.
-    """
+    """Writes the page atomically to `index.html` in a folder, which is created if needed, and returns its path."""
     return write_text(folder / NAME, study_page(report))
 
 
-@cache  # it keeps compiled templates, and compiling them takes longer than a page
+@cache  # compiling the templates takes longer than rendering a page
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("fer_lightning.studies", "templates"),
@@ -71,12 +59,12 @@ def _environment() -> Environment:
 
 
 def _place(number: float | None, span: float | None) -> float | None:
-    """Place on a bar in percent of its width, which is from 0 to 1, or with a span from its negative to itself."""
+    """Position on a bar in percent of its width; the bar covers 0..1, or -span..span."""
     return None if number is None else round(100 * (number if span is None else 0.5 + number / (2 * span)), 2)
 
 
 def _unbroken(text: str) -> str:
-    """With numbers that no line break parts from their signs."""
+    """Text with no-break spaces between numbers and their signs."""
     return text.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0")
 
 
@@ -85,7 +73,7 @@ def _cells(table: pd.DataFrame) -> list[list[Cell]]:
 
 
 def _cell(name: object, value: object) -> Cell:
-    """Scores in percent; counts, losses and seconds as what they are."""
+    """Cell of the table of runs: scores in percent, counts, losses and seconds as numbers."""
     if not isinstance(value, (int, float)):
         return Cell(str(value))
     if pd.isna(value):
@@ -100,12 +88,8 @@ def _cell(name: object, value: object) -> Cell:
 
 
 def embed_figure(figure: Figure) -> str:
-    """The figure as a `data:` address for an `<img>`: SVG, or PNG where SVG would be large; the same for the same.
-
-    Args:
-        figure: Any figure; one with many points makes a large SVG.
-    """
-    # Without it, names within the file are random and each page would differ from the last.
+    """Figure as a `data:` URL for an `<img>`: SVG, or PNG if the SVG is large; deterministic."""
+    # Without a salt, the ids in the SVG are random.
     with rc_context({"svg.hashsalt": "figure"}):
         svg = _rendered(figure, "svg", metadata={"Date": None})
     if len(svg) <= _MOST_SVG_BYTES:

@@ -1,6 +1,6 @@
-"""A ledger for its readers: its numbers as text, what each row found, and a summary in sentences.
+"""Comparison table as text: formatted numbers, the finding of each row, and conclusions in sentences.
 
-Markdown, the web page, the terminal, the bars of a figure and W&B all show this, so that no two of them round apart.
+Markdown, HTML, terminal, figures and W&B all show this presentation, so that all round alike.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from fer_lightning.plots.text import NOTHING, as_printed, p_value, percent, poin
 
 LEVEL = 0.05
 _UNCLAIMED = " that the paper does not claim"
-_ROUNDING = 1e-6  # published differences are differences of floats
-_ROOM = 2.0  # an interval that is wider than this many times the largest difference runs out of its bar
+_ROUNDING = 1e-6  # published differences have rounding errors
+_ROOM = 2.0  # bars of differences end at this multiple of the largest difference; wider intervals are clipped
 
 
 class Finding(Enum):
-    """What was found about the difference of a row to the reference; the value is the word for it."""
+    """Finding about the difference of a row to the reference; the value is its name in reports."""
 
     REFERENCE = "reference"
     CONFIRMED = "confirmed"
@@ -46,18 +46,13 @@ _TOLD = {
 
 
 def judge(row: pd.Series, reference: str | None) -> Finding:
-    """Judges a row of a ledger.
-
-    Args:
-        row: As `build_ledger` returns it.
-        reference: Title of the row that the others were tested against.
+    """Finding about a row of `build_comparison` in comparison with the reference.
 
     Readings:
-        - A claim is the sign of a published difference: one of the same sign with Holm's p below `LEVEL` over at least
-          two seeds confirms it, whatever its size. Where the paper has no difference, or none of any size, one that is
-          significant is merely shown.
-        - McNemar's test of one seed is significant where one run was luckier than the other, so that it shows nothing
-          of the variants.
+        - A claim is the sign of a published difference. A measured difference of the same sign with a Holm-adjusted p
+          below `LEVEL` over at least two seeds confirms it, whatever its size. Without a published difference, a
+          significant one is merely shown.
+        - McNemar's test of one seed compares two runs, not two variants: it confirms nothing.
     """
     if row["row"] == reference:
         return Finding.REFERENCE
@@ -70,7 +65,7 @@ def judge(row: pd.Series, reference: str | None) -> Finding:
         return Finding.NOT_TESTED
     if row["p_holm"] >= LEVEL:
         return Finding.NOT_SHOWN
-    if not abs(row["published_difference"]) > _ROUNDING:  # or NaN
+    if not abs(row["published_difference"]) > _ROUNDING:  # also NaN
         return Finding.SHOWN
     alike = (row["difference"] > 0) == (row["published_difference"] > 0)
     return Finding.CONFIRMED if alike else Finding.OTHER_WAY
@@ -78,14 +73,14 @@ def judge(row: pd.Series, reference: str | None) -> Finding:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell with a number.
+    """Number as text.
 
     Attributes:
-        text: For readers.
-        order: The number, to sort by; None where there is none.
+        text: Formatted number.
+        order: The number, as sort key; None if there is none.
         low: Lower end of its interval or range, or None.
         high: Upper end.
-        interval: Both ends for readers; empty where they are not shown.
+        interval: Formatted interval; empty if not shown.
     """
 
     text: str
@@ -96,14 +91,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class LedgerLine:
-    """A row of a ledger.
+class PresentedRow:
+    """Row of a comparison table as text.
 
     Attributes:
-        finding: None where nothing is tested.
-        over: What the interval of the measured mean covers: `seeds`, `folds` or `test images`; empty for nothing.
-        spread: The standard deviation over seeds, for readers; empty for one seed.
-        marked_p: The p-value, with a mark where it covers the draw of the test images alone.
+        finding: Finding about the row; None without a reference.
+        over: Source of the interval of the mean: `seeds`, `folds` or `test images`; empty without an interval.
+        spread: Formatted standard deviation over seeds; empty for one seed.
+        marked_p: Formatted p-value, with a mark if it covers only the sampling of the test images.
     """
 
     title: str
@@ -126,51 +121,46 @@ class LedgerLine:
 
 
 @dataclass(frozen=True)
-class PresentedLedger:
-    """A ledger ready to be shown.
+class PresentedTable:
+    """Comparison table with formatted numbers.
 
     Attributes:
-        table: All its numbers, as `build_ledger` returns them.
-        reference: Title of the row that the others were tested against; None where it has no such row.
-        lines: Its rows.
-        span: What the ends of a bar of differences stand for, in 0..1.
-        protocols: What the credible numbers hold for.
+        table: The numbers (`build_comparison`).
+        reference: Title of the row that the others were tested against, or None.
+        lines: Formatted rows.
+        span: Largest difference that the bars of differences show, in 0..1.
+        protocols: Test splits and kinds of pretraining of the credible ranges.
     """
 
     table: pd.DataFrame
     reference: str | None
-    lines: list[LedgerLine]
+    lines: list[PresentedRow]
     span: float
     protocols: str
 
     def covers(self, what: str) -> bool:
-        """Whether an interval is over `what`, see `LedgerLine.over`."""
+        """Whether a row has an interval over `what`, see `PresentedRow.over`."""
         return any(line.over == what for line in self.lines)
 
     @property
     def tested_by_images(self) -> bool:
-        """Whether a p-value covers the draw of the test images alone."""
+        """Whether a p-value covers only the sampling of the test images."""
         return any(line.marked_p != line.p.text for line in self.lines)
 
     @property
     def one_seed(self) -> bool:
-        """Whether a number rests on the images of one seed."""
+        """Whether an interval or a finding is from one seed."""
         return self.covers("test images") or any(line.finding is Finding.ONE_SEED for line in self.lines)
 
 
-def present_ledger(table: pd.DataFrame, reference: str | None) -> PresentedLedger:
-    """Formats every number of a ledger, once.
-
-    Args:
-        table: As `build_ledger` returns it.
-        reference: Title of the row that the others were tested against, or None.
-    """
+def present_comparison(table: pd.DataFrame, reference: str | None) -> PresentedTable:
+    """Formats the numbers of `build_comparison`, which were tested against a reference, if there is one."""
     tested = reference if (table["row"] == reference).any() else None
     lines = [_line(row, tested) for _, row in table.iterrows()]
-    return PresentedLedger(table, tested, lines, _span(table), "; ".join(table["credible_protocol"].dropna().unique()))
+    return PresentedTable(table, tested, lines, _span(table), "; ".join(table["credible_protocol"].dropna().unique()))
 
 
-def _line(row: pd.Series, reference: str | None) -> LedgerLine:
+def _line(row: pd.Series, reference: str | None) -> PresentedRow:
     def cell(shown: Callable[[float], str], name: str) -> Cell:
         return Cell(shown(row[name]), _number(row[name]))
 
@@ -181,7 +171,7 @@ def _line(row: pd.Series, reference: str | None) -> LedgerLine:
     count, p = int(row["n_seeds"]), cell(p_value, "p_holm")
     test = "" if pd.isna(row["test"]) else str(row["test"])
     best = Cell(range_of_percents(row["credible_low"], row["credible_high"]), _number(row["credible_high"]))
-    return LedgerLine(
+    return PresentedRow(
         title=str(row["row"]),
         finding=None if reference is None else judge(row, reference),
         dataset=str(row["dataset"]),
@@ -207,7 +197,7 @@ def _number(value: float) -> float | None:
 
 
 def _span(table: pd.DataFrame) -> float:
-    """So that every difference has its place, and every interval that is no wider than `_ROOM` allows."""
+    """Range of the bars: all differences fit, and their intervals up to `_ROOM` times the largest difference."""
     most = table[["difference", "published_difference"]].abs().max(axis=None)
     ends = table[["difference_low", "difference_high"]].abs().max(axis=None)
     if math.isnan(most) or most == 0:
@@ -215,17 +205,17 @@ def _span(table: pd.DataFrame) -> float:
     return 1.05 * (most if math.isnan(ends) else min(max(most, ends), _ROOM * most))
 
 
-def verdict(ledger: PresentedLedger) -> list[str]:
-    """Says in sentences what was claimed, what was measured and what that shows."""
-    if not any(line.n_seeds for line in ledger.lines):
+def conclusions(comparison: PresentedTable) -> list[str]:
+    """Conclusions of a comparison table: claims, measured scores and findings in sentences."""
+    if not any(line.n_seeds for line in comparison.lines):
         return ["Nothing was run yet: every cell is open."]
-    if ledger.reference is None:
-        return _against_claims(ledger.table)
-    basis = next(line for line in ledger.lines if line.title == ledger.reference)
-    others = [line for line in ledger.lines if line.title != ledger.reference]
+    if comparison.reference is None:
+        return _against_claims(comparison.table)
+    basis = next(line for line in comparison.lines if line.title == comparison.reference)
+    others = [line for line in comparison.lines if line.title != comparison.reference]
     claimed = [line for line in others if abs(line.published_difference.order or 0) > _ROUNDING]
     unclaimed = [line for line in others if line not in claimed]
-    of_a_paper = any(line.published.order is not None for line in ledger.lines)
+    of_a_paper = any(line.published.order is not None for line in comparison.lines)
     return [
         *_scores(basis),
         *_counted(claimed, "claimed difference", "to it", Finding.CONFIRMED),
@@ -233,7 +223,7 @@ def verdict(ledger: PresentedLedger) -> list[str]:
     ]
 
 
-def _scores(basis: LedgerLine) -> list[str]:
+def _scores(basis: PresentedRow) -> list[str]:
     claim = f"No number was published for “{basis.title}”."
     if basis.published.order is not None:
         claim = f"Published for “{basis.title}”, as a claim: {basis.published.text}."
@@ -243,8 +233,8 @@ def _scores(basis: LedgerLine) -> list[str]:
     return [claim, f"Measured here on {basis.dataset}: {basis.measured.text}{basis.spread} {seeds}."]
 
 
-def _counted(lines: list[LedgerLine], what: str, to: str, headline: Finding) -> list[str]:
-    """One sentence, which starts with how many there are and names the number of the headline even where it is 0."""
+def _counted(lines: list[PresentedRow], what: str, to: str, headline: Finding) -> list[str]:
+    """Sentence with the number of lines by finding; the headline finding comes first, even if its number is 0."""
     if not lines:
         return []
     counts = Counter(line.finding for line in lines)

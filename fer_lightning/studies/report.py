@@ -1,7 +1,6 @@
-"""From runs and a definition to the report of a study, which becomes files, a page and a W&B run.
+"""Report of a study, computed from its runs and its definition.
 
-It may also have other published tables that the same runs measure, and scores on corrupted pictures and other data
-sets.
+It may contain further published tables, and scores on corrupted images and other data sets.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from fer_lightning.plots.cross_dataset import cross_dataset_figures, cross_datas
 from fer_lightning.plots.robustness import robustness_figures, robustness_markdown
 from fer_lightning.plots.text import NOTHING, as_printed
 from fer_lightning.results.collect import run_table
+from fer_lightning.studies.comparison_table import ComparisonRow, Credible, build_comparison, published_scores
 from fer_lightning.studies.definition import FurtherTable, StudyDefinition
 from fer_lightning.studies.facts import study_facts
 from fer_lightning.studies.figures import Picture, draw_study
-from fer_lightning.studies.ledger import Credible, LedgerRow, build_ledger, published_scores
-from fer_lightning.studies.presentation import PresentedLedger, present_ledger
+from fer_lightning.studies.presentation import PresentedTable, present_comparison
 
 CLEAN = "test_clean"
 _MEASURED = {"mean": "mean", "sd": "sd", "p": "p", "p_holm": "p (Holm)"}
-_ROBUSTNESS = "Accuracy on spoilt pictures by severity: mean over seeds and their range."
+_ROBUSTNESS = "Accuracy on corrupted images by severity: mean over seeds and their range."
 _ACROSS = "Accuracy by the data set trained on and the one tested on."
 
 
@@ -40,104 +39,100 @@ def build_study(
     grid: int | None,
     unfinished: Sequence[str],
 ) -> StudyReport:
-    """Computes all that a study shows.
+    """Computes the report of a study.
 
     Args:
-        definition: What it shows.
-        runs: As `collect_runs` returns it; may hold runs of other studies.
-        published: The paper's numbers (`read_published`); None where there are none.
-        credible: What can be believed (`read_credible`).
-        command: What ran it.
-        budget: Name of its budget, or None.
-        grid: Number of its runs when it is complete, or None where nobody knows.
-        unfinished: Those of them that have no record yet.
+        definition: Rows, metrics and published table of the study.
+        runs: Scores of the runs (`score_table`), also those of other studies in the folder.
+        published: Tables of the paper (`read_published`), or None.
+        credible: Credible ranges (`read_credible`).
+        command: Command that trains the study.
+        budget: Name of the budget, or None.
+        grid: Number of runs of the complete study, or None if unknown.
+        unfinished: Options of the runs without a record.
 
     Raises:
-        UserError: None of the runs belongs to a row, a row has runs under more than one name, a run has no test scores,
-            a score is missing, or protocols differ.
+        UserError: No run belongs to a row, the runs of a row have different options, a run has no test scores, a score
+            is missing, or protocols differ.
     """
     only = _only_variant(definition, runs)
     titles = definition.titles(only)
-    own = runs[runs["variant"].isin(titles)]
     _refuse_splinters(runs, titles)
-    if own.empty:
-        raise UserError(f"no run of study={definition.name} belongs to one of its rows: they are {_told(runs)}.")
-    if untested := set(own["folder"]) - set(own.loc[own["split"] == "test", "folder"]):
+    variants, runs = runs["variant"].unique(), runs[runs["variant"].isin(titles)]
+    if runs.empty:
+        raise UserError(f"No run of study={definition.name} belongs to one of its rows; got {', '.join(variants)}.")
+    test = runs[runs["split"] == "test"]
+    if untested := set(runs["folder"]) - set(test["folder"]):
         raise UserError(
-            f"{min(untested)} was never scored on test, as the trials of a search: fer report shows a search when it "
-            "is given the folder of all its trials, and it is over."
+            f"{min(untested)} was not scored on test, like the trials of a search: to report a search, give fer report "
+            "the folder of all its trials after it has finished."
         )
-    _require_scores(definition, own)
-    ledgers = _ledgers(definition, only, own, published, credible)
-    test = own[own["split"] == "test"]
-    shown = next((variant for variant, title in titles.items() if title == definition.reference), None)
-    if len(titles) == 1:
-        shown = next(iter(titles))
-    pictures = draw_study(
-        definition.heading, ledgers, titles, shown if (test["variant"] == shown).any() else None, test
-    )
-    others, tables = draw_other_pictures(definition, test, titles)
-    pictures |= others
-    headline = next(iter(ledgers.values())).table
+    _require_scores(definition, runs)
+    comparisons = _comparisons(definition, only, runs, published, credible)
+    looked_at = [variant for variant, title in titles.items() if title == definition.reference or len(titles) == 1]
+    shown = next((variant for variant in looked_at if (test["variant"] == variant).any()), None)
+    other_figures, tables = draw_other_pictures(definition, test, titles)
+    pictures = draw_study(definition.heading, comparisons, titles, shown, test) | other_figures
+    headline = next(iter(comparisons.values())).table
     beside = {} if published is None else {t.table: further_table(t, published, headline) for t in definition.also}
     return StudyReport(
         name=definition.name,
         title=definition.heading,
         facts=study_facts(test, budget, grid),
         command=command,
-        ledgers=ledgers,
+        comparisons=comparisons,
         figures={name: figure for name, (figure, _) in pictures.items()},
         captions={name: caption for name, (_, caption) in pictures.items()},
-        runs=run_table(own),
+        runs=run_table(runs),
         unfinished=list(unfinished),
         beside=beside,
         tables=tables,
     )
 
 
-def _ledgers(
+def _comparisons(
     definition: StudyDefinition,
     only: str,
     runs: pd.DataFrame,
     published: pd.DataFrame | None,
     credible: Mapping[tuple[str, int, str], Credible],
-) -> dict[str, PresentedLedger]:
-    def build(metric: str, rows: Sequence[LedgerRow], reference: str | None, split: str = "test") -> PresentedLedger:
-        table = build_ledger(rows, definition.claims(published, metric), runs, reference, credible, split)
-        return present_ledger(table, reference)
+) -> dict[str, PresentedTable]:
+    def build(metric: str, rows: Sequence[ComparisonRow], reference: str | None, split: str = "test") -> PresentedTable:
+        table = build_comparison(rows, definition.claims(published, metric), runs, reference, credible, split)
+        return present_comparison(table, reference)
 
-    ledgers = {
-        metric: build(metric, definition.ledger_rows(score, only), definition.reference)
+    comparisons = {
+        metric: build(metric, definition.comparison_rows(score, only), definition.reference)
         for metric, score in definition.metrics.items()
     }
     if definition.per_class is not None:
         for metric, score in definition.per_class.metrics.items():
-            ledgers[metric] = build(metric, definition.class_rows(score), None)
+            comparisons[metric] = build(metric, definition.class_rows(score), None)
     if CLEAN in set(runs["split"]):
         metric, score = next(iter(definition.metrics.items()))
-        rows = definition.ledger_rows(score, only)
-        ledgers[f"{metric} on clean test images"] = build(metric, rows, definition.reference, CLEAN)
-    return ledgers
+        rows = definition.comparison_rows(score, only)
+        comparisons[f"{metric} on clean test images"] = build(metric, rows, definition.reference, CLEAN)
+    return comparisons
 
 
 def _only_variant(definition: StudyDefinition, runs: pd.DataFrame) -> str:
     variants = list(runs["variant"].unique())
     if definition.per_dataset is not None and len(variants) > 1:
         raise UserError(
-            f"study={definition.name} shows one net on several data sets, but its folder holds {', '.join(variants)}: "
-            "keep them in separate folders."
+            f"study={definition.name} compares one variant on several data sets, but its folder holds "
+            f"{', '.join(variants)}: keep them in separate folders."
         )
     return str(variants[0])
 
 
 def _refuse_splinters(runs: pd.DataFrame, titles: Mapping[str, str]) -> None:
-    """Runs of one row under several names would stand there as not run."""
+    """Refuses runs of a row with additional options, which would be left out of it."""
     others = [name for name in runs["variant"].unique() if name not in titles]
     for variant in titles:
         if splinters := [name for name in others if variant in name.split(", ")]:
             raise UserError(
-                f"runs of {variant} differ in their options ({'; '.join(splinters)}) and are no seeds of one row: keep "
-                "them in separate folders."
+                f"The runs of {variant} must have the same options; some are {'; '.join(splinters)}: keep them in "
+                "separate folders."
             )
 
 
@@ -150,39 +145,34 @@ def _require_scores(definition: StudyDefinition, runs: pd.DataFrame) -> None:
             name for name in runs.select_dtypes("number") if "/" not in name and name not in ("seed", "parameters")
         ]
         raise UserError(
-            f"study={definition.name} shows {', '.join(missing)}, which its records do not have: choose from "
-            f"{', '.join(known)}, or of a class as f1/happy."
+            f"study={definition.name} needs the scores {', '.join(missing)}, which its records do not have: choose "
+            f"from {', '.join(known)}, or the score of a class such as f1/happy."
         )
-
-
-def _told(runs: pd.DataFrame) -> str:
-    return ", ".join(map(str, runs["variant"].unique()))
 
 
 @dataclass(frozen=True)
 class StudyReport:
-    """What a study found.
+    """Report of a study.
 
     Attributes:
-        name: Of the study, for example `psysfa_table6`.
-        title: For readers, for example `"Table 6: What each component contributes"`.
-        facts: What a reader must know, in order, by heading: data, protocol, budget, seeds, images, hardware, commit.
-        command: What runs it, without paths of a machine.
-        ledgers: By published metric, the headline first.
-        figures: By file name without ending.
-        captions: One sentence for each figure, by the same names.
-        runs: One row a finished run: `run`, `variant`, `dataset`, `seed`, scores of the test split, `val/accuracy`,
-            `best_epoch`, `train_seconds`, `parameters`, `commit`.
-        unfinished: Runs of the grid that have no record yet, as their overrides.
-        beside: Other tables of the same study that are no ledger, by title: numbers as text, ready to print.
-        tables: Tables of other pictures than the test split, in Markdown by title; `figures` shows the same.
+        name: Name of the study, for example `psysfa_table6`.
+        title: Heading, for example `"Table 6: What each component contributes"`.
+        facts: Conditions by heading (`study_facts`).
+        command: Command that trains the study, without paths of this machine.
+        comparisons: Comparison tables by published metric, the headline first.
+        figures: Figures by file name without suffix.
+        captions: Captions by the same names.
+        runs: A row per finished run (`run_table`).
+        unfinished: Options of the runs of the grid without a record.
+        beside: Further published tables by title, numbers as text.
+        tables: Scores on corrupted images and other data sets, in Markdown by title.
     """
 
     name: str
     title: str
     facts: dict[str, str]
     command: str
-    ledgers: dict[str, PresentedLedger]
+    comparisons: dict[str, PresentedTable]
     figures: dict[str, Figure]
     captions: dict[str, str]
     runs: pd.DataFrame
@@ -191,25 +181,24 @@ class StudyReport:
     tables: dict[str, str] = field(default_factory=dict)
 
 
-def further_table(further: FurtherTable, published: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
-    """Sets another published table beside what a ledger holds.
+def further_table(further: FurtherTable, published: pd.DataFrame, comparison: pd.DataFrame) -> pd.DataFrame:
+    """Compares a further published table with the measured scores.
 
     Args:
-        further: What the table is.
-        published: As `read_published` returns it.
-        ledger: The headline, as `build_ledger` returns it.
+        further: Definition of the table.
+        published: Tables of the paper (`read_published`).
+        comparison: Comparison table of the headline (`build_comparison`).
 
     Returns:
-        Text, one line a row: `row`, then of each metric what was published and what was measured, then `seeds`, and for
-        p-values the `test`.
+        Cells as text: `row`, published and measured number of each metric, `seeds`, and for p-values the `test`.
 
     Raises:
-        UserError: The paper has no such table, metric or row, or the ledger no such column.
+        UserError: The paper has no such table, metric or row, or the comparison table no such column.
     """
     if strange := set(further.columns.values()) - set(_MEASURED):
         raise UserError(f"{further.table} cannot show {', '.join(strange)}: choose from {', '.join(_MEASURED)}.")
     claims = {metric: published_scores(published, further.table, metric) for metric in further.columns}
-    measured = ledger.set_index("variant")
+    measured = comparison.set_index("variant")
     lines = []
     for title, variant in further.rows.items():
         row = measured.loc[variant] if variant in measured.index else None
@@ -237,22 +226,16 @@ def _shown(value: float, column: str, claim: bool = False) -> str:
 def draw_other_pictures(
     definition: StudyDefinition, runs: pd.DataFrame, titles: Mapping[str, str]
 ) -> tuple[dict[str, Picture], dict[str, str]]:
-    """Draws and tabulates what the study asks for and its runs have.
+    """Figures and Markdown tables of scores on corrupted images and other data sets, where study and runs have them.
 
-    Args:
-        definition: Of the study.
-        runs: Test rows of its runs, as `collect_runs` returns them.
-        titles: By variant.
-
-    Returns:
-        Figure and caption by file name without ending; tables in Markdown by title.
+    `runs` are test rows. Figure and caption are returned by file name without suffix, tables by title.
     """
     named = runs.assign(variant=runs["variant"].map(titles))
     pictures: dict[str, Picture] = {}
     tables: dict[str, str] = {}
     if definition.robustness and any((Path(folder) / "robustness.csv").is_file() for folder in runs["folder"]):
         pictures |= {name: (figure, _ROBUSTNESS) for name, figure in robustness_figures(named).items()}
-        tables["Accuracy on spoilt pictures"] = robustness_markdown(named)
+        tables["Accuracy on corrupted images"] = robustness_markdown(named)
     if definition.cross_dataset:
         pictures |= {name: (figure, _ACROSS) for name, figure in cross_dataset_figures(named).items()}
         tables["Across data sets"] = cross_dataset_markdown(named)

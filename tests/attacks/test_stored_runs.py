@@ -169,7 +169,7 @@ def test_a_damaged_record_is_named(study, tmp_path, capsys, caplog):
     assert "Damaged: " in told and "metrics.json" in told
     for run in (study / name for name in "012"):
         (run / "metrics.json").write_text("{")
-    with pytest.raises(UserError, match=r"holds no run whose record can be read: .*metrics\.json"):
+    with pytest.raises(UserError, match=r"No record of a run in .* can be read: .*metrics\.json"):
         report_studies.main([str(study), "--to", str(tmp_path)])
 
 

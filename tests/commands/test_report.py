@@ -94,7 +94,7 @@ def test_runs_beside_a_study_are_told(tmp_path, write_record, capsys):
     write(write_record, tmp_path / "study" / "a", ["ablation=psysfa_full", TABLE], 0, np.arange(200) < 90)
     write_record(tmp_path / "plain" / "b", ["model=resnet"], 0, np.arange(200) < 90)
     report_studies.main([str(tmp_path), "--to", str(tmp_path / "to")])
-    assert "Runs without a study are left out" in capsys.readouterr().out
+    assert "Runs without a study are omitted" in capsys.readouterr().out
 
 
 def test_a_search(tmp_path, write_record):
@@ -128,14 +128,14 @@ def test_a_study_that_says_not_what_its_rows_are(tmp_path, write_record):
     (tmp_path / "conf" / "study" / "mine.yaml").write_text("# @package _global_\nseed: 1\n")
     write_record(tmp_path / "runs" / "a", ["study=mine"], 0, np.arange(200) < 90)
     arguments = [str(tmp_path / "runs"), "--to", str(tmp_path / "to"), "--config-dir", str(tmp_path / "conf")]
-    with pytest.raises(UserError, match="study=mine has no report block"):
+    with pytest.raises(UserError, match="study=mine must have a report block"):
         report_studies.main(arguments)
 
 
 def test_there_is_nothing_to_report(tmp_path):
-    with pytest.raises(UserError, match="holds no finished runs"):
+    with pytest.raises(UserError, match="must have finished runs"):
         report_studies.main([str(tmp_path)])
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="must be a folder that fer train wrote"):
         report_studies.main([str(tmp_path / "nowhere")])
 
 

@@ -13,9 +13,9 @@ from fer_lightning.commands.study_report import compose_study, find_included, lo
 from fer_lightning.files import claims_dir, conf_dir
 from fer_lightning.results.metrics_schema import identity
 from fer_lightning.search.report import SearchDefinition, found_table
+from fer_lightning.studies.comparison_table import read_published
 from fer_lightning.studies.definition import StudyDefinition
 from fer_lightning.studies.discovery import FoundStudy
-from fer_lightning.studies.ledger import read_published
 from fer_lightning.studies.report import StudyReport
 from fer_lightning.training.wandb_logger import WandbRunLogger
 

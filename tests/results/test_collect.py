@@ -77,7 +77,7 @@ def test_evaluations_are_passed_over(study):
 
 def test_a_seed_counts_once(study, write_record):
     write_record(study / "again", ["ablation=a", "data.root=/elsewhere"], 1, RIGHT)
-    with pytest.raises(UserError, match=r"/3 and .*/again are both a with seed 1, which is one result and not two"):
+    with pytest.raises(UserError, match=r"/3 and .*/again are both a with seed 1, which count as one result"):
         collect_runs(study)
 
 
@@ -102,9 +102,9 @@ def test_other_protocols_are_refused_by_name(study, write_record):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(UserError, match="holds no finished runs"):
+    with pytest.raises(UserError, match="must have finished runs"):
         collect_runs(tmp_path)
-    with pytest.raises(UserError, match="nowhere is no folder"):
+    with pytest.raises(UserError, match="nowhere must be a folder that fer train wrote"):
         collect_runs(tmp_path / "nowhere")
 
 

@@ -101,7 +101,7 @@ def test_other_images_are_refused(folder, change):
     if change == "target":
         table.loc[7, "target"] = 1 - table.loc[7, "target"]
     table.iloc[: 199 if change == "fewer" else 200].to_parquet(path, index=False)
-    with pytest.raises(UserError, match=r"a1 and .*b1 predict other images or labels in test"):
+    with pytest.raises(UserError, match=r"a1 and .*b1 predict different images or labels in test"):
         compare_variants(collect_runs(folder), "a", "b", "accuracy")
 
 
@@ -371,5 +371,5 @@ def test_runs_of_other_protocols_or_images_are_not_compared(tmp_path, write_reco
     write_record(tmp_path / "c", ["ablation=c"], 0, right["b", 0])
     table = pd.read_parquet(tmp_path / "c" / "predictions.parquet")
     table.iloc[:150].to_parquet(tmp_path / "c" / "predictions.parquet")
-    with pytest.raises(UserError, match="predict other images or labels in test"):
+    with pytest.raises(UserError, match="predict different images or labels in test"):
         compare(tmp_path / "a", tmp_path / "c")

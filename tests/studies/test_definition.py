@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from fer_lightning.errors import UserError
+from fer_lightning.studies.comparison_table import ComparisonRow
 from fer_lightning.studies.definition import ClassTable, FurtherTable, StudyDefinition
-from fer_lightning.studies.ledger import LedgerRow
 
 BLOCK = {
     "paper": "paper",
@@ -36,10 +36,10 @@ def definition(**changes: object) -> StudyDefinition:
 def test_rows_of_the_paper_come_first():
     study = definition()
     assert study.heading == "Table 6: What each part contributes"
-    assert study.ledger_rows("macro_f1", "any") == [
-        LedgerRow("Full", "full", "macro_f1"),
-        LedgerRow("- fusion", "no_fusion", "macro_f1"),
-        LedgerRow("- suppression", "no_suppression", "macro_f1"),
+    assert study.comparison_rows("macro_f1", "any") == [
+        ComparisonRow("Full", "full", "macro_f1"),
+        ComparisonRow("- fusion", "no_fusion", "macro_f1"),
+        ComparisonRow("- suppression", "no_suppression", "macro_f1"),
     ]
     assert study.titles("any") == {"full": "Full", "no_fusion": "- fusion", "no_suppression": "- suppression"}
     assert study.claims(PUBLISHED, "accuracy") == {"Full": pytest.approx(0.981), "- fusion": pytest.approx(0.966)}
@@ -65,9 +65,9 @@ def test_one_net_on_several_data_sets():
         own_rows={},
     )
     assert study.titles("hafem_lite") == {"hafem_lite": "HAFEM"}
-    assert study.ledger_rows("accuracy", "hafem_lite") == [
-        LedgerRow("FER2013", "hafem_lite", "accuracy", "fer2013"),
-        LedgerRow("RAF-DB", "hafem_lite", "accuracy", "rafdb"),
+    assert study.comparison_rows("accuracy", "hafem_lite") == [
+        ComparisonRow("FER2013", "hafem_lite", "accuracy", "fer2013"),
+        ComparisonRow("RAF-DB", "hafem_lite", "accuracy", "rafdb"),
     ]
     assert study.claims(PUBLISHED, "accuracy") == {"FER2013": pytest.approx(0.947), "RAF-DB": pytest.approx(0.951)}
 
@@ -82,7 +82,7 @@ def test_classes_of_one_net():
         per_class={"metrics": {"F1": "f1"}, "rows": {"Happy": "happy"}},
     )
     assert study.per_class == ClassTable({"F1": "f1"}, {"Happy": "happy"})
-    assert study.class_rows("f1") == [LedgerRow("Happy", "full", "f1/happy")]
+    assert study.class_rows("f1") == [ComparisonRow("Happy", "full", "f1/happy")]
     assert study.claims(PUBLISHED, "F1") == {"Happy": 0.988}
     assert study.claims(PUBLISHED, "accuracy") == {"Overall": pytest.approx(0.981)}
 
@@ -106,13 +106,16 @@ def test_a_further_table_has_the_rows_of_the_study_under_its_own_titles():
     [
         ({"refrence": "Full"}, "cannot be read: StudyDefinition does not know 'refrence'"),
         ({"rows": ["full"]}, "cannot be read: 'list' object is not a mapping"),
-        ({"reference": "Fulll"}, "'Fulll' is none of its rows"),
-        ({"metrics": {}}, "needs metrics and rows"),
-        ({"rows": {}, "own_rows": {}, "reference": None}, "needs metrics and rows"),
-        ({"per_dataset": "HAFEM"}, "per_dataset shows one row"),
-        ({"per_class": {"metrics": {}, "rows": {}}}, "per_class shows the classes of one row"),
+        ({"reference": "Fulll"}, "must be one of its rows; got 'Fulll'"),
+        ({"metrics": {}}, "must have metrics and rows"),
+        ({"rows": {}, "own_rows": {}, "reference": None}, "must have metrics and rows"),
+        ({"per_dataset": "HAFEM"}, "per_dataset allows neither own_rows nor"),
+        ({"per_class": {"metrics": {}, "rows": {}}}, "with per_class, rows must hold one row"),
         ({"per_class": {"scores": {}}}, "does not know 'scores'"),
-        ({"also": [{"table": "Table 12", "titles": {"Ful": "F"}}]}, "Table 12 has titles of Ful: no such rows"),
+        (
+            {"also": [{"table": "Table 12", "titles": {"Ful": "F"}}]},
+            "the titles of Table 12 must be for rows of the study; got Ful",
+        ),
     ],
 )
 def test_what_is_wrong_is_told(changes, told):

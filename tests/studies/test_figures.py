@@ -6,9 +6,9 @@ import pytest
 
 from fer_lightning.plots.style import ACCENT
 from fer_lightning.results.critical_difference import critical_difference
-from fer_lightning.studies.figures import draw_ledger, draw_rank_diagram, draw_study_curves
-from fer_lightning.studies.ledger import COLUMNS
-from fer_lightning.studies.presentation import present_ledger
+from fer_lightning.studies.comparison_table import COLUMNS
+from fer_lightning.studies.figures import draw_comparison, draw_rank_diagram, draw_study_curves
+from fer_lightning.studies.presentation import present_comparison
 
 
 def history(*accuracies: float) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def test_what_has_no_curve_is_left_out():
 @pytest.fixture
 def figure():
     scores = pd.DataFrame(np.tile(np.arange(6)[::-1], (4, 1)), columns=[f"net {letter}" for letter in "abcdef"])
-    return draw_rank_diagram(critical_difference(scores), "seeds")
+    return draw_rank_diagram(critical_difference(scores))
 
 
 def test_names_stand_beside_their_ranks(figure):
@@ -74,7 +74,7 @@ def test_the_title_tells_the_test(figure):
 
 
 @pytest.fixture
-def ledger() -> pd.DataFrame:
+def comparison() -> pd.DataFrame:
     rows = [
         {"row": "Full", "published": 0.98, "mean": 0.68, "low": 0.65, "high": 0.71, "n_seeds": 3, "credible_low": 0.7}
         | {"credible_high": 0.77, "annotator_agreement": 0.64},
@@ -85,8 +85,8 @@ def ledger() -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
 
 
-def test_bars_marks_and_what_was_not_run(ledger):
-    figure = draw_ledger(present_ledger(ledger, "Full"), "Table 6")
+def test_bars_marks_and_what_was_not_run(comparison):
+    figure = draw_comparison(present_comparison(comparison, "Full"), "Table 6")
     scores, differences = figure.axes
     assert [bar.get_width() for bar in scores.patches if bar.get_height() == 0.58] == [0.68, 0.66]
     assert [text.get_text() for text in scores.texts] == ["not run"]
@@ -102,7 +102,7 @@ def test_bars_marks_and_what_was_not_run(ledger):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("rows", [[0], [2]])
-def test_without_a_reference_there_is_one_panel(ledger, rows):
-    figure = draw_ledger(present_ledger(ledger.iloc[rows].reset_index(drop=True), None), "Table 3")
+def test_without_a_reference_there_is_one_panel(comparison, rows):
+    figure = draw_comparison(present_comparison(comparison.iloc[rows].reset_index(drop=True), None), "Table 3")
     figure.draw_without_rendering()
     assert len(figure.axes) == 1

@@ -9,15 +9,15 @@ from matplotlib.figure import Figure
 
 from fer_lightning.files import write_text
 from fer_lightning.plots.text import table_markdown
-from fer_lightning.studies.ledger import COLUMNS
-from fer_lightning.studies.markdown import ledger_csv, ledger_markdown, study_markdown, write_study
-from fer_lightning.studies.presentation import present_ledger
+from fer_lightning.studies.comparison_table import COLUMNS
+from fer_lightning.studies.markdown import comparison_csv, comparison_markdown, study_markdown, write_study
+from fer_lightning.studies.presentation import present_comparison
 from fer_lightning.studies.report import StudyReport
 
 ONE = {"interval": "test images", "test": "McNemar, seed 0"}
 
 
-def ledger(*rows: tuple[str, float, float, int]) -> pd.DataFrame:
+def comparison(*rows: tuple[str, float, float, int]) -> pd.DataFrame:
     lines = [{"row": row, "published": claim, "mean": mean, "n_seeds": seeds} for row, claim, mean, seeds in rows]
     return pd.DataFrame(lines).reindex(columns=list(COLUMNS))
 
@@ -29,9 +29,9 @@ def report() -> StudyReport:
         title="Table 6: Parts",
         facts={"Data": "fer2013", "Seeds": "0"},
         command="fer train study=study",
-        ledgers={
-            "accuracy": present_ledger(ledger(("Full", 0.981, 0.5, 1)), "Full"),
-            "macro F1": present_ledger(ledger(("Full", 0.97, 0.4, 1)), "Full"),
+        comparisons={
+            "accuracy": present_comparison(comparison(("Full", 0.981, 0.5, 1)), "Full"),
+            "macro F1": present_comparison(comparison(("Full", 0.97, 0.4, 1)), "Full"),
         },
         figures={"scores": Figure(), "roc": Figure()},
         captions={"scores": "The scores.", "roc": "The ROC."},
@@ -82,7 +82,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
 
 
 @pytest.fixture
-def ledger_of_text() -> pd.DataFrame:
+def comparison_of_text() -> pd.DataFrame:
     rows = [
         {"row": "Full", "published": 0.9406, "mean": 0.6762, "sd": 0.0123, "low": 0.645, "high": 0.707, "n_seeds": 3}
         | {
@@ -113,8 +113,8 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.replace("\\|", "/").strip("|").split("|")]
 
 
-def test_markdown(ledger_of_text):
-    lines = ledger_markdown(present_ledger(ledger_of_text, "Full")).splitlines()
+def test_markdown(comparison_of_text):
+    lines = comparison_markdown(present_comparison(comparison_of_text, "Full")).splitlines()
     assert len({line.replace("\\|", "").count("|") for line in lines[:5]}) == 1
     assert cells(lines[2]) == [
         "Full",
@@ -143,27 +143,27 @@ def test_markdown(ledger_of_text):
     assert cells(lines[4]) == ["- MBOA", "97.9 %", "-0.2", "not run", "-", "-", "-", "-", "-", "-"]
 
 
-def test_the_marks_are_explained(ledger_of_text):
-    text = ledger_markdown(present_ledger(ledger_of_text, "Full"))
+def test_the_marks_are_explained(comparison_of_text):
+    text = comparison_markdown(present_comparison(comparison_of_text, "Full"))
     assert "¹ One seed: interval and p cover the draw of the test images" in text
     assert "row *Full*, in points; p is Holm's over this table (McNemar, seed 0), their intervals are not" in text
     assert text.rstrip().endswith("that can be believed: PrivateTest.")
 
 
-def test_folds_are_no_seeds(ledger_of_text):
-    assert "folds of one seed" not in ledger_markdown(present_ledger(ledger_of_text, "Full"))
-    folds = present_ledger(ledger_of_text.replace("seeds", "folds"), "Full")
-    assert "*Seeds* are folds of one seed here" in ledger_markdown(folds)
+def test_folds_are_no_seeds(comparison_of_text):
+    assert "folds of one seed" not in comparison_markdown(present_comparison(comparison_of_text, "Full"))
+    folds = present_comparison(comparison_of_text.replace("seeds", "folds"), "Full")
+    assert "*Seeds* are folds of one seed here" in comparison_markdown(folds)
 
 
-def test_notes_only_where_they_are_needed(ledger_of_text):
-    text = ledger_markdown(present_ledger(ledger_of_text.iloc[[2]], None))
+def test_notes_only_where_they_are_needed(comparison_of_text):
+    text = comparison_markdown(present_comparison(comparison_of_text.iloc[[2]], None))
     assert text.count("\n") == 3
 
 
-def test_csv_can_be_read_again(ledger_of_text):
-    text = ledger_csv(ledger_of_text)
+def test_csv_can_be_read_again(comparison_of_text):
+    text = comparison_csv(comparison_of_text)
     table = pd.read_csv(io.StringIO(text))
     assert tuple(table.columns) == COLUMNS
     assert table["mean"].tolist() == ["0.6762", "0.65", "not run"]
-    np.testing.assert_allclose(table["published"], ledger_of_text["published"])
+    np.testing.assert_allclose(table["published"], comparison_of_text["published"])

@@ -14,9 +14,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fer_lightning.studies.ledger import COLUMNS
+from fer_lightning.studies.comparison_table import COLUMNS
 from fer_lightning.studies.page import embed_figure, study_page, write_page
-from fer_lightning.studies.presentation import present_ledger
+from fer_lightning.studies.presentation import present_comparison
 
 EMPTY = {"meta", "link", "img", "rect", "line", "path"}
 
@@ -123,8 +123,8 @@ def test_numbers_can_be_sorted_by(reader):
 
 
 def test_a_table_without_a_reference_has_no_tests(study_report):
-    ledgers = {"recall": present_ledger(study_report.ledgers["accuracy"].table.iloc[1:], None)}
-    told = Reader(study_page(replace(study_report, ledgers=ledgers, figures={}))).text
+    comparisons = {"recall": present_comparison(study_report.comparisons["accuracy"].table.iloc[1:], None)}
+    told = Reader(study_page(replace(study_report, comparisons=comparisons, figures={}))).text
     assert "p (Holm)" not in told and "Of 2 published numbers, 1 was measured here" in told
 
 
@@ -147,31 +147,31 @@ def test_a_browser_shows_and_sorts_it(open_browser, path):
         page.on("console", lambda message: told.append(message.text))
         page.on("pageerror", lambda error: told.append(str(error)))
         page.goto(path.as_uri())
-        ledger = page.locator("table.ledger").first
-        names = ledger.locator("tbody th")
-        assert ledger.get_by_text("not run").first.is_visible()
+        comparison = page.locator("table.ledger").first
+        names = comparison.locator("tbody th")
+        assert comparison.get_by_text("not run").first.is_visible()
         drawn = page.locator("figure img")
         assert drawn.evaluate("image => image.complete && image.naturalWidth > 0")
-        heading = ledger.get_by_role("button", name="accuracy ± sd")
+        heading = comparison.get_by_role("button", name="accuracy ± sd")
         heading.click()
         assert names.all_inner_texts() == ["No fusion", "Full <b>&\"'", "No search"]
         heading.click()
         assert names.all_inner_texts() == ["Full <b>&\"'", "No fusion", "No search"]
-        assert ledger.locator('th[aria-sort="descending"]').count() == 1
+        assert comparison.locator('th[aria-sort="descending"]').count() == 1
         page.get_by_role("link", name="which").click()
         assert page.get_by_text("ablation=no_search seed=0").is_visible()
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") == 390
-        assert ledger.get_by_text("not run").first.is_visible()
+        assert comparison.get_by_text("not run").first.is_visible()
     assert told == []
     assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
 
 
 def bars(study_report, *rows: dict[str, object]) -> tuple[list[tuple[str, str]], str]:
-    """Class and place of every part of the bars of a page with one ledger of two rows, and its text."""
+    """Class and place of every part of the bars of a page with one comparison of two rows, and its text."""
     full = {"row": "Full", "published": 0.98, "mean": 0.5, "sd": 0.02, "low": 0.4, "high": 0.6, "n_seeds": 3}
-    ledger = present_ledger(pd.DataFrame([full, *rows]).reindex(columns=list(COLUMNS)), "Full")
-    reader = Reader(study_page(replace(study_report, ledgers={"accuracy": ledger}, figures={})))
+    comparison = present_comparison(pd.DataFrame([full, *rows]).reindex(columns=list(COLUMNS)), "Full")
+    reader = Reader(study_page(replace(study_report, comparisons={"accuracy": comparison}, figures={})))
     parts = [(tag, dict(attributes)) for tag, attributes in reader.tags if tag in ("rect", "line", "svg")]
     shown = [(part.get("class"), part.get("x", part.get("x1"))) for _, part in parts if "track" not in part.values()]
     return [(str(kind), str(place)) for kind, place in shown], reader.text

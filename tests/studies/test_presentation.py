@@ -3,8 +3,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from fer_lightning.studies.ledger import COLUMNS
-from fer_lightning.studies.presentation import Finding, PresentedLedger, judge, present_ledger, verdict
+from fer_lightning.studies.comparison_table import COLUMNS
+from fer_lightning.studies.presentation import Finding, PresentedTable, conclusions, judge, present_comparison
 
 NAN = float("nan")
 
@@ -60,7 +60,7 @@ def test_what_was_not_run_is_neither_shown_nor_refuted():
 
 
 def test_a_study_in_sentences():
-    ledger = table(
+    comparison = table(
         full(),
         other("No fusion", -0.015, -0.02, 0.01),
         other("No attention", -0.011, 0.01, 0.02),
@@ -68,7 +68,7 @@ def test_a_study_in_sentences():
         other("No fractal", -0.008, NAN, NAN, n_seeds=0),
         other("No suppression", NAN, 0.001, 0.7),
     )
-    assert verdict(present_ledger(ledger, "Full")) == [
+    assert conclusions(present_comparison(comparison, "Full")) == [
         "Published for “Full”, as a claim: 98.1 %.",
         "Measured here on fer2013: 49.3 % ± 0.9 over 3 seeds.",
         "Of 4 claimed differences to it, 1 is confirmed (Holm p < 0.05), 1 points the other way, 1 is not shown and "
@@ -80,7 +80,7 @@ def test_a_study_in_sentences():
 def test_one_seed_in_sentences():
     one = {"n_seeds": 1, "test": "McNemar, seed 0"}
     rows = [other(name, -0.015, -0.02, 1e-9, **one) for name in ("No fusion", "No attention")]
-    assert verdict(present_ledger(table(full(n_seeds=1, sd=NAN), *rows), "Full")) == [
+    assert conclusions(present_comparison(table(full(n_seeds=1, sd=NAN), *rows), "Full")) == [
         "Published for “Full”, as a claim: 98.1 %.",
         "Measured here on fer2013: 49.3 % with one seed.",
         "Of 2 claimed differences to it, 0 are confirmed (Holm p < 0.05) and 2 rest on one seed (which confirms "
@@ -90,7 +90,7 @@ def test_one_seed_in_sentences():
 
 def test_a_reference_that_was_not_run():
     rows = [full(n_seeds=0, mean=NAN, dataset=None), other("No fusion", -0.015, NAN, NAN, test=None)]
-    assert verdict(present_ledger(table(*rows), "Full")) == [
+    assert conclusions(present_comparison(table(*rows), "Full")) == [
         "Published for “Full”, as a claim: 98.1 %.",
         "Not run here yet, so that nothing can be compared with it.",
         "Of 1 claimed difference to it, 0 are confirmed (Holm p < 0.05) and 1 could not be tested.",
@@ -98,13 +98,13 @@ def test_a_reference_that_was_not_run():
 
 
 def test_nothing_was_run():
-    assert verdict(present_ledger(table(full(n_seeds=0, mean=NAN)), "Full")) == [
+    assert conclusions(present_comparison(table(full(n_seeds=0, mean=NAN)), "Full")) == [
         "Nothing was run yet: every cell is open."
     ]
 
 
 def test_no_claim():
-    first, *_ = verdict(present_ledger(table(full(published=NAN)), "Full"))
+    first, *_ = conclusions(present_comparison(table(full(published=NAN)), "Full"))
     assert first == "No number was published for “Full”."
 
 
@@ -116,7 +116,7 @@ def test_claims_without_a_reference():
         full(row="Angry", n_seeds=1, gap=-0.488),
         full(row="Calm", n_seeds=0, mean=NAN),
     ]
-    assert verdict(present_ledger(table(*rows), None)) == [
+    assert conclusions(present_comparison(table(*rows), None)) == [
         "Of 5 published numbers, 4 were measured here: 1 lies above the measured 95 % interval, 1 lies inside it, 1 "
         "lies below it and 1 lies beside a single seed without an interval.",
         "Measured minus published: -48.8 to +9.3 points.",
@@ -124,20 +124,20 @@ def test_claims_without_a_reference():
 
 
 def test_measured_alone():
-    assert verdict(present_ledger(table(full(published=NAN)), None)) == [
+    assert conclusions(present_comparison(table(full(published=NAN)), None)) == [
         "No published number stands beside what was measured."
     ]
 
 
 def test_where_no_paper_has_a_number_none_is_spoken_of():
     rows = [full(published=NAN), other("ResNet", NAN, 0.02, 0.01)]
-    assert verdict(present_ledger(table(*rows).assign(published=NAN), "Full"))[2:] == [
+    assert conclusions(present_comparison(table(*rows).assign(published=NAN), "Full"))[2:] == [
         "Of 1 difference to it, 1 is shown (Holm p < 0.05)."
     ]
 
 
-def presented(*rows: dict[str, object], reference: str | None = "Full") -> PresentedLedger:
-    return present_ledger(table(full(low=0.47, high=0.51, published=0.98), *rows), reference)
+def presented(*rows: dict[str, object], reference: str | None = "Full") -> PresentedTable:
+    return present_comparison(table(full(low=0.47, high=0.51, published=0.98), *rows), reference)
 
 
 def test_text_and_number_of_a_row():
@@ -157,8 +157,8 @@ def test_what_was_not_run():
 
 
 def test_without_a_reference_nothing_is_found():
-    ledger = presented(reference="No such row")
-    assert ledger.reference is None and ledger.lines[0].finding is None
+    comparison = presented(reference="No such row")
+    assert comparison.reference is None and comparison.lines[0].finding is None
 
 
 @pytest.mark.parametrize("cells", [{"interval": "test images"}, {"test": "McNemar, seed 0", "p_holm": 0.01}])

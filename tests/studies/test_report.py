@@ -9,8 +9,8 @@ import pytest
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.collect import collect_runs
+from fer_lightning.studies.comparison_table import Credible
 from fer_lightning.studies.definition import FurtherTable, StudyDefinition
-from fer_lightning.studies.ledger import Credible
 from fer_lightning.studies.report import StudyReport, build_study, draw_other_pictures, further_table
 
 PUBLISHED = pd.DataFrame(
@@ -46,7 +46,7 @@ PUBLISHED_SPREADS = pd.DataFrame(
     ],
     columns=["table", "row", "metric", "dataset", "value", "unit"],
 )
-LEDGER = pd.DataFrame(
+COMPARISON = pd.DataFrame(
     {
         "variant": ["resnet", "psysfa_net", np.nan],
         "mean": [0.65432, 0.67, np.nan],
@@ -84,18 +84,18 @@ def report(tmp_path_factory, write_record) -> StudyReport:
 
 
 def test_each_published_number_stands_beside_what_was_measured(report):
-    ledger = report.ledgers["accuracy"].table.set_index("row")
-    assert ledger["published"].dropna().to_dict() == pytest.approx(
+    comparison = report.comparisons["accuracy"].table.set_index("row")
+    assert comparison["published"].dropna().to_dict() == pytest.approx(
         {"Full": 0.981, "- fusion": 0.966, "- spectral": 0.975}
     )
     own = report.runs[report.runs["variant"] == "no_fusion"]["accuracy"]
-    assert ledger.loc["- fusion", "mean"] == pytest.approx(own.mean())
-    assert ledger["n_seeds"].to_dict() == {"Full": 2, "- fusion": 2, "- spectral": 0, "- suppression": 2}
-    assert ledger.loc["- fusion", "test"] == "paired t, 2 seeds"
+    assert comparison.loc["- fusion", "mean"] == pytest.approx(own.mean())
+    assert comparison["n_seeds"].to_dict() == {"Full": 2, "- fusion": 2, "- spectral": 0, "- suppression": 2}
+    assert comparison.loc["- fusion", "test"] == "paired t, 2 seeds"
 
 
-def test_clean_test_images_have_a_ledger_of_their_own(report):
-    assert list(report.ledgers) == ["accuracy", "accuracy on clean test images"]
+def test_clean_test_images_have_a_comparison_of_their_own(report):
+    assert list(report.comparisons) == ["accuracy", "accuracy on clean test images"]
 
 
 def test_runs_of_other_studies_are_left_out(report):
@@ -120,7 +120,7 @@ def test_a_reference_that_was_not_run_yet(tmp_path, write_record):
     write_record(tmp_path / "a", ["ablation=no_fusion"], 0, np.arange(200) < 90)
     report = build(tmp_path)
     assert list(report.figures) == ["scores"]
-    assert report.ledgers["accuracy"].table["n_seeds"].tolist() == [0, 1, 0, 0]
+    assert report.comparisons["accuracy"].table["n_seeds"].tolist() == [0, 1, 0, 0]
 
 
 def test_classes_of_one_net(tmp_path, write_record):
@@ -128,9 +128,9 @@ def test_classes_of_one_net(tmp_path, write_record):
     write_record(tmp_path / "a", ["ablation=full"], 0, right)
     block = {"table": "Table 4", "reference": None, "rows": {"Overall": "full"}, "own_rows": {}}
     report = build(tmp_path, **block, per_class={"metrics": {"recall": "recall"}, "rows": {"Happy": "happy"}})
-    (happy,) = report.ledgers["recall"].table.to_dict("records")
+    (happy,) = report.comparisons["recall"].table.to_dict("records")
     assert (happy["row"], happy["published"], happy["mean"]) == ("Happy", 0.95, 0.5)
-    assert report.ledgers["accuracy"].table["mean"].tolist() == [0.75]
+    assert report.comparisons["accuracy"].table["mean"].tolist() == [0.75]
     assert {"scores", "scores_recall", "roc", "confusion"} <= set(report.figures)
 
 
@@ -139,16 +139,16 @@ def test_one_net_on_several_data_sets(tmp_path, write_record):
         write_record(tmp_path / dataset, [f"data={dataset}"], 0, np.arange(200) < right, dataset)
     rows = {"FER2013": "fer2013", "RAF-DB": "rafdb"}
     report = build(tmp_path, table="abstract", per_dataset="HAFEM", rows=rows, own_rows={}, reference=None)
-    ledger = report.ledgers["accuracy"].table
-    assert ledger["row"].tolist() == ["FER2013", "RAF-DB"]
-    assert ledger["published"].tolist() == pytest.approx([0.947, 0.951])
-    assert ledger["mean"].tolist() == [0.6, 0.8]
+    comparison = report.comparisons["accuracy"].table
+    assert comparison["row"].tolist() == ["FER2013", "RAF-DB"]
+    assert comparison["published"].tolist() == pytest.approx([0.947, 0.951])
+    assert comparison["mean"].tolist() == [0.6, 0.8]
     assert {"roc_fer2013", "roc_rafdb", "confusion_fer2013", "confusion_rafdb"} <= set(report.figures)
 
 
 def test_several_nets_are_no_single_one(tmp_path, write_record):
     write_study(tmp_path, write_record, seeds=1)
-    with pytest.raises(UserError, match="shows one net on several data sets, but its folder holds full, no_fusion"):
+    with pytest.raises(UserError, match="compares one variant on several data sets, but its folder holds full, no_f"):
         build(tmp_path, per_dataset="HAFEM", own_rows={}, reference=None)
 
 
@@ -173,14 +173,14 @@ def test_protocols_do_not_mix(tmp_path, write_record):
 def test_runs_of_one_row_with_different_options(tmp_path, write_record):
     write_study(tmp_path, write_record, seeds=1)
     write_record(tmp_path / "full1", ["ablation=full", "study=parts", "optimizer.lr=1"], 1, np.arange(200) < 90)
-    with pytest.raises(UserError, match=r"runs of full differ in their options .*full, optimizer.lr=1"):
+    with pytest.raises(UserError, match=r"runs of full must have the same options; some are .*full, optimizer.lr=1"):
         build(tmp_path)
 
 
 def test_runs_of_one_row_under_another_recipe(tmp_path, write_record):
     write_study(tmp_path, write_record, seeds=1)
     write_record(tmp_path / "full1", ["experiment=strong", "ablation=full"], 1, np.arange(200) < 90)
-    with pytest.raises(UserError, match=r"runs of full differ in their options .*strong, full"):
+    with pytest.raises(UserError, match=r"runs of full must have the same options; some are .*strong, full"):
         build(tmp_path)
 
 
@@ -189,7 +189,7 @@ def test_trials_of_a_search_have_no_test_scores(tmp_path, write_record):
     path = tmp_path / "a" / "metrics.json"
     metrics = json.loads(path.read_text())
     path.write_text(json.dumps({**metrics, "splits": {"val": metrics["splits"]["test"]}}))
-    with pytest.raises(UserError, match=r"a was never scored on test, as the trials of a search"):
+    with pytest.raises(UserError, match=r"a was not scored on test, like the trials of a search"):
         build(tmp_path)
 
 
@@ -205,20 +205,20 @@ def test_titles_that_begin_alike_stay_apart(tmp_path, write_record):
 
 def test_a_score_that_records_do_not_have(tmp_path, write_record):
     write_study(tmp_path, write_record, seeds=1)
-    with pytest.raises(UserError, match=r"study=parts shows acuracy, which its records do not have: .*accuracy"):
+    with pytest.raises(UserError, match=r"needs the scores acuracy, which its records do not have: .*accuracy"):
         build(tmp_path, metrics={"accuracy": "acuracy"})
 
 
 def test_no_run_belongs_to_a_row(tmp_path, write_record):
     write_record(tmp_path / "a", ["ablation=band_low"], 0, np.arange(200) < 90)
-    with pytest.raises(UserError, match="no run of study=parts belongs to one of its rows: they are band_low"):
+    with pytest.raises(UserError, match="No run of study=parts belongs to one of its rows; got band_low"):
         build(tmp_path)
 
 
 def test_spreads_beside_published_ones():
     rows = {"ResNet Model": "resnet", "Proposed Model": "psysfa_net"}
     table = further_table(
-        FurtherTable("Table 11", {"accuracy": "mean", "standard deviation": "sd"}, rows), PUBLISHED_SPREADS, LEDGER
+        FurtherTable("Table 11", {"accuracy": "mean", "standard deviation": "sd"}, rows), PUBLISHED_SPREADS, COMPARISON
     )
     assert table.to_dict("records") == [
         {
@@ -242,7 +242,7 @@ def test_spreads_beside_published_ones():
 
 def test_p_values_tell_their_test():
     rows = {"Proposed vs. ResNet": "resnet", "Proposed vs. ViT": "vit"}
-    table = further_table(FurtherTable("Table 12", {"p-value": "p_holm"}, rows), PUBLISHED_SPREADS, LEDGER)
+    table = further_table(FurtherTable("Table 12", {"p-value": "p_holm"}, rows), PUBLISHED_SPREADS, COMPARISON)
     assert table["published p-value, as a claim"].tolist() == ["0.0057", "0.0012"]
     assert table["measured p (Holm)"].tolist() == ["< 0.0001", "not run"]
     assert table["test"].tolist() == ["paired t, 3 seeds", "-"]
@@ -258,7 +258,7 @@ def test_p_values_tell_their_test():
 )
 def test_what_is_wrong_is_told(columns, rows, told):
     with pytest.raises(UserError, match=told):
-        further_table(FurtherTable("Table 12", columns, rows), PUBLISHED_SPREADS, LEDGER)
+        further_table(FurtherTable("Table 12", columns, rows), PUBLISHED_SPREADS, COMPARISON)
 
 
 @pytest.fixture
@@ -274,7 +274,7 @@ def draw(folder: Path, **asked: bool) -> tuple[dict, dict[str, str]]:
     return draw_other_pictures(definition, runs[runs["split"] == "test"], TITLES)
 
 
-def test_spoilt_pictures_under_the_titles_of_the_rows(folder):
+def test_corrupted_images_under_the_titles_of_the_rows(folder):
     for name, accuracy in (("a", 0.4), ("b", 0.5)):
         table = {"corruption": ["clean", "blur"], "severity": [0, 1], "accuracy": [0.75, accuracy]}
         pd.DataFrame(table).to_csv(folder / name / "robustness.csv", index=False)

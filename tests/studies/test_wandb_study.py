@@ -27,10 +27,10 @@ def run(study_report, tmp_path_factory) -> FakeRun:
     return run
 
 
-def test_every_ledger_is_a_table_with_what_was_found(run, study_report):
-    ledgers = {name: table for name, table in run.logged.items() if name.startswith("ledger/")}
-    assert list(ledgers) == ["ledger/accuracy", "ledger/macro F1"]
-    table = ledgers["ledger/accuracy"]
+def test_every_comparison_is_a_table_with_what_was_found(run, study_report):
+    comparisons = {name: table for name, table in run.logged.items() if name.startswith("ledger/")}
+    assert list(comparisons) == ["ledger/accuracy", "ledger/macro F1"]
+    table = comparisons["ledger/accuracy"]
     rows = [dict(zip(table.columns, row)) for row in table.data]
     assert [row["found"] for row in rows] == ["reference", "confirmed", "not run"]
     assert [row["mean"] for row in rows] == [0.493, 0.41, None]

@@ -12,10 +12,10 @@ from fer_lightning.errors import UserError
 from fer_lightning.results.collect import collect_runs
 from fer_lightning.results.intervals import mean_over_seeds
 from fer_lightning.results.significance import adjust_p_values, compare_variants
-from fer_lightning.studies.ledger import (
+from fer_lightning.studies.comparison_table import (
+    ComparisonRow,
     Credible,
-    LedgerRow,
-    build_ledger,
+    build_comparison,
     published_scores,
     read_credible,
     read_published,
@@ -24,11 +24,11 @@ from fer_lightning.studies.ledger import (
 
 PUBLISHED = {"Full": 0.981, "No fusion": 0.966, "No attention": 0.97, "No search": 0.979}
 ROWS = [
-    LedgerRow("Full", "full"),
-    LedgerRow("No fusion", "no_fusion"),
-    LedgerRow("No attention", "no_attention"),
-    LedgerRow("No search", None),
-    LedgerRow("No suppression", "no_suppression"),
+    ComparisonRow("Full", "full"),
+    ComparisonRow("No fusion", "no_fusion"),
+    ComparisonRow("No attention", "no_attention"),
+    ComparisonRow("No search", None),
+    ComparisonRow("No suppression", "no_suppression"),
 ]
 SHARES = {"full": 0.8, "no_fusion": 0.6, "no_attention": 0.78, "no_suppression": 0.79}
 CREDIBLE = {("fer2013", 2, "PublicTest"): Credible("PublicTest", 0.733, 0.768, 0.64)}
@@ -58,7 +58,7 @@ def runs(tmp_path_factory, write_record) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def table(runs) -> pd.DataFrame:
-    return build_ledger(ROWS, PUBLISHED, runs, "Full", CREDIBLE).set_index("row", drop=False)
+    return build_comparison(ROWS, PUBLISHED, runs, "Full", CREDIBLE).set_index("row", drop=False)
 
 
 def test_the_mean_and_its_interval(table, runs):
@@ -117,13 +117,13 @@ def test_what_is_credible_stands_beside(table):
 
 def test_what_is_credible_on_another_split_does_not(runs):
     other = {("fer2013", 2, "PrivateTest"): Credible("PrivateTest", 0.725, 0.761, np.nan)}
-    table = build_ledger(ROWS, PUBLISHED, runs, "Full", other)
+    table = build_comparison(ROWS, PUBLISHED, runs, "Full", other)
     assert table[["credible_low", "credible_high", "credible_protocol", "annotator_agreement"]].isna().all(axis=None)
 
 
 def test_one_seed_is_tested_on_its_images(tmp_path, write_record):
     runs = write_study(tmp_path, write_record, seeds=1)
-    row = build_ledger(ROWS, PUBLISHED, runs, "Full", {}).set_index("row").loc["No fusion"]
+    row = build_comparison(ROWS, PUBLISHED, runs, "Full", {}).set_index("row").loc["No fusion"]
     found = compare_variants(runs, "no_fusion", "full", "accuracy")
     assert (row["test"], row["p"]) == ("McNemar, seed 0", found.over_images[0].p)
     assert (row["effect"], row["effect_size"]) == ("odds ratio", found.over_images[0].odds_ratio)
@@ -134,22 +134,22 @@ def test_one_seed_is_tested_on_its_images(tmp_path, write_record):
 
 def test_one_seed_of_another_score_is_not_tested(tmp_path, write_record):
     runs = write_study(tmp_path, write_record, seeds=1)
-    rows = [LedgerRow("Full", "full", "recall/sad"), LedgerRow("No fusion", "no_fusion", "recall/sad")]
-    row = build_ledger(rows, {}, runs, "Full", CREDIBLE).set_index("row").loc["No fusion"]
+    rows = [ComparisonRow("Full", "full", "recall/sad"), ComparisonRow("No fusion", "no_fusion", "recall/sad")]
+    row = build_comparison(rows, {}, runs, "Full", CREDIBLE).set_index("row").loc["No fusion"]
     assert row["test"] == "none: one seed"
     assert row[["p", "low", "credible_low"]].isna().all()
 
 
 def test_the_clean_part_has_no_predictions_of_its_own(tmp_path, write_record):
     write_study(tmp_path, write_record, seeds=1)
-    table = build_ledger(ROWS, PUBLISHED, collect_runs(tmp_path), "Full", {}, split="test_clean")
+    table = build_comparison(ROWS, PUBLISHED, collect_runs(tmp_path), "Full", {}, split="test_clean")
     assert table.set_index("row").loc["No fusion", "test"] == "none: one seed"
     assert table["p"].isna().all() and table["mean"].notna().sum() == 4
 
 
 def test_classes_as_rows(runs):
-    rows = [LedgerRow("Happy", "full", "recall/happy"), LedgerRow("Sad", "full", "recall/sad")]
-    table = build_ledger(rows, {"Happy": 0.98, "Sad": 0.98}, runs, None, {})
+    rows = [ComparisonRow("Happy", "full", "recall/happy"), ComparisonRow("Sad", "full", "recall/sad")]
+    table = build_comparison(rows, {"Happy": 0.98, "Sad": 0.98}, runs, None, {})
     own = runs[runs["variant"] == "full"]
     assert table["mean"].tolist() == pytest.approx([own["recall/happy"].mean(), own["recall/sad"].mean()])
     assert table["test"].isna().all()
@@ -159,7 +159,7 @@ def test_seeds_that_differ_alike_are_not_tested(tmp_path, write_record):
     for name, right in (("full", np.arange(200) < 150), ("no_fusion", np.arange(200) < 130)):
         for seed in range(3):
             write_record(tmp_path / f"{name}{seed}", [f"ablation={name}"], seed, right)
-    row = build_ledger(ROWS[:2], PUBLISHED, collect_runs(tmp_path), "Full", {}).set_index("row").loc["No fusion"]
+    row = build_comparison(ROWS[:2], PUBLISHED, collect_runs(tmp_path), "Full", {}).set_index("row").loc["No fusion"]
     assert row["test"] == "none: all seeds differ alike"
     assert row["difference"] == pytest.approx(-0.1) and np.isnan(row["p"])
 
@@ -168,17 +168,17 @@ def test_no_seed_in_common(tmp_path, write_record):
     right = np.arange(200) < 150
     write_record(tmp_path / "a", ["ablation=full"], 0, right)
     write_record(tmp_path / "b", ["ablation=no_fusion"], 1, right)
-    row = build_ledger(ROWS[:2], PUBLISHED, collect_runs(tmp_path), "Full", {}).set_index("row").loc["No fusion"]
+    row = build_comparison(ROWS[:2], PUBLISHED, collect_runs(tmp_path), "Full", {}).set_index("row").loc["No fusion"]
     assert row["test"] == "no seed in common" and np.isnan(row["difference"])
 
 
 def test_a_reference_that_was_not_run_tests_nothing(runs):
-    table = build_ledger(ROWS, PUBLISHED, runs[runs["variant"] != "full"], "Full", {})
+    table = build_comparison(ROWS, PUBLISHED, runs[runs["variant"] != "full"], "Full", {})
     assert table["p"].isna().all() and table["mean"].notna().sum() == 3
 
 
 def test_nothing_was_run(runs):
-    table = build_ledger(ROWS, PUBLISHED, runs.iloc[:0], "Full", CREDIBLE)
+    table = build_comparison(ROWS, PUBLISHED, runs.iloc[:0], "Full", CREDIBLE)
     assert (table["n_seeds"] == 0).all() and table["mean"].isna().all()
 
 
@@ -188,15 +188,15 @@ def test_other_protocols_are_refused(tmp_path, write_record):
     path = tmp_path / "other" / "metrics.json"
     path.write_text(path.read_text().replace('"official"', '"paper_70_30"'))
     with pytest.raises(UserError, match=r"different protocols .*split: 'official' and 'paper_70_30'"):
-        build_ledger(ROWS, PUBLISHED, collect_runs(tmp_path), "Full", {})
+        build_comparison(ROWS, PUBLISHED, collect_runs(tmp_path), "Full", {})
 
 
 def test_data_sets_as_rows(tmp_path, write_record):
     for seed in range(3):
         write_record(tmp_path / f"fer{seed}", ["ablation=full"], seed, np.arange(200) < 150 + seed)
     write_record(tmp_path / "raf", ["ablation=full"], 0, np.arange(200) < 190, dataset="rafdb")
-    rows = [LedgerRow("FER2013", "full", dataset="fer2013"), LedgerRow("RAF-DB", "full", dataset="rafdb")]
-    table = build_ledger(rows, {"FER2013": 0.947, "RAF-DB": 0.951}, collect_runs(tmp_path), None, CREDIBLE)
+    rows = [ComparisonRow("FER2013", "full", dataset="fer2013"), ComparisonRow("RAF-DB", "full", dataset="rafdb")]
+    table = build_comparison(rows, {"FER2013": 0.947, "RAF-DB": 0.951}, collect_runs(tmp_path), None, CREDIBLE)
     assert table["n_seeds"].tolist() == [3, 1]
     assert table["dataset"].tolist() == ["fer2013", "rafdb"]
     assert table["credible_low"].notna().tolist() == [True, False]
@@ -205,8 +205,8 @@ def test_data_sets_as_rows(tmp_path, write_record):
 def test_data_sets_have_no_mean(tmp_path, write_record):
     for dataset in ("fer2013", "rafdb"):
         write_record(tmp_path / dataset, ["ablation=full"], 0, np.arange(200) < 150, dataset=dataset)
-    with pytest.raises(UserError, match=r"runs of Full are on several data sets \(fer2013, rafdb\)"):
-        build_ledger(ROWS, PUBLISHED, collect_runs(tmp_path), None, {})
+    with pytest.raises(UserError, match="The runs of Full must be on one data set; they are on fer2013, rafdb"):
+        build_comparison(ROWS, PUBLISHED, collect_runs(tmp_path), None, {})
 
 
 def test_folds_are_told_from_seeds_and_count_where_a_class_has_images(tmp_path, write_record):
@@ -217,15 +217,15 @@ def test_folds_are_told_from_seeds_and_count_where_a_class_has_images(tmp_path, 
         metrics["protocol"] |= {"split": f"by subject, fold {fold}", "fingerprint": str(fold)}
         metrics["splits"]["test"]["per_class"]["happy"]["support"] = 0 if fold == 2 else 100
         path.write_text(json.dumps(metrics))
-    rows = [LedgerRow("Overall", "full"), LedgerRow("Happy", "full", "recall/happy")]
-    table = build_ledger(rows, {}, collect_runs(tmp_path), None, {})
+    rows = [ComparisonRow("Overall", "full"), ComparisonRow("Happy", "full", "recall/happy")]
+    table = build_comparison(rows, {}, collect_runs(tmp_path), None, {})
     assert table["interval"].tolist() == ["folds", "folds"] and table["n_seeds"].tolist() == [3, 2]
     assert table["mean"].tolist() == pytest.approx([0.65, 0.725])
 
 
 def test_the_reference_is_a_row(runs):
-    with pytest.raises(ValueError, match="'Nobody' is none of the rows"):
-        build_ledger(ROWS, PUBLISHED, runs, "Nobody", {})
+    with pytest.raises(ValueError, match="'Nobody' must be one of the rows"):
+        build_comparison(ROWS, PUBLISHED, runs, "Nobody", {})
 
 
 @pytest.fixture(scope="module")
@@ -348,7 +348,7 @@ def test_percent_become_ratios(psysfa):
 
 
 def test_a_table_of_several_data_sets_wants_one_named(psysfa):
-    with pytest.raises(UserError, match=r"Table 1 holds several data sets: name one of RAF-DB, FER2013, CK\+"):
+    with pytest.raises(UserError, match=r"Table 1 has several data sets: choose one of RAF-DB, FER2013, CK\+"):
         published_scores(psysfa, "Table 1", "images")
     assert published_scores(psysfa, "Table 1", "images", "CK+")["Sad"] == 112
 
@@ -363,7 +363,7 @@ def test_other_columns_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"published\.csv is missing"):
         read_published(path)
     path.write_text("table,value\n")
-    with pytest.raises(UserError, match=r"has the columns table, value: expected table, row, metric"):
+    with pytest.raises(UserError, match=r"must have the columns table, row, metric.*; got table, value"):
         read_published(path)
 
 

@@ -1,4 +1,4 @@
-"""The ledger: each published number, and beside it what was measured and what is credible."""
+"""Comparison table of a study: each published score beside the measured one and the credible range."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ _CREDIBLE = ("dataset", "classes", "split", "pretraining", "low", "high", "annot
 
 
 @dataclass(frozen=True)
-class LedgerRow:
-    """A row of a ledger.
+class ComparisonRow:
+    """Definition of a row: what is measured, and where.
 
     Attributes:
-        title: As in `published.csv`, or own words for what the paper left out.
-        variant: The variant whose runs measure it; None where nothing can.
-        score: Which of its scores: `accuracy`, `macro_f1`, `recall/happy`, ...
-        dataset: Data set of the runs, as protocols name it; None where all runs have the same.
+        title: Title as in `published.csv`, or any title of a row that the paper does not have.
+        variant: Variant whose runs measure the row; None if no variant can.
+        score: Name of the score: `accuracy`, `macro_f1`, `recall/happy`, ...
+        dataset: Data set of the runs, as in their protocol; None if all runs have the same.
     """
 
     title: str
@@ -65,56 +65,56 @@ class LedgerRow:
     dataset: str | None = None
 
 
-def build_ledger(
-    rows: Sequence[LedgerRow],
+def build_comparison(
+    rows: Sequence[ComparisonRow],
     published: Mapping[str, float],
     runs: pd.DataFrame,
     reference: str | None,
     credible: Mapping[tuple[str, int, str], Credible],
     split: str = "test",
 ) -> pd.DataFrame:
-    """Builds a table out of run records.
+    """Builds the comparison table of one score.
 
     Args:
-        rows: What the table shows, in order.
-        published: The paper's numbers by title, in 0..1 (`published_scores`).
-        runs: As `collect_runs` returns it.
-        reference: Title of the row that the others are tested against; None tests nothing.
-        credible: What can be believed, by data set, number of classes and test split (`read_credible`).
-        split: Which scores count.
+        rows: Rows of the table, in order.
+        published: Published scores by title, in 0..1 (`published_scores`).
+        runs: Scores of the runs (`score_table`).
+        reference: Title of the row that the others are tested against; None for no tests.
+        credible: Credible ranges by data set, number of classes and test split (`read_credible`).
+        split: Split whose scores are compared.
 
     Returns:
-        One line a row with `COLUMNS`, numbers in 0..1, NaN where there is none. `published_difference` is the one to
-        the reference in the paper; `n_seeds` is 0 where a row was not run or no test image has its class. `low` and
-        `high` are the ends of the 95 % interval over seeds, over the folds of one seed, which `n_seeds` then counts, or
-        for the accuracy of one seed of Wilson's interval of the test images, as `interval` tells. `difference` is the
-        one to the reference over shared seeds, with its own interval. `p_holm` is Holm's over all tests of this table,
-        `effect` says which effect size it is, and `gap` is mean minus published number.
+        A line per row with `COLUMNS`, numbers in 0..1, NaN if there is none. `published_difference` and `difference`
+        are those to the reference, the latter over shared seeds with a confidence interval. `n_seeds` is 0 if the row
+        was not run or no test image has its class. `low` and `high` are the ends of the 95 % interval; `interval` says
+        whether it is over seeds, over the folds of one seed, which `n_seeds` then counts, or Wilson's interval over the
+        test images of one seed. `p_holm` is adjusted over the tests of this table, `effect` names the effect size,
+        `gap` is the mean minus the published score.
 
     Raises:
-        UserError: Runs on one data set follow different protocols, or those of a row are on several.
-        ValueError: `reference` is no row.
+        UserError: The runs of one data set have different protocols, or those of a row are on several data sets.
+        ValueError: `reference` is not the title of a row.
 
     Readings:
-        - The interval over folds is Student's too, although folds share most of their training images: it is too
-          narrow, which the text beside it says. No unbiased one is known (Bengio and Grandvalet, JMLR 5, 2004).
-        - Where two or more seeds are shared with the reference, the test is the paired t-test, the interval Student's
-          and the effect size Cohen's d_z: the chance of the seed. Where one is, they are McNemar's test, the bootstrap
-          of the test images and the odds ratio, for accuracies alone: the chance of the images.
+        - The interval over folds is Student's too. Folds share most of their training images, so it is too narrow,
+          which the note below the table says. No unbiased one is known (Bengio and Grandvalet, JMLR 5, 2004).
+        - With two or more seeds shared with the reference: paired t-test, Student's interval and Cohen's d_z, which
+          cover the variance of the seed. With one shared seed, for accuracies only: McNemar's test, the bootstrap over
+          test images and the odds ratio, which cover the sampling of the test images.
     """
     scored = runs[runs["split"] == split]
     parts = {row.title: _runs_of(scored, row) for row in rows}
     for title, part in parts.items():
         if part["dataset"].nunique() > 1:
             raise UserError(
-                f"runs of {title} are on several data sets ({', '.join(part['dataset'].unique())}), whose scores have "
-                "no mean: keep them in separate folders."
+                f"The runs of {title} must be on one data set; they are on {', '.join(part['dataset'].unique())}: keep "
+                "the data sets in separate folders."
             )
     for _, part in pd.concat(parts.values()).groupby("dataset"):
         require_one_protocol(part)
     by_title = {row.title: row for row in rows}
     if reference is not None and reference not in by_title:
-        raise ValueError(f"The reference {reference!r} is none of the rows {list(by_title)}.")
+        raise ValueError(f"The reference {reference!r} must be one of the rows {list(by_title)}.")
     basis = None if reference is None else by_title[reference]
     lines = []
     for row in rows:
@@ -126,13 +126,13 @@ def build_ledger(
             line["published_difference"] = claim - published.get(basis.title, np.nan)
             line |= _test(part, parts[basis.title], row, basis, split)
         lines.append(line)
-    ledger = pd.DataFrame(lines).reindex(columns=list(COLUMNS))
-    ledger["p_holm"] = adjust_p_values(ledger["p"].to_numpy(np.float64), "holm")
-    ledger["gap"] = ledger["mean"] - ledger["published"]
-    return ledger
+    comparison = pd.DataFrame(lines).reindex(columns=list(COLUMNS))
+    comparison["p_holm"] = adjust_p_values(comparison["p"].to_numpy(np.float64), "holm")
+    comparison["gap"] = comparison["mean"] - comparison["published"]
+    return comparison
 
 
-def _runs_of(scored: pd.DataFrame, row: LedgerRow) -> pd.DataFrame:
+def _runs_of(scored: pd.DataFrame, row: ComparisonRow) -> pd.DataFrame:
     part = scored[scored["variant"] == row.variant]
     part = part if row.dataset is None else part[part["dataset"] == row.dataset]
     return part if part.empty else part.dropna(subset=[row.score])
@@ -151,11 +151,13 @@ def _measure(part: pd.DataFrame, score: str) -> dict[str, object]:
             only = part.iloc[0]
             low, high = (only.get(f"accuracy_{end}", np.nan) for end in ("low", "high"))
             line |= {"low": low, "high": high, "interval": "test images"}
-    told = {name: part[name].iloc[0] for name in ("variant", "dataset")}
-    return line | told | {"seeds": " ".join(map(str, part["seed"]))}
+    names = {name: part[name].iloc[0] for name in ("variant", "dataset")}
+    return line | names | {"seeds": " ".join(map(str, part["seed"]))}
 
 
-def _test(part: pd.DataFrame, other: pd.DataFrame, row: LedgerRow, basis: LedgerRow, split: str) -> dict[str, object]:
+def _test(
+    part: pd.DataFrame, other: pd.DataFrame, row: ComparisonRow, basis: ComparisonRow, split: str
+) -> dict[str, object]:
     same_kind = row.score == basis.score and set(part["dataset"]) == set(other["dataset"])
     if part.empty or other.empty or not same_kind:
         return {}
@@ -164,8 +166,8 @@ def _test(part: pd.DataFrame, other: pd.DataFrame, row: LedgerRow, basis: Ledger
     if not set(part["seed"]) & set(other["seed"]):
         return {"test": "no seed in common"}
     assert row.variant is not None and basis.variant is not None
-    found = compare_variants(pd.concat([part, other]), row.variant, basis.variant, row.score, split)
-    over = found.over_seeds
+    compared = compare_variants(pd.concat([part, other]), row.variant, basis.variant, row.score, split)
+    over = compared.over_seeds
     line: dict[str, object] = {
         "difference": over.difference.mean,
         "difference_low": over.difference.low,
@@ -176,14 +178,14 @@ def _test(part: pd.DataFrame, other: pd.DataFrame, row: LedgerRow, basis: Ledger
     if over.difference.n > 1:
         name = f"paired t, {over.difference.n} seeds"
         return line | {"test": name, "p": over.t_p, "effect": "d_z", "effect_size": over.dz}
-    if row.score != "accuracy" or not found.over_images:
+    if row.score != "accuracy" or not compared.over_images:
         return line | {"test": "none: one seed"}
-    images = found.over_images[found.shared_seeds[0]]
-    low, high = found.bootstrap
+    images = compared.over_images[compared.shared_seeds[0]]
+    low, high = compared.bootstrap
     return line | {
         "difference_low": low,
         "difference_high": high,
-        "test": f"McNemar, seed {found.shared_seeds[0]}",
+        "test": f"McNemar, seed {compared.shared_seeds[0]}",
         "p": images.p,
         "effect": "odds ratio",
         "effect_size": images.odds_ratio,
@@ -209,14 +211,13 @@ def _credible(
 
 @dataclass(frozen=True)
 class Credible:
-    """The best credible accuracies of others on one test split.
+    """Range of the best credible accuracies in the literature on one test split.
 
     Attributes:
-        protocol: The split and, for each kind of pretraining, its range, in words.
-        low: Lowest figure of any kind, in 0..1.
-        high: Highest figure.
-        annotator_agreement: Share of the split's labels that equal the consensus of other annotators, in 0..1; NaN
-            where it is unknown.
+        protocol: The split and the range for each kind of pretraining, in words.
+        low: Lowest accuracy of any kind, in 0..1.
+        high: Highest accuracy.
+        annotator_agreement: Share of the labels that equal the consensus of other annotators, in 0..1; NaN if unknown.
     """
 
     protocol: str
@@ -226,13 +227,10 @@ class Credible:
 
 
 def read_published(path: Path) -> pd.DataFrame:
-    """Reads the transcribed tables of a paper.
-
-    Args:
-        path: `published.csv`.
+    """Reads the transcribed tables of a paper from a `published.csv`.
 
     Returns:
-        Columns `table`, `row`, `metric`, `dataset`, `value`, `unit` and `note`, one number a row, as printed.
+        Columns `table`, `row`, `metric`, `dataset`, `value`, `unit` and `note`; a row per number, as printed.
 
     Raises:
         UserError: The file is missing or has other columns.
@@ -244,13 +242,13 @@ def published_scores(published: pd.DataFrame, table: str, metric: str, dataset: 
     """One column of a published table.
 
     Args:
-        published: As `read_published` returns it.
-        table: For example `"Table 6"`.
-        metric: For example `"accuracy"`.
-        dataset: For example `"RAF-DB"`; None where the table has one alone.
+        published: Tables of the paper (`read_published`).
+        table: Name of the table, for example `"Table 6"`.
+        metric: Metric, for example `"accuracy"`.
+        dataset: Data set as the paper names it, for example `"RAF-DB"`; None if the table has only one.
 
     Returns:
-        Numbers by the name of their row, in the order of the paper; percent become 0..1.
+        Scores by title of the row, in the order of the paper; percent are scaled to 0..1.
 
     Raises:
         UserError: There is no such column, or it names a row twice because it spans several data sets.
@@ -261,55 +259,48 @@ def published_scores(published: pd.DataFrame, table: str, metric: str, dataset: 
     if rows.empty:
         raise UserError(f"published.csv has no {metric} in {table}: it has {_contents(published)}.")
     if rows["row"].duplicated().any():
-        raise UserError(f"{table} holds several data sets: name one of {', '.join(rows['dataset'].unique())}.")
+        raise UserError(f"{table} has several data sets: choose one of {', '.join(rows['dataset'].unique())}.")
     scale = rows["unit"].map(lambda unit: 0.01 if unit == "%" else 1.0)
     return dict(zip(rows["row"], rows["value"] * scale))
 
 
 def read_credible(path: Path) -> dict[tuple[str, int, str], Credible]:
-    """Reads what is credible.
-
-    Args:
-        path: `credible.csv`, with figures in percent, a row for each kind of pretraining.
+    """Reads the credible accuracies of the literature from a `credible.csv`.
 
     Returns:
-        By name of the data set, number of classes and test split (see `scored_split`).
+        Ranges by data set, number of classes and test split (`scored_split`).
 
     Raises:
         UserError: The file is missing or has other columns.
     """
-    found = {}
+    ranges = {}
     for (dataset, classes, split), rows in _read(path, _CREDIBLE).groupby(["dataset", "classes", "split"], sort=False):
         kinds = [f"{row.pretraining} {range_of_percents(row.low / 100, row.high / 100)}" for row in rows.itertuples()]
-        found[dataset, classes, split] = Credible(
+        ranges[dataset, classes, split] = Credible(
             f"{dataset} {split}: {', '.join(kinds)}",
             rows["low"].min() / 100,
             rows["high"].max() / 100,
             rows["annotator_agreement"].max() / 100,
         )
-    return found
+    return ranges
 
 
 def scored_split(protocol: Mapping[str, object]) -> str:
-    """Name of the test split of a run, as `credible.csv` has it: for folds, how they are divided.
-
-    Args:
-        protocol: As records hold it.
-    """
+    """Name of the test split of a protocol in `credible.csv`; for a fold, the name of the division into folds."""
     split, test = str(protocol["split"]), str(protocol["test"])
     return split.split()[0] if test.startswith("fold ") else test
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if not path.is_file():
-        raise UserError(f"{path} is missing: it holds the numbers that measured ones are shown beside.")
-    # "None" and the like are words here.
+        raise UserError(f"{path} is missing: it must hold the numbers that measured ones are compared with.")
+    # Cells such as "None" are text.
     table = pd.read_csv(path, keep_default_na=False, na_values={"annotator_agreement": [""]})
     if tuple(table.columns) != columns:
-        raise UserError(f"{path} has the columns {', '.join(table.columns)}: expected {', '.join(columns)}.")
+        raise UserError(f"{path} must have the columns {', '.join(columns)}; got {', '.join(table.columns)}.")
     return table
 
 
 def _contents(published: pd.DataFrame) -> str:
-    found = published[["table", "metric"]].drop_duplicates().groupby("table", sort=False)["metric"].agg(", ".join)
-    return "; ".join(f"{table}: {metrics}" for table, metrics in found.items())
+    metrics = published[["table", "metric"]].drop_duplicates().groupby("table", sort=False)["metric"].agg(", ".join)
+    return "; ".join(f"{table}: {names}" for table, names in metrics.items())

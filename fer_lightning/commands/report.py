@@ -14,7 +14,7 @@ from rich.console import Console
 from fer_lightning.errors import UserError
 from fer_lightning.files import shown_path
 from fer_lightning.plots.text import print_line
-from fer_lightning.studies.discovery import FoundStudy, find_studies
+from fer_lightning.studies.discovery import StudyRuns, find_studies
 
 _EXAMPLES = """examples:
   fer train study=psysfa_table6 budget=smoke           a study of a paper's table, in minutes
@@ -52,22 +52,17 @@ def main(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     studies = find_studies(options.folder)
     named = [study for study in studies if study.name is not None or study.searched]
-    from fer_lightning.commands.study_report import (
-        find_included,
-        report_comparison,
-        report_found_search,
-        report_found_study,
-    )
+    from fer_lightning.commands.study_report import find_included, report_comparison, report_search, report_study
 
     console = Console()
-    failed: dict[FoundStudy, str] = {}
+    failed: dict[StudyRuns, str] = {}
 
-    def report(study: FoundStudy) -> None:
+    def report(study: StudyRuns) -> None:
         try:
             if study.searched:
-                report_found_search(study, options.to, options.config_dir, console)
+                report_search(study, options.to, options.config_dir, console)
             else:
-                report_found_study(study, options.to, options.config_dir, options.wandb, console)
+                report_study(study, options.to, options.config_dir, options.wandb, console)
         except UserError as error:
             failed[study] = str(error)
 

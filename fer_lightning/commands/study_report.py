@@ -30,7 +30,7 @@ from fer_lightning.results.collect import score_table
 from fer_lightning.search.report import SearchDefinition, write_search
 from fer_lightning.studies.comparison_table import read_credible, read_published
 from fer_lightning.studies.definition import StudyDefinition
-from fer_lightning.studies.discovery import FoundStudy, is_run_of
+from fer_lightning.studies.discovery import StudyRuns, is_run_of
 from fer_lightning.studies.markdown import write_study
 from fer_lightning.studies.page import write_page
 from fer_lightning.studies.presentation import Finding
@@ -40,39 +40,39 @@ _SCORES = {"accuracy": "accuracy", "macro F1": "macro_f1"}  # of runs without a 
 _NEXT = 3  # unfinished runs that are printed
 
 
-def report_found_study(found: FoundStudy, to: Path, config_dir: Path | None, wandb: str, console: Console) -> None:
+def report_study(study: StudyRuns, to: Path, config_dir: Path | None, wandb: str, console: Console) -> None:
     """Writes, prints and logs the report of a study, finished or not, below the folder `to`.
 
     Raises:
         UserError: The study has no valid report block, or its runs cannot be compared.
     """
-    assert found.name is not None
-    config = compose_study(found.name, found.budget, config_dir)
+    assert study.name is not None
+    config = compose_study(study.name, study.budget, config_dir)
     if config.report is None:
-        raise UserError(f"study={found.name} must have a report block that defines its rows.")
-    definition = StudyDefinition.from_block(found.name, config.report)
-    runs = score_table(found.beside)
+        raise UserError(f"study={study.name} must have a report block that defines its rows.")
+    definition = StudyDefinition.from_block(study.name, config.report)
+    runs = score_table(study.beside)
     claims = claims_dir()
     report = build_study(
         definition,
         runs,
         read_published(claims / definition.paper / "published.csv") if definition.table and definition.paper else None,
         read_credible(claims / "credible.csv"),
-        found.command(config.grid[0] if config.grid else ()),
+        study.command(config.grid[0] if config.grid else ()),
         config.budget,
         len(config.grid),
-        [" ".join(f"{name}={value}" for name, value in cell.items()) for cell in found.missing(config.grid)],
+        [" ".join(f"{name}={value}" for name, value in cell.items()) for cell in study.missing(config.grid)],
     )
     datasets = report.runs["dataset"].unique()
-    parts = [found.name, found.experiment, *(datasets if len(datasets) == 1 else []), config.budget]
+    parts = [study.name, study.experiment, *(datasets if len(datasets) == 1 else []), config.budget]
     # The names are from records and must not lead out of the folder.
     name = re.sub(r"[^\w.+-]+", "_", "_".join(part for part in parts if part)).lstrip(".")
-    _write(report, found.folder, found.beside, to / (definition.paper or "") / name, wandb, console)
+    _write(report, study.folder, study.beside, to / (definition.paper or "") / name, wandb, console)
 
 
-def report_comparison(found: Sequence[FoundStudy], folder: Path, to: Path, wandb: str, console: Console) -> None:
+def report_comparison(studies: Sequence[StudyRuns], folder: Path, to: Path, wandb: str, console: Console) -> None:
     """Writes, prints and logs a report with a row per variant of the runs without a study in a folder."""
-    records = {path: run for each in found for path, run in each.runs.items()}
+    records = {path: run for each in studies for path, run in each.runs.items()}
     runs = score_table(records)
     rows = {str(name): str(name) for name in runs["variant"].unique()}
     name = folder.resolve().name
@@ -91,15 +91,15 @@ def _write(report: StudyReport, folder: Path, runs: Iterable[Path], to: Path, wa
         console.print()
 
 
-def report_found_search(found: FoundStudy, to: Path, config_dir: Path | None, console: Console) -> None:
+def report_search(study: StudyRuns, to: Path, config_dir: Path | None, console: Console) -> None:
     """Writes and prints the report of a search below the folder `to`."""
-    name = found.name or found.folder.resolve().name
-    block = compose_study(found.name, found.budget, config_dir).report if found.name else None
+    name = study.name or study.folder.resolve().name
+    block = compose_study(study.name, study.budget, config_dir).report if study.name else None
     definition = SearchDefinition.from_block(name, block) if block else SearchDefinition(name, {})
     claims = claims_dir() / definition.paper / "published.csv" if definition.paper and definition.table else None
     published = None if claims is None else read_published(claims)
-    folder = to / (definition.paper or "") / found.folder.resolve().name
-    show_files(definition.title, write_search(found.folder, definition, published, folder), console)
+    folder = to / (definition.paper or "") / study.folder.resolve().name
+    show_files(definition.title, write_search(study.folder, definition, published, folder), console)
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,10 @@ def _grid(params: Mapping[str, str]) -> list[dict[str, str]]:
     return [dict(zip(params, values)) for values in product(*choices)] if choices else []
 
 
-def find_included(found: Sequence[FoundStudy], config_dir: Path | None) -> list[FoundStudy]:
+def find_included(studies: Sequence[StudyRuns], config_dir: Path | None) -> list[StudyRuns]:
     """Studies that those of the runs include (see `StudyDefinition`), if all their runs exist under other studies."""
-    included: dict[tuple[str, Path], FoundStudy] = {}
-    for study in found:
+    included: dict[tuple[str, Path], StudyRuns] = {}
+    for study in studies:
         assert study.name is not None
         report = compose_study(study.name, study.budget, config_dir).report or {}
         named = {run["study"] for run in study.beside.values()}

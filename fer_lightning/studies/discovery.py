@@ -15,7 +15,7 @@ _NOT_TYPED = ("seed", "study", "budget", "logger", "callbacks", "threads", "plug
 
 
 @dataclass(frozen=True, eq=False)
-class FoundStudy:
+class StudyRuns:
     """Runs of one study in one folder.
 
     Attributes:
@@ -83,7 +83,7 @@ def is_run_of(run: Mapping[str, Any], cell: Mapping[str, str]) -> bool:
     return cell.items() <= typed_options(run["overrides"]).items()
 
 
-def find_studies(folder: Path) -> list[FoundStudy]:
+def find_studies(folder: Path) -> list[StudyRuns]:
     """Groups the finished runs below a folder by study.
 
     Args:
@@ -104,5 +104,5 @@ def find_studies(folder: Path) -> list[FoundStudy]:
         searched = (place / "study.db").exists() or (place / "best.json").exists()
         for name in dict.fromkeys(run["study"] for run in beside.values()):
             runs = {path: run for path, run in beside.items() if run["study"] == name}
-            studies.append(FoundStudy(name, place, runs, beside, searched))
+            studies.append(StudyRuns(name, place, runs, beside, searched))
     return studies

@@ -15,7 +15,7 @@ from fer_lightning.results.metrics_schema import identity
 from fer_lightning.search.report import SearchDefinition, found_table
 from fer_lightning.studies.comparison_table import read_published
 from fer_lightning.studies.definition import StudyDefinition
-from fer_lightning.studies.discovery import FoundStudy
+from fer_lightning.studies.discovery import StudyRuns
 from fer_lightning.studies.report import StudyReport
 from fer_lightning.training.wandb_logger import WandbRunLogger
 
@@ -85,13 +85,13 @@ def test_every_study_can_be_reported(name):
         definition.claims(published, metric)
 
 
-def found_study(name: str, dataset: str, *overrides: tuple[str, ...]) -> FoundStudy:
+def found_study(name: str, dataset: str, *overrides: tuple[str, ...]) -> StudyRuns:
     runs = {
         Path(str(number)): {"overrides": each, "protocol": {"dataset": dataset}, **identity(each)}
         for number, each in enumerate(overrides)
     }
     own = {path: run for path, run in runs.items() if run["study"] == name}
-    return FoundStudy(name, Path("folder"), own, runs)
+    return StudyRuns(name, Path("folder"), own, runs)
 
 
 def run_of_table_6(seed: int, budget: str = "smoke") -> tuple[str, ...]:
@@ -135,7 +135,7 @@ def test_what_is_open_of_another_budget_or_named_is_not_included(beside):
     whole = [run_of_table_6(seed) for seed in (0, 1)]
     assert find_included([found_study("psysfa_table6", "fer2013", *whole)], None)
     found = found_study("psysfa_table6", "fer2013", *whole[:1], beside)
-    own = FoundStudy(found.name, found.folder, dict([*found.runs.items()][:1]), found.beside)
+    own = StudyRuns(found.name, found.folder, dict([*found.runs.items()][:1]), found.beside)
     assert find_included([own], None) == []
     assert find_included([found_study("psysfa_table6", "fer2013", *whole[:1])], None) == []
 

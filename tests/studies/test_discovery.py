@@ -9,7 +9,7 @@ import pytest
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.metrics_schema import identity
-from fer_lightning.studies.discovery import FoundStudy, find_studies
+from fer_lightning.studies.discovery import StudyRuns, find_studies
 
 COMMON = ("budget=pilot", "data=fer2013", "data.root=/some/where", "logger=none", "trainer.max_epochs=2")
 
@@ -20,9 +20,9 @@ def write(write_record) -> Callable[..., None]:
     return lambda folder, *overrides: write_record(folder, overrides, 0, np.ones(200, bool))
 
 
-def found(*overrides: tuple[str, ...]) -> FoundStudy:
+def found(*overrides: tuple[str, ...]) -> StudyRuns:
     runs = {Path(str(i)): {"overrides": each, **identity(["study=table6", *each])} for i, each in enumerate(overrides)}
-    return FoundStudy("table6", Path("here"), runs, runs)
+    return StudyRuns("table6", Path("here"), runs, runs)
 
 
 def test_several_studies_share_a_folder(tmp_path, write):

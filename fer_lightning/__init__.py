@@ -23,7 +23,7 @@ trainer.fit(ExpressionClassifier(ResNet(num_classes=7), lr=1e-3), faces)
 trainer.test(datamodule=faces, ckpt_path="best")
 
 net = load("checkpoints/best.ckpt")  # or "ferplus": an nn.Module with its classes and preprocessing
-predictions = Predictor("ferplus")("astronaut.png")
+table = Predictor("ferplus")(["astronaut.png", "nobody.png"]).to_frame()  # one row a face
 tests = compare("outputs/two/0", "outputs/two/1")  # paired bootstrap, McNemar's test
 ```
 """

@@ -199,6 +199,95 @@ def assert_same_run() -> Callable[[Path, Path], None]:
     return _assert_same_run
 
 
+FER2013_USAGES = ("Training", "PublicTest", "PrivateTest")
+TREE_RNG = np.random.default_rng(0)
+
+
+def _write_image(path: Path, side: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), TREE_RNG.integers(0, 256, (side, side, 3), np.uint8))
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _write_fer2013(root: Path) -> None:
+    rows = [f"{code},{_pixels()},{usage}" for usage in FER2013_USAGES for code in range(7)]
+    _write_lines(root / "fer2013.csv", ["emotion,pixels,Usage", *rows])
+
+
+def _pixels() -> str:
+    return " ".join(map(str, TREE_RNG.integers(0, 256, 48 * 48)))
+
+
+def _write_ferplus(root: Path) -> None:
+    """All ten votes of each row go to one of the eight emotions."""
+    emotions = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    rows = [(usage, emotion) for usage in FER2013_USAGES for emotion in range(8)]
+    votes = [
+        f"{usage},fer{number:07d}.png,{','.join('10' if emotion == column else '0' for column in range(10))}"
+        for number, (usage, emotion) in enumerate(rows)
+    ]
+    _write_lines(root / "fer2013new.csv", [f"Usage,Image name,{emotions}", *votes])
+    _write_lines(root / "fer2013.csv", ["emotion,pixels,Usage", *[f"0,{_pixels()},{usage}" for usage, _ in rows]])
+
+
+def _write_rafdb(root: Path) -> None:
+    names = [(f"{split}_{number:05d}", number % 7 + 1) for split in ("train", "test") for number in range(1, 22)]
+    _write_lines(root / "basic/EmoLabel/list_patition_label.txt", [f"{name}.jpg {code}" for name, code in names])
+    for name, _ in names:
+        _write_image(root / "basic/Image/aligned" / f"{name}_aligned.jpg", 100)
+
+
+def _write_affectnet(root: Path) -> None:
+    for part in ("train_set", "val_set"):
+        for number in range(24):
+            _write_image(root / part / "images" / f"{number}.jpg", 112)
+            annotations = {"exp": str(number % 8), "val": "-0.5", "aro": "0.25", "lnd": np.zeros(136)}
+            for kind, value in annotations.items():
+                (root / part / "annotations").mkdir(parents=True, exist_ok=True)
+                np.save(root / part / "annotations" / f"{number}_{kind}.npy", value)
+
+
+def _write_ckplus(root: Path) -> None:
+    """Ten subjects, one for each fold, each in seven sequences of three frames."""
+    for subject in range(10):
+        for code in range(1, 8):
+            stem = f"S{subject:03d}_{code:03d}"
+            folder = f"S{subject:03d}/{code:03d}"
+            for frame in range(1, 4):
+                _write_image(root / "cohn-kanade-images" / folder / f"{stem}_{frame:08d}.png", 48)
+            _write_lines(root / "Emotion" / folder / f"{stem}_{3:08d}_emotion.txt", [f"   {code:.7e}"])
+
+
+def _write_folder(root: Path) -> None:
+    for split in ("train", "val", "test"):
+        for name in ("angry", "happy", "bored"):
+            for number in range(2):
+                _write_image(root / split / name / f"{number}.png", 64)
+
+
+TREES: dict[str, Callable[[Path], None]] = {
+    "fer2013": _write_fer2013,
+    "ferplus": _write_ferplus,
+    "rafdb": _write_rafdb,
+    "affectnet": _write_affectnet,
+    "ckplus": _write_ckplus,
+    "folder": _write_folder,
+}
+
+
+@pytest.fixture(scope="session")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny tree of noise for each data set, in its official layout. Do not write to it."""
+    folder = tmp_path_factory.mktemp("trees")
+    for name, write in TREES.items():
+        write(folder / name)
+    return folder
+
+
 RECORD_CLASSES = ("happy", "sad")
 RECORD_TARGETS = np.arange(200) % 2
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 import fer_lightning
-from fer_lightning import create_model, list_models
+from fer_lightning import Predictor, create_model, list_models
 from fer_lightning.commands.instantiate import build_classifier, build_datamodule, build_net
 from fer_lightning.data.synthetic import Synthetic
 from fer_lightning.errors import UserError
@@ -171,7 +171,10 @@ def test_the_example_from_python_runs(tmp_path, monkeypatch, write_record):
     assert 0 <= scores["test/accuracy"] <= 1 and scores["test/loss"] > 0
     assert names["net"].classes == tuple(names["faces"].label_set.classes)
     assert load_net("checkpoints/best.ckpt").description == describe(names["net"], names["faces"])
-    assert [face.label for face in names["predictions"]] == ["happy"]
+    assert names["table"][["label", "error"]].fillna("-").to_numpy().tolist() == [
+        ["happy", ""],
+        ["-", "nobody.png does not exist."],
+    ]
     assert names["tests"]["p_holm"][0] < 0.001
 
 
@@ -189,6 +192,15 @@ def test_models_have_the_options_of_conf():
         built = create_model(name).options
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in built.items()}
         assert plain == {"num_classes": 7, **conf}, name
+
+
+def test_the_predictor_reads_by_default_as_the_command_does():
+    conf = OmegaConf.load(conf_dir() / "predict.yaml")
+    options = {**inspect.signature(Predictor).parameters, **inspect.signature(Predictor.video).parameters}
+    shared = {"backend", "threads", "threshold", "max_faces", "min_face", "smoothing"}
+    assert {name: options[name].default for name in shared} == {name: conf[name] for name in shared}
+    assert options["model"].default == conf.checkpoint
+    assert options["thorough"].default is True and conf.search == "auto"  # of photos
 
 
 def test_the_classifier_takes_a_learning_rate():

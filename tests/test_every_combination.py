@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import hydra
-import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig
@@ -23,93 +21,14 @@ NOT_TRAINED = {"weighted_voting"}
 MODELS = sorted({path.stem for path in (conf_dir() / "model").glob("*.yaml")} - NOT_TRAINED)
 # 28 million weights; hafem_lite is the same class.
 SLOW = {"hafem"}
-USAGES = ("Training", "PublicTest", "PrivateTest")
-RNG = np.random.default_rng(0)
-
-
-def write_image(path: Path, side: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), RNG.integers(0, 256, (side, side, 3), np.uint8))
-
-
-def write_lines(path: Path, lines: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
-
-
-def write_fer2013(root: Path) -> None:
-    rows = [f"{code},{pixels()},{usage}" for usage in USAGES for code in range(7)]
-    write_lines(root / "fer2013.csv", ["emotion,pixels,Usage", *rows])
-
-
-def pixels() -> str:
-    return " ".join(map(str, RNG.integers(0, 256, 48 * 48)))
-
-
-def write_ferplus(root: Path) -> None:
-    """All ten votes of each row go to one of the eight emotions."""
-    emotions = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
-    rows = [(usage, emotion) for usage in USAGES for emotion in range(8)]
-    votes = [
-        f"{usage},fer{number:07d}.png,{','.join('10' if emotion == column else '0' for column in range(10))}"
-        for number, (usage, emotion) in enumerate(rows)
-    ]
-    write_lines(root / "fer2013new.csv", [f"Usage,Image name,{emotions}", *votes])
-    write_lines(root / "fer2013.csv", ["emotion,pixels,Usage", *[f"0,{pixels()},{usage}" for usage, _ in rows]])
-
-
-def write_rafdb(root: Path) -> None:
-    names = [(f"{split}_{number:05d}", number % 7 + 1) for split in ("train", "test") for number in range(1, 22)]
-    write_lines(root / "basic/EmoLabel/list_patition_label.txt", [f"{name}.jpg {code}" for name, code in names])
-    for name, _ in names:
-        write_image(root / "basic/Image/aligned" / f"{name}_aligned.jpg", 100)
-
-
-def write_affectnet(root: Path) -> None:
-    for part in ("train_set", "val_set"):
-        for number in range(24):
-            write_image(root / part / "images" / f"{number}.jpg", 112)
-            annotations = {"exp": str(number % 8), "val": "-0.5", "aro": "0.25", "lnd": np.zeros(136)}
-            for kind, value in annotations.items():
-                (root / part / "annotations").mkdir(parents=True, exist_ok=True)
-                np.save(root / part / "annotations" / f"{number}_{kind}.npy", value)
-
-
-def write_ckplus(root: Path) -> None:
-    """Ten subjects, one for each fold, each in seven sequences of three frames."""
-    for subject in range(10):
-        for code in range(1, 8):
-            stem = f"S{subject:03d}_{code:03d}"
-            folder = f"S{subject:03d}/{code:03d}"
-            for frame in range(1, 4):
-                write_image(root / "cohn-kanade-images" / folder / f"{stem}_{frame:08d}.png", 48)
-            write_lines(root / "Emotion" / folder / f"{stem}_{3:08d}_emotion.txt", [f"   {code:.7e}"])
-
-
-def write_folder(root: Path) -> None:
-    for split in ("train", "val", "test"):
-        for name in ("angry", "happy", "bored"):
-            for number in range(2):
-                write_image(root / split / name / f"{number}.png", 64)
-
-
-WRITERS: dict[str, Callable[[Path], None]] = {
-    "fer2013": write_fer2013,
-    "ferplus": write_ferplus,
-    "rafdb": write_rafdb,
-    "affectnet": write_affectnet,
-    "ckplus": write_ckplus,
-    "folder": write_folder,
-}
+DATASETS = ("fer2013", "ferplus", "rafdb", "affectnet", "ckplus", "folder", "synthetic")
 OPTIONS = {"synthetic": ["data.size=70"], "rafdb": ["data.val_fraction=0.34"], "affectnet": ["data.val_fraction=0.34"]}
 
 
 @pytest.fixture(scope="module")
-def compose(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str, int], DictConfig]:
+def compose(trees: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str, int], DictConfig]:
     """`compose(model, data, channels)`: a config of `fer train` over tiny trees in the official layouts."""
-    folder = tmp_path_factory.mktemp("trees")
-    for name, write in WRITERS.items():
-        write(folder / name)
+    folder = tmp_path_factory.mktemp("combinations")
     plain = [
         f"data.cache_dir={folder / 'cache'}",
         f"output_dir={folder / 'output'}",
@@ -130,7 +49,7 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str, int
     def compose(model: str, data: str, channels: int) -> DictConfig:
         options = [f"model={model}", f"data={data}", f"data.channels={channels}", *plain, *OPTIONS.get(data, [])]
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return hydra.compose("train", [*options, f"data.root={folder / data}"])
+            return hydra.compose("train", [*options, f"data.root={trees / data}"])
 
     return compose
 
@@ -168,7 +87,7 @@ def net_of() -> Callable[[str, DictConfig, int], nn.Module]:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("data", [*WRITERS, "synthetic"])
+@pytest.mark.parametrize("data", DATASETS)
 @pytest.mark.parametrize(
     "model", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MODELS]
 )

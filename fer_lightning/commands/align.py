@@ -17,8 +17,8 @@ from rich.table import Table
 from fer_lightning.commands.instantiate import build_datamodule
 from fer_lightning.data.alignment.warp import AlignedReader, eye_distance, eye_spread, roll
 from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.data.image_decoding import conform
 from fer_lightning.data.samples import SPLITS
-from fer_lightning.data.store import conform
 from fer_lightning.errors import UserError
 from fer_lightning.files import write_csv
 from fer_lightning.plots.dataset import draw_alignment

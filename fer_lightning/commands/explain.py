@@ -16,8 +16,8 @@ from torch import Tensor
 
 from fer_lightning.commands.finish import ending
 from fer_lightning.commands.instantiate import build_each, data_for, limit_threads
+from fer_lightning.data.image_decoding import conform
 from fer_lightning.data.samples import SPLITS
-from fer_lightning.data.store import conform
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.evaluation.scoring import Inference
 from fer_lightning.explain.explanation import (

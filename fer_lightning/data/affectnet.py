@@ -50,6 +50,13 @@ class AffectNet(ExpressionDataModule):
 
     Attributes:
         classes: Number of classes: 7, or 8 with contempt.
+
+    Example:
+        >>> data = AffectNet(root="data/affectnet", classes=8, val_fraction=0.34)
+        >>> data.setup()
+        >>> image, target = next(iter(data.train_dataloader()))
+        >>> image.shape[1:], len(data.label_set)
+        (torch.Size([3, 112, 112]), 8)
     """
 
     dataset_name = "affectnet"

@@ -44,6 +44,13 @@ class CKPlus(ExpressionDataModule):
     Attributes:
         frames: Number of frames at the end of each labelled sequence that are used.
         neutral: Whether the first frame of each labelled sequence is used as the class neutral.
+
+    Example:
+        >>> data = CKPlus(root="data/ckplus", fold=3)
+        >>> data.setup()
+        >>> image, target = next(iter(data.train_dataloader()))
+        >>> image.shape[1:], len(data.label_set)
+        (torch.Size([1, 48, 48]), 7)
     """
 
     dataset_name = "ckplus"

@@ -98,6 +98,13 @@ class FER2013(Fer2013SplitsDataModule):
 
     Reads `fer2013.csv`, `icml_face_data.csv`, `train.csv` (the challenge's `test.csv` has no labels) and the image
     folders `{train,test}/{angry,...}`, where file names `PublicTest_*` and `PrivateTest_*` recover the official split.
+
+    Example:
+        >>> data = FER2013(root="data/fer2013")
+        >>> data.setup()
+        >>> image, target = next(iter(data.train_dataloader()))
+        >>> image.shape[1:], len(data.label_set)
+        (torch.Size([1, 48, 48]), 7)
     """
 
     dataset_name = "fer2013"

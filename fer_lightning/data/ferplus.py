@@ -37,6 +37,13 @@ class FERPlus(Fer2013SplitsDataModule):
         labels: Label rule of training rows: `"majority"`, `"probability"` or `"soft"` (see `ferplus_votes`). Validation
             and test rows always have the majority label; training rows without a majority are never carved off
             (`split="same_faces"` omits those that it draws).
+
+    Example:
+        >>> data = FERPlus(root="data/ferplus", labels="soft")
+        >>> data.setup()
+        >>> image, target = next(iter(data.train_dataloader()))
+        >>> image.shape[1:], len(data.label_set)
+        (torch.Size([1, 48, 48]), 8)
     """
 
     dataset_name = "ferplus"

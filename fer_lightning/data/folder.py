@@ -37,6 +37,13 @@ class Folder(ExpressionDataModule):
     The splits are called `train` (or `training`), `val` (or `valid`, `validation`, `dev`) and `test` (or `testing`);
     whatever is missing is carved from training. The classes are the names of the folders, known expressions in the
     project's spelling (`happiness` is `happy`).
+
+    Example:
+        >>> data = Folder(root="data/folder", image_size=64)
+        >>> data.setup()
+        >>> image, target = next(iter(data.train_dataloader()))
+        >>> image.shape[1:], len(data.label_set)
+        (torch.Size([1, 64, 64]), 3)
     """
 
     dataset_name = "folder"

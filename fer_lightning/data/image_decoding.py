@@ -118,6 +118,32 @@ def on_white(pixels: np.ndarray) -> np.ndarray:
     return ((pixels[..., :-1] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
+def conform(image: np.ndarray, size: int, channels: int) -> np.ndarray:
+    """Image in the size and number of channels of a network's input.
+
+    The centre square is resized, by area when it shrinks and bicubically when it grows.
+
+    Args:
+        image: uint8 `(H, W)` or `(H, W, 3)` RGB.
+        size: Height and width of the result in pixels.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        uint8 `(size, size, channels)`.
+    """
+    if image.ndim == 3 and channels == 1:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    elif image.ndim == 2 and channels == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    height, width = image.shape[:2]
+    square = min(height, width)
+    top, left = (height - square) // 2, (width - square) // 2
+    image = image[top : top + square, left : left + square]
+    if square != size:
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if square > size else cv2.INTER_CUBIC)
+    return image.reshape(size, size, channels)
+
+
 def _decode_jpeg(content: bytes) -> np.ndarray:
     # OpenCV and Pillow fill missing or damaged parts with grey; libjpeg-turbo, which both use, can raise instead.
     try:

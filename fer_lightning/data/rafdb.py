@@ -34,6 +34,13 @@ class RAFDB(ExpressionDataModule):
     """RAF-DB as its owners distribute it (aligned images) or in the Kaggle re-pack `DATASET/{train,test}/{1..7}`.
 
     There is no official validation split; one is carved from training.
+
+    Example:
+        >>> data = RAFDB(root="data/rafdb", val_fraction=0.34)
+        >>> data.setup()
+        >>> image, target = next(iter(data.train_dataloader()))
+        >>> image.shape[1:], len(data.label_set)
+        (torch.Size([3, 100, 100]), 7)
     """
 
     dataset_name = "rafdb"

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 from rich.progress import track
 
+from fer_lightning.data.image_decoding import conform
 from fer_lightning.data.samples import BadSample, ImageReader, refusal
 from fer_lightning.errors import UserError
 from fer_lightning.files import make_once
@@ -32,32 +32,6 @@ class Images(Protocol):
     def batch(self, rows: np.ndarray) -> np.ndarray:
         """Returns uint8 `(len(rows), size, size, channels)`."""
         ...
-
-
-def conform(image: np.ndarray, size: int, channels: int) -> np.ndarray:
-    """Image in the size and number of channels of a store.
-
-    The centre square is resized, by area when it shrinks and bicubically when it grows.
-
-    Args:
-        image: uint8 `(H, W)` or `(H, W, 3)` RGB.
-        size: Height and width of the result in pixels.
-        channels: 1 for grey, 3 for RGB.
-
-    Returns:
-        uint8 `(size, size, channels)`.
-    """
-    if image.ndim == 3 and channels == 1:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    elif image.ndim == 2 and channels == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    height, width = image.shape[:2]
-    square = min(height, width)
-    top, left = (height - square) // 2, (width - square) // 2
-    image = image[top : top + square, left : left + square]
-    if square != size:
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if square > size else cv2.INTER_CUBIC)
-    return image.reshape(size, size, channels)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,13 @@ class Synthetic(ExpressionDataModule):
         size: Number of pictures in all splits together.
         difficulty: Difficulty from 0 (easy) to 1 (hard).
         face_seed: Seed of the pictures; not the seed of the run, so that all runs share one data set.
+
+    Example:
+        >>> data = Synthetic(size=140)
+        >>> data.setup()
+        >>> image, target = next(iter(data.train_dataloader()))
+        >>> image.shape, data.label_set.classes[:3]
+        (torch.Size([64, 1, 48, 48]), ('angry', 'disgust', 'fear'))
     """
 
     dataset_name = "synthetic"

@@ -47,6 +47,20 @@ class FaceClassifier(Protocol):
         """
         ...
 
+    def embed(self, faces: np.ndarray) -> np.ndarray:
+        """Features before the last layer.
+
+        Args:
+            faces: uint8 `(N, S, S, C)`; N must be at least 1.
+
+        Returns:
+            float32 `(N, D)`.
+
+        Raises:
+            UserError: The network or its file offers none.
+        """
+        ...
+
 
 def open_classifier(source: str, backend: str = "auto", threads: int | None = None) -> FaceClassifier:
     """Opens a trained network for use on the CPU.
@@ -131,6 +145,16 @@ class TorchClassifier:
         with torch.inference_mode():
             logits = self.trained.net(torch.from_numpy(normalise(faces, self.preprocessing)))
         return (logits.float() / self.card["temperature"]).softmax(dim=1).numpy()
+
+    def embed(self, faces: np.ndarray) -> np.ndarray:
+        """See `FaceClassifier`."""
+        import torch
+
+        net: Any = self.trained.net
+        if not hasattr(net, "forward_features"):
+            raise UserError(f"{type(net).__name__} has no features of its own: embed with one of its members.")
+        with torch.inference_mode():
+            return net.forward_features(torch.from_numpy(normalise(faces, self.preprocessing))).float().numpy()
 
 
 def normalise(faces: np.ndarray, preprocessing: Mapping[str, Any]) -> np.ndarray:

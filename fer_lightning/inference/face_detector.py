@@ -19,6 +19,7 @@ import numpy as np
 
 from fer_lightning.data.alignment.landmarker import close_task, open_task
 from fer_lightning.data.alignment.warp import fit_similarity, warp
+from fer_lightning.data.image_decoding import conform
 
 MODEL = Path(__file__).parents[1] / "weights" / "face_detector.tflite"  # as in MediaPipe's face_landmarker.task
 MIN_SCORE = 0.5
@@ -203,6 +204,23 @@ class FaceFinder:
             )
 
 
+class WholePicture:
+    """Face finder for pictures that show one cropped face each: the face is the central square."""
+
+    def find(self, image: np.ndarray) -> list[Face]:
+        """The one face of a picture `(H, W, 3)`; see `FaceFinder.find`."""
+        height, width = image.shape[:2]
+        side = float(min(height, width))
+        return [Face(((width - side) // 2, (height - side) // 2, side, side), 1.0, np.zeros((0, 2), np.float32))]
+
+    def follow(self, image: np.ndarray, faces: Sequence[Face], glances: Sequence[int]) -> list[Face]:
+        """The one face of the next frame; see `FaceFinder.follow`."""
+        return self.find(image)
+
+    def close(self) -> None:
+        """Frees nothing."""
+
+
 def _shown(picture: _View) -> _View:
     """View in the input size of BlazeFace."""
     return _resized(picture, _SIDE)
@@ -305,13 +323,14 @@ def crop_faces(image: np.ndarray, faces: Sequence[Face], preprocessing: Mapping[
 
     Args:
         image: RGB, uint8 `(H, W, 3)`.
-        faces: N faces of the picture.
+        faces: N faces of the picture; one without points is the central square, resized as in training.
         preprocessing: `image_size` S and `channels` C of the training.
     """
     size, channels = preprocessing["image_size"], preprocessing["channels"]
-    crops = [warp(image, _matrix(face, size, image.shape), size) for face in faces]
-    if channels == 1:
-        crops = [cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops]
+    crops = [
+        conform(warp(image, _matrix(face, size, image.shape), size) if len(face.points) else image, size, channels)
+        for face in faces
+    ]
     return np.array(crops, np.uint8).reshape(-1, size, size, channels)
 
 

@@ -134,3 +134,7 @@ class OnnxClassifier:
             return np.zeros((0, len(self.classes)), np.float32)
         (logits,) = self.session.run(["logits"], {"image": normalise(faces, self.preprocessing)})
         return softmax(logits / np.float32(self.card["temperature"]), axis=1)
+
+    def embed(self, faces: np.ndarray) -> np.ndarray:
+        """See `FaceClassifier`."""
+        raise UserError("An ONNX file returns logits and no features: embed with backend=torch, or the run it is from.")

@@ -1,4 +1,4 @@
-"""Prediction of the expressions in a photo, in three lines.
+"""Prediction of the expressions in pictures and videos.
 
 from fer_lightning import Predictor
 predictor = Predictor("ferplus")
@@ -7,22 +7,27 @@ print(predictor("photo.jpg"))
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from fer_lightning.errors import UserError
 from fer_lightning.inference.classifier import open_classifier
-from fer_lightning.inference.face_detector import Face, FaceFinder, crop_faces
-from fer_lightning.inference.images import read_picture, to_rgb
+from fer_lightning.inference.face_detector import Face, FaceFinder, WholePicture, crop_faces
+from fer_lightning.inference.images import is_tensor, open_picture
+from fer_lightning.inference.video import Video, find_source, folder_content, is_video
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL.Image import Image
+    from torch import Tensor
 
 UNCERTAIN = "uncertain"  # label where no class reaches the threshold
+_BATCH = 64  # faces of one call of the network
 
 
 class Predictor:
@@ -38,52 +43,133 @@ class Predictor:
         thorough: Whether small and rotated faces are searched for as well, in tenths of a second a picture; without it,
             in milliseconds, a face must be a fifth as wide as the picture.
         threads: Number of threads of the net; None leaves the choice to the backend.
+        detect: Whether to search for faces; False for pictures that are cropped faces, as in the data sets, which needs
+            no MediaPipe.
 
     Raises:
         UserError: The net or MediaPipe is missing.
+
+    Example:
+        >>> predictor = Predictor("ferplus", detect=False)
+        >>> faces = [np.full((48, 48), 128, np.uint8), np.zeros((64, 64, 3)), "nobody.png"]
+        >>> results = predictor(faces)  # a file that cannot be read fails alone
+        >>> [len(result) for result in results], results[2].error
+        ([1, 1, 0], 'nobody.png does not exist.')
+        >>> results[0][0].label in predictor.classes
+        True
+        >>> results.to_frame()[["source", "face", "width", "error"]]
+               source  face  width                       error
+        0           0     0   48.0
+        1           1     0   64.0
+        2  nobody.png  <NA>    NaN  nobody.png does not exist.
+        >>> predictor.embed(faces[:2]).shape
+        (2, 128)
     """
 
     def __init__(
         self,
-        model: str = "ferplus",
+        model: str | Path = "ferplus",
         backend: str = "auto",
         max_faces: int = 20,
         threshold: float = 0.0,
         min_face: float = 0.0,
         thorough: bool = True,
         threads: int | None = None,
+        detect: bool = True,
     ) -> None:
-        self.model = model
+        self.model = str(model)
         self.max_faces = max_faces
         self.threshold = threshold
-        self.classifier = open_classifier(model, backend, threads)
-        self.finder = FaceFinder(thorough, min_face)
+        self.classifier = open_classifier(self.model, backend, threads)
+        self.finder = FaceFinder(thorough, min_face) if detect else WholePicture()
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
         return self.classifier.classes
 
-    def __call__(self, image: str | Path | np.ndarray | Image) -> list[Prediction]:
-        """Predicts the expression of every face of a picture.
+    @overload
+    def __call__(self, image: str | Path | np.ndarray | Image | Tensor) -> Predictions: ...
+
+    @overload
+    def __call__(self, image: list[Any] | tuple[Any, ...] | Iterator[Any]) -> PredictionBatch: ...
+
+    def __call__(self, image: Any) -> Predictions | PredictionBatch:
+        """Predicts the expression of every face of a picture, or of every picture of a list or a folder.
 
         Args:
-            image: File, PIL image, or array `(H, W)`, `(H, W, 3)` RGB or `(H, W, 4)` RGBA: 8 or 16 bits, or
-                floats in 0..1.
+            image: File, PIL image, array `(H, W)`, `(H, W, 3)` RGB or `(H, W, 4)` RGBA of 8 or 16 bits or floats in
+                0..1, or tensor, also `(C, H, W)`. Several pictures: any list or iterator of them, an array
+                `(N, H, W, C)` or a tensor `(N, C, H, W)`, or a folder, whose pictures are all read.
 
         Returns:
-            Predictions, the largest face first; empty where there is no face.
+            `Predictions` of one picture, the largest face first; empty where there is no face. `PredictionBatch` of
+            several, in their order: a picture that cannot be read has an `error` and no faces.
 
         Raises:
-            UserError: The file is missing or not a picture, or the array is of another kind.
+            UserError: The one picture is missing, an address, or of another kind; or the folder holds no pictures.
         """
-        picture = read_picture(Path(image)) if isinstance(image, (str, Path)) else to_rgb(image)
-        faces = self.finder.find(picture)[: self.max_faces]
-        crops, probabilities = self.classify(picture, faces)
-        return [
-            predict(face.box, row, self.classes, self.threshold, crop)
-            for face, row, crop in zip(faces, probabilities, crops)
-        ]
+        if isinstance(image, (str, Path)):
+            return self._read_folder(Path(image)) if Path(image).is_dir() else self._read(image, str(image))
+        is_array = isinstance(image, np.ndarray) or is_tensor(image)
+        if image.ndim == 4 if is_array else isinstance(image, Iterable):
+            return PredictionBatch(self._try_to_read(each, number) for number, each in enumerate(image))
+        return self._read(image, "0")
+
+    def video(
+        self, source: str | Path | int | Iterable[Any], smoothing: float = 0.3, rate: float = 30.0
+    ) -> Iterator[Predictions]:
+        """Yields the predictions of each frame of a video, in which people are followed from frame to frame.
+
+        A predictor with `thorough=False` reads it in milliseconds a frame.
+
+        Args:
+            source: File, number of a camera, or frames, each a picture of any kind.
+            smoothing: Time constant in seconds of the average over frames; 0 for none.
+            rate: Frames per second, where `source` are frames.
+
+        Raises:
+            UserError: The source does not exist or is not a video, or a frame is not a picture.
+        """
+        # Imported here because it needs this file.
+        from fer_lightning.inference.tracking import VideoReading
+
+        if smoothing < 0 or rate <= 0:
+            raise UserError(f"smoothing must be 0 or more seconds, and rate positive; got {smoothing} and {rate}.")
+        reading = VideoReading(self, smoothing)
+        if not isinstance(source, (str, Path, int)):
+            for number, frame in enumerate(source):
+                found = reading.read(open_picture(frame), number / rate)
+                yield Predictions(found, "frames", self.classes, frame=number, seconds=number / rate)
+            return
+        path = find_source(str(source))
+        if not isinstance(path, int) and (path.is_dir() or not is_video(path)):
+            raise UserError(f"{source} is not a video: call the predictor with it.")
+        with Video(path) as video:
+            for each in video.frames():
+                found = reading.read(each.pixels, each.seconds)
+                yield Predictions(found, str(source), self.classes, frame=each.number, seconds=each.seconds)
+
+    def embed(self, image: Any) -> np.ndarray:
+        """Features of all faces before the last layer of the network.
+
+        Args:
+            image: One or several pictures, see `__call__`, or their predictions.
+
+        Returns:
+            float32 `(N, D)`, N over the faces of all pictures in the order of `to_frame`.
+
+        Raises:
+            UserError: The network has no features (a vote, an ONNX file); see also `__call__`.
+        """
+        found = image if isinstance(image, (Predictions, PredictionBatch)) else self(image)
+        pictures = [found] if isinstance(found, Predictions) else found
+        faces = [prediction.face for picture in pictures for prediction in picture]
+        size, channels = (self.classifier.preprocessing[name] for name in ("image_size", "channels"))
+        if not faces:
+            return self.classifier.embed(np.zeros((1, size, size, channels), np.uint8))[:0]
+        parts = (np.array(faces[start : start + _BATCH]) for start in range(0, len(faces), _BATCH))
+        return np.concatenate([self.classifier.embed(part) for part in parts])
 
     def classify(self, picture: np.ndarray, faces: Sequence[Face]) -> tuple[np.ndarray, np.ndarray]:
         """Crops and class probabilities of detected faces.
@@ -97,6 +183,38 @@ class Predictor:
         """
         crops = crop_faces(picture, faces, self.classifier.preprocessing)
         return crops, self.classifier.probabilities(crops)
+
+    def _read(self, image: Any, source: str) -> Predictions:
+        try:
+            picture = open_picture(image)
+        except UserError:
+            if isinstance(image, (str, Path)) and Path(image).is_file() and is_video(Path(image)):
+                raise UserError(f"{image} is a video: read it by Predictor.video.") from None
+            raise
+        faces = self.finder.find(picture)[: self.max_faces]
+        crops, probabilities = self.classify(picture, faces)
+        found = (
+            predict(face.box, row, self.classes, self.threshold, crop)
+            for face, row, crop in zip(faces, probabilities, crops)
+        )
+        return Predictions(found, source, self.classes)
+
+    def _try_to_read(self, image: Any, number: int) -> Predictions:
+        source = str(image) if isinstance(image, (str, Path)) else str(number)
+        try:
+            return self._read(image, source)
+        except UserError as error:
+            return Predictions((), source, self.classes, str(error))
+
+    def _read_folder(self, folder: Path) -> PredictionBatch:
+        content = folder_content(folder)
+        if not content.pictures and not content.unread:
+            raise UserError(f"{folder} must contain pictures; none was found.")
+        unread = (
+            Predictions((), str(path), self.classes, f"{path} {reason}.") for path, reason in content.unread.items()
+        )
+        read = (self._try_to_read(path, number) for number, path in enumerate(content.pictures))
+        return PredictionBatch([*read, *unread])
 
     def close(self) -> None:
         """Frees the face detector."""
@@ -162,3 +280,98 @@ def predict(
         track=track,
         low_resolution=min(box[2:]) < len(face),
     )
+
+
+class Predictions(list[Prediction]):
+    """Predictions of the faces of one picture, the largest face first.
+
+    Args:
+        predictions: Predictions of the faces.
+        source: Path of the picture, or its number in a list.
+        classes: Names of the classes.
+        error: Reason why the picture could not be read; empty where it was.
+        frame: Number of the frame of a video, counted from 0; None in a photo.
+        seconds: Time of the frame.
+    """
+
+    def __init__(
+        self,
+        predictions: Iterable[Prediction],
+        source: str,
+        classes: Sequence[str],
+        error: str = "",
+        frame: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        super().__init__(predictions)
+        self.source = source
+        self.classes = tuple(classes)
+        self.error = error
+        self.frame = frame
+        self.seconds = seconds
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One mapping a face, or one with `error` alone for a picture that could not be read.
+
+        Its fields are `source`, `face` (the number in the picture, from 0), `frame`, `time` and `track` (None in a
+        photo), `box`, `label`, `confidence`, `low_resolution`, `probabilities` and `error`.
+        """
+        if self.error:
+            return [{"source": self.source, "error": self.error}]
+        where = {"source": self.source, "frame": self.frame, "time": self.seconds}
+        return [
+            {
+                **where,
+                "face": number,
+                "track": face.track,
+                "box": face.box,
+                "label": face.label,
+                "confidence": face.confidence,
+                "low_resolution": face.low_resolution,
+                "probabilities": face.probabilities,
+                "error": "",
+            }
+            for number, face in enumerate(self)
+        ]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Table of the faces, see `PredictionBatch.to_frame`."""
+        return PredictionBatch([self]).to_frame()
+
+
+class PredictionBatch(list[Predictions]):
+    """Predictions of several pictures or frames, in their order."""
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """The mappings of all pictures, see `Predictions.to_dicts`."""
+        return [row for picture in self for row in picture.to_dicts()]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Table with one row a face, and one with `error` for each picture that could not be read.
+
+        Its columns are the fields of `to_dicts` in the order of the CSV file of `fer predict`: the box is in `x`, `y`,
+        `width` and `height`, and each class has a column `prob_<class>`. `frame`, `time` and `track` are left out where
+        there is no video.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise UserError("A table needs pandas: pip install pandas, or use to_dicts.") from None
+
+        classes = self[0].classes if self else ()
+        rows = [
+            {
+                **row,
+                **dict(zip(("x", "y", "width", "height"), row.get("box", ()))),
+                **{f"prob_{name}": share for name, share in row.get("probabilities", {}).items()},
+            }
+            for row in self.to_dicts()
+        ]
+        moment = ["frame", "time", "track"] if any(picture.frame is not None for picture in self) else []
+        box = ["x", "y", "width", "height"]
+        result = ["label", "confidence", "low_resolution", *(f"prob_{name}" for name in classes), "error"]
+        table = pd.DataFrame(rows, columns=["source", "face", *moment, *box, *result])
+        return table.astype({name: "Int64" for name in ("face", "frame", "track") if name in table})

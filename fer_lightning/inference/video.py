@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from fer_lightning.errors import UserError, printable
+from fer_lightning.inference.images import is_address
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +201,7 @@ def find_source(source: str) -> Path | int:
     Raises:
         UserError: The source is neither.
     """
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", source) and not os.path.lexists(source):
+    if is_address(source):
         raise UserError(f"source={source} is an address, and nothing is downloaded: {ACCEPTED}.")
     path = Path(source)
     try:

@@ -73,6 +73,12 @@ class HAFEM(Architecture):
 
     Raises:
         UserError: `max_grid` below 1; see also `build_network`, `feature_map`, `MultiHeadAttention` and `GridPosition`.
+
+    Example:
+        >>> import torch
+        >>> net = HAFEM(num_classes=7, backbone="tf_efficientnet_lite0", stage=3, embed_dim=128, image_size=96)
+        >>> net.forward_features(torch.zeros(2, 1, 96, 96)).shape
+        torch.Size([2, 128])
     """
 
     def __init__(

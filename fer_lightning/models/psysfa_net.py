@@ -94,6 +94,12 @@ class PsySFANet(Architecture):
     Raises:
         UserError: An unknown value of an option, `widths` and `depths` of different length, or an image too small for
             `stride` and the number of stages.
+
+    Example:
+        >>> import torch
+        >>> net = PsySFANet(num_classes=7, spectral=False)
+        >>> net(torch.zeros(2, 1, 48, 48)).shape
+        torch.Size([2, 7])
     """
 
     def __init__(

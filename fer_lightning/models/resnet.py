@@ -43,6 +43,12 @@ class ResNet(Architecture):
     Readings:
         The paper's stem (7x7 with stride 2, then pooling by 2) reduces a 48 x 48 face to 12 x 12. Here it is three 3x3
         convolutions, the first with `stem_stride`, and no pooling.
+
+    Example:
+        >>> import torch
+        >>> net = ResNet(num_classes=7)
+        >>> net(torch.zeros(2, 1, 48, 48)).shape
+        torch.Size([2, 7])
     """
 
     def __init__(

@@ -314,7 +314,12 @@ def compare(*runs: str | Path, split: str = "test") -> pd.DataFrame:
         UserError: There are fewer than two runs, or their protocols or images differ.
 
     Example:
-        >>> compare("outputs/two/0", "outputs/two/1")[["difference", "low", "high", "p_holm"]]  # doctest: +SKIP
+        >>> table = compare("outputs/two/0", "outputs/two/1")
+        >>> table[["first", "second", "accuracy_first", "accuracy_second", "difference"]].round(3)
+          first second  accuracy_first  accuracy_second  difference
+        0  good   poor            0.85              0.5        0.35
+        >>> bool(table["p_holm"][0] < 0.001)
+        True
     """
     records = {folder.resolve(): metrics for run in runs for folder, metrics in read_runs(Path(run)).items()}
     if len(records) < 2:

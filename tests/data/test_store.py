@@ -18,8 +18,9 @@ import pytest
 import rich
 
 from fer_lightning.data import store
+from fer_lightning.data.image_decoding import conform
 from fer_lightning.data.samples import BadSample, ImageFiles
-from fer_lightning.data.store import LazyImages, PackedImages, cache_key, conform, find_undecodable, pack
+from fer_lightning.data.store import LazyImages, PackedImages, cache_key, find_undecodable, pack
 from fer_lightning.errors import UserError
 
 FORK = multiprocessing.get_context("fork")

@@ -3,12 +3,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from fer_lightning.data.image_decoding import conform
 from fer_lightning.errors import UserError
-from fer_lightning.inference.predictor import Predictor
+from fer_lightning.inference.predictor import PredictionBatch, Predictor
 
 
 def test_the_three_lines_read_a_photo(predictor, portrait, tmp_path):
@@ -32,6 +35,107 @@ def test_all_kinds_of_pictures_give_the_same(predictor, portrait, tmp_path):
         assert read.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
     [grey] = predictor(portrait.mean(2).astype(np.uint8))
     assert grey.label == "happy"
+
+
+def test_tensors_and_stacks_are_pictures(predictor, portrait):
+    [expected] = predictor(portrait)
+    channels_first = portrait.transpose(2, 0, 1)
+    for picture in (torch.from_numpy(portrait), torch.from_numpy(channels_first / 255), torch.tensor(channels_first)):
+        [read] = predictor(picture)
+        assert read.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+    for stack in (np.stack([portrait] * 2), torch.from_numpy(np.stack([channels_first] * 2)), iter([portrait] * 2)):
+        assert [[read.label for read in each] for each in predictor(stack)] == [["happy"], ["happy"]]
+
+
+def test_a_bad_picture_of_a_list_fails_alone(predictor, portrait, tmp_path):
+    Image.fromarray(portrait).save(tmp_path / "photo.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    photo, broken = str(tmp_path / "photo.png"), tmp_path / "broken.png"
+    results = predictor([photo, broken, "https://example.org/face.jpg", np.zeros((50, 60)), None, portrait])
+    assert [len(result) for result in results] == [1, 0, 0, 0, 0, 1]
+    assert [result.source for result in results] == [photo, str(broken), "https://example.org/face.jpg", "3", "4", "5"]
+    table = results.to_frame()
+    assert [*table["source"]] == [photo, str(broken), "https://example.org/face.jpg", "4", "5"]  # one row a face
+    assert [*table["label"].fillna("")] == ["happy", "", "", "", "happy"]
+    for row, reason in ((1, "broken.png is not a picture"), (2, "nothing is downloaded"), (3, "got NoneType")):
+        assert reason in table["error"][row]
+    numbers = ["source", "face", "x", "y", "width", "height", "label", "confidence", "low_resolution"]
+    assert [*table] == [*numbers, *(f"prob_{name}" for name in predictor.classes), "error"]
+    [prediction] = results[0]
+    assert table.loc[0, "x":"height"].tolist() == list(prediction.box)
+    assert table.loc[0, "prob_angry":"prob_contempt"].tolist() == list(prediction.probabilities.values())
+    [one] = predictor(photo).to_dicts()
+    assert (one["box"], one["probabilities"], one["error"]) == (prediction.box, prediction.probabilities, "")
+    assert [*predictor(np.zeros((50, 60))).to_frame()] == [*table] and [*predictor([]).to_frame()][:3] == numbers[:3]
+
+
+def test_a_folder_of_pictures(predictor, portrait, tmp_path):
+    with pytest.raises(UserError, match="must contain pictures; none was found"):
+        predictor(tmp_path)
+    Image.fromarray(portrait).save(tmp_path / "b.png")
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "notes.txt").write_text("no picture")
+    table = predictor(str(tmp_path)).to_frame()
+    assert [*table["source"]] == [str(tmp_path / "b.png"), str(tmp_path / "a.heic")]
+    assert "HEIC" in table["error"][1]
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        ("https://example.org/face.jpg", "is an address, and nothing is downloaded"),
+        (3, "got int"),
+        (np.zeros((3, 8, 9)), "channels; got 9: move its channels to the end"),
+        (np.full((8, 9), 255.0), r"floats in 0\.\.1; got float64 from 255.0 to 255.0"),
+        (np.zeros((8, 9), np.int64), "got int64"),
+    ],
+)
+def test_what_is_no_picture(predictor, picture, message):
+    with pytest.raises(UserError, match=message):
+        predictor(picture)
+
+
+def test_frames_and_files_of_a_video(portrait, finder, tmp_path):
+    path = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, portrait.shape[:2])
+    for _ in range(3):
+        writer.write(portrait[..., ::-1])
+    writer.release()
+    with Predictor("ferplus", thorough=False, threads=1) as predictor:
+        results = [*predictor.video(path)]
+        assert [[read.track for read in each] for each in results] == [[1], [1], [1]]
+        assert [each.frame for each in results] == [0, 1, 2] and results[2].seconds == pytest.approx(0.2, abs=0.01)
+        table = PredictionBatch(predictor.video((portrait for _ in range(2)), rate=4)).to_frame()
+        assert table[["frame", "time", "track", "label"]].to_numpy().tolist() == [
+            [0, 0, 1, "happy"],
+            [1, 0.25, 1, "happy"],
+        ]
+        with pytest.raises(UserError, match=r"clip\.mp4 is a video: read it by Predictor\.video"):
+            predictor(path)
+        for wrong, message in ((tmp_path, "is not a video"), ("https://a.org/b.mp4", "nothing is downloaded")):
+            with pytest.raises(UserError, match=message):
+                next(predictor.video(wrong))
+
+
+def test_cropped_faces_are_not_searched_for(portrait):
+    with Predictor("ferplus", detect=False) as predictor:
+        crop = portrait[70:175, 170:275]
+        [read], wide = predictor(crop), predictor(portrait[:100])
+        assert read.box == (0, 0, 105, 105) and wide[0].box == (206, 0, 100, 100)
+        np.testing.assert_array_equal(read.face, conform(crop, 72, 1))
+        assert sum(read.probabilities.values()) == pytest.approx(1, abs=1e-5)
+        results = predictor([crop, "nowhere.png", crop[::-1]])
+        features = predictor.embed(results)
+        net = predictor.classifier.trained.net
+        with torch.inference_mode():
+            logits = net.forward_head(torch.from_numpy(features)) / predictor.classifier.card["temperature"]
+        expected = [[*results[number][0].probabilities.values()] for number in (0, 2)]
+        np.testing.assert_allclose(logits.softmax(1), expected, atol=1e-5)
+        np.testing.assert_allclose(predictor.embed(crop), features[:1], atol=1e-5)
+        assert predictor.embed([]).shape == (0, features.shape[1])
+        assert [each[0].track for each in predictor.video([crop, crop])] == [1, 1]
+    with Predictor("fer2013", detect=False) as vote, pytest.raises(UserError, match="WeightedVoting has no features"):
+        vote.embed(crop)
 
 
 def test_faces_are_read_as_the_classifier_reads_their_crops(predictor, portrait):

@@ -16,7 +16,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from fer_lightning.data.duplicates.exact import equal_pairs, pixel_blocks
-from fer_lightning.data.store import Images, conform
+from fer_lightning.data.image_decoding import conform
+from fer_lightning.data.store import Images
 
 RADIUS = 6
 LEAST_CORRELATION = 0.9

@@ -224,7 +224,7 @@ def test_what_a_signal_cuts_off_does_not_complain(name):
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ended.returncode == 128 + getattr(signal, name)
-    assert ended.stderr == "fer predict: stopped; what was read until then is kept.\n"
+    assert ended.stderr == "fer predict: stopped; the predictions until then are kept.\n"
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])

@@ -19,7 +19,7 @@ from rich.table import Table
 from fer_lightning.evaluation.efficiency import describe_hardware
 from fer_lightning.files import claims_dir, write_csv, write_json
 from fer_lightning.plots.style import ACCENT, CLASS_COLOURS, INK, MUTED, TRAIN, VALIDATION, house_style, save_figures
-from fer_lightning.plots.text import escape
+from fer_lightning.plots.text import escape, score_table
 from fer_lightning.results.run_record import describe_code
 from fer_lightning.studies.comparison_table import read_published
 
@@ -50,19 +50,12 @@ def draw_pipeline_benchmark(table: pd.DataFrame, title: str) -> Figure:
 def _draw_whole(panel: Axes, whole: pd.DataFrame, ours: list[str]) -> None:
     colours = [VALIDATION if who in ours else TRAIN for who in whole["who"]]
     whiskers = [[0.0] * len(whole), (whole["p95_ms"] - whole["median_ms"]).clip(lower=0)]
-    panel.barh(whole.index, whole["median_ms"], height=0.6, color=colours, alpha=0.9)
-    panel.errorbar(whole["median_ms"], whole.index, xerr=whiskers, fmt="none", ecolor=INK, elinewidth=1.4, capsize=3)
-    for place, row in whole.iterrows():
-        told = f"{row['fps']:.0f} frames/s, {row['ratio']:.1f} x"
-        panel.annotate(
-            told,
-            (row["p95_ms"], place),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-        )
+    error = {"ecolor": INK, "elinewidth": 1.4, "capsize": 3}
+    bars = panel.barh(
+        whole.index, whole["median_ms"], xerr=whiskers, error_kw=error, height=0.6, color=colours, alpha=0.9
+    )
+    labels = [f"{fps:.0f} frames/s, {ratio:.1f} x" for fps, ratio in zip(whole["fps"], whole["ratio"])]
+    panel.bar_label(bars, labels, padding=6, fontsize=9, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     panel.axvline(1000 / 30, color=ACCENT, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
     panel.annotate(
         "30 frames/s", (1000 / 30, -0.55), xytext=(3, 0), textcoords="offset points", color=ACCENT, fontsize=8
@@ -78,12 +71,9 @@ def _draw_parts(panel: Axes, parts: pd.DataFrame, ours: list[str]) -> None:
     medians = parts.pivot(index="who", columns="stage", values="median_ms").loc[ours, list(PARTS)]
     start = pd.Series(0.0, index=ours)
     for colour, stage in zip(CLASS_COLOURS[4:], PARTS):
-        panel.barh(range(len(ours)), medians[stage], left=start, height=0.6, color=colour, label=stage)
+        bars = panel.barh(range(len(ours)), medians[stage], left=start, height=0.6, color=colour, label=stage)
         start = start + medians[stage]
-    for place, total in enumerate(start):
-        panel.annotate(
-            f"{total:.1f} ms", (total, place), xytext=(6, 0), textcoords="offset points", va="center", color=MUTED
-        )
+    panel.bar_label(bars, [f"{total:.1f} ms" for total in start], padding=6, color=MUTED)
     panel.set_yticks(range(len(ours)), ours)
     panel.set(xlim=(0, 1.25 * start.max()), ylim=(len(ours) - 0.4, -0.8))
     panel.set(title="Our stages, medians", xlabel="ms a frame")
@@ -125,9 +115,7 @@ def whole_table(table: pd.DataFrame, title: str) -> Table:
 
 def parts_table(table: pd.DataFrame) -> Table:
     """Times of the stages of our own programs: medians, and 95th percentiles in brackets."""
-    drawn = Table("who", title="Our stages: median ms (95th percentile)")
-    for part in PARTS:
-        drawn.add_column(part, justify="right")
+    drawn = score_table("Our stages: median ms (95th percentile)", ["who"], PARTS)
     parts = table[table["stage"].isin(PARTS)]
     for who, rows in parts.groupby("who", sort=False):
         cells = rows.set_index("stage").loc[list(PARTS)]
@@ -148,9 +136,7 @@ def speed_table(table: pd.DataFrame, title: str) -> Table:
         table: `precision`, `median_ms`, `p95_ms`, `fps` and `peak_memory_mb`.
         title: Title of the table.
     """
-    drawn = Table("precision", title=escape(title))
-    for heading in ("ms", "p95", "frames/s", "MB"):
-        drawn.add_column(heading, justify="right")
+    drawn = score_table(title, ["precision"], ["ms", "p95", "frames/s", "MB"])
     for _, row in table.iterrows():
         memory = "-" if pd.isna(row["peak_memory_mb"]) else f"{row['peak_memory_mb']:.0f}"
         drawn.add_row(row["precision"], f"{row['median_ms']:.2f}", f"{row['p95_ms']:.2f}", f"{row['fps']:.0f}", memory)
@@ -222,11 +208,8 @@ def latency_table(times: pd.DataFrame, names: Sequence[str]) -> Table:
 
 def rank_table(ranks: pd.DataFrame, problems: int, seeds: int) -> Table:
     """Mean ranks of samplers at each budget, as `rank_samplers` returns them, over a number of problems and seeds."""
-    table = Table(title=f"Mean rank of the median regret on {problems} problems, {seeds} seeds")
-    table.add_column("evaluations", justify="right")
-    table.add_column("sampler")
-    for heading in ("mean rank", "95 % over seeds", "CPU ms per ask"):
-        table.add_column(heading, justify="right")
+    title = f"Mean rank of the median regret on {problems} problems, {seeds} seeds"
+    table = score_table(title, ["evaluations", "sampler"], ["mean rank", "95 % over seeds", "CPU ms per ask"])
     for budget, rows in ranks.groupby("budget"):
         for row in rows.itertuples():
             interval = f"{row.low:.1f} to {row.high:.1f}"

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from fer_lightning.explain.faithfulness import Curves, area
+from fer_lightning.plots.contact_sheet import new_sheet, place_image, rgb, write_caption
 from fer_lightning.plots.style import INK, MUTED, class_colour, house_style
 
 _COLUMNS = 8
@@ -46,13 +47,13 @@ class Strip:
 
 def faces_strip(faces: np.ndarray, captions: Sequence[str], label: str = "face") -> Strip:
     """Row of faces uint8 (N, S, S, C)."""
-    return Strip(label, np.stack([_enlarged(_colour(face)) for face in faces]), captions)
+    return Strip(label, np.stack([_enlarged(rgb(face)) for face in faces]), captions)
 
 
 def heat_strip(label: str, faces: np.ndarray, maps: np.ndarray, captions: Sequence[str]) -> Strip:
     """Row of heat maps (N, h, w) of any size in 0..1 over their faces uint8 (N, S, S, C)."""
     pairs = zip(faces, maps)
-    pictures = [overlay(_enlarged(_colour(face)), _enlarged(heat).clip(0, 1)) for face, heat in pairs]
+    pictures = [overlay(_enlarged(rgb(face)), _enlarged(heat).clip(0, 1)) for face, heat in pairs]
     return Strip(label, np.stack(pictures), captions)
 
 
@@ -69,7 +70,7 @@ def signed_strip(label: str, faces: np.ndarray, values: np.ndarray, captions: Se
         scaled = (_enlarged(smooth) / end).clip(-1, 1)
         colours = 255 * colormaps["RdBu_r"](0.5 + scaled / 2)[..., :3]
         share = np.abs(scaled)[..., None]
-        pale = 255 - 0.45 * (255.0 - _enlarged(_grey(face)))
+        pale = 255 - 0.45 * (255.0 - _enlarged(rgb(face.mean(2, keepdims=True)).astype(np.uint8)))
         pictures.append(((1 - share) * pale + share * colours).round().astype(np.uint8))
     return Strip(label, np.stack(pictures), captions)
 
@@ -100,10 +101,7 @@ def draw_strips(strips: Sequence[Strip], title: str, note: str = "") -> Figure:
     top = _TITLE + (_LINE * 1.6 if note else 0)
     width = _LABEL + columns * (1 + _GAP)
     height = top + blocks * sum(heights) + (blocks - 1) * _BETWEEN + _GAP
-    figure = Figure(figsize=(width * _CELL_INCHES, height * _CELL_INCHES))
-    # One Axes for everything, in units of one picture: one for each would take a hundred times longer.
-    panel = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
-    panel.axis("off")
+    figure, panel = new_sheet(width, height, _CELL_INCHES)
     panel.text(2 * _GAP, _TITLE / 2, title, va="center", fontsize=12, weight="bold")
     panel.text(2 * _GAP, _TITLE, note, va="center", fontsize=8.5, color=MUTED)
     for block in range(blocks):
@@ -112,7 +110,6 @@ def draw_strips(strips: Sequence[Strip], title: str, note: str = "") -> Figure:
         for strip, taken in zip(strips, heights):
             _draw_strip(panel, strip, shown, upper)
             upper += taken
-    panel.set(xlim=(0, width), ylim=(height, 0))
     return figure
 
 
@@ -122,11 +119,8 @@ def _draw_strip(panel: Axes, strip: Strip, shown: slice, upper: float) -> None:
     captions = strip.captions or [""] * len(strip.pictures)
     for column, (picture, caption) in enumerate(zip(strip.pictures[shown], captions[shown])):
         left = _LABEL + column * (1 + _GAP)
-        panel.imshow(picture, extent=(left, left + 1, upper + 1, upper), interpolation="antialiased", aspect="auto")
-        for number, line in enumerate(caption.split("\n"), start=1):
-            panel.text(
-                left + 0.5, upper + 1 + number * _LINE - 0.02, line, ha="center", va="baseline", fontsize=7.5, color=INK
-            )
+        place_image(panel, picture, left, upper, interpolation="antialiased")
+        write_caption(panel, caption, left + 0.5, upper + 0.98, _LINE)
 
 
 @house_style
@@ -136,10 +130,10 @@ def draw_curves(
     """Draws the mean curves over all faces: maps, the same maps at random places (dashed), noise (grey, dotted).
 
     Args:
-        curves: Those of the maps, by name of the map.
-        moved: For each map, those of its copies at random places, one a seed.
-        noise: Those of maps of noise, one a seed.
-        title: Above both panels.
+        curves: Curves of the maps, by name of the map.
+        moved: Curves of the copies of each map at random places, one per seed.
+        noise: Curves of maps of noise, one per seed.
+        title: Title of the figure.
     """
     drawn: list[tuple[str, str, Any, Sequence[Curves]]] = []
     for index, (name, curve) in enumerate(curves.items()):
@@ -172,14 +166,6 @@ def _enlarged(picture: np.ndarray) -> np.ndarray:
     return cv2.resize(picture.astype(np.float32) if floats else picture, size, interpolation=cv2.INTER_CUBIC)
 
 
-def _colour(face: np.ndarray) -> np.ndarray:
-    return np.repeat(face, 3, axis=2) if face.shape[2] == 1 else face
-
-
-def _grey(face: np.ndarray) -> np.ndarray:
-    return np.repeat(face.mean(2, keepdims=True), 3, axis=2).astype(np.uint8)
-
-
 def predicted_caption(probabilities: np.ndarray, classes: Sequence[str]) -> list[str]:
     """Predicted class of each face with its probability, as in `"sad 62 %"`; `probabilities` is (N, K)."""
     return target_caption(probabilities, probabilities.argmax(1), classes)
@@ -192,7 +178,6 @@ def target_caption(probabilities: np.ndarray, targets: np.ndarray, classes: Sequ
 
 def overlay(face: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """Face uint8 (S, S, C) coloured by a heat map (S, S) in 0..1, as uint8 (S, S, 3); unchanged where the map is 0."""
-    pixels = np.repeat(face, 3, axis=2) if face.shape[2] == 1 else face
     share = _STRONGEST * np.sqrt(heat)[..., None]
-    blended = (1 - share) * pixels + share * 255 * _HEAT(heat)[..., :3]
+    blended = (1 - share) * face + share * 255 * _HEAT(heat)[..., :3]
     return blended.round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Trained on one data set, tested on another: what a network learnt of faces, and what of a data set."""
+"""Cross-dataset evaluation: accuracy of networks by the data set of training and of testing."""
 
 from __future__ import annotations
 
@@ -17,52 +17,51 @@ from fer_lightning.results.collect import require_one_protocol
 from fer_lightning.results.intervals import mean_over_seeds
 
 _SCORES = ("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1")
-_MOST_DIFFERENT = 0.01  # share of equal pictures above which two data sets are told to share them
+_MOST_DIFFERENT = 0.01  # share of equal images above which two data sets are reported to share them
 _NOTES = (
-    "Accuracy over the classes that net and data share; among these alone the net chooses.",
-    "Intervals are Student's over seeds where there are several, else Wilson's over the draw of the test images.",
-    "On the own data (bold) stands the test split as it is, copies of training images included: `test_clean` of each "
-    "run leaves them out. On other data, test images with an exact copy among those of training and validation are "
-    "left out (*seen*).",
+    "Accuracy over the classes that network and data share; only these are predicted.",
+    "Intervals over several seeds are Student's, those of a single seed are Wilson's over the test images.",
+    "On its own data (bold), a network is tested on the whole test split, with copies of training images; `test_clean` "
+    "of each run omits them. On other data, test images with an exact copy in training or validation are left out "
+    "(*seen*).",
 )
 
 
 def cross_dataset_matrix(runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean accuracy over seeds of one net, by training and test data.
+    """Mean accuracy over seeds of one network, by training and test data.
 
     Args:
-        runs: As `collect_runs` returns it, of one variant.
+        runs: Result of `collect_runs`, of one variant.
 
     Returns:
-        Accuracies in 0..1, a row a data set trained on and a column a data set tested on, each with the names of all;
-        NaN where nothing was run.
+        Accuracies in 0..1 with one row per training data set and one column per test data set; NaN without a run.
 
     Raises:
-        UserError: Several variants are among the runs, or scores of a cell or a column do not fit together.
+        UserError: The runs have several variants, or the scores of a cell or a column are not comparable.
     """
     variants = list(runs["variant"].unique())
     if len(variants) > 1:
-        raise UserError(f"A matrix of data sets shows one net, and these runs are of several: {', '.join(variants)}.")
+        raise UserError(f"The runs of a cross-dataset matrix must have one variant; got {', '.join(variants)}.")
     return _matrix(_scores(runs))
 
 
-def _matrix(found: pd.DataFrame) -> pd.DataFrame:
-    _require_same_tests(found)
-    names = sorted({*found["trained"], *found["tested"]})
-    matrix = found.pivot_table(index="trained", columns="tested", values="accuracy", aggfunc="mean")
+def _matrix(scores: pd.DataFrame) -> pd.DataFrame:
+    _require_same_tests(scores)
+    names = sorted({*scores["trained"], *scores["tested"]})
+    matrix = scores.pivot_table(index="trained", columns="tested", values="accuracy", aggfunc="mean")
     return matrix.reindex(index=names, columns=names)
 
 
 @house_style
 def draw_cross_dataset(matrix: pd.DataFrame, title: str = "Accuracy across data sets, in percent") -> Figure:
-    """Draws the matrix with its numbers; cells that were not run are hatched, the own data is framed.
+    """Draws the matrix with its numbers; missing cells are hatched, those of equal training and test data framed.
 
     Args:
-        matrix: As `cross_dataset_matrix` returns it.
-        title: What stands above.
+        matrix: Result of `cross_dataset_matrix`.
+        title: Title of the figure.
     """
-    side = len(matrix)
-    figure = Figure(figsize=(3.2 + 1.05 * side, 2.2 + 0.85 * side), layout="constrained")
+    count = len(matrix)
+    figure = Figure(figsize=(3.2 + 1.05 * count, 2.2 + 0.85 * count), layout="constrained")
     panel = figure.subplots()
     panel.imshow(np.ma.masked_invalid(matrix.to_numpy()), cmap=SHADES, vmin=0, vmax=1, aspect="auto")
     for row, column in np.ndindex(*matrix.shape):
@@ -74,27 +73,27 @@ def draw_cross_dataset(matrix: pd.DataFrame, title: str = "Accuracy across data 
         else:
             colour = "white" if accuracy > 0.6 else INK
             panel.text(column, row, f"{100 * accuracy:.1f}", ha="center", va="center", color=colour, weight="bold")
-    for place in range(side):
+    for place in range(count):
         frame = Rectangle((place - 0.47, place - 0.46), 0.94, 0.92, fill=False, edgecolor=ACCENT, lw=1.6, zorder=3)
         panel.add_patch(frame)
-    panel.set_xticks(range(side), labels=matrix.columns)
-    panel.set_yticks(range(side), labels=matrix.index)
+    panel.set_xticks(range(count), labels=matrix.columns)
+    panel.set_yticks(range(count), labels=matrix.index)
     panel.grid(visible=False)
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
-    panel.set(xlabel="tested on (framed: the own data)", ylabel="trained on")
+    panel.set(xlabel="tested on (framed: same data set)", ylabel="trained on")
     panel.set_title(title)
     return figure
 
 
 def cross_dataset_figures(runs: pd.DataFrame) -> dict[str, Figure]:
-    """One matrix a variant.
+    """One figure per variant.
 
     Args:
-        runs: As `collect_runs` returns it.
+        runs: Result of `collect_runs`.
 
     Returns:
-        Figures by file name without ending: `cross_dataset`, or `cross_dataset_1`, ... of several variants.
+        Figures by file name without suffix: `cross_dataset`, or `cross_dataset_1`, ... of several variants.
     """
     parts = dict(list(runs.groupby("variant", sort=False)))
     if len(parts) == 1:
@@ -106,33 +105,32 @@ def cross_dataset_figures(runs: pd.DataFrame) -> dict[str, Figure]:
 
 
 def cross_dataset_markdown(runs: pd.DataFrame) -> str:
-    """The matrix of each variant as Markdown, with what stands behind each number.
+    """Matrix of each variant as Markdown, with the details of each cell.
 
     Args:
-        runs: As `collect_runs` returns it.
+        runs: Result of `collect_runs`.
     """
     parts = dict(list(runs.groupby("variant", sort=False)))
     blocks = []
     for variant, part in parts.items():
         if len(parts) > 1:
             blocks.append(f"**{markdown_text(variant)}**")
-        found = _scores(part)
-        matrix = _matrix(found)
-        blocks += [_matrix_table(matrix), _score_table(found)]
+        scores = _scores(part)
+        matrix = _matrix(scores)
+        blocks += [_matrix_table(matrix), _score_table(scores)]
         if lacking := [name for name in matrix.columns if matrix[name].isna().all()]:
-            told = markdown_text(", ".join(lacking))
-            blocks.append(f"Not at hand or not comparable (`metrics.json` of each run says why): {told}.")
-        blocks += _told_of_same_pictures(found)
+            names = markdown_text(", ".join(lacking))
+            blocks.append(f"Missing or not comparable (`metrics.json` of each run has the reason): {names}.")
+        blocks += _shared_images(scores)
     return "\n\n".join([*blocks, *_NOTES]) + "\n"
 
 
 def _scores(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a run and data set that it was tested on; scores are NaN where that was not at hand."""
+    """One row per run and test data set; scores are NaN where the data set was missing."""
     rows = []
     for run in runs[runs["split"] == "test"].itertuples():
         metrics: Any = run.record
-        own = {"protocol": metrics["protocol"], **metrics["splits"]["test"]}
-        rows.append(_row(run, run.dataset, own))
+        rows.append(_row(run, run.dataset, {"protocol": metrics["protocol"], **metrics["splits"]["test"]}))
         for name, scores in metrics.get("elsewhere", {}).items():
             rows.append(_row(run, name, scores))
     return pd.DataFrame(rows)
@@ -153,17 +151,16 @@ def _row(run: Any, tested: str, scores: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _require_same_tests(found: pd.DataFrame) -> None:
-    scored = found[found["protocol"].notna()]
+def _require_same_tests(scores: pd.DataFrame) -> None:
+    scored = scores[scores["protocol"].notna()]
     for _, cell in scored.groupby(["trained", "tested"]):
         require_one_protocol(cell)
     for name, column in scored.groupby("tested"):
         fingerprints = {json.loads(protocol)["fingerprint"] for protocol in column["protocol"]}
         if len(fingerprints) > 1:
             raise UserError(
-                f"The nets were tested on different splits or copies of {name} (fingerprints "
-                f"{', '.join(sorted(fingerprints))}) and cannot be compared: give data and elsewhere.{name} the same "
-                "options."
+                f"All networks must be tested on the same split and copy of {name}; got the fingerprints "
+                f"{', '.join(sorted(fingerprints))}: use the same options for data and elsewhere.{name}."
             )
 
 
@@ -174,9 +171,9 @@ def _matrix_table(matrix: pd.DataFrame) -> str:
     return table_markdown(shown.rename_axis(index="trained on \\ tested on").reset_index())
 
 
-def _score_table(found: pd.DataFrame) -> str:
+def _score_table(scores: pd.DataFrame) -> str:
     rows = []
-    for (trained, tested), cell in found[found["protocol"].notna()].groupby(["trained", "tested"]):
+    for (trained, tested), cell in scores[scores["protocol"].notna()].groupby(["trained", "tested"]):
         first = cell.iloc[0]
         left_out = ", ".join(f"{count:,} {name}" for name, count in first["left_out"].items())
         seen = "unknown" if pd.isna(first["seen"]) else f"{first['seen']:,.0f}"
@@ -205,8 +202,8 @@ def _accuracy(cell: pd.DataFrame) -> str:
     return f"{percent(over.mean)} [{100 * only['accuracy_low']:.1f}, {100 * only['accuracy_high']:.1f}]"
 
 
-def _told_of_same_pictures(found: pd.DataFrame) -> list[str]:
-    shared = found[found["same_pictures"].astype(float) > _MOST_DIFFERENT]
+def _shared_images(scores: pd.DataFrame) -> list[str]:
+    shared = scores[scores["same_pictures"].astype(float) > _MOST_DIFFERENT]
     cells = shared.drop_duplicates(["trained", "tested"])
-    told = [f"{cell.same_pictures:.0%} of {cell.tested} lies in {cell.trained}" for cell in cells.itertuples()]
-    return [f"Not independent: {markdown_text(', '.join(told))}, pixel for pixel."] if told else []
+    shares = [f"{cell.same_pictures:.0%} of {cell.tested} is in {cell.trained}" for cell in cells.itertuples()]
+    return [f"Not independent, pixel for pixel: {markdown_text(', '.join(shares))}."] if shares else []

@@ -32,21 +32,21 @@ from fer_lightning.results.intervals import accuracy_interval
 
 @house_style
 def draw_confusion(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], split: str) -> Figure:
-    """Draws the confusion matrix: each row in percent of its true class, with counts.
+    """Draws the confusion matrix, with each row in percent of its true class and counts.
 
     Args:
         targets: Class indices `(N,)`.
         probabilities: `(N, K)`.
         classes: The K class names.
-        split: What was predicted, for the title.
+        split: Name of the split in the title.
     """
     predicted = probabilities.argmax(axis=1)
     counts = confusion_counts(targets, predicted, len(classes))
     support = counts.sum(axis=1)
     share = counts / np.maximum(support, 1)[:, None]
 
-    side = 2.6 + 0.78 * len(classes)
-    figure = Figure(figsize=(side, side), layout="constrained")
+    size = 2.6 + 0.78 * len(classes)
+    figure = Figure(figsize=(size, size), layout="constrained")
     panel = figure.subplots()
     panel.imshow(share, cmap=SHADES, vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape):
@@ -66,7 +66,7 @@ def draw_confusion(targets: np.ndarray, probabilities: np.ndarray, classes: Sequ
     panel.spines[:].set_visible(False)
     panel.set_xlabel("predicted")
     panel.set_ylabel("true, with number of images")
-    panel.set_title(f"Confusion matrix, {split}: {_told(targets, predicted)}")
+    panel.set_title(f"Confusion matrix, {split}: {_accuracy(targets, predicted)}")
     return figure
 
 
@@ -77,7 +77,7 @@ def _write_cell(panel: Axes, row: int, column: int, share: float, count: int) ->
     panel.text(column, row + 0.24, f"{count:,}", ha="center", va="center", color=colour, fontsize=7.5)
 
 
-def _told(targets: np.ndarray, predicted: np.ndarray) -> str:
+def _accuracy(targets: np.ndarray, predicted: np.ndarray) -> str:
     if not len(targets):
         return "no images"
     return f"{(targets == predicted).mean():.1%} of {len(targets):,} right"
@@ -85,14 +85,7 @@ def _told(targets: np.ndarray, predicted: np.ndarray) -> str:
 
 @house_style
 def draw_roc(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], split: str) -> Figure:
-    """Draws one ROC curve per class that occurs, and their average.
-
-    Args:
-        targets: Class indices `(N,)`.
-        probabilities: `(N, K)`.
-        classes: The K class names.
-        split: What was predicted, for the title.
-    """
+    """Draws one ROC curve per class that occurs, and their average; arguments as for `draw_confusion`."""
     curves = roc_curves(targets, probabilities, classes)
     figure, panel = _square(f"ROC, one class against the rest, {split}", "false positive rate", "true positive rate")
     panel.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)), label="chance, AUC 0.500")
@@ -105,7 +98,7 @@ def draw_roc(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[s
 
 @house_style
 def draw_precision_recall(targets: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], split: str) -> Figure:
-    """Draws one precision-recall curve per class that occurs; arguments as for `draw_roc`."""
+    """Draws one precision-recall curve per class that occurs; arguments as for `draw_confusion`."""
     curves = precision_recall_curves(targets, probabilities, classes)
     figure, panel = _square(f"Precision and recall, {split}: mean AP {macro_area(curves):.3f}", "recall", "precision")
     _draw_classes(panel, curves, classes, "AP")
@@ -133,7 +126,7 @@ def _draw_classes(panel: Axes, curves: Sequence[ClassCurve], classes: Sequence[s
 
 
 def _average(curves: Sequence[ClassCurve]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of the curves: at every false positive rate where they reach it, then where they leave it."""
+    """Mean of step curves, at both ends of the vertical step at every false positive rate."""
     x = np.unique(np.concatenate([curve.x for curve in curves]))
     reached = np.mean([np.interp(-x, -curve.x[::-1], curve.y[::-1]) for curve in curves], axis=0)
     left = np.mean([np.interp(x, curve.x, curve.y) for curve in curves], axis=0)
@@ -149,8 +142,8 @@ def draw_reliability(
     Args:
         targets: Class indices `(N,)`.
         probabilities: `(N, K)`.
-        split: What was predicted, for the title.
-        temperature: Fitted on other images; the same diagram of the predictions scaled with it comes beside the first.
+        split: Name of the split in the title.
+        temperature: Temperature fitted on other images, whose scaled predictions get a second diagram.
     """
     shown = {f"Reliability, {split}": probabilities}
     if temperature is not None:
@@ -166,17 +159,17 @@ def draw_reliability(
 
 
 def _draw(upper: Axes, lower: Axes, targets: np.ndarray, probabilities: np.ndarray, title: str) -> None:
-    found = reliability(targets, probabilities, BINS)
+    bins = reliability(targets, probabilities, BINS)
     width = 1 / BINS
-    centres = (found.edges[:-1] + found.edges[1:]) / 2
-    filled = found.counts > 0
-    upper.bar(centres[filled], found.accuracy[filled], width * 0.92, color=VALIDATION, label="accuracy")
-    gap = found.confidence - found.accuracy
+    centres = (bins.edges[:-1] + bins.edges[1:]) / 2
+    filled = bins.counts > 0
+    upper.bar(centres[filled], bins.accuracy[filled], width * 0.92, color=VALIDATION, label="accuracy")
+    gap = bins.confidence - bins.accuracy
     upper.bar(
         centres[filled],
         gap[filled],
         width * 0.92,
-        bottom=found.accuracy[filled],
+        bottom=bins.accuracy[filled],
         facecolor="none",
         edgecolor=ACCENT,
         hatch="////",
@@ -185,11 +178,11 @@ def _draw(upper: Axes, lower: Axes, targets: np.ndarray, probabilities: np.ndarr
     )
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)), label="perfect calibration")
     upper.set(xlim=(0, 1), ylim=(0, 1))
-    upper.set_title(f"{title}: calibration error {found.error:.1%}")
+    upper.set_title(f"{title}: calibration error {bins.error:.1%}")
     upper.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
 
-    total = max(int(found.counts.sum()), 1)
-    lower.bar(centres, found.counts / total, width * 0.92, color=MUTED)
+    total = max(int(bins.counts.sum()), 1)
+    lower.bar(centres, bins.counts / total, width * 0.92, color=MUTED)
     lower.set(xlabel="confidence")
     lower.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     lower.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
@@ -200,9 +193,9 @@ def draw_curves(history: pd.DataFrame, best_epoch: int | None) -> Figure:
     """Draws loss and accuracy of training and validation.
 
     Args:
-        history: Column `epoch` and any of `train/loss`, `val/loss`, `train/accuracy`, `val/accuracy`; NaN where one was
-            not measured.
-        best_epoch: The epoch whose weights were kept, as numbered in `history`, or None where none was chosen.
+        history: Column `epoch` and any of `train/loss`, `val/loss`, `train/accuracy`, `val/accuracy`; NaN where a
+            value was not measured.
+        best_epoch: Epoch of the selected weights, as numbered in `history`, or None.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots(1, 2)
@@ -238,8 +231,7 @@ def _mark_best(panel: Axes, history: pd.DataFrame, metric: str, best_epoch: int)
     if values.empty:
         return
     value = float(values.iloc[0])
-    told = f"{value:.1%}" if metric == "accuracy" else f"{value:.3f}"
-    label = f"best epoch {best_epoch}: {told}"
+    label = f"best epoch {best_epoch}: {value:{'.1%' if metric == 'accuracy' else '.3f'}}"
     panel.plot([best_epoch], [value], "o", color=ACCENT, markersize=7, markeredgecolor="white", label=label, zorder=5)
 
 
@@ -250,17 +242,17 @@ def draw_predictions(
     split: str,
     temperature: float | None = None,
 ) -> dict[str, Figure]:
-    """Draws everything that predictions alone can show.
+    """All figures that need only predictions.
 
     Args:
         targets: Class indices `(N,)`.
         probabilities: `(N, K)`.
         classes: The K class names.
-        split: What was predicted.
-        temperature: Fitted on other images; reliability is drawn with and without it.
+        split: Name of the split.
+        temperature: Temperature fitted on other images; reliability is drawn with and without it.
 
     Returns:
-        Figures by file name without ending: `confusion_<split>`, `roc_<split>`, `precision_recall_<split>` and
+        Figures by file name without suffix: `confusion_<split>`, `roc_<split>`, `precision_recall_<split>` and
         `reliability_<split>`.
     """
     return {

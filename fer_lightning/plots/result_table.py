@@ -1,4 +1,4 @@
-"""What a finished run says in the terminal."""
+"""Tables of a finished run in the terminal."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from fer_lightning.files import shown_path
-from fer_lightning.plots.text import escape, print_line
+from fer_lightning.plots.text import escape, print_line, score_table
 from fer_lightning.results.calibration import bound_note
+
+_SCORES = ("images", "accuracy", "95% interval", "balanced", "macro F1")
 
 
 def split_table(metrics: Mapping[str, Any]) -> Table:
@@ -24,24 +26,12 @@ def split_table(metrics: Mapping[str, Any]) -> Table:
     protocol = metrics["protocol"]
     seed = f", seed {metrics['seed']}" if "seed" in metrics else ""
     title = f"{metrics['model']} on {protocol['dataset']}{seed}"
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
-    table.add_column("split")
-    for heading in ("images", "accuracy", "95% interval", "balanced", "macro F1", "AUROC", "ECE"):
-        table.add_column(heading, justify="right")
+    table = score_table(title, ["split"], [*_SCORES, "AUROC", "ECE"])
     if "test_clean" in metrics["splits"]:
         table.caption = "test_clean: without the test images that have an exact copy in training"
         table.caption_justify = "left"
     for split, scores in metrics["splits"].items():
-        table.add_row(
-            escape(split),
-            f"{scores['n']:,}",
-            f"[bold]{_percent(scores['accuracy'])}[/bold]",
-            f"{100 * scores['accuracy_low']:.1f}–{_percent(scores['accuracy_high'])}",
-            _percent(scores["balanced_accuracy"]),
-            _percent(scores["macro_f1"]),
-            _plain(scores["auroc"]),
-            _plain(scores["ece"]),
-        )
+        table.add_row(escape(split), *_cells(scores), _plain(scores["auroc"]), _plain(scores["ece"]))
     return table
 
 
@@ -52,10 +42,7 @@ def class_table(metrics: Mapping[str, Any], split: str) -> Table:
         metrics: Content of `metrics.json`.
         split: A key of `metrics["splits"]`.
     """
-    table = Table(title=escape(f"Classes, {split}"), title_justify="left", title_style="bold")
-    table.add_column("class")
-    for heading in ("images", "precision", "recall", "F1"):
-        table.add_column(heading, justify="right")
+    table = score_table(f"Classes, {split}", ["class"], ["images", "precision", "recall", "F1"])
     for name, scores in metrics["splits"][split]["per_class"].items():
         cells = [_percent(scores[key]) for key in ("precision", "recall", "f1")]
         if scores["support"] == 0:
@@ -65,10 +52,10 @@ def class_table(metrics: Mapping[str, Any], split: str) -> Table:
 
 
 def calibration_line(calibration: Mapping[str, Any]) -> str:
-    """What a temperature does to the confidence, in a sentence.
+    """Sentence on the calibration error with and without a temperature.
 
     Args:
-        calibration: That of `metrics.json`, with a test split.
+        calibration: Field `calibration` of `metrics.json`, with a test split.
     """
     test = calibration["test"]
     return (
@@ -77,40 +64,30 @@ def calibration_line(calibration: Mapping[str, Any]) -> str:
     )
 
 
-def elsewhere_table(elsewhere: Mapping[str, Mapping[str, Any]]) -> Table:
+def other_data_table(other_data: Mapping[str, Mapping[str, Any]]) -> Table:
     """One row per other data set with the scores of its test split.
 
     Args:
-        elsewhere: That of `metrics.json`.
+        other_data: Field `elsewhere` of `metrics.json`.
     """
-    table = Table(title="On other data, test", title_justify="left", title_style="bold")
-    table.add_column("data")
-    for heading in ("images", "accuracy", "95% interval", "balanced", "macro F1", "seen, left out"):
-        table.add_column(heading, justify="right")
-    for name, scores in elsewhere.items():
+    table = score_table("On other data, test", ["data"], [*_SCORES, "seen, left out"])
+    for name, scores in other_data.items():
         if "missing" in scores:
             table.add_row(escape(name), *["-"] * 6)
-            continue
-        table.add_row(
-            escape(name),
-            f"{scores['n']:,}",
-            f"[bold]{_percent(scores['accuracy'])}[/bold]",
-            f"{100 * scores['accuracy_low']:.1f}–{_percent(scores['accuracy_high'])}",
-            _percent(scores["balanced_accuracy"]),
-            _percent(scores["macro_f1"]),
-            "unknown" if scores["seen"] is None else f"{scores['seen']:,}",
-        )
+        else:
+            seen = "unknown" if scores["seen"] is None else f"{scores['seen']:,}"
+            table.add_row(escape(name), *_cells(scores), seen)
     return table
 
 
 def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pictures: Sequence[Path]) -> None:
-    """Prints the closing tables of a run and where its record and pictures are.
+    """Prints the summary tables of a run and the paths of its record and figures.
 
     Args:
-        console: Where to print.
+        console: Console of the terminal.
         metrics: Content of `metrics.json`.
-        folder: The run folder.
-        pictures: The figures that were written.
+        folder: Run folder.
+        pictures: Paths of the figures.
     """
     console.print()
     console.print(split_table(metrics))
@@ -118,7 +95,7 @@ def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pic
         if split == "test" or len(metrics["splits"]) == 1:
             console.print(class_table(metrics, split))
     if metrics.get("elsewhere"):
-        console.print(elsewhere_table(metrics["elsewhere"]))
+        console.print(other_data_table(metrics["elsewhere"]))
     if "test" in metrics.get("calibration", {}):
         console.print(calibration_line(metrics["calibration"]), soft_wrap=True, highlight=False)
     # Paths stay on one line each, so that they can be copied.
@@ -126,6 +103,17 @@ def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pic
     for number, path in enumerate(pictures):
         label = "Pictures:  " if number == 0 else "           "
         print_line(console, f"{label} {shown_path(path)}")
+
+
+def _cells(scores: Mapping[str, Any]) -> list[str]:
+    """Cells of the columns `_SCORES`."""
+    return [
+        f"{scores['n']:,}",
+        f"[bold]{_percent(scores['accuracy'])}[/bold]",
+        f"{100 * scores['accuracy_low']:.1f}–{_percent(scores['accuracy_high'])}",
+        _percent(scores["balanced_accuracy"]),
+        _percent(scores["macro_f1"]),
+    ]
 
 
 def _percent(ratio: float) -> str:

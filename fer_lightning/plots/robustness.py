@@ -1,4 +1,4 @@
-"""How much accuracy is left on corrupted pictures: curves, table, and the pictures themselves."""
+"""Accuracy on corrupted images: curves, table, and the images themselves."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fer_lightning.errors import UserError
+from fer_lightning.plots.contact_sheet import rgb
 from fer_lightning.plots.style import MUTED, class_colour, house_style
 from fer_lightning.plots.text import percent, table_markdown
 from fer_lightning.results.collect import read_predictions, require_one_protocol
@@ -21,18 +22,18 @@ _COLUMNS = 5
 
 
 def read_robustness(runs: pd.DataFrame) -> pd.DataFrame:
-    """Collects what runs scored under corruptions; runs that scored none are passed over.
+    """Accuracies of runs under corruptions; runs without them are skipped.
 
     Args:
-        runs: Columns `variant`, `seed`, `folder` and `protocol`, as `collect_runs` returns them; a folder that stands
-            in several rows counts once.
+        runs: Columns `variant`, `seed`, `folder` and `protocol`, as returned by `collect_runs`; a folder in several
+            rows counts once.
 
     Returns:
-        The columns `variant`, `seed`, `corruption`, `severity` and `accuracy`, in the order of the runs; the rows
-        with `severity` 0 are those of the clean pictures.
+        The columns `variant`, `seed`, `corruption`, `severity` and `accuracy`, in the order of the runs; `severity` 0
+        is the clean images.
 
     Raises:
-        UserError: No run scored any, their protocols differ, or some scored other corruptions than others.
+        UserError: No run was scored under corruptions, or the protocols or the corruptions of the runs differ.
     """
     scored = _scored(runs)
     if scored.empty:
@@ -43,28 +44,28 @@ def read_robustness(runs: pd.DataFrame) -> pd.DataFrame:
         for run in scored.itertuples()
     ]
     if len({tuple(zip(table["corruption"], table["severity"])) for table in tables}) > 1:
-        raise UserError("The runs were scored under different corruptions: give all of them the same corruptions=...")
+        raise UserError("The runs were scored under different corruptions: use the same corruptions=... for all.")
     columns = ["variant", "seed", "corruption", "severity", "accuracy"]
     return pd.concat(tables, ignore_index=True)[columns]
 
 
 def robustness_figures(runs: pd.DataFrame) -> dict[str, Figure]:
-    """The curves of all runs, by file name without ending.
+    """Curves of all runs by file name without suffix.
 
     Args:
-        runs: As for `read_robustness`.
+        runs: See `read_robustness`.
     """
     table = read_robustness(runs)
     predictions = read_predictions(_scored(runs)["folder"].iloc[0])
-    scored = predictions[predictions["split"] == predictions["split"].iloc[-1]]  # fer train writes val, then test
+    scored = predictions[predictions["split"] == predictions["split"].iloc[-1]]  # fer train writes val before test
     return {"robustness": draw_robustness(table, scored["target"].value_counts(normalize=True).max())}
 
 
 def robustness_markdown(runs: pd.DataFrame) -> str:
-    """The table of all runs.
+    """Markdown table of all runs.
 
     Args:
-        runs: As for `read_robustness`.
+        runs: See `read_robustness`.
     """
     return robustness_table(read_robustness(runs))
 
@@ -77,14 +78,14 @@ def _scored(runs: pd.DataFrame) -> pd.DataFrame:
 
 @house_style
 def draw_robustness(table: pd.DataFrame, floor: float) -> Figure:
-    """Draws accuracy over severity, one panel a corruption and one line a variant.
+    """Draws accuracy over severity with one panel per corruption and one line per variant.
 
-    A line is the mean over seeds; where there are several, a band runs from the lowest to the highest. Severity 0, the
-    clean pictures, goes on as a thin line.
+    A line is the mean over seeds, with a band from the lowest to the highest seed. A thin horizontal line marks the
+    accuracy on clean images (severity 0).
 
     Args:
-        table: As `read_robustness` returns it.
-        floor: Accuracy of a net that always names the most frequent class.
+        table: Result of `read_robustness`.
+        floor: Accuracy of always predicting the most frequent class.
     """
     names = [name for name in table["corruption"].unique() if name != "clean"]
     rows = math.ceil(len(names) / _COLUMNS)
@@ -93,8 +94,8 @@ def draw_robustness(table: pd.DataFrame, floor: float) -> Figure:
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for panel, name in zip(panels, names):
         panel.set_title(name.replace("_", " "), fontsize=10.5)
-        for index, (variant, own) in enumerate(table.groupby("variant", sort=False)):
-            _draw_line(panel, own[own["corruption"].isin(["clean", name])], str(variant), class_colour(index))
+        for index, (variant, rows) in enumerate(table.groupby("variant", sort=False)):
+            _draw_line(panel, rows[rows["corruption"].isin(["clean", name])], str(variant), class_colour(index))
         panel.axhline(floor, color=MUTED, linewidth=1, linestyle=(0, (2, 2)), zorder=1, label="most frequent class")
     for panel in panels[len(names) :]:
         panel.axis("off")
@@ -108,22 +109,22 @@ def draw_robustness(table: pd.DataFrame, floor: float) -> Figure:
     return figure
 
 
-def _draw_line(panel: Axes, own: pd.DataFrame, label: str, colour: str) -> None:
-    seeds = own.groupby("severity")["accuracy"].agg(["mean", "min", "max"])
+def _draw_line(panel: Axes, rows: pd.DataFrame, label: str, colour: str) -> None:
+    seeds = rows.groupby("severity")["accuracy"].agg(["mean", "min", "max"])
     panel.axhline(seeds.loc[0, "mean"], color=colour, linewidth=0.8, alpha=0.5)
     panel.fill_between(seeds.index, seeds["min"], seeds["max"], color=colour, alpha=0.15, linewidth=0)
     panel.plot(seeds.index, seeds["mean"], color=colour, marker="o", markersize=3.5, label=label)
 
 
 def robustness_table(table: pd.DataFrame) -> str:
-    """Mean accuracy over the severities of each corruption, and what that loses of the clean accuracy, as Markdown.
+    """Markdown table of the mean accuracy over the severities of each corruption, and its loss from the clean accuracy.
 
     Args:
-        table: As `read_robustness` returns it.
+        table: Result of `read_robustness`.
 
     Returns:
-        One row a corruption and one column a variant: mean over seeds, standard deviation where there are several, and
-        in brackets the change relative to the clean accuracy.
+        One row per corruption and one column per variant: mean over seeds, standard deviation of several seeds, and in
+        brackets the change relative to the clean accuracy.
     """
     variants = list(table["variant"].unique())
     names = [name for name in table["corruption"].unique() if name != "clean"]
@@ -136,8 +137,8 @@ def robustness_table(table: pd.DataFrame) -> str:
 
 
 def _measured(accuracy: pd.Series) -> str:
-    told = percent(accuracy.mean())
-    return told if len(accuracy) == 1 else f"{told} ± {100 * accuracy.std():.1f}"
+    mean = percent(accuracy.mean())
+    return mean if len(accuracy) == 1 else f"{mean} ± {100 * accuracy.std():.1f}"
 
 
 def _change(seeds: pd.DataFrame, name: str) -> str:
@@ -146,11 +147,11 @@ def _change(seeds: pd.DataFrame, name: str) -> str:
 
 @house_style
 def draw_corruptions(pictures: Mapping[str, np.ndarray]) -> Figure:
-    """Draws one picture under every corruption and severity.
+    """Draws one image under every corruption and severity.
 
     Args:
-        pictures: By corruption, uint8 `(1 + severities, H, W, C)` with one or three channels: the clean picture, then
-            severity 1 and so on.
+        pictures: For each corruption uint8 `(1 + severities, H, W, C)` with one or three channels: the clean image,
+            then those of severity 1 and so on.
     """
     count = len(next(iter(pictures.values())))
     headings = ["clean", *map(str, range(1, count))]
@@ -158,10 +159,9 @@ def draw_corruptions(pictures: Mapping[str, np.ndarray]) -> Figure:
     figure = Figure(figsize=(label + cell * count, cell * len(pictures) + 0.3), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr, call-arg]
     panels = figure.subplots(len(pictures), count, squeeze=False)
-    for line, (name, own) in zip(panels, pictures.items()):
-        for panel, picture in zip(line, own):
-            pixels = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
-            panel.imshow(pixels, interpolation="nearest")
+    for line, (name, versions) in zip(panels, pictures.items()):
+        for panel, picture in zip(line, versions):
+            panel.imshow(rgb(picture), interpolation="nearest")
             panel.set(xticks=[], yticks=[])
             panel.spines[:].set_visible(False)
         line[0].set_ylabel(name.replace("_", " "), rotation=0, ha="right", va="center", fontsize=9)

@@ -1,4 +1,4 @@
-"""How every figure of this project looks, and how figures reach the disk."""
+"""Style of all figures, and their files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FAINT = "#d9dde3"
 TRAIN = "#8a94a3"
 VALIDATION = "#0b6ea8"
 ACCENT = "#c8541b"
-# Of shares from 0 to 1.
+# Colour map of shares from 0 to 1.
 SHADES = LinearSegmentedColormap.from_list("shares", ["#ffffff", "#cfe3f1", "#5b9fcb", "#0b5c91", "#08375a"])
 # Paul Tol's "muted" scheme, safe for colour-blind readers, in an order that keeps similar hues apart.
 CLASS_COLOURS = ("#882255", "#999933", "#332288", "#e0b020", "#88ccee", "#cc6677", "#117733", "#44aa99")
 CLASS_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)))
 _SETTINGS = {
-    "text.parse_math": False,  # a name may hold $
+    "text.parse_math": False,  # names may contain $
     "font.size": 10,
     "font.family": "DejaVu Sans",
     "text.color": INK,
@@ -54,31 +54,31 @@ _SETTINGS = {
     "figure.constrained_layout.h_pad": 0.08,
     "figure.constrained_layout.w_pad": 0.08,
 }
-# Used as a decorator: the settings hold while a figure is made and nothing global stays changed.
+# A decorator: the settings apply only while a figure is made.
 house_style = rc_context(_SETTINGS)  # type: ignore[arg-type]
 
 
 def class_colour(index: int) -> str:
-    """Colour of class `index`, the same in every figure."""
+    """Colour of class `index`, the same in all figures."""
     return CLASS_COLOURS[index % len(CLASS_COLOURS)]
 
 
 def class_dash(index: int) -> Any:
-    """Line style of class `index`; tells classes apart that share a colour."""
+    """Line style of class `index`, which distinguishes classes of the same colour."""
     return CLASS_DASHES[(index // len(CLASS_COLOURS)) % len(CLASS_DASHES)]
 
 
 def save_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
-    """Writes every figure as `<folder>/<name>.png`; a file that is there is whole.
+    """Writes every figure atomically as `<folder>/<name>.png`, see `write_whole`.
 
     Args:
-        folder: Made if it is not there.
-        figures: Figures by file name without ending.
+        folder: Folder, which is created if needed.
+        figures: Figures by file name without suffix.
 
     Returns:
-        The files, in the order of `figures`.
+        Paths of the files, in the order of `figures`.
     """
-    paths = []
-    for name, figure in figures.items():
-        paths.append(write_whole(folder / f"{name}.png", partial(figure.savefig, format="png", dpi=150)))
-    return paths
+    return [
+        write_whole(folder / f"{name}.png", partial(figure.savefig, format="png", dpi=150))
+        for name, figure in figures.items()
+    ]

@@ -1,6 +1,6 @@
-"""Scores, p-values, names and tables as text: in Markdown, in CSV and in the terminal.
+"""Scores, p-values, names and tables as text in Markdown, CSV and the terminal.
 
-Names are text and nothing else there: no markup, and no formula of a spreadsheet.
+Names are escaped, so that they act neither as markup nor as formulas of a spreadsheet.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NOTHING = "-"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how spreadsheets know one
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of a formula
 _NOTHING = "[none][/none]"
-_LATEST = 4e9  # seconds since 1970, in 2096: clocks and archives may say more than a date can
+_LATEST = 4e9  # seconds since 1970, in 2096: clocks and archives may exceed the range of dates
 
 
 def percent(ratio: float) -> str:
-    """A measured score in 0..1 as percent with one decimal, which is what a few thousand test images can tell."""
+    """A measured score in 0..1 as percent with one decimal, the precision that a few thousand test images support."""
     return NOTHING if math.isnan(ratio) else f"{100 * ratio:.1f} %"
 
 
 def as_printed(ratio: float) -> str:
-    """A published score with as many digits as the papers have, which is two at most."""
+    """A published score in 0..1 as percent with the digits of the papers, at most two."""
     return NOTHING if math.isnan(ratio) else f"{round(100 * ratio, 2):g} %"
 
 
 def points(ratio: float) -> str:
-    """A difference of scores in 0..1 as percentage points with its sign."""
+    """A difference of scores in 0..1 as signed percentage points."""
     return NOTHING if math.isnan(ratio) else f"{100 * ratio:+.1f}"
 
 
 def range_of_percents(low: float, high: float) -> str:
-    """Two scores, or the one that both are."""
+    """Range of two scores, or a single score where both are equal."""
     return percent(low) if low == high or math.isnan(low) else f"{percent(low)} to {percent(high)}"
 
 
@@ -52,14 +52,14 @@ def p_value(p: float) -> str:
 
 
 def markdown_text(text: object) -> str:
-    """Text on one line, in which HTML, links and code of a name are shown instead of obeyed; emphasis stays."""
+    """Text on one line with HTML, links and code escaped; emphasis is kept."""
     shown = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", printable(text))
     return shown.replace("](", "]\\(").replace("`", "\\`")
 
 
 def markdown_line(cells: Iterable[object]) -> str:
-    """One line of a table; cells may hold any text."""
-    # A pipe after a backslash cannot be escaped by one more.
+    """Row of a Markdown table; cells may contain any text."""
+    # A pipe after a backslash cannot be escaped by another backslash.
     escaped = (
         re.sub(r"(\\*)\|", lambda bar: f"{bar[1]}&#124;" if bar[1] else "\\|", text)
         for text in map(markdown_text, cells)
@@ -68,12 +68,12 @@ def markdown_line(cells: Iterable[object]) -> str:
 
 
 def shorten(title: str, most: int) -> str:
-    """The title, cut to `most` characters with an ellipsis where it is longer."""
+    """Title of at most `most` characters; a longer one ends with an ellipsis."""
     return title if len(title) <= most else title[: most - 1].rstrip() + "…"
 
 
 def csv_cell(value: Any) -> Any:
-    """A cell: text that a spreadsheet would compute gets an apostrophe, numbers stay numbers.
+    """Cell of a CSV file; text that a spreadsheet would interpret as a formula gets an apostrophe.
 
     Source: OWASP, "CSV injection".
     """
@@ -90,12 +90,7 @@ def csv_cell(value: Any) -> Any:
 
 
 def csv_text(table: pd.DataFrame, **options: Any) -> str:
-    """A table as CSV; names of columns and cells of text go through `csv_cell`.
-
-    Args:
-        table: Any.
-        options: Of `DataFrame.to_csv`.
-    """
+    """Table as CSV with the options of `DataFrame.to_csv`; text and names of columns are escaped by `csv_cell`."""
     from pandas.api.types import is_numeric_dtype
 
     safe = table.rename(columns=csv_cell)
@@ -106,10 +101,10 @@ def csv_text(table: pd.DataFrame, **options: Any) -> str:
 
 
 def escape(name: object) -> str:
-    """A name as a cell or a title of Rich: no markup, emoji code, control character or line break of its own acts."""
-    # Rich's own escape leaves or doubles backslashes before a bracket that begins no tag, and at the end.
-    text = re.sub(r"(\\*)(\[|$)", lambda found: _escaped(*found.groups()), printable(name))
-    # Between tags, Rich looks for codes such as :smile: in each piece of text alone.
+    """Name as Rich text, with markup, emoji codes, control characters and line breaks escaped."""
+    # Rich's own escape mishandles backslashes before a bracket that begins no tag, and at the end.
+    text = re.sub(r"(\\*)(\[|$)", lambda match: _escaped(*match.groups()), printable(name))
+    # Rich looks for codes such as :smile: separately in each piece of text between tags.
     return re.sub(r":(?=\S+:)", f":{_NOTHING}", text)
 
 
@@ -118,13 +113,22 @@ def _escaped(backslashes: str, bracket: str) -> str:
 
 
 def print_line(console: Console, line: object) -> None:
-    """Prints a line as it is, so that paths and commands in it can be copied.
+    """Prints a line without wrapping or markup, so that paths and commands in it can be copied."""
+    console.print(printable(line), soft_wrap=True, markup=False, emoji=False, highlight=False)
+
+
+def score_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
+    """Empty Rich table with a title, columns of text, and right-aligned columns of numbers.
 
     Args:
-        console: Where to print.
-        line: Text; names in it need no escaping.
+        title: Title, which is escaped.
+        words: Headings of the columns of text.
+        numbers: Headings of the columns of numbers, to the right of those.
     """
-    console.print(printable(line), soft_wrap=True, markup=False, emoji=False, highlight=False)
+    table = Table(*words, title=escape(title), title_justify="left", title_style="bold")
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
 
 
 def folder_table(
@@ -134,21 +138,17 @@ def folder_table(
     rows: Iterable[tuple[Path, Sequence[str], float]],
     root: Path,
 ) -> Table:
-    """One row a folder, in the order given.
+    """Table of folders, in the given order.
 
     Args:
-        title: What the folders are.
-        words: Headings of columns of text, the first one that of the folders.
-        numbers: Headings of columns to the right of those.
-        rows: Of each folder its path, the cells of the other columns, and when it changed, in seconds since 1970.
-        root: Folders are shown relative to it.
+        title: Kind of the folders.
+        words: Headings of the columns of text, the first one that of the folders.
+        numbers: Headings of the columns of numbers, to the right of those.
+        rows: Path of each folder, the cells of its other columns, and its modification time in seconds since 1970.
+        root: Folder that the paths are shown relative to.
     """
-    table = Table(title=escape(f"{title} in {root}"), title_justify="left", title_style="bold")
-    table.add_column(words[0], overflow="fold")
-    for heading in words[1:]:
-        table.add_column(heading)
-    for heading in numbers:
-        table.add_column(heading, justify="right")
+    table = score_table(f"{title} in {root}", words, numbers)
+    table.columns[0].overflow = "fold"
     table.add_column("when", no_wrap=True)
     for folder, cells, changed in rows:
         when = f"{datetime.fromtimestamp(min(max(changed, 0), _LATEST)):%Y-%m-%d %H:%M}"
@@ -157,12 +157,12 @@ def folder_table(
 
 
 def facts_markdown(facts: Mapping[str, str]) -> str:
-    """One point a fact."""
-    return "\n".join(f"- **{markdown_text(heading)}:** {markdown_text(told)}" for heading, told in facts.items())
+    """Markdown list of headings and values."""
+    return "\n".join(f"- **{markdown_text(heading)}:** {markdown_text(value)}" for heading, value in facts.items())
 
 
 def table_markdown(table: pd.DataFrame, words: Collection[str] = ()) -> str:
-    """A table of text in Markdown, its first column and those of `words` to the left and the others to the right."""
-    sides = ["---" if name in (*words, table.columns[0]) else "---:" for name in table]
-    lines = [list(table), sides, *table.to_numpy().tolist()]
+    """Markdown table; the first column and those in `words` are left-aligned, the others right-aligned."""
+    rules = ["---" if name in (*words, table.columns[0]) else "---:" for name in table]
+    lines = [list(table), rules, *table.to_numpy().tolist()]
     return "\n".join(markdown_line(line) for line in lines)

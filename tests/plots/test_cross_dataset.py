@@ -78,8 +78,8 @@ def test_the_text_tells_what_stands_behind_each_number(runs):
     )
     assert "| ferplus | fer2013 | 180 | 40.0 % [35.0, 45.0] | 30.0 % | 40.0 % | 1 | 13 contempt | 7 | - |" in text
     assert "| ferplus | ferplus | 200 | 80.0 % [70.0, 90.0] | 80.0 % | 50.0 % | 1 | - | - | - |" in text
-    assert "Not at hand or not comparable (`metrics.json` of each run says why): rafdb." in text
-    assert "Not independent: 100% of ferplus lies in fer2013, pixel for pixel." in text
+    assert "Missing or not comparable (`metrics.json` of each run has the reason): rafdb." in text
+    assert "Not independent, pixel for pixel: 100% of ferplus is in fer2013." in text
 
 
 def test_unknown_copies_are_told(add, tmp_path):
@@ -99,7 +99,7 @@ def test_several_nets_have_a_matrix_each(add, tmp_path):
     }
     text = cross_dataset_markdown(runs)
     assert text.index("**resnet**") < text.index("**vit**") and text.count("**70.0 %**") == 2
-    with pytest.raises(UserError, match="of several: resnet, vit"):
+    with pytest.raises(UserError, match="must have one variant; got resnet, vit"):
         cross_dataset_matrix(runs)
 
 
@@ -114,7 +114,7 @@ def test_refuses_other_tests_under_one_name(add, tmp_path):
     other = there("ferplus", 0.6)
     other["protocol"]["fingerprint"] = "another"
     add("rafdb", 0, 140, {"ferplus": other})
-    with pytest.raises(UserError, match=r"different splits or copies of ferplus \(fingerprints another, ferplus\)"):
+    with pytest.raises(UserError, match=r"same split and copy of ferplus; got the fingerprints another, ferplus"):
         cross_dataset_matrix(collect_runs(tmp_path))
 
 

@@ -69,7 +69,7 @@ def test_a_search_never_sees_the_test_split(fer, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["corruptions=[blur,fog]"], "Unknown corruption 'fog': choose all, or some of eyes, mouth,"),
+        (["corruptions=[blur,fog]"], "corruptions=fog is unknown: use one of all, eyes, mouth,"),
         (
             ["model=multimodal_fusion", "corruptions=all"],
             "corruptions must be empty for a net",

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer_lightning.data.alignment import landmarks as blendshapes
-from fer_lightning.data.alignment import landmarks as landmarks68
 from fer_lightning.data.alignment.detection import Landmarks
+from fer_lightning.data.alignment.landmarks import MIRRORED, MIRRORED_BLENDSHAPES
 from fer_lightning.data.alignment.warp import normalised_shape
 
 SIDE_SIZES = {"landmarks": 1 + 2 * 68, "blendshapes": 1 + 52}
@@ -30,7 +29,7 @@ class SideVectors:
 def side_vectors(landmarks: Landmarks, kind: str) -> SideVectors:
     """Auxiliary inputs of a data set's faces.
 
-    The first element is 1 where the face was found; elsewhere the whole vector is 0. Landmarks follow as
+    The first element is 1 where the face was found; otherwise the whole vector is 0. Landmarks follow as
     `x1, y1, x2, ...`, normalised for position, size and roll, blendshapes as they are.
 
     Args:
@@ -40,21 +39,20 @@ def side_vectors(landmarks: Landmarks, kind: str) -> SideVectors:
     Returns:
         `(N, S)`, S as in `SIDE_SIZES`.
     """
-    vectors = np.zeros((len(landmarks.found), SIDE_SIZES[kind]), np.float32)
-    found = landmarks.found
-    vectors[found, 0] = 1
+    faces = landmarks.found
+    vectors = np.zeros((len(faces), SIDE_SIZES[kind]), np.float32)
+    vectors[faces, 0] = 1
+    values = landmarks.blendshapes[faces]
     if kind == "landmarks":
-        shapes = np.stack([normalised_shape(points) for points in landmarks.points[found]]) if found.any() else None
-        vectors[found, 1:] = 0 if shapes is None else shapes.reshape(len(shapes), -1)
-    else:
-        vectors[found, 1:] = landmarks.blendshapes[found]
+        values = np.reshape([normalised_shape(points) for points in landmarks.points[faces]], (-1, 2 * 68))
+    vectors[faces, 1:] = values
     return SideVectors(kind, vectors)
 
 
 def mirror(vectors: np.ndarray, kind: str) -> np.ndarray:
     """Vectors `(B, S)` of the mirror images of the faces."""
-    found, values = vectors[:, :1], vectors[:, 1:]
+    is_face, values = vectors[:, :1], vectors[:, 1:]
     if kind == "blendshapes":
-        return np.concatenate([found, values[:, blendshapes.MIRRORED_BLENDSHAPES]], axis=1)
-    points = values.reshape(len(values), 68, 2)[:, landmarks68.MIRRORED] * np.array([-1, 1], np.float32)
-    return np.concatenate([found, points.reshape(len(values), -1)], axis=1)
+        return np.concatenate([is_face, values[:, MIRRORED_BLENDSHAPES]], axis=1)
+    points = values.reshape(len(values), 68, 2)[:, MIRRORED] * np.array([-1, 1], np.float32)
+    return np.concatenate([is_face, points.reshape(len(values), -1)], axis=1)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fer_lightning.data.augmentation import Augmentation
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, require_known
 
 SEVERITIES = (1, 2, 3, 4, 5)
 _SEED = 0  # independent of the run's seed, so that all runs are scored on the same pictures
@@ -135,7 +135,7 @@ CORRUPTIONS = {
 }
 
 
-def corruption(name: str, severity: int, side: int) -> Augmentation:
+def corruption(name: str, severity: int, size: int) -> Augmentation:
     """Augmentation that applies a corruption of one severity.
 
     Random choices (noise, position of glare, direction of a rotation) depend only on the row of a picture: all nets are
@@ -157,7 +157,7 @@ def corruption(name: str, severity: int, side: int) -> Augmentation:
     Args:
         name: Name of the corruption, a key of `CORRUPTIONS`.
         severity: Severity, 1 to 5.
-        side: Smaller of height and width of the pictures in pixels.
+        size: Smaller of height and width of the pictures in pixels.
 
     Returns:
         A function of pictures uint8 `(B, H, W, C)` with one or three channels and their rows `(B,)`.
@@ -188,7 +188,7 @@ def corruption(name: str, severity: int, side: int) -> Augmentation:
         - Aligned faces (`data.align`) are corrupted after alignment: the score measures the net, not the detector.
     """
     chosen = CORRUPTIONS[name]
-    return Augmentation([chosen.build(chosen.values[severity - 1], side)], _SEED, epoch=0)
+    return Augmentation([chosen.build(chosen.values[severity - 1], size)], _SEED, epoch=0)
 
 
 def select_corruptions(asked: str | Sequence[str], side_input: str) -> tuple[str, ...]:
@@ -203,8 +203,8 @@ def select_corruptions(asked: str | Sequence[str], side_input: str) -> tuple[str
             and would reveal what a corruption hides.
     """
     names = {asked} if isinstance(asked, str) else set(asked)
-    if unknown := sorted(names - {"all", *CORRUPTIONS}):
-        raise UserError(f"Unknown corruption {unknown[0]!r}: choose all, or some of {', '.join(CORRUPTIONS)}.")
+    for name in sorted(names):
+        require_known("corruptions", name, ("all", *CORRUPTIONS))
     if names and side_input != "none":
         raise UserError(
             f"corruptions must be empty for a net with the auxiliary input {side_input}, which is computed from clean "

@@ -13,9 +13,9 @@ import pandas as pd
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.image_decoding import IMAGE_SUFFIXES
 from fer_lightning.data.labels import LabelSet, canonical_name
-from fer_lightning.data.layouts import is_hidden, places, sorted_folders
+from fer_lightning.data.layouts import is_hidden, not_found, places, sorted_folders, unreadable, visible_names
 from fer_lightning.data.samples import ImageFiles, Samples, empty_classes, refuse_or_skip
-from fer_lightning.errors import UserError, printable
+from fer_lightning.errors import printable
 
 # Split of each accepted folder name, in lower case.
 SPLIT_NAMES = {
@@ -32,7 +32,7 @@ _SHOWN = 5
 
 @dataclass(kw_only=True, eq=False)
 class Folder(ExpressionDataModule):
-    """Images as `split/class/image.jpg` or `class/image.jpg`.
+    """Images in class folders, with or without a folder for each split (see `layouts`).
 
     The splits are called `train` (or `training`), `val` (or `valid`, `validation`, `dev`) and `test` (or `testing`);
     whatever is missing is carved from training. The classes are the names of the folders, known expressions in the
@@ -78,10 +78,7 @@ class Folder(ExpressionDataModule):
                 return place, splits
             if not splits and any(image_names(child) for child in sorted_folders(place)):
                 return place, []
-        raise UserError(
-            f"No images in class folders were found at data.root={self.root}: looked there and one folder below for "
-            "{train,val,test}/CLASS/*.jpg or CLASS/*.jpg; point data.root at such a folder."
-        )
+        raise not_found("folder", self.root)
 
 
 @dataclass(frozen=True)
@@ -152,11 +149,7 @@ def image_names(folder: Path) -> list[str]:
     Raises:
         UserError: The folder cannot be read.
     """
-    try:
-        names = [entry.name for entry in os.scandir(folder)]
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror}.") from None
-    return sorted(name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(name))
+    return sorted(name for name in visible_names(folder) if name.lower().endswith(IMAGE_SUFFIXES))
 
 
 def unused_files(folder: Path, used: Iterable[str]) -> tuple[str, ...]:
@@ -197,4 +190,4 @@ def unused_files(folder: Path, used: Iterable[str]) -> tuple[str, ...]:
 
 
 def _cannot_be_read(error: OSError) -> None:
-    raise UserError(f"{error.filename} cannot be read: {error.strerror}.")
+    raise unreadable(error)

@@ -79,7 +79,7 @@ def not_found(dataset: str, root: str | None) -> UserError:
     title, owner, layouts = LAYOUTS[dataset]
     return UserError(
         f"No {title} was found at data.root={root}: searched there and one folder below for {'; or '.join(layouts)}; "
-        f"get it from {owner} and point data.root, or {_variable(dataset)}, at what you downloaded."
+        f"point data.root, or {_variable(dataset)}, at your copy (source: {owner})."
     )
 
 
@@ -127,11 +127,24 @@ def sorted_folders(folder: Path) -> list[Path]:
     Raises:
         UserError: The folder cannot be read.
     """
+    return sorted(child for name in visible_names(folder) if is_folder(child := folder / name))
+
+
+def visible_names(folder: Path) -> list[str]:
+    """Names of the files and folders in a folder that are not hidden.
+
+    Raises:
+        UserError: The folder cannot be read.
+    """
     try:
-        children = [child for child in folder.iterdir() if not is_hidden(child.name)]
+        return [path.name for path in folder.iterdir() if not is_hidden(path.name)]
     except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror}.") from None
-    return sorted(child for child in children if is_folder(child))
+        raise unreadable(error) from None
+
+
+def unreadable(error: OSError) -> UserError:
+    """Error for a file or folder that cannot be read."""
+    return UserError(f"{error.filename} cannot be read: {error.strerror}.")
 
 
 def is_file(path: Path) -> bool:

@@ -77,20 +77,20 @@ class ImageFiles:
         return ImageFiles(self.root, tuple(self.paths[position] for position in positions))
 
     def _stats(self) -> list[tuple[str, int, int]]:
-        found = []
+        stats = []
         for path in self.paths:
             try:
                 stat = (self.root / path).stat()
-                found.append((path, stat.st_size, stat.st_mtime_ns))
+                stats.append((path, stat.st_size, stat.st_mtime_ns))
             except OSError:
-                found.append((path, -1, 0))
-        return found
+                stats.append((path, -1, 0))
+        return stats
 
     def content_key(self) -> str:
-        return _digest(f"{path}:{size}" for path, size, _ in self._stats())
+        return digest_of(f"{path}:{size}" for path, size, _ in self._stats())
 
     def local_key(self) -> str:
-        return _digest(f"{path}:{size}:{mtime}" for path, size, mtime in self._stats())
+        return digest_of(f"{path}:{size}:{mtime}" for path, size, mtime in self._stats())
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,14 @@ class PixelRows:
 
     def local_key(self) -> str:
         stat = self.path.stat()
-        return _digest([f"{self.path.name}:{stat.st_size}:{stat.st_mtime_ns}"])
+        return digest_of([f"{self.path.name}:{stat.st_size}:{stat.st_mtime_ns}"])
 
 
-def _digest(lines: Iterable[str]) -> str:
+def digest_of(lines: Iterable[str]) -> str:
+    """SHA-256 of lines, in hexadecimal."""
     digest = hashlib.sha256()
     for line in lines:
-        digest.update(line.encode())
-        digest.update(b"\n")
+        digest.update(line.encode() + b"\n")
     return digest.hexdigest()
 
 

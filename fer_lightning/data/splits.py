@@ -165,7 +165,7 @@ def _kfold(frame: pd.DataFrame, seed: int, fold: int) -> SplitPlan:
     names = np.full(len(frame), "train", dtype=object)
     names[parts[(fold + 1) % folds]] = "val"
     names[parts[fold]] = "test"
-    kind = "subject-disjoint" if len(np.unique(groups)) < len(groups) else "random, without subject ids,"
+    kind = "subject-disjoint" if _groups_repeat(groups) else "random, without subject ids,"
     return SplitPlan(
         names=names,
         split=f"{kind} {folds}-fold, seed {seed}, fold {fold}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,7 +15,7 @@ import numpy as np
 from rich.progress import track
 
 from fer_lightning.data.image_decoding import conform
-from fer_lightning.data.samples import BadSample, ImageReader, refusal
+from fer_lightning.data.samples import BadSample, ImageReader, digest_of, refusal
 from fer_lightning.errors import UserError
 from fer_lightning.files import make_once
 
@@ -78,10 +77,7 @@ def cache_key(content_key: str, local_key: str, ids: Iterable[str], size: int, c
         size: Height and width of the images in pixels.
         channels: Number of channels, 1 or 3.
     """
-    digest = hashlib.sha256()
-    for part in (content_key, local_key, str(size), str(channels), str(STORE_VERSION), *ids):
-        digest.update(part.encode() + b"\n")
-    return digest.hexdigest()[:20]
+    return digest_of((content_key, local_key, str(size), str(channels), str(STORE_VERSION), *ids))[:20]
 
 
 def pack(reader: ImageReader, folder: Path, size: int, channels: int) -> tuple[PackedImages, dict[int, str]]:

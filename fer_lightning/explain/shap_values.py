@@ -59,7 +59,7 @@ def shap_maps(
             blurred).
         background: Normalised images (N, C, H, W) with which a picture is compared; not used by `"partition"`.
         samples: Number of gradients (`"gradient"`) or evaluations (`"partition"`) of each image.
-        side: Side vectors (B, S) for networks that take them, which are not explained.
+        side: Auxiliary inputs (B, S) of networks that take them, which are not explained.
 
     Raises:
         UserError: Unknown method.

@@ -1,4 +1,4 @@
-"""Pictures of a search: how it went, which parameters mattered, and where the good values lie."""
+"""Figures of a search: course, importances of the parameters, and their best values."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _SHORT_NAMES = 24  # letters that fit below a panel
 
 
 def draw_search(study: Study, objective: str) -> tuple[dict[str, Figure], list[str]]:
-    """Draws everything that a study can show.
+    """Draws all figures of a study.
 
     Args:
-        study: With trials in any state.
-        objective: Name of what is optimised, as `val/loss`.
+        study: Study with trials in any state.
+        objective: Name of the objective, such as `val/loss`.
 
     Returns:
-        Figures by file name without ending, of `fitness`, `slices`, `parallel_coordinates` and `importances`; and a
+        The figures `fitness`, `slices`, `parallel_coordinates` and `importances` by file name without suffix, and a
         sentence for each that cannot be drawn.
     """
     figures, missing = {}, []
@@ -53,7 +53,7 @@ def draw_search(study: Study, objective: str) -> tuple[dict[str, Figure], list[s
         try:
             figures[name] = draw(study, objective)
         except UserError as error:
-            missing.append(f"No picture of the {name.replace('_', ' ')}: {error}")
+            missing.append(f"No figure of the {name.replace('_', ' ')}: {error}")
     return figures, missing
 
 
@@ -61,12 +61,8 @@ def draw_search(study: Study, objective: str) -> tuple[dict[str, Figure], list[s
 def draw_fitness(study: Study, objective: str) -> Figure:
     """Draws the value of each trial and the best so far (the fitness curve, Fig. 3 of PsySFA-Net).
 
-    A pruned trial stands at the last value that it reported, a failed one at the edge, as does one that is far worse
-    than nearly all others. Generations of MBOA are shaded by what their bobcats do.
-
-    Args:
-        study: With any trials.
-        objective: Name of what is optimised.
+    A pruned trial is drawn at its last reported value; failed trials and those far worse than nearly all others are
+    drawn at the edge. Generations of MBOA are shaded by their phase. Arguments as for `draw_search`.
 
     Raises:
         UserError: No trial has a value.
@@ -103,16 +99,12 @@ def draw_fitness(study: Study, objective: str) -> Figure:
 
 @house_style
 def draw_importances(study: Study, objective: str) -> Figure:
-    """Draws what share of the differences between trials each parameter explains, as Optuna estimates it.
+    """Draws the importance of each parameter, estimated by Optuna's PED-ANOVA (Watanabe et al., 2023).
 
-    Optuna's estimate is PED-ANOVA (Watanabe et al., 2023): where the better trials lie, compared with all of them.
-
-    Args:
-        study: With complete trials.
-        objective: Name of what is optimised.
+    It compares the distribution of the better trials with that of all trials. Arguments as for `draw_search`.
 
     Raises:
-        UserError: There is nothing to compare.
+        UserError: The trials cannot be compared.
     """
     _check_comparable(study)
     shares = get_param_importances(study)
@@ -121,7 +113,7 @@ def draw_importances(study: Study, objective: str) -> Figure:
     names = sorted(shares, key=lambda name: shares[name])
     figure = Figure(figsize=(8, 1.4 + 0.42 * len(names)), layout="constrained")
     panel = figure.subplots()
-    panel.set_title(f"Which parameters decide about {objective}")
+    panel.set_title(f"Importance of the parameters for {objective}")
     bars = panel.barh(names, [shares[name] for name in names], color=VALIDATION, height=0.62)
     panel.bar_label(bars, [f"{shares[name]:.0%}" for name in names], padding=4, color=INK)
     panel.set_xlabel(f"importance (PED-ANOVA, {len(_complete(study))} complete trials)")
@@ -136,9 +128,7 @@ def draw_importances(study: Study, objective: str) -> Figure:
 def draw_slices(study: Study, objective: str) -> Figure:
     """Draws the value of each complete trial against each of its parameters; those far worse than most are left out.
 
-    Args:
-        study: With complete trials.
-        objective: Name of what is optimised.
+    Arguments as for `draw_search`.
 
     Raises:
         UserError: No trial is complete, or none has parameters.
@@ -182,14 +172,12 @@ def draw_slices(study: Study, objective: str) -> Figure:
 
 @house_style
 def draw_parallel_coordinates(study: Study, objective: str) -> Figure:
-    """Draws each complete trial as a line through its parameters (Optuna's own picture, in our size and colours).
+    """Draws each complete trial as a line through its parameters (Optuna's figure in our size and colours).
 
-    Args:
-        study: With complete trials.
-        objective: Name of what is optimised.
+    Arguments as for `draw_search`.
 
     Raises:
-        UserError: There is nothing to compare.
+        UserError: The trials cannot be compared.
     """
     _check_comparable(study)
     # Optuna draws with pyplot, which would open a window on a desktop.
@@ -204,7 +192,7 @@ def draw_parallel_coordinates(study: Study, objective: str) -> Figure:
     assert isinstance(figure, Figure)
     pyplot.close(figure)
     names = [objective, *sorted(_spaces(_complete(study)))]
-    width, height = 2.8 + 1.6 * len(names), 5.0  # inches, as is all here
+    width, height = 2.8 + 1.6 * len(names), 5.0  # inches
     figure.set_size_inches(width, height)
     bar = figure.axes[1]
     for axis in figure.axes:
@@ -261,7 +249,7 @@ def _check_comparable(study: Study) -> None:
 
 
 def _spaces(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
-    """Distribution of every parameter that any of the trials has."""
+    """Distributions of all parameters of some trials."""
     if not trials:
         raise UserError("no trial is complete.")
     spaces = {name: space for trial in trials for name, space in trial.distributions.items()}
@@ -283,7 +271,7 @@ def _scale_parameter(panel: Axes, space: BaseDistribution) -> None:
             panel.set_xscale("log")
         elif isinstance(space, IntDistribution):
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        # All that was searched, with the dots at its ends in full.
+        # The whole range, with a margin for the dots at its ends.
         ends = np.log([space.low, space.high]) if space.log else np.array([space.low, space.high])
         margin = 0.05 * (ends[1] - ends[0]) * np.array([-1, 1])
         panel.set_xlim(*(np.exp(ends + margin) if space.log else ends + margin))
@@ -295,7 +283,7 @@ def _label_objective(panel: Axes, study: Study, objective: str) -> None:
 
 
 def _limit(study: Study, trials: Sequence[FrozenTrial]) -> tuple[float, float]:
-    """The values that are drawn, so that a few diverged trials do not flatten all others."""
+    """Range of the drawn values, so that a few diverged trials do not flatten all others."""
     worse = -1 if study.direction == StudyDirection.MAXIMIZE else 1
     losses = worse * np.array([_value(trial) for trial in trials])
     highest = losses.min() + 2 * (np.quantile(losses, 0.9) - losses.min())
@@ -318,7 +306,7 @@ def _draw_best(panel: Axes, study: Study, complete: Sequence[FrozenTrial]) -> No
 
 
 def _shade_generations(panel: Axes, study: Study, count: int) -> list[Patch]:
-    """Shades the generations of MBOA, whose first one is spread out, odd ones explore and even ones chase."""
+    """Shades the generations of MBOA: the first one is scattered, odd ones explore and even ones chase."""
     population = study.user_attrs.get("mboa", {}).get("population")
     if not population:
         return []

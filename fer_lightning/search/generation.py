@@ -9,7 +9,7 @@ import numpy as np
 
 from fer_lightning.search import moves
 from fer_lightning.search.encoding import Choice, Encoding, Number
-from fer_lightning.search.surrogate import Scent, choose_moves
+from fer_lightning.search.surrogate import Surrogate, choose_moves
 
 VARIANTS = ("boa", "literal", "paper", "scent")
 
@@ -40,13 +40,13 @@ class Log:
     Attributes:
         points: Points (n, D) of completed trials.
         values: Their objectives (n,), smaller is better.
-        lanes: Index (n,) of the bobcat of each trial.
+        individuals: Index (n,) of the bobcat of each trial.
         others: Points (m, D) of failed, pruned and running trials, which are not repeated.
     """
 
     points: np.ndarray
     values: np.ndarray
-    lanes: np.ndarray
+    individuals: np.ndarray
     others: np.ndarray
 
 
@@ -96,7 +96,7 @@ def plan(rules: Rules, seed: int, generation: int, encoding: Encoding, log: Log)
         for name, dimension in zip(encoding.names, encoding.dimensions)
     ]
     start = np.stack(scattered, axis=-1)
-    standing = moves.accept(log.values, log.lanes, n)
+    standing = moves.accept(log.values, log.individuals, n)
     alive = standing >= 0
     if not alive.any():
         return start
@@ -200,5 +200,5 @@ def _screen(encoding: Encoding, log: Log, options: np.ndarray, generation: int) 
     n, tries, _ = options.shape
     points, tried = encoding.spatial(log.points), encoding.spatial(np.concatenate([log.points, log.others]))
     places = encoding.spatial(options)
-    predicted = Scent(points, log.values)(places.reshape(n * tries, -1)).reshape(n, tries)
+    predicted = Surrogate(points, log.values)(places.reshape(n * tries, -1)).reshape(n, tries)
     return choose_moves(places, predicted, tried, generation)

@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, require_known
 from fer_lightning.search.encoding import Encoding, dimension_of
 from fer_lightning.search.generation import VARIANTS, Log, Rules, plan, scatter
 from fer_lightning.search.moves import SCHEDULES
@@ -98,11 +98,11 @@ class MBOASampler(BaseSampler):
         candidates: int = 30,
         seed: int | None = None,
     ) -> None:
-        _check_choice("variant", variant, VARIANTS)
-        _check_choice("gamma", gamma, ("dimension", "prey"))
-        _check_choice("weight", weight, SCHEDULES)
+        require_known("MBOA: variant", variant, VARIANTS)
+        require_known("MBOA: gamma", gamma, ("dimension", "prey"))
+        require_known("MBOA: weight", weight, SCHEDULES)
         if isinstance(population, str):
-            _check_choice("population", population, ("auto",))
+            require_known("MBOA: population", population, ("auto",))
             population = population_for(n_trials)
         for option, number, least in (
             ("population", population, 2),
@@ -149,7 +149,7 @@ class MBOASampler(BaseSampler):
         """Parameters of a trial: the next position of its bobcat."""
         self._raise_error_if_multi_objective(study)
         memory = self._recall(study)
-        generation, lane = divmod(trial.number, self.population)
+        generation, individual = divmod(trial.number, self.population)
         if generation == 0 or not search_space:
             return {
                 name: self.sample_independent(study, trial, name, distribution)
@@ -164,7 +164,7 @@ class MBOASampler(BaseSampler):
             points = plan(self._rules, memory.seed, generation, encoding, log)
             if all(earlier_trial.state.is_finished() for earlier_trial in earlier):
                 memory.plans[generation, space] = points
-        return encoding.decode(points[lane])
+        return encoding.decode(points[individual])
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -172,9 +172,9 @@ class MBOASampler(BaseSampler):
         """Initial value of a trial's bobcat, for a parameter without completed trials."""
         self._raise_error_if_multi_objective(study)
         memory = self._recall(study)
-        generation, lane = divmod(trial.number, self.population)
+        generation, individual = divmod(trial.number, self.population)
         dimension = dimension_of(param_distribution)
-        return dimension.decode(scatter(self._rules, memory.seed, generation, param_name, dimension)[lane])
+        return dimension.decode(scatter(self._rules, memory.seed, generation, param_name, dimension)[individual])
 
     def _earlier(self, study: Study, generation: int) -> list[FrozenTrial]:
         # From the storage: with a Hyperband pruner, the study has only the trials of one bracket, and no attributes.
@@ -256,14 +256,9 @@ def _read(
     return Log(
         points=np.array(points).reshape(-1, len(space)),
         values=np.array(values),
-        lanes=np.array(numbers, dtype=int) % population,
+        individuals=np.array(numbers, dtype=int) % population,
         others=np.array(others).reshape(-1, len(space)),
     )
-
-
-def _check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UserError(f"MBOA: {option} must be one of {', '.join(allowed)}; got {value!r}.")
 
 
 def population_for(n_trials: int | None) -> int:

@@ -119,14 +119,14 @@ def track_of_boa(x: np.ndarray, prey: np.ndarray, r: np.ndarray, intensity: np.n
     return x + (1 - 2 * r) * (prey - intensity * x)
 
 
-def accept(values: np.ndarray, lanes: np.ndarray, population: int) -> np.ndarray:
+def accept(values: np.ndarray, individuals: np.ndarray, population: int) -> np.ndarray:
     """Eqs. 17 and 19 applied to all trials: index of the trial that is each bobcat's position.
 
     A new position replaces the old one if it is at least as good, so it is the last of a bobcat's best trials.
 
     Args:
         values: Objectives (n,) in the order of the trials, smaller is better.
-        lanes: Index (n,) of the bobcat of each trial.
+        individuals: Index (n,) of the bobcat of each trial.
         population: Number of bobcats.
 
     Returns:
@@ -134,6 +134,6 @@ def accept(values: np.ndarray, lanes: np.ndarray, population: int) -> np.ndarray
     """
     standing = np.full(population, -1)
     order = np.lexsort((-np.arange(len(values)), values))
-    tried, first = np.unique(lanes[order], return_index=True)
+    tried, first = np.unique(individuals[order], return_index=True)
     standing[tried] = order[first]
     return standing

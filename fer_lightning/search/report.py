@@ -1,4 +1,4 @@
-"""What a finished search found: its trials as a table, and its result beside what a paper reports."""
+"""Report of a finished search: table of its trials, and its best parameters beside published ones."""
 
 from __future__ import annotations
 
@@ -14,24 +14,19 @@ from optuna import Study
 
 from fer_lightning.errors import UserError
 from fer_lightning.files import write_text
-from fer_lightning.plots.text import (
-    NOTHING,
-    facts_markdown,
-    markdown_text,
-    table_markdown,
-)
+from fer_lightning.plots.text import NOTHING, facts_markdown, markdown_text, table_markdown
 from fer_lightning.results.metrics_schema import read_best
 
 
 @dataclass(frozen=True)
 class SearchDefinition:
-    """What the report of a search shows.
+    """Content of the report of a search.
 
     Attributes:
-        title: What was searched, for readers.
-        parameters: Searched option by row of the published table; empty for all, under their own names.
+        title: Title of the report.
+        parameters: Searched option by row of the published table; empty for all options by their names.
         paper: Folder of `published.csv`, or None.
-        table: Published table of what was found, or None.
+        table: Published table of the parameters, or None.
     """
 
     title: str
@@ -44,13 +39,13 @@ class SearchDefinition:
         """Reads the `report:` block of a search.
 
         Raises:
-            UserError: It lacks something, or holds what a search does not show.
+            UserError: A key is missing or unknown.
         """
         known = {field.name for field in fields(cls)}
         if set(block) - known or not {"title", "parameters"} <= set(block):
             raise UserError(
-                f"the report block of study={name}, which is a search, needs title and parameters, may have paper and "
-                f"table, and has {', '.join(block)}."
+                f"the report block of the search study={name} must have title and parameters, and optionally paper and "
+                f"table; got {', '.join(block)}."
             )
         return cls(**block)
 
@@ -58,22 +53,22 @@ class SearchDefinition:
 def write_search(
     search: Path, definition: SearchDefinition, published: pd.DataFrame | None, folder: Path
 ) -> list[Path]:
-    """Writes what a search found.
+    """Writes the report of a search.
 
     Args:
-        search: Its folder, with `trials.csv`, `best.json` and `figures`, which a search ends with.
-        definition: What is shown.
-        published: The paper's numbers (`read_published`), or None.
-        folder: Made if it is not there.
+        search: Folder of the search, with `trials.csv`, `best.json` and `figures`.
+        definition: Content of the report.
+        published: Published numbers (`read_published`), or None.
+        folder: Folder of the report, which is created if needed.
 
     Returns:
-        The files: `table.md`, `trials.csv` and the pictures, first the fitness curve (Fig. 3 of PsySFA-Net).
+        Paths of `table.md`, `trials.csv` and the figures, first the fitness curve (Fig. 3 of PsySFA-Net).
 
     Raises:
-        UserError: The search is not finished or none of its trials is.
+        UserError: The search is not finished, or no trial is complete.
     """
     if not (search / "best.json").is_file() or not (search / "trials.csv").is_file():
-        raise UserError(f"the search in {search} is not finished: repeat its command to go on.")
+        raise UserError(f"the search in {search} is not finished: repeat its command to continue it.")
     best = read_best(search / "best.json")
     if best["best"] is None:
         raise UserError(f"no trial of the search in {search} is complete: there is no best one to report.")
@@ -83,7 +78,7 @@ def write_search(
         key=lambda path: (path.name != "fitness.png", path.name),
     )
     copied = [Path(shutil.copy(path, folder / path.name)) for path in (search / "trials.csv", *figures)]
-    table = table_markdown(found_table(best["best"]["parameters"], definition, published))
+    table = table_markdown(best_table(best["best"]["parameters"], definition, published))
     heading = definition.title if definition.table is None else f"{definition.table}: {definition.title}"
     counted = ", ".join(f"{count} {state}" for state, count in best["trials"].items())
     sampler = str((best["sampler"] or {}).get("_target_", "its default")).rpartition(".")[2]
@@ -98,42 +93,37 @@ def write_search(
     return [write_text(folder / "table.md", text), *copied]
 
 
-def found_table(
-    found: Mapping[str, object], definition: SearchDefinition, published: pd.DataFrame | None
+def best_table(
+    best: Mapping[str, object], definition: SearchDefinition, published: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """One row a parameter: all that was published of it, and the best value that was found.
+    """One row per parameter with its published numbers and its best value.
 
     Args:
-        found: Best value by option.
-        definition: What is shown.
-        published: As `read_published` returns it, or None.
+        best: Best value by option.
+        definition: Content of the report.
+        published: Result of `read_published`, or None.
 
     Raises:
-        UserError: The paper has no such row.
+        UserError: The published table has no such row.
     """
     claims = pd.DataFrame() if published is None else published[published["table"] == definition.table]
-    parameters = definition.parameters or {name: name for name in found}
+    parameters = definition.parameters or {name: name for name in best}
     lines = []
     for title, option in parameters.items():
         line = {"parameter": title, **({"option": option} if definition.parameters else {})}
         if not claims.empty:
-            own = claims[claims["row"] == title]
-            if own.empty:
+            claim = claims[claims["row"] == title]
+            if claim.empty:
                 raise UserError(f"{definition.table} has no row {title!r}: it has {', '.join(claims['row'].unique())}.")
-            line |= {f"published {metric}": f"{value:g}" for metric, value in zip(own["metric"], own["value"])}
-        value = found.get(option, NOTHING)
+            line |= {f"published {metric}": f"{value:g}" for metric, value in zip(claim["metric"], claim["value"])}
+        value = best.get(option, NOTHING)
         lines.append(line | {"found here": f"{value:.4g}" if isinstance(value, float) else str(value)})
     return pd.DataFrame(lines)
 
 
 def trial_table(study: Study) -> pd.DataFrame:
-    """One row a trial: `number`, `state`, `value`, its parameters under their own names, `seconds`.
-
-    A pruned trial has the last value that it reported.
-
-    Args:
-        study: With any trials.
-    """
+    """One row per trial: `number`, `state`, `value` (the last reported one of a pruned trial), the parameters by their
+    names, `seconds`."""
     trials = study.get_trials(deepcopy=False)
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     rows = [

@@ -15,7 +15,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import optuna
@@ -193,9 +192,7 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._ended.set()
         self._thread.join()
         # Claimed and unfinished trials can be taken over at once, before the lease ends.
@@ -230,7 +227,7 @@ class Lease:
         Returns:
             The claimed trials, in the order of their numbers.
         """
-        orphans = [trial for trial in self.running_elsewhere() if self._is_free(trial)][:most]
+        orphans = [trial for trial in self.running_of_others() if self._is_free(trial)][:most]
         claimed = [trial for trial in orphans if self._claim_in_time(trial._trial_id)]
         if not claimed:
             return []
@@ -239,7 +236,7 @@ class Lease:
         self._held -= {trial._trial_id for trial in claimed} - {trial._trial_id for trial in taken}
         return taken
 
-    def running_elsewhere(self) -> list[FrozenTrial]:
+    def running_of_others(self) -> list[FrozenTrial]:
         """Running trials that this process does not hold."""
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [trial for trial in running if trial._trial_id not in self._held]
@@ -262,9 +259,8 @@ class Lease:
             return False
         if time.monotonic() - seen < _SOON:
             return True
-        self._held.discard(
-            trial_id
-        )  # slow storage: another process may have claimed it; it is free again after a lease
+        # Slow storage: another process may have claimed it. It is free again after a lease.
+        self._held.discard(trial_id)
         return False
 
     def _owner_of(self, trial_id: int) -> str:

@@ -23,7 +23,7 @@ _FLAT, _SAME = 1e-6, 1e-9
 _HUGE = 1e100
 
 
-class Scent:
+class Surrogate:
     """Cubic radial-basis-function interpolation of the objective, with a linear tail.
 
     Infinite values count as the largest or smallest finite one. Values above the median are set to the median, so that

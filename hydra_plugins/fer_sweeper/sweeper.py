@@ -214,7 +214,7 @@ class SearchSweeper(Sweeper):
             started = sum(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
             if started < self._n_trials and (asked := self._ask(study, space, lease, self._at_once(started))):
                 return asked
-            others = lease.running_elsewhere()
+            others = lease.running_of_others()
             if not others:
                 return []
             if not announced:

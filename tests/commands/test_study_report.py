@@ -12,7 +12,7 @@ from fer_lightning.commands import study_report as study_wandb
 from fer_lightning.commands.study_report import compose_study, find_included, log_study_run
 from fer_lightning.files import claims_dir, conf_dir
 from fer_lightning.results.metrics_schema import identity
-from fer_lightning.search.report import SearchDefinition, found_table
+from fer_lightning.search.report import SearchDefinition, best_table
 from fer_lightning.studies.comparison_table import read_published
 from fer_lightning.studies.definition import StudyDefinition
 from fer_lightning.studies.discovery import StudyRuns
@@ -78,7 +78,7 @@ def test_every_study_can_be_reported(name):
         pytest.skip("a search that shows all that it searched")
     published = read_published(claims_dir() / block["paper"] / "published.csv") if block.get("table") else None
     if not study.grid:
-        found_table({}, SearchDefinition.from_block(name, block), published)
+        best_table({}, SearchDefinition.from_block(name, block), published)
         return
     definition = StudyDefinition.from_block(name, block)
     for metric in definition.metrics:

@@ -185,8 +185,8 @@ def test_names_are_chosen():
 @pytest.mark.parametrize(
     ("asked", "side", "message"),
     [
-        (["blur", "fog"], "none", "Unknown corruption 'fog': choose all, or some of eyes, mouth, mask, darkness"),
-        ("blue", "none", "Unknown corruption 'blue'"),
+        (["blur", "fog"], "none", "corruptions=fog is unknown: use one of all, eyes, mouth, mask, darkness"),
+        ("blue", "none", "corruptions=blue is unknown"),
         (["blur"], "landmarks", "corruptions must be empty for a net with the auxiliary input landmarks"),
     ],
 )

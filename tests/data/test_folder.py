@@ -70,7 +70,7 @@ def test_an_empty_class_is_named(write_tree, make_data, folder):
 
 def test_missing_images_are_one_sentence(tmp_path, make_data):
     (tmp_path / "train" / "happy").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"No images in class folders were found at data\.root=.*CLASS/\*\.jpg"):
+    with pytest.raises(UserError, match=r"No folder of images was found at data\.root=.*CLASS/\*\.jpg"):
         make_data(Folder, tmp_path).scan()
 
 

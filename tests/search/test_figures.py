@@ -191,4 +191,4 @@ def test_what_cannot_be_drawn_is_told(values, tmp_path):
     figures, missing = draw_search(make_study(values), "val/loss")
     save_figures(tmp_path, figures)
     assert len(figures) + len(missing) == 4
-    assert all(line.startswith("No picture of the ") and line.endswith(".") for line in missing)
+    assert all(line.startswith("No figure of the ") and line.endswith(".") for line in missing)

@@ -387,10 +387,10 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "told"),
         [
-            ({"variant": "best"}, "variant must be one of boa, literal, paper, scent; got 'best'"),
-            ({"gamma": "both"}, "gamma must be one of dimension, prey; got 'both'"),
-            ({"weight": "cosine"}, "weight must be one of inverse, linear, constant; got 'cosine'"),
-            ({"population": "many"}, "population must be one of auto; got 'many'"),
+            ({"variant": "best"}, "variant=best is unknown: use one of boa, literal, paper, scent"),
+            ({"gamma": "both"}, "gamma=both is unknown: use one of dimension, prey"),
+            ({"weight": "cosine"}, "weight=cosine is unknown: use one of inverse, linear, constant"),
+            ({"population": "many"}, "population=many is unknown: use one of auto"),
             ({"population": 1}, "population must be at least 2; got 1"),
             ({"num_prey": 0}, "num_prey must be at least 1; got 0"),
             ({"candidates": 0}, "candidates must be at least 1; got 0"),

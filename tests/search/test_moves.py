@@ -129,16 +129,16 @@ class TestTrackOfBOA:
 
 class TestAccept:
     def test_by_hand(self):
-        values, lanes = np.array([3.0, 1.0, 2.0, 1.0, 2.0, 5.0]), np.array([0, 1, 0, 1, 0, 3])
-        assert moves.accept(values, lanes, 4).tolist() == [4, 3, -1, 5]
+        values, individuals = np.array([3.0, 1.0, 2.0, 1.0, 2.0, 5.0]), np.array([0, 1, 0, 1, 0, 3])
+        assert moves.accept(values, individuals, 4).tolist() == [4, 3, -1, 5]
 
     def test_nothing_yet(self):
         assert moves.accept(np.array([]), np.array([], dtype=int), 2).tolist() == [-1, -1]
 
     def test_as_printed(self, rng):
-        values, lanes = rng.integers(0, 5, 60).astype(float), np.arange(60) % 7
+        values, individuals = rng.integers(0, 5, 60).astype(float), np.arange(60) % 7
         position, objective = [-1] * 7, [np.inf] * 7
         for k in range(60):
-            if values[k] <= objective[lanes[k]]:
-                position[lanes[k]], objective[lanes[k]] = k, values[k]
-        assert moves.accept(values, lanes, 7).tolist() == position
+            if values[k] <= objective[individuals[k]]:
+                position[individuals[k]], objective[individuals[k]] = k, values[k]
+        assert moves.accept(values, individuals, 7).tolist() == position

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fer_lightning.errors import UserError
-from fer_lightning.search.report import SearchDefinition, found_table, write_search
+from fer_lightning.search.report import SearchDefinition, best_table, write_search
 
 PUBLISHED = pd.DataFrame(
     [
@@ -44,7 +44,7 @@ BEST = {"trial": 9, "value": 1.63011, "parameters": FOUND, "folder": "/somewhere
 
 
 def test_what_was_found_beside_what_was_published():
-    table = found_table(FOUND, DEFINITION, PUBLISHED)
+    table = best_table(FOUND, DEFINITION, PUBLISHED)
     assert table.to_dict("records") == [
         {
             "parameter": "Learning Rate",
@@ -64,7 +64,7 @@ def test_what_was_found_beside_what_was_published():
 
 
 def test_a_search_of_no_paper_shows_all_that_it_searched():
-    table = found_table(FOUND, SearchDefinition("Search", {}), None)
+    table = best_table(FOUND, SearchDefinition("Search", {}), None)
     assert table["parameter"].tolist() == list(FOUND) and list(table) == ["parameter", "found here"]
 
 
@@ -90,10 +90,10 @@ def test_a_search_without_a_result(tmp_path):
 
 def test_a_row_that_the_paper_does_not_have():
     with pytest.raises(UserError, match="Table 2 has no row 'Rate': it has Learning Rate, Batch Size"):
-        found_table(FOUND, SearchDefinition("Search", {"Rate": "optimizer.lr"}, "paper", "Table 2"), PUBLISHED)
+        best_table(FOUND, SearchDefinition("Search", {"Rate": "optimizer.lr"}, "paper", "Table 2"), PUBLISHED)
 
 
 @pytest.mark.parametrize("block", [{"title": "Search"}, {"title": "Search", "parameters": {}, "metrics": {}}])
 def test_a_block_that_is_not_of_a_search(block):
-    with pytest.raises(UserError, match="study=mine, which is a search, needs title and parameters"):
+    with pytest.raises(UserError, match="search study=mine must have title and parameters"):
         SearchDefinition.from_block("mine", block)

@@ -35,8 +35,8 @@ def test_a_claimed_trial_is_renewed_and_not_taken(study):
         for _ in range(8):
             time.sleep(0.4)  # twice the lease in all
             assert other.take_over(5) == []
-        assert [each.number for each in other.running_elsewhere()] == [0]
-        assert mine.running_elsewhere() == []
+        assert [each.number for each in other.running_of_others()] == [0]
+        assert mine.running_of_others() == []
 
 
 def test_what_is_no_longer_renewed_is_taken_by_one(study):
@@ -59,8 +59,8 @@ def test_of_two_claims_at_once_the_last_one_counts(study, monkeypatch):
     # What happens while the first one waits for its claim to settle.
     monkeypatch.setattr(module.time, "sleep", lambda seconds: second.claim(trial._trial_id))
     assert first.take_over(1) == []
-    assert [each.number for each in first.running_elsewhere()] == [0]
-    assert second.running_elsewhere() == []
+    assert [each.number for each in first.running_of_others()] == [0]
+    assert second.running_of_others() == []
 
 
 def test_a_claim_that_took_too_long_does_not_count(study, monkeypatch):
@@ -74,7 +74,7 @@ def test_a_claim_that_took_too_long_does_not_count(study, monkeypatch):
 
     monkeypatch.setattr(study._storage, "set_trial_user_attr", slow_write)
     assert lease.take_over(1) == []
-    assert len(lease.running_elsewhere()) == 1
+    assert len(lease.running_of_others()) == 1
     monkeypatch.setattr(study._storage, "set_trial_user_attr", write)
     time.sleep(0.4)
     assert len(lease.take_over(1)) == 1
@@ -84,9 +84,9 @@ def test_a_trial_that_ends_meanwhile_is_nobodys(study, monkeypatch):
     lease = Lease(study, 60)
     trial = study.ask()
     study._storage.set_trial_user_attr(trial._trial_id, LEASE, 0.0)
-    running = lease.running_elsewhere()
+    running = lease.running_of_others()
     study.tell(trial, 1.0)
-    monkeypatch.setattr(lease, "running_elsewhere", lambda: running)
+    monkeypatch.setattr(lease, "running_of_others", lambda: running)
     assert lease.take_over(1) == []
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.interpolate import RBFInterpolator
 
 from fer_lightning.search import surrogate
-from fer_lightning.search.surrogate import Scent, choose_moves
+from fer_lightning.search.surrogate import Surrogate, choose_moves
 
 
 @pytest.fixture
@@ -15,17 +15,17 @@ def rng():
     return np.random.default_rng(3)
 
 
-class TestScent:
+class TestSurrogate:
     def test_is_scipys_interpolant(self, rng):
         points, asked = rng.random((40, 3)), rng.random((9, 3))
         values = (points**2).sum(axis=1)
         tamed = np.minimum(values, np.median(values))
         expected = RBFInterpolator(points, tamed, kernel="cubic", degree=1)(asked)
-        np.testing.assert_allclose(Scent(points, values)(asked), expected, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(Surrogate(points, values)(asked), expected, rtol=1e-6, atol=1e-9)
 
     def test_the_tail_is_linear(self):
         points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-        predicted = Scent(points, np.array([0.0, -2.0, -1.0]))(np.array([[0.5, 0.5], [1.0, 1.0]]))
+        predicted = Surrogate(points, np.array([0.0, -2.0, -1.0]))(np.array([[0.5, 0.5], [1.0, 1.0]]))
         # -1 is the median: the values become -1, -2 and -1, the plane -1 - x.
         np.testing.assert_allclose(predicted, [-1.0 - 0.5 + 0.0, -2.0], atol=1e-9)
 
@@ -33,20 +33,20 @@ class TestScent:
         points, asked = rng.random((30, 2)), rng.random((9, 2))
         values = np.abs(points - 0.5).sum(axis=1)
         worst = np.argmax(values)
-        expected = Scent(points, values)(asked)
+        expected = Surrogate(points, values)(asked)
         for diverged in (1e30, np.inf):
             values[worst] = diverged
-            np.testing.assert_allclose(Scent(points, values)(asked), expected, atol=1e-9)
+            np.testing.assert_allclose(Surrogate(points, values)(asked), expected, atol=1e-9)
 
     def test_directions_without_difference(self, rng):
         line = rng.random((8, 1))
         points = np.concatenate([line, np.full((8, 1), 0.3), 1 - line], axis=1)
-        predicted = Scent(points, line[:, 0])(points)
+        predicted = Surrogate(points, line[:, 0])(points)
         np.testing.assert_allclose(predicted, np.minimum(line[:, 0], np.median(line)), atol=1e-6)
 
     def test_the_same_point_twice_is_its_mean(self):
         points = np.array([[0.0], [0.0], [1.0], [0.5], [0.7]])
-        predicted = Scent(points, np.array([1.0, 3.0, 9.0, 5.0, 9.0]))(np.array([[0.0], [0.5]]))
+        predicted = Surrogate(points, np.array([1.0, 3.0, 9.0, 5.0, 9.0]))(np.array([[0.0], [0.5]]))
         np.testing.assert_allclose(predicted, [2.0, 5.0], atol=1e-9)
 
     @pytest.mark.parametrize(
@@ -63,18 +63,18 @@ class TestScent:
     def test_odd_values(self, rng, values):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            predicted = Scent(rng.random((6, 2)), np.array(values))(rng.random((4, 2)))
+            predicted = Surrogate(rng.random((6, 2)), np.array(values))(rng.random((4, 2)))
         assert np.isfinite(predicted).all()
 
     @pytest.mark.parametrize("count", [1, 2, 3])
     def test_few_trials(self, rng, count):
-        predicted = Scent(rng.random((count, 5)), np.arange(count, dtype=float))(rng.random((4, 5)))
+        predicted = Surrogate(rng.random((count, 5)), np.arange(count, dtype=float))(rng.random((4, 5)))
         assert np.isfinite(predicted).all()
 
     def test_points_next_to_each_other(self, rng):
         points = 0.5 + 1e-13 * rng.random((20, 2))
         points[0] = 0
-        assert np.isfinite(Scent(points, rng.random(20))(rng.random((4, 2)))).all()
+        assert np.isfinite(Surrogate(points, rng.random(20))(rng.random((4, 2)))).all()
 
     def test_many_trials_are_the_best_and_the_latest(self, rng, monkeypatch):
         monkeypatch.setattr(surrogate, "MODEL_POINTS", 4)

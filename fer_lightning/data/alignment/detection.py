@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import multiprocessing
 import os
@@ -23,7 +22,7 @@ from rich.progress import track
 
 from fer_lightning.data.alignment.landmarker import MODEL_SHA256, Landmarker
 from fer_lightning.data.alignment.landmarks import BLENDSHAPES
-from fer_lightning.data.samples import BadSample, ImageReader, refusal
+from fer_lightning.data.samples import BadSample, ImageReader, digest_of, refusal
 from fer_lightning.errors import UserError
 from fer_lightning.files import make_once
 
@@ -41,7 +40,7 @@ class Landmarks:
 
     Attributes:
         found: Whether a face was found, bool `(N,)`.
-        points: float32 `(N, 68, 2)`, x and y in pixels of the source image (see `similarity`), in iBUG order; NaN where
+        points: float32 `(N, 68, 2)`, x and y in pixels of the source image (see `warp`), in iBUG order; NaN where
             no face was found.
         blendshapes: float32 `(N, 52)` in 0..1, in the order of `BLENDSHAPES`; NaN where no face was found.
     """
@@ -66,10 +65,7 @@ def landmarks_key(content_key: str, local_key: str, ids: Iterable[str]) -> str:
         local_key: Local key of the reader.
         ids: Id of each row.
     """
-    digest = hashlib.sha256()
-    for part in (content_key, local_key, MODEL_SHA256, str(DETECTION_VERSION), *ids):
-        digest.update(part.encode() + b"\n")
-    return digest.hexdigest()[:20]
+    return digest_of((content_key, local_key, MODEL_SHA256, str(DETECTION_VERSION), *ids))[:20]
 
 
 def detect_landmarks(

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.request import urlopen
 
@@ -51,7 +50,7 @@ class FaceLandmarks:
     Attributes:
         points: float32 `(68, 2)`, x and y in pixels of the picture, from its left and upper edge (see `warp`), in iBUG
             order. They may be outside the picture.
-        blendshapes: float32 `(52,)` in 0..1, in the order of `blendshapes.BLENDSHAPES`.
+        blendshapes: float32 `(52,)` in 0..1, in the order of `landmarks.BLENDSHAPES`.
     """
 
     points: np.ndarray
@@ -125,9 +124,7 @@ class Landmarker:
     def __enter__(self) -> Landmarker:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

@@ -59,7 +59,7 @@ def near_pairs(images: Images, rows: np.ndarray) -> pd.DataFrame:
         small = thumbnails[place] = _thumbnails(block)
         hashes[0, place], hashes[1, place] = perceptual_hashes(small), perceptual_hashes(small[:, :, ::-1])
     # Pairs of two mirror images are omitted: they resemble each other as their originals do.
-    first, second, distance = pairs_within(hashes.reshape(-1), RADIUS, CROWD, own=len(rows))
+    first, second, distance = pairs_within(hashes.reshape(-1), RADIUS, CROWD, originals=len(rows))
     mirrored = second >= len(rows)
     first, second = np.minimum(first % len(rows), second % len(rows)), np.maximum(first % len(rows), second % len(rows))
     kept = first != second  # a symmetric face resembles its own mirror image
@@ -114,7 +114,7 @@ def distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def pairs_within(
-    hashes: np.ndarray, radius: int, crowd: int | None = None, own: int | None = None
+    hashes: np.ndarray, radius: int, crowd: int | None = None, originals: int | None = None
 ) -> tuple[np.ndarray, ...]:
     """Pairs of hashes at most `radius` bits apart: all, or for crowds enough pairs to connect their members.
 
@@ -127,7 +127,7 @@ def pairs_within(
         radius: Maximum number of bits that differ, 0 to 32.
         crowd: Number of pairs of a hash from which further pairs are listed only where they join two groups, so that
             thousands of copies of one picture have thousands of pairs instead of millions; None lists all.
-        own: Position from which on hashes are not paired with each other; None pairs all.
+        originals: Number of first hashes, at least one of which is in every pair; None pairs all.
 
     Returns:
         First and second positions, the first the smaller one, `(P,)` int32 each, and the distances, `(P,)` int64,
@@ -149,7 +149,7 @@ def pairs_within(
         for pairs in _pairs_of_choice(
             hashes, radius, masks, chosen, None if crowd is None else 2 * crowd * len(hashes)
         ):
-            pairs = pairs if own is None else pairs[pairs[:, 0] < own]
+            pairs = pairs if originals is None else pairs[pairs[:, 0] < originals]
             if crowd is not None:
                 few = (degrees[pairs] < crowd).all(axis=1)
                 pairs = pairs[few | (groups[pairs[:, 0]] != groups[pairs[:, 1]])]

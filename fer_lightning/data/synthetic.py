@@ -21,7 +21,7 @@ TRAIN_SHARE, VAL_SHARE = 0.7, 0.1
 
 
 @dataclass(frozen=True)
-class DrawnFaces:
+class SyntheticFaces:
     """Reader of synthetic faces, which are drawn when they are read.
 
     Every person shows every expression once: picture `k` shows person `k // len(classes)`, class `k % len(classes)`.
@@ -50,7 +50,7 @@ class DrawnFaces:
     def read(self, position: int) -> np.ndarray:
         return draw_face(self.parameters(position), DRAWN_SIDE)
 
-    def take(self, positions: np.ndarray) -> DrawnFaces:
+    def take(self, positions: np.ndarray) -> SyntheticFaces:
         return replace(self, pictures=self.pictures[positions])
 
     def content_key(self) -> str:
@@ -113,7 +113,7 @@ class Synthetic(ExpressionDataModule):
             frame=frame,
             reader=reader,
             label_set=labels,
-            release=f"drawn faces, version {DRAWING_VERSION}.{SAMPLING_VERSION}, seed {self.face_seed}, "
+            release=f"synthetic faces, version {DRAWING_VERSION}.{SAMPLING_VERSION}, seed {self.face_seed}, "
             f"difficulty {self.difficulty:g}",
         )
 
@@ -133,7 +133,7 @@ class Synthetic(ExpressionDataModule):
             raise UserError(f"data.classes must be 7, or 8 with contempt; got {self.classes}.")
         return SEVEN if self.classes == 7 else EIGHT
 
-    def _reader(self) -> DrawnFaces:
+    def _reader(self) -> SyntheticFaces:
         labels = self._labels()
         if not 0 <= self.difficulty <= 1:
             raise UserError(f"data.difficulty must be from 0 (easy) to 1 (hard); got {self.difficulty}.")
@@ -142,7 +142,7 @@ class Synthetic(ExpressionDataModule):
                 f"data.size must be at least {10 * len(labels)}, ten people with {len(labels)} expressions each; "
                 f"got {self.size}."
             )
-        return DrawnFaces(self.face_seed, labels.classes, float(self.difficulty), np.arange(self.size))
+        return SyntheticFaces(self.face_seed, labels.classes, float(self.difficulty), np.arange(self.size))
 
 
 def _split_of(people: np.ndarray, count: int) -> np.ndarray:

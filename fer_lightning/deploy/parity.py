@@ -21,7 +21,7 @@ from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.dataset import ExpressionDataset
 from fer_lightning.data.labels import SEVEN
 from fer_lightning.data.store import LazyImages
-from fer_lightning.data.synthetic import DrawnFaces
+from fer_lightning.data.synthetic import SyntheticFaces
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.cross_dataset import share_classes
 from fer_lightning.evaluation.efficiency import thread_milliseconds
@@ -166,7 +166,7 @@ def synthetic_faces(preprocessing: Mapping[str, Any]) -> Faces:
     """Synthetic faces, for networks whose data set is not available; none has landmarks."""
     rows = np.arange(_SYNTHETIC)
     images = LazyImages(
-        DrawnFaces(0, SEVEN.classes, _DIFFICULTY, rows), preprocessing["image_size"], preprocessing["channels"]
+        SyntheticFaces(0, SEVEN.classes, _DIFFICULTY, rows), preprocessing["image_size"], preprocessing["channels"]
     )
     kind = preprocessing["side"]
     side = None if kind == "none" else SideVectors(kind, np.zeros((_SYNTHETIC, SIDE_SIZES[kind]), np.float32))

@@ -3,14 +3,16 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from fer_lightning.data.alignment.landmarker import Landmarker, find_model_file
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.labels import EIGHT, SEVEN
-from fer_lightning.data.synthetic import DrawnFaces, Synthetic
+from fer_lightning.data.synthetic import Synthetic, SyntheticFaces
 from fer_lightning.data.synthetic_faces.render import draw_face
 from fer_lightning.errors import UserError
 
@@ -18,8 +20,8 @@ MakeData = Callable[..., ExpressionDataModule]
 OPTIONS = {"classes": 7, "size": 140, "difficulty": 0.5, "face_seed": 0}
 
 
-def reader(difficulty: float = 0.5, count: int = 70) -> DrawnFaces:
-    return DrawnFaces(0, SEVEN.classes, difficulty, np.arange(count))
+def reader(difficulty: float = 0.5, count: int = 70) -> SyntheticFaces:
+    return SyntheticFaces(0, SEVEN.classes, difficulty, np.arange(count))
 
 
 @pytest.mark.parametrize("classes, labels", [(7, SEVEN), (8, EIGHT)])
@@ -120,3 +122,11 @@ def test_difficulty_hides_the_expression() -> None:
 def test_options_out_of_range_are_refused(make_data: MakeData, wrong: dict[str, float], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_data(Synthetic, None, **{**OPTIONS, **wrong}).scan()
+
+
+def test_mediapipe_finds_nearly_all_faces(tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    faces = reader(0.55, 35)
+    with Landmarker(find_model_file(None, tmp_path)) as landmarker:
+        found = sum(landmarker.detect(faces.read(position)) is not None for position in range(len(faces)))
+    assert found >= len(faces) - 1

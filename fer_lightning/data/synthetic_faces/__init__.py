@@ -1,4 +1,4 @@
-"""Faces drawn from action units, for the data set `Synthetic`.
+"""Synthetic faces drawn from action units, for the data set `Synthetic`.
 
 - `FaceParameters`: all parameters of one face: person, action units and view
 - `draw_face`: the image of a face

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from scipy.interpolate import CubicHermiteSpline
 
 from fer_lightning.data.synthetic_faces.parameters import View
 
@@ -30,7 +31,6 @@ class Canvas:
     def __init__(self, pixels: np.ndarray, light: np.ndarray) -> None:
         self.pixels = pixels
         self.light = light
-        self.side = pixels.shape[1]
 
     def fill(
         self,
@@ -45,7 +45,7 @@ class Canvas:
 
         Args:
             outlines: Closed polygons `(N, 2)` in pixels.
-            colour: One colour `(3,)`, or a picture `(3, S, S)` to take colours from.
+            colour: Colour `(3,)`.
             alpha: Opacity, of all of them or of each.
             softness: Standard deviation in pixels of the blur of the edges.
             clip: Polygons outside of which nothing is painted; none for no clipping.
@@ -53,82 +53,52 @@ class Canvas:
         """
         reach = np.concatenate(outlines)
         pad = 2 + 3 * softness
-        left, top = (int(value) for value in reach.min(axis=0) - pad)
-        right, bottom = (int(value) for value in reach.max(axis=0) + pad)
-        left, top, right, bottom = max(left, 0), max(top, 0), min(right, self.side), min(bottom, self.side)
+        left, top = np.maximum(reach.min(axis=0) - pad, 0).astype(int)
+        right, bottom = np.minimum(reach.max(axis=0) + pad, self.pixels.shape[1]).astype(int)
         if right <= left or bottom <= top:
             return
         cover = np.zeros((bottom - top, right - left), np.uint8)
-        alphas = [alpha] * len(outlines) if isinstance(alpha, float | int) else alpha
-        for outline, opacity in zip(outlines, alphas):
-            _cover(cover, outline, 255 * opacity, left, top)
+        for outline, opacity in zip(outlines, np.broadcast_to(alpha, len(outlines))):
+            _cover(cover, outline - (left, top), 255 * opacity)
         if softness > _INVISIBLE_BLUR:
             cover = cv2.GaussianBlur(cover, (0, 0), softness)
         if clip:
             inside = np.zeros_like(cover)
             for outline in clip:
-                _cover(inside, outline, 255, left, top)
+                _cover(inside, outline - (left, top), 255)
             cover = cv2.multiply(cover, inside, scale=1 / 255)
         place = np.s_[:, top:bottom, left:right]
-        source = colour.astype(np.float32)[:, None, None] if colour.ndim == 1 else colour[place]
+        source = np.float32(colour)[:, None, None]
         if lit:
             source = self.light[place] * source
         region = self.pixels[place]
-        change = source - region
-        change *= cover * np.float32(1 / 255)
-        region += change
+        region += (source - region) * (cover * np.float32(1 / 255))
 
 
-def _cover(cover: np.ndarray, outline: np.ndarray, level: float, left: int, top: int) -> None:
+def _cover(cover: np.ndarray, outline: np.ndarray, level: float) -> None:
     # Pixel centres lie at whole numbers for OpenCV, at halves here.
-    fixed = np.rint((outline - (left + 0.5, top + 0.5)) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+    fixed = np.rint((outline - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     cv2.fillPoly(cover, [fixed], level, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 @lru_cache(maxsize=64)
-def _catmull_rom(knots: int, per_segment: int, closed: bool) -> np.ndarray:
+def _spline(knots: int, per_segment: int, closed: bool) -> np.ndarray:
     """Matrix `(samples, knots)` that maps knots onto a Catmull-Rom spline through them."""
-    t = np.arange(per_segment) / per_segment
-    basis = 0.5 * np.stack(
-        [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3], axis=1
-    )
-    segments = knots if closed else knots - 1
-    matrix = np.zeros((segments * per_segment + (0 if closed else 1), knots))
-    for segment in range(segments):
-        rows = slice(segment * per_segment, (segment + 1) * per_segment)
-        for column in range(4):
-            knot = segment + column - 1
-            knot = knot % knots if closed else min(max(knot, 0), knots - 1)
-            matrix[rows, knot] += basis[:, column]
-    if not closed:
-        matrix[-1, -1] = 1.0
-    return matrix
+    weights = np.eye(knots)
+    if closed:
+        weights = weights[[-1, *range(knots), 0, 1]]
+    spline = CubicHermiteSpline(np.arange(len(weights)) - closed, weights, np.gradient(weights, axis=0))
+    samples = knots * per_segment if closed else (knots - 1) * per_segment + 1
+    return spline(np.arange(samples) / per_segment)
 
 
 def smooth(points: np.ndarray, per_segment: int = 6, closed: bool = False) -> np.ndarray:
-    """Catmull-Rom spline through points.
-
-    Args:
-        points: Knots `(N, 2)`.
-        per_segment: Samples between two knots.
-        closed: Whether the last knot joins the first.
-
-    Returns:
-        Samples `(M, 2)` that pass through every knot.
-    """
-    return _catmull_rom(len(points), per_segment, closed) @ np.asarray(points, dtype=float)
+    """Smooth curve `(M, 2)` through knots `(N, 2)`, with `per_segment` samples between two of them."""
+    return _spline(len(points), per_segment, closed) @ np.asarray(points, dtype=float)
 
 
-def ribbon(line: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Outline of a stroke.
-
-    Args:
-        line: Points along the middle `(N, 2)`.
-        widths: Full width at each point `(N,)`.
-
-    Returns:
-        Closed polygon `(2 N, 2)`.
-    """
+def ribbon(line: np.ndarray, widths: np.ndarray | float) -> np.ndarray:
+    """Outline `(2 N, 2)` of a stroke along points `(N, 2)`, of one full width or of a width `(N,)` at each point."""
     along = np.empty_like(line)
     along[1:-1] = line[2:] - line[:-2]
     along[0], along[-1] = line[1] - line[0], line[-1] - line[-2]
@@ -144,15 +114,10 @@ def taper(samples: int, start: float, middle: float, end: float) -> np.ndarray:
     return start * (1 - t) ** 2 + end * t**2 + (2 * middle - (start + end) / 2) * 2 * t * (1 - t)
 
 
-def ellipse(centre: tuple[float, float], radius_x: float, radius_y: float, samples: int = 20) -> np.ndarray:
-    """Closed polygon `(samples, 2)`."""
-    return _circle(samples) * (radius_x, radius_y) + centre
-
-
-@lru_cache(maxsize=8)
-def _circle(samples: int) -> np.ndarray:
-    angle = np.linspace(0.0, 2 * np.pi, samples, endpoint=False)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+def ellipse(centre: Sequence[float] | np.ndarray, radius_x: float, radius_y: float) -> np.ndarray:
+    """Closed polygon `(20, 2)`."""
+    angle = np.linspace(0.0, 2 * np.pi, 20, endpoint=False)
+    return np.stack([radius_x * np.cos(angle), radius_y * np.sin(angle)], axis=1) + centre
 
 
 class Camera:

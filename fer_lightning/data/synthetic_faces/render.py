@@ -1,23 +1,28 @@
-"""Rendering of a synthetic face from its parameters, lit from one direction."""
+"""Rendering of a synthetic face from its parameters: painted from back to front, lit from one direction."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from fer_lightning.data.synthetic_faces import features
-from fer_lightning.data.synthetic_faces import features as eyes
-from fer_lightning.data.synthetic_faces import features as mouth
-from fer_lightning.data.synthetic_faces import features as occlusion
-from fer_lightning.data.synthetic_faces import features as palette
-from fer_lightning.data.synthetic_faces.canvas import Camera, Canvas, ellipse, ribbon, taper
-from fer_lightning.data.synthetic_faces.geometry import EYE_Y, SIDES, FaceGeometry, build_geometry
+from fer_lightning.data.synthetic_faces.canvas import Camera, Canvas, ellipse, ribbon, smooth, taper
+from fer_lightning.data.synthetic_faces.geometry import EYE_Y, SIDES, FaceGeometry, build_geometry, mirrored
 from fer_lightning.data.synthetic_faces.parameters import FaceParameters, View
 
 # Increase it with every change of the rendering: packed stores and fingerprints of synthetic faces depend on it.
-DRAWING_VERSION = 1
+DRAWING_VERSION = 2
 _OVERSAMPLING = 1.5
-_CREASE_DEPTH = 0.035
+_BALD = 0.03
+
+# From the lightest to the deepest skin, and from black to blond hair.
+_SKIN = np.array([(248, 218, 196), (236, 192, 164), (214, 162, 128), (176, 122, 88), (130, 86, 62), (98, 66, 50)])
+_HAIR = np.array([(24, 20, 20), (52, 36, 28), (96, 64, 42), (150, 106, 66), (206, 168, 112), (232, 206, 156)])
+_GREY_HAIR = np.array([178, 176, 172])
+_IRIS = np.array([70, 46, 30])
+_BLACK = np.array([20, 16, 16])
+_WHITE = np.array([244, 240, 236])
+_CAVITY = np.array([52, 14, 16])
+_MASK = np.array([176, 204, 216])
 
 
 def draw_face(face: FaceParameters, side: int) -> np.ndarray:
@@ -29,38 +34,29 @@ class _Portrait:
     """Picture of a face, painted from back to front."""
 
     def __init__(self, face: FaceParameters, side: int) -> None:
-        self.identity = face.identity
-        self.view = face.view
-        self.side = side
+        self.identity, self.view = face.identity, face.view
         self.rng = np.random.default_rng(face.view.background)
         self.geometry = build_geometry(face.identity, face.units)
         self.camera = Camera(face.view, side)
         self.unit = self.camera.unit
-        self.skin = palette.skin_colour(self.identity)
-        shade = shade_face(self.geometry, self.view, self.camera, side)
-        # Shadows on skin are warm.
-        warmth = np.array([0.05, 0.0, -0.04], np.float32)[:, None, None]
-        self.canvas = Canvas(self._background(), shade * (1 + (1 - shade) * warmth))
-        glow = min(1.0, float(shade.mean()))
+        self.skin = _between(_SKIN, face.identity.skin_tone)
+        grey = float(np.clip((face.identity.age - 0.55) / 0.4, 0.0, 0.9))
+        self.hair = (1 - grey) * _between(_HAIR, face.identity.hair_tone) + grey * _GREY_HAIR
+        self.canvas = Canvas(self._background(side), shade_face(self.geometry, self.view, self.camera, side))
 
-        self._neck()
-        strands = features.strands(self.identity, self.view, self.rng, side)
-        features.paint_back(self.canvas, self.identity, self.camera, strands)
-        self._ears()
-        self._skin()
-        self._creases()
-        features.paint_beard(self.canvas, self.identity, self.geometry, self.camera, self.rng)
+        self._back()
+        self._head()
         self._nose()
-        mouth.paint_mouth(self.canvas, self.identity, self.geometry.mouth, self.camera, glow)
-        eyes.paint_eye(self.canvas, self.identity, self.view, self.geometry.eyes, self.camera, glow)
-        features.paint_brows(self.canvas, self.identity, self.geometry.eyes, self.camera)
-        features.paint_front(self.canvas, self.identity, self.camera, strands)
-        if self.identity.glasses and self.view.occlusion != "sunglasses":
-            occlusion.paint_glasses(self.canvas, self.identity, self.geometry, self.camera)
-        occlusion.paint_occlusion(self.canvas, self.identity, self.view, self.geometry, self.camera)
+        self._mouth()
+        self._eyes()
+        self._fringe()
+        if face.view.occlusion == "sunglasses" or face.identity.glasses:
+            self._glasses(dark=face.view.occlusion == "sunglasses")
+        if face.view.occlusion == "mask":
+            self._mask()
 
     def develop(self, side: int) -> np.ndarray:
-        """Picture after exposure, blur, tone curve and sensor noise."""
+        """Picture after exposure, blur and sensor noise."""
         # A camera half adapts to the brightness of the face.
         exposure = self.view.exposure * (150.0 / float(self.skin.mean())) ** 0.5
         cast = 1 + 0.1 * self.view.colour_cast * np.array([1.0, 0.0, -1.0])
@@ -68,95 +64,137 @@ class _Portrait:
         pixels = cv2.merge(planes) * (exposure * cast).astype(np.float32)
         if self.view.blur * side > 0.2:
             pixels = cv2.GaussianBlur(pixels, (0, 0), self.view.blur * side)
-        pixels = _film(pixels)
         if self.view.noise > 0:
-            grain = self.rng.standard_normal((side, side), np.float32) * np.float32(self.view.noise)
-            pixels += cv2.merge([grain, grain, grain])
+            pixels += self.rng.standard_normal((side, side, 1), np.float32) * np.float32(self.view.noise)
         return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
-    def _background(self) -> np.ndarray:
+    def _background(self, side: int) -> np.ndarray:
         colour = self.rng.uniform(40, 215) + self.rng.uniform(-25, 25, (3, 1, 1))
         patches = colour + self.rng.normal(0, 22, (1, 4, 4)) + self.rng.normal(0, 8, (3, 4, 4))
         patches = np.clip(patches, 8, 245).astype(np.float32)
-        coarse = [cv2.resize(plane, (24, 24), interpolation=cv2.INTER_CUBIC) for plane in patches]
-        return np.stack([cv2.resize(plane, (self.side, self.side), interpolation=cv2.INTER_LINEAR) for plane in coarse])
+        return np.stack([cv2.resize(plane, (side, side), interpolation=cv2.INTER_CUBIC) for plane in patches])
 
-    def _neck(self) -> None:
-        cloth = self.rng.uniform(16, 176, 3)
-        chin_y = self.geometry.chin[1]
-        width = 0.42 * self.identity.jaw_width
-        right = [(width, 1.12), (0.8, 1.3), (1.5, 1.55), (1.7, 2.4)]
-        shoulders = np.array([(-x, y) for x, y in reversed(right)] + right)
-        neck = np.array([(-width, 0.3), (width, 0.3), (width, 1.35), (0.0, 1.55), (-width, 1.35)])
-        above, below = chin_y - 0.3, chin_y + 0.12
-        shadow = np.array([(-width, above), (width, above), (width, below), (-width, below)])
+    def _back(self) -> None:
+        """Paints what lies behind the face: shoulders, neck, hair and ears."""
         place = self.camera.project_outline
-        self.canvas.fill([place(shoulders, -0.4)], cloth, 1.0, 0.01 * self.unit)
-        self.canvas.fill([place(neck, -0.3)], self.skin * 0.74)
-        self.canvas.fill([place(shadow, -0.3)], self.skin * 0.45, 0.7, 0.05 * self.unit)
+        jaw = 0.42 * self.identity.jaw_width
+        shoulders = np.array([(-1.7, 2.4), (-1.5, 1.55), (-jaw, 1.12), (jaw, 1.12), (1.5, 1.55), (1.7, 2.4)])
+        neck = np.array([(-jaw, 0.3), (jaw, 0.3), (jaw, 1.35), (0.0, 1.5), (-jaw, 1.35)])
+        self.canvas.fill([place(shoulders, -0.4)], self.rng.uniform(16, 176, 3))
+        self.canvas.fill([place(neck, -0.3)], self.skin * 0.6)
+        if self.identity.hair_volume > _BALD:
+            crown, end = self._crown(), self.identity.hair_length
+            hair = mirrored([*crown[:-1], (crown[-1, 0], end), (0.0, end + 0.1)])
+            self.canvas.fill([place(hair, -0.15)], self.hair * 0.72)
+        ears = [ellipse((side * 0.76 * self.identity.face_width, 0.04), 0.1, 0.2) for side in SIDES]
+        self.canvas.fill([place(ear, -0.28) for ear in ears], self.skin * 0.82, lit=True)
 
-    def _ears(self) -> None:
-        ears, conchas = [], []
-        for side in SIDES:
-            x = side * 0.76 * self.identity.face_width
-            ears.append(self.camera.project_outline(ellipse((x, 0.04), 0.1, 0.2), -0.28))
-            conchas.append(self.camera.project_outline(ellipse((x + side * 0.01, 0.03), 0.05, 0.12), -0.28))
-        self.canvas.fill(ears, self.skin * 0.88, lit=True)
-        self.canvas.fill(conchas, self.skin * 0.6, 0.55, 0.02 * self.unit)
-
-    def _skin(self) -> None:
+    def _head(self) -> None:
         self.canvas.fill([self.camera.project_outline(self.geometry.head)], self.skin, lit=True)
-        flush = np.clip(self.skin * [1.02, 0.78, 0.76], 0, 255)
-        spots = [self.camera.project(ellipse((x, y), 0.15, 0.12)) for x, y in self.geometry.cheeks]
-        tip_x, tip_y = self.geometry.nose_tip
-        nose = self.camera.project(ellipse((tip_x, tip_y), 0.09, 0.08), 0.1)
-        self.canvas.fill([*spots, nose], flush, (0.4, 0.4, 0.3), 0.055 * self.unit, lit=True)
-
-    def _creases(self) -> None:
-        creases = self.geometry.creases
-        lines = self.camera.project(np.concatenate([crease.line for crease in creases]))
-        ends = np.cumsum([len(crease.line) for crease in creases])[:-1]
-        folds = [
-            ribbon(line, crease.width * self.unit * taper(len(line), 0.4, 1.0, 0.4))
-            for crease, line in zip(creases, np.split(lines, ends))
-        ]
-        # A lit edge below each fold makes it a fold and not a line.
-        edges = [fold + np.array([0.0, 0.022 * self.unit]) for fold in folds]
-        glow = np.clip(self.skin * 1.12, 0, 255)
-        shadow = self.skin * [0.55, 0.46, 0.44]
-        self.canvas.fill(edges, glow, [0.35 * crease.strength for crease in creases], 0.014 * self.unit, lit=True)
-        self.canvas.fill(folds, shadow, [0.85 * crease.strength for crease in creases], 0.008 * self.unit, lit=True)
+        folds, strengths = [], []
+        for crease in self.geometry.creases:
+            widths = crease.width * self.unit * taper(len(crease.line), 0.4, 1.0, 0.4)
+            folds.append(ribbon(self.camera.project(crease.line), widths))
+            strengths.append(0.85 * crease.strength)
+        self.canvas.fill(folds, self.skin * (0.58, 0.5, 0.48), strengths, 0.01 * self.unit, lit=True)
 
     def _nose(self) -> None:
-        geometry, unit = self.geometry, self.unit
-        (_, tip_y), half = geometry.nose_tip, geometry.nose_half_width
-        wing = np.array([(0.8, -0.055), (1.04, 0.0), (1.0, 0.05), (0.78, 0.068)]) * (half, 1.0) + np.array([0.0, tip_y])
-        base = np.array([(-0.4 * half, tip_y + 0.07), (0.0, tip_y + 0.085), (0.4 * half, tip_y + 0.07)])
-        lines = [self.camera.project(wing * (side, 1.0), 0.08) for side in SIDES] + [self.camera.project(base, 0.1)]
-        folds = [ribbon(line, np.full(len(line), 0.022 * unit)) for line in lines]
-        self.canvas.fill(folds, self.skin * [0.62, 0.52, 0.5], (0.75, 0.75, 0.5), 0.009 * unit, lit=True)
-        nostrils = [self.camera.project(ellipse((x, y), 0.3 * half, 0.022), 0.1) for x, y in geometry.nostrils]
-        self.canvas.fill(nostrils, self.skin * 0.25, 0.85, 0.008 * unit)
-        shine = self.camera.project(ellipse((0.0, tip_y - 0.02), 0.03, 0.035), 0.15)
-        strength = 0.35 * self.view.light_contrast + 0.1
-        self.canvas.fill([shine], np.minimum(self.skin * 1.3 + 10, 255), strength, 0.02 * unit)
+        tip, half = self.geometry.nose_y, self.geometry.nose_half_width
+        wing = np.array([(0.8 * half, -0.055), (1.04 * half, 0.0), (half, 0.05), (0.78 * half, 0.068)])
+        nostril = ellipse((0.5 * half, tip + 0.055), 0.3 * half, 0.022)
+        wings = [self.camera.project(wing * (side, 1.0) + (0.0, tip), 0.08) for side in SIDES]
+        nostrils = [self.camera.project(nostril * (side, 1.0), 0.1) for side in SIDES]
+        folds = [ribbon(line, 0.022 * self.unit) for line in wings]
+        self.canvas.fill(folds, self.skin * (0.62, 0.52, 0.5), 0.75, lit=True)
+        self.canvas.fill(nostrils, self.skin * 0.25, 0.85)
+
+    def _mouth(self) -> None:
+        mouth = self.geometry.mouth
+        upper, top = self.camera.project(mouth.outer_upper), self.camera.project(mouth.inner_upper)
+        bottom, lower = self.camera.project(mouth.inner_lower), self.camera.project(mouth.outer_lower)
+        opening = np.concatenate([top, bottom[::-1]])
+        teeth = self.camera.project(mouth.inner_upper * (0.86, 1.0) + (0.0, mouth.teeth))
+        self.canvas.fill([opening], _CAVITY)
+        self.canvas.fill([np.concatenate([top, teeth[::-1]])], _WHITE, clip=[opening], lit=True)
+        lips = self.skin * (0.82, 0.57, 0.57)
+        self.canvas.fill([np.concatenate([upper, top[::-1]])], lips * 0.86, lit=True)
+        self.canvas.fill([np.concatenate([bottom, lower[::-1]])], lips, lit=True)
+        self.canvas.fill([ribbon(top, 0.02 * self.unit)], _CAVITY, 0.85)
+
+    def _eyes(self) -> None:
+        eyes, unit = self.geometry.eyes, self.unit
+        uppers = [self.camera.project(eye.upper) for eye in eyes]
+        lowers = [self.camera.project(eye.lower) for eye in eyes]
+        apertures = [np.concatenate([upper, lower[::-1]]) for upper, lower in zip(uppers, lowers)]
+        self.canvas.fill(apertures, _WHITE, lit=True)
+        radius = 0.082 * unit
+        gaze = np.array([self.view.gaze_x, self.view.gaze_y]) * radius - (0.0, 0.014 * unit)
+        centres = self.camera.project(np.array([eye.centre for eye in eyes])) + gaze
+        # Iris, pupil and the reflection of the light.
+        for size, shift, colour in ((1.0, 0.0, _IRIS), (0.45, 0.0, _BLACK), (0.2, -0.3, _WHITE)):
+            discs = [ellipse(centre + shift * radius, size * radius, size * radius) for centre in centres]
+            self.canvas.fill(discs, colour, clip=apertures)
+        lashes = 0.04 * unit * taper(len(uppers[0]), 0.4, 1.0, 0.4)
+        self.canvas.fill([ribbon(upper, lashes) for upper in uppers], _BLACK, 0.95)
+        self.canvas.fill([ribbon(lower, 0.016 * unit) for lower in lowers], self.skin * 0.5, 0.65)
+        brows = [self.camera.project(eye.brow, 0.03) for eye in eyes]
+        widths = 0.07 * self.identity.brow_thickness * unit * taper(len(brows[0]), 0.75, 1.0, 0.2)
+        self.canvas.fill([ribbon(brow, widths) for brow in brows], 0.45 * self.hair + 6, 0.9, 0.012 * unit)
+
+    def _crown(self) -> np.ndarray:
+        """Right half of the outline of the hair, from the top down to the ear."""
+        width, volume = 0.74 * self.identity.face_width, self.identity.hair_volume
+        skull = np.array([(0.0, -1.13), (0.38, -1.07), (0.64, -0.83), (width, -0.4), (width, 0.0)])
+        return skull + volume * np.array([(0.0, -1.0), (0.4, -0.9), (0.7, -0.5), (0.75, 0.0), (0.5, 0.0)])
+
+    def _fringe(self) -> None:
+        """Paints the hair from the crown down to the hairline."""
+        if self.identity.hair_volume <= _BALD:
+            return
+        line_y, width = -0.55 - 0.41 * self.identity.hairline, 0.74 * self.identity.face_width
+        crown, hairline = self._crown(), np.array([(0.0, line_y), (0.5, line_y + 0.14), (width - 0.06, 0.0)])
+        outer = smooth(np.concatenate([crown[:0:-1] * (-1, 1), crown]))
+        inner = smooth(np.concatenate([hairline[::-1], hairline[1:] * (-1, 1)]))
+        outline = np.concatenate([self.camera.project_outline(outer), self.camera.project(inner)])
+        self.canvas.fill([outline], self.hair, softness=0.015 * self.unit, lit=True)
+
+    def _glasses(self, dark: bool) -> None:
+        lenses, frames = [], []
+        for eye, side in zip(self.geometry.eyes, SIDES):
+            x, y = eye.centre
+            lens = self.camera.project(ellipse((x, y + 0.03), 0.24, 0.18), 0.08)
+            arm = np.array([(x + 0.24 * side, y), (0.78 * side * self.identity.face_width, y + 0.06)])
+            bridge = np.array([(x - 0.24 * side, y + 0.02), (0.0, y)])
+            lenses.append(lens)
+            frames += [
+                np.concatenate([lens, lens[:1]]),
+                self.camera.project(arm, 0.06),
+                self.camera.project(bridge, 0.06),
+            ]
+        if dark:
+            self.canvas.fill(lenses, _BLACK, 0.97)
+        self.canvas.fill([ribbon(line, 0.03 * self.unit) for line in frames], _BLACK, 0.95)
+
+    def _mask(self) -> None:
+        edge, chin = 0.66 * self.identity.face_width, self.geometry.chin_y + 0.04
+        outline = mirrored([(0.0, 0.12), (0.2, 0.16), (edge, 0.26), (0.95 * edge, 0.55), (0.5, 0.86), (0.0, chin)])
+        self.canvas.fill([self.camera.project(outline, 0.04)], _MASK, lit=True)
 
 
-def _film(pixels: np.ndarray) -> np.ndarray:
-    """Tone curve that compresses the brightest values instead of clipping them."""
-    knee, top = 185.0, 255.0
-    over = np.maximum(pixels - knee, 0.0)
-    return np.minimum(pixels, knee) + (top - knee) * over / (over + (top - knee))
+def _between(colours: np.ndarray, position: float) -> np.ndarray:
+    """Colour `(3,)` at a position in [0, 1] along colours `(N, 3)`."""
+    stops = np.linspace(0.0, 1.0, len(colours))
+    return np.array([np.interp(position, stops, channel) for channel in colours.T])
 
 
 def shade_face(geometry: FaceGeometry, view: View, camera: Camera, side: int) -> np.ndarray:
-    """Brightness of the skin: factors `(side, side)` float32, about 1 where the light is perpendicular to the face."""
+    """Light on a face: factors `(3, side, side)` float32, about 1 where the light is perpendicular to the face."""
     # Shading is smooth: half the resolution is enough and four times faster.
     grid = side // 2
     scale = grid / side
     unit = camera.unit * scale
-    head = camera.project_outline(geometry.head) * scale
-    height = _head_height(head, grid) + _blobs(_bumps(geometry), camera, scale, grid)
+    height = _head_height(camera.project_outline(geometry.head) * scale, grid)
+    height += _blobs(_bumps(geometry), camera, scale, grid)
     normal_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=-unit / 8)
     normal_y = cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3, scale=-unit / 8)
     azimuth, elevation = np.radians([view.light_azimuth, view.light_elevation])
@@ -167,60 +205,38 @@ def shade_face(geometry: FaceGeometry, view: View, camera: Camera, side: int) ->
     lit = np.clip((lit + 0.35) / 1.35, 0.0, 1.0)
     facing = (light[2] + 0.35) / 1.35
     shade = 1 + view.light_contrast * (1.25 * (lit / facing) - 1.25)
-    shade *= 1 - _blobs(_hollows(geometry), camera, scale, grid)
     shade = cv2.GaussianBlur(shade, (0, 0), 0.012 * grid)
-    return cv2.resize(np.clip(shade, 0.12, 1.5), (side, side), interpolation=cv2.INTER_LINEAR)
+    shade = cv2.resize(np.clip(shade, 0.12, 1.5), (side, side), interpolation=cv2.INTER_LINEAR)
+    # Shadows on skin are warm.
+    return shade * (1 + (1 - shade) * np.array([0.05, 0.0, -0.04], np.float32)[:, None, None])
 
 
 def _head_height(outline: np.ndarray, grid: int) -> np.ndarray:
     low, high = outline.min(axis=0), outline.max(axis=0)
     centre, radius = (low + high) / 2, (high - low) / 2 * 1.06
-    axis = np.arange(grid, dtype=np.float32) + 0.5
-    across = ((axis - centre[0]) / radius[0]) ** 2
-    down = ((axis - centre[1]) / radius[1]) ** 2
-    inside = 1 - across[None, :] - down[:, None]
+    x, y = ((np.arange(grid, dtype=np.float32)[:, None] + 0.5 - centre) / radius).T
+    inside = 1 - x[None, :] ** 2 - y[:, None] ** 2
     return (0.62 * np.sqrt(np.maximum(inside, 0.03))).astype(np.float32)
 
 
 def _bumps(geometry: FaceGeometry) -> np.ndarray:
-    """Rows `(x, y, width, height, amount)` of bumps of the head, in face units."""
-    (tip_x, tip_y), wing = geometry.nose_tip, geometry.nose_half_width
+    """Rows `(x, y, width, height, amount)` of bumps and hollows of the head, in face units."""
+    nose, wing, cheek = geometry.nose_y, geometry.nose_half_width, geometry.cheek_raise
     mouth_y = float(geometry.mouth.inner_upper[:, 1].mean())
     rows = [
-        (0.0, -0.62, 0.42, 0.26, 0.05),
         (0.0, EYE_Y + 0.05, 0.05, 0.14, 0.06),
-        (0.0, tip_y - 0.12, 0.055, 0.12, 0.08),
-        (tip_x, tip_y, 0.075, 0.075, 0.12),
+        (0.0, nose - 0.12, 0.055, 0.12, 0.08),
+        (0.0, nose, 0.075, 0.075, 0.12),
         (0.0, mouth_y, 0.26, 0.15, 0.05),
-        (0.0, geometry.chin[1] - 0.12, 0.16, 0.1, 0.06),
+        (0.0, geometry.chin_y - 0.12, 0.16, 0.1, 0.06),
     ]
-    for cheek, eye, nostril in zip(geometry.cheeks, geometry.eyes, geometry.nostrils):
-        side = np.sign(cheek[0])
+    for eye, side in zip(geometry.eyes, SIDES):
         rows += [
-            (cheek[0], cheek[1], 0.16, 0.13, 0.05 + 0.06 * geometry.cheek_raise),
-            (side * 0.88 * wing, nostril[1] - 0.025, 0.045, 0.05, 0.05),
-            (eye.brow[:, 0].mean(), eye.brow[:, 1].mean() + 0.01, 0.2, 0.055, 0.035),
-            (eye.centre[0], eye.centre[1] + 0.01, 0.17, 0.1, -0.055),
+            (side * 0.41, 0.27 - 0.1 * cheek, 0.16, 0.13, 0.05 + 0.06 * cheek),
+            (side * 0.88 * wing, nose + 0.03, 0.045, 0.05, 0.05),
+            (*eye.brow.mean(axis=0), 0.2, 0.055, 0.035),
+            (*eye.centre, 0.17, 0.1, -0.055),
             (side * 0.11, EYE_Y, 0.06, 0.1, -0.03),
-        ]
-    return np.array(rows)
-
-
-def _hollows(geometry: FaceGeometry) -> np.ndarray:
-    """Rows `(x, y, width, height, amount)` of dark hollows, in face units."""
-    mouth = geometry.mouth
-    lip = float(mouth.outer_lower[:, 1].max())
-    rows = [
-        (0.0, geometry.nose_tip[1] + 0.1, 0.12, 0.035, 0.25),
-        (0.0, lip + 0.05, 0.14, 0.04, 0.18),
-    ]
-    for eye in geometry.eyes:
-        side = np.sign(eye.centre[0])
-        inner = eye.brow[0]
-        rows += [
-            (eye.centre[0] - side * 0.03, eye.centre[1] - 0.06, 0.16, 0.055, 0.2),
-            (side * 0.13, eye.centre[1] - 0.01, 0.05, 0.07, 0.2),
-            (inner[0] + side * 0.03, inner[1] + 0.07, 0.06, 0.05, 0.12),
         ]
     return np.array(rows)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 
@@ -12,16 +13,18 @@ from fer_lightning.data.synthetic_faces.parameters import PROTOTYPES, ActionUnit
 _PERSON, _PICTURE = 1, 2
 
 # Increase it with every change of the distribution: packed stores and fingerprints of synthetic faces depend on it.
-SAMPLING_VERSION = 1
+SAMPLING_VERSION = 2
+
+
+def _around(rng: np.random.Generator, spread: float) -> float:
+    """Normal value around 0 without outliers."""
+    return float(np.clip(rng.normal(0.0, spread), -2.2 * spread, 2.2 * spread))
 
 
 def sample_identity(seed: int, person: int) -> Identity:
     """Random identity of person number `person` in the population of `seed`."""
     rng = np.random.default_rng([seed, _PERSON, person])
-
-    def around(spread: float) -> float:
-        return float(np.clip(rng.normal(0.0, spread), -2.2 * spread, 2.2 * spread))
-
+    around = partial(_around, rng)
     # One latent trait moves several features together, as in real faces.
     robust = around(1.0)
     age = float(rng.beta(1.4, 2.2))
@@ -29,20 +32,14 @@ def sample_identity(seed: int, person: int) -> Identity:
     dark_hair = float(rng.beta(1.2, 2.4)) if tone < 0.45 else float(rng.beta(1.0, 9.0))
     long_hair = rng.random() < 0.55 - 0.25 * robust
     bald = rng.random() < 0.1 + 0.1 * robust + 0.1 * age
-    bearded = robust > -0.2 and rng.random() < 0.4
-    beard = float(rng.uniform(0.12, 1.0)) if bearded else 0.0
     return Identity(
         face_width=1 + 0.02 * robust + around(0.055),
         jaw_width=0.99 + 0.035 * robust + around(0.045),
         chin_length=1 + 0.012 * robust + around(0.04),
-        forehead=1 + around(0.035),
         eye_spacing=1 + around(0.05),
-        eye_width=1 - 0.02 * robust + around(0.06),
         eye_opening=1 - 0.05 * robust + around(0.1),
-        eye_tilt=0.012 + around(0.014),
         brow_height=1 - 0.05 * robust + around(0.06),
         brow_thickness=1 + 0.2 * robust + around(0.15),
-        brow_tilt=around(0.014),
         nose_length=1 + around(0.08),
         nose_width=1 + 0.04 * robust + around(0.1),
         mouth_width=1 + around(0.07),
@@ -50,31 +47,19 @@ def sample_identity(seed: int, person: int) -> Identity:
         mouth_curve=around(0.007),
         age=age,
         skin_tone=tone,
-        skin_warmth=around(0.6),
-        lip_colour=float(rng.uniform(0.4, 1.0)) if robust < -0.2 and rng.random() < 0.5 else float(rng.uniform(0, 0.2)),
-        iris_tone=float(rng.uniform(0, 1)) if tone < 0.4 else float(rng.uniform(0, 0.35)),
         hair_tone=dark_hair,
-        hair_redness=float(rng.uniform(0.3, 1)) if tone < 0.4 and rng.random() < 0.15 else float(rng.uniform(0, 0.2)),
         hair_volume=0.0 if bald else float(rng.uniform(0.06, 0.22) + (0.05 if long_hair else 0.0)),
         hair_length=float(rng.uniform(0.5, 1.4) if long_hair else rng.uniform(-0.3, 0.1)),
         hairline=float(np.clip(rng.normal(0.68 + 0.2 * age, 0.2), 0.25, 1.05)),
-        hair_part=float(rng.uniform(-1, 1)),
-        curl=float(rng.uniform(0, 0.4) if rng.random() < 0.7 else rng.uniform(0.6, 1.0)),
-        beard=beard,
-        moustache=beard if rng.random() < 0.75 else 0.0,
         glasses=bool(rng.random() < 0.18 + 0.12 * age),
-        glasses_roundness=float(rng.uniform(0, 1)),
     )
 
 
 def sample_view(rng: np.random.Generator, difficulty: float) -> View:
     """Random view; `difficulty` runs from 0 (passport photograph) to 1 (in the wild)."""
     d = difficulty
-
-    def around(spread: float) -> float:
-        return float(np.clip(rng.normal(0.0, spread), -2.2 * spread, 2.2 * spread))
-
-    occlusion = str(rng.choice(["hand", "sunglasses", "mask"], p=[0.6, 0.25, 0.15]))
+    around = partial(_around, rng)
+    occlusion = str(rng.choice(["sunglasses", "mask"], p=[0.6, 0.4]))
     return View(
         yaw=around(22 * d),
         pitch=around(11 * d),
@@ -87,43 +72,27 @@ def sample_view(rng: np.random.Generator, difficulty: float) -> View:
         light_azimuth=float(rng.uniform(-70, 70)) * (0.4 + 0.6 * d),
         light_elevation=25 + around(30 * d),
         light_contrast=float(0.35 + d * rng.uniform(-0.1, 0.65)),
-        exposure=float(np.exp(around(0.4 * d))),
+        exposure=float(np.exp(around(0.35 * d))),
         colour_cast=around(0.8 * d),
         blur=float(rng.uniform(0, 0.022)) * d if rng.random() < 0.5 else 0.0,
         noise=float(rng.uniform(0, 22)) * d,
         background=int(rng.integers(1 << 31)),
         occlusion=occlusion if rng.random() < 0.12 * d else "none",
-        occlusion_place=float(rng.uniform(0, 1)),
     )
 
 
-def sample_units(
-    rng: np.random.Generator, expression: str, intensity: float, other: ActionUnits, blend: float, difficulty: float
+def _sample_units(
+    rng: np.random.Generator, prototype: ActionUnits, other: ActionUnits, intensity: float, blend: float, spread: float
 ) -> ActionUnits:
-    """Random action units of an expression.
-
-    Args:
-        rng: Random generator.
-        expression: Canonical class name.
-        intensity: Factor on the prototype.
-        other: Action units that are mixed in.
-        blend: Share of the other action units.
-        difficulty: Scale of the variation of single units.
-
-    Returns:
-        Units in [0, 1.15].
-    """
-    variants = PROTOTYPES[expression]
-    units = asdict(variants[int(rng.integers(len(variants)))])
-    side = units.pop("side")
+    """Action units in [0, 1.15] around a prototype, with a share `blend` of another one."""
     mixed = asdict(other)
-    strayed = {}
-    for name, amount in units.items():
+    units = {}
+    for name, amount in asdict(prototype).items():
         stray = rng.normal(0.0, 1.0)
         # Units of the expression vary in strength; the others stay nearly at rest.
-        share = amount * intensity * (1 + 0.3 * difficulty * stray) if amount else 0.06 * difficulty * abs(stray)
-        strayed[name] = float(np.clip((1 - blend) * share + blend * mixed[name], 0.0, 1.15))
-    return replace(ActionUnits(**strayed), side=side)
+        share = amount * intensity * (1 + 0.3 * spread * stray) if amount else 0.06 * spread * abs(stray)
+        units[name] = float(np.clip((1 - blend) * share + blend * mixed[name], 0.0, 1.15))
+    return ActionUnits(**{**units, "side": prototype.side})
 
 
 def sample_face(
@@ -141,17 +110,15 @@ def sample_face(
     """
     rng = np.random.default_rng([seed, _PICTURE, index])
     intensity = float(rng.uniform(1 - 0.55 * difficulty, 1.0 + 0.1 * difficulty))
-    others = [name for name in classes if name != expression]
-    blended = str(rng.choice(others))
-    variants = PROTOTYPES[blended]
-    other = variants[int(rng.integers(len(variants)))]
     blend = float(rng.uniform(0, 0.3)) * difficulty if rng.random() < 0.5 else 0.0
+    blended = str(rng.choice([name for name in classes if name != expression]))
+    prototype, other = (PROTOTYPES[name][rng.integers(len(PROTOTYPES[name]))] for name in (expression, blended))
     return FaceParameters(
         expression=expression,
         intensity=intensity,
         blended=blended if blend else "",
         blend=blend,
-        units=sample_units(rng, expression, intensity, other, blend, difficulty),
+        units=_sample_units(rng, prototype, other, intensity, blend, difficulty),
         identity=sample_identity(seed, person),
         view=sample_view(rng, difficulty),
     )

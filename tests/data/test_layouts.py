@@ -35,7 +35,7 @@ def test_a_place_where_nothing_lies_is_refused_with_a_list(name, tmp_path):
     require_root(name, str(tmp_path / "something"))
 
 
-def test_drawn_faces_need_no_place():
+def test_synthetic_faces_need_no_place():
     require_root("synthetic", "/nowhere")
 
 

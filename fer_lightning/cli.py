@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from io import StringIO
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _COMMANDS = "fer_lightning.commands"
+# Packages that not every installation has: their names, and the extra of pyproject.toml that installs them.
+_EXTRAS = {"torch": ("PyTorch", "train"), "pandas": ("pandas", "train"), "mediapipe": ("MediaPipe", "predict")}
 FORMER_NAMES = {"ceiling": "label_noise", "bench": "benchmark"}
 # Former options of fer bench and their present names.
 BENCH_OPTIONS = {
@@ -70,11 +73,13 @@ class Command:
         help: Description in one line.
         config: Hydra config in `conf/` that it composes; None for commands with plain arguments.
         stopped: Message after Ctrl-C and SIGTERM.
+        needs: Package that it cannot run without, a key of `_EXTRAS`.
     """
 
     help: str
     config: str | None = None
     stopped: str = "stopped."
+    needs: str = "torch"
 
 
 COMMANDS = {
@@ -89,6 +94,7 @@ COMMANDS = {
         "recognise expressions in photos, a video or a camera stream",
         "predict",
         stopped="stopped; the predictions until then are kept.",
+        needs="mediapipe",
     ),
     "explain": Command("explain predictions: Grad-CAM, SHAP, attention maps", "explain"),
     "export": Command("write a network as ONNX, int8 or safetensors, with a model card", "export"),
@@ -103,9 +109,9 @@ COMMANDS = {
         "align the faces of a data set", "align", stopped="stopped; the same command continues where it stopped."
     ),
     "models": Command("show the cost of every network: parameters, multiply-adds, latency", "show_models"),
-    "report": Command("tables and figures of a study, beside the published numbers"),
-    "compare": Command("test whether one run is better than another on the same images"),
-    "dashboard": Command("browse logged runs, also offline"),
+    "report": Command("tables and figures of a study, beside the published numbers", needs="pandas"),
+    "compare": Command("test whether one run is better than another on the same images", needs="pandas"),
+    "dashboard": Command("browse logged runs, also offline", needs="pandas"),
     "completion": Command('print the shell completion: eval "$(fer completion bash)"'),
 }
 
@@ -191,6 +197,10 @@ def _run(name: str, arguments: list[str]) -> None:
     if name == "completion":
         print_completion(arguments)
         return
+    if find_spec(command.needs) is None:
+        package, extra = _EXTRAS[command.needs]
+        print(f"fer {name} needs {package}: pip install 'fer_lightning[{extra}]'.", file=sys.stderr)
+        sys.exit(2)
     if command.config is None:
         import_module(f"{_COMMANDS}.{name}").main(arguments)
         return

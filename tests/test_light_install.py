@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fer_lightning.cli import COMMANDS
 from fer_lightning.inference.predictor import Predictor
 
 ROOT = Path(__file__).parents[1]
@@ -57,3 +59,52 @@ def test_predictions_are_those_of_pytorch(net: str, pictures: Path, tmp_path: Pa
     assert [face["source"] for face in read["faces"]] == [name for name, _ in faces] and len(faces) >= 7
     rows = [list(face["probabilities"].values()) for face in read["faces"]]
     np.testing.assert_allclose(rows, [list(face.probabilities.values()) for _, face in faces], atol=1e-3)
+
+
+def test_other_commands_name_what_to_install(tmp_path: Path) -> None:
+    for name, package in (("train", "PyTorch"), ("export", "PyTorch"), ("report", "pandas")):
+        done = run(name, folder=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr == f"fer {name} needs {package}: pip install 'fer_lightning[train]'.\n"
+    assert [name for name, command in COMMANDS.items() if command.needs == "mediapipe"] == ["predict"]
+
+
+def test_a_checkpoint_names_what_to_install(tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe", exc_type=ImportError)
+    weights = ROOT / "fer_lightning" / "weights" / "ferplus.safetensors"
+    shutil.copy(weights, tmp_path / "mine.safetensors")
+    Image.new("RGB", (64, 64)).save(tmp_path / "grey.png")
+    done = run("predict", "source=grey.png", "checkpoint=mine.safetensors", folder=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "mine.safetensors needs PyTorch: pip install 'fer_lightning[train]', or use an .onnx file" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_wheel_alone_reads_the_astronaut(tmp_path: Path) -> None:
+    """In an environment that has nothing but the wheel and what it asks for."""
+    Image.fromarray(pytest.importorskip("skimage.data").astronaut()).save(tmp_path / "astronaut.png")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    bin_folder = tmp_path / "venv" / "bin"
+    install = [bin_folder / "python", "-m", "pip", "install", "--constraint", ROOT / "constraints.txt"]
+    installed = subprocess.run([*install, f"{wheel}[predict]"], capture_output=True, text=True)
+    if "connection broken" in installed.stderr:
+        pytest.skip("the package index cannot be reached")
+    assert installed.returncode == 0, installed.stderr
+    files = [path for path in (tmp_path / "venv").rglob("*") if path.is_file() and not path.is_symlink()]
+    assert sum(path.stat().st_size for path in files) < 1e9
+    installed_packages = {path.name for path in (tmp_path / "venv" / "lib").glob("python*/site-packages/*")}
+    assert "onnxruntime" in installed_packages and not installed_packages & {*LEFT_OUT}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def fer(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [bin_folder / "fer", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    done = fer("predict", "source=astronaut.png", "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    [face] = json.loads((tmp_path / "out" / "predictions.json").read_text())["faces"]
+    assert face["label"] == "happy" and face["confidence"] == pytest.approx(0.992, abs=0.002)
+    assert fer("train").stderr == "fer train needs PyTorch: pip install 'fer_lightning[train]'.\n"

@@ -99,7 +99,10 @@ def open_classifier(source: str, backend: str = "auto", threads: int | None = No
     opened: FaceClassifier
     # Both libraries take seconds to import.
     if path.suffix == ".onnx":
-        from fer_lightning.inference.onnx_classifier import OnnxClassifier
+        try:
+            from fer_lightning.inference.onnx_classifier import OnnxClassifier
+        except ModuleNotFoundError as error:
+            raise UserError(f"{path.name} needs {error.name}: pip install 'fer_lightning[predict]'.") from None
 
         opened = OnnxClassifier(path, source, threads)
     else:

@@ -13,7 +13,7 @@ from fer_lightning.data.synthetic_faces.parameters import PROTOTYPES, ActionUnit
 _PERSON, _PICTURE = 1, 2
 
 # Increase it with every change of the distribution: packed stores and fingerprints of synthetic faces depend on it.
-SAMPLING_VERSION = 2
+SAMPLING_VERSION = 3
 
 
 def _around(rng: np.random.Generator, spread: float) -> float:
@@ -77,7 +77,7 @@ def sample_view(rng: np.random.Generator, difficulty: float) -> View:
         blur=float(rng.uniform(0, 0.022)) * d if rng.random() < 0.5 else 0.0,
         noise=float(rng.uniform(0, 22)) * d,
         background=int(rng.integers(1 << 31)),
-        occlusion=occlusion if rng.random() < 0.12 * d else "none",
+        occlusion=occlusion if rng.random() < 0.2 * d else "none",
     )
 
 
@@ -109,8 +109,8 @@ def sample_face(
         difficulty: 0 easy, 1 hard: weaker and blended expressions, unusual poses and light, more occlusion and noise.
     """
     rng = np.random.default_rng([seed, _PICTURE, index])
-    intensity = float(rng.uniform(1 - 0.55 * difficulty, 1.0 + 0.1 * difficulty))
-    blend = float(rng.uniform(0, 0.3)) * difficulty if rng.random() < 0.5 else 0.0
+    intensity = float(rng.uniform(1 - 0.7 * difficulty, 1.0 + 0.1 * difficulty))
+    blend = float(rng.uniform(0, 0.45)) * difficulty if rng.random() < 0.5 else 0.0
     blended = str(rng.choice([name for name in classes if name != expression]))
     prototype, other = (PROTOTYPES[name][rng.integers(len(PROTOTYPES[name]))] for name in (expression, blended))
     return FaceParameters(

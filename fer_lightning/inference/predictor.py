@@ -121,7 +121,7 @@ class Predictor:
     ) -> Iterator[Predictions]:
         """Yields the predictions of each frame of a video, in which people are followed from frame to frame.
 
-        A predictor with `thorough=False` reads it in milliseconds a frame.
+        A predictor with `thorough=False` is faster, and misses faces that are small or rotated.
 
         Args:
             source: File, number of a camera, or frames, each a picture of any kind.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import zlib
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -14,13 +16,15 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+from rich.text import Text
 
 from fer_lightning.errors import UserError, printable, require_known
 from fer_lightning.files import write_whole
 from fer_lightning.inference.annotate import AnnotatedVideo, can_show, draw_predictions, show
 from fer_lightning.inference.images import read_picture
-from fer_lightning.inference.predictions_file import FILES, FoundFace, PeopleTable, PhotoTable, PredictionFiles
-from fer_lightning.inference.predictor import Prediction, Predictor
+from fer_lightning.inference.predictions import FILES, Prediction, PredictionFiles, Predictions
+from fer_lightning.inference.predictor import Predictor
 from fer_lightning.inference.tracking import VideoReading
 from fer_lightning.inference.video import ACCEPTED, FolderContent, Video, find_source, folder_content, is_video
 
@@ -31,6 +35,7 @@ _SEARCHES = ("auto", "quick", "thorough")
 _KEPT = (".jpg", ".jpeg", ".png")
 _LONGEST_NAME = 255  # bytes, on most file systems
 _NAMED = 5  # files listed in a warning
+_SHOWN = 40  # rows of a table in the terminal
 
 
 def run(cfg: DictConfig) -> None:
@@ -121,8 +126,8 @@ def _read_photos(cfg: DictConfig, folder: Path, content: FolderContent, predicto
                         if len(files) > 1:
                             log.warning("%s", error)
                         continue
-                    predictions = predictor(picture)
-                    reading.add(name, 0, 0.0, predictions)
+                    predictions = Predictions(predictor(picture), name, predictor.classes)
+                    reading.add(predictions)
                     read += 1
                     if cfg.annotate:
                         _save(draw_predictions(picture, predictions), reading.folder / "annotated" / name)
@@ -158,8 +163,9 @@ def _read_video(cfg: DictConfig, source: str, video: Video, predictor: Predictor
         try:
             with _progress() as progress, AnnotatedVideo(reading.folder / "annotated.mp4", video.rate) as annotated:
                 for frame in progress.track(video.frames(), total=video.expected, description="Reading frames"):
-                    predictions = following.read(frame.pixels, frame.seconds)
-                    reading.add(source, frame.number, frame.seconds, predictions)
+                    faces = following.read(frame.pixels, frame.seconds)
+                    predictions = Predictions(faces, source, predictor.classes, "", frame.number, frame.seconds)
+                    reading.add(predictions)
                     read += 1
                     if cfg.annotate or window:
                         drawn = draw_predictions(frame.pixels, predictions)
@@ -192,10 +198,9 @@ class _Reading:
         self.complete = True
         self.summary = ""
 
-    def add(self, source: str, frame: int, seconds: float, predictions: Sequence[Prediction]) -> None:
-        faces = [FoundFace(source, frame, seconds, prediction) for prediction in predictions]
-        self.table.add(faces)
-        self.files.add(faces)
+    def add(self, predictions: Predictions) -> None:
+        self.table.add(predictions)
+        self.files.add(predictions)
 
     def __enter__(self) -> _Reading:
         return self
@@ -219,3 +224,77 @@ class _Reading:
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, transient=True)
+
+
+class PhotoTable:
+    """Terminal table of the first faces of photos, and their number."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._faces: list[tuple[str, int, Prediction]] = []
+
+    def add(self, predictions: Predictions) -> None:
+        """Adds the faces of a photo."""
+        self.count += len(predictions)
+        faces = [(predictions.source, number, face) for number, face in enumerate(predictions, start=1)]
+        self._faces += faces[: max(0, _SHOWN - len(self._faces))]
+
+    def table(self) -> Table:
+        """Table of the faces."""
+        source = Column("source", overflow="fold")
+        table = Table(source, "face", "expression", title="Faces", title_justify="left", title_style="bold")
+        for heading in ("confidence", "next", "pixels"):
+            table.add_column(heading, justify="right")
+        for name, number, read in self._faces:
+            second = sorted(read.probabilities.items(), key=lambda item: -item[1])[1:2]
+            table.add_row(
+                Text(printable(name)),
+                str(number),
+                Text(printable(read.label)),
+                f"{read.confidence:.1%}",
+                Text("".join(f"{printable(label)} {value:.1%}" for label, value in second)),
+                f"{read.box[2]:.0f} (low)" if read.low_resolution else f"{read.box[2]:.0f}",
+            )
+        if self.count > _SHOWN:
+            table.caption = f"... and {self.count - _SHOWN:,} more in {FILES[0]}"
+        return table
+
+
+@dataclass
+class _Person:
+    first: float
+    last: float
+    labels: Counter[str] = field(default_factory=Counter)
+
+
+class PeopleTable:
+    """Terminal table of the people of a video, with the duration and the expressions of each."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._people: dict[int | None, _Person] = {}
+
+    def add(self, predictions: Predictions) -> None:
+        """Adds the faces of a frame."""
+        self.count += len(predictions)
+        seconds = predictions.seconds or 0.0
+        for face in predictions:
+            person = self._people.setdefault(face.track, _Person(seconds, seconds))
+            person.last = seconds
+            person.labels[face.label] += 1
+
+    def table(self) -> Table:
+        """Table of the people, in decreasing order of their number of frames."""
+        table = Table(title="People", title_justify="left", title_style="bold")
+        for name in ("track", "from", "to", "frames"):
+            table.add_column(name, justify="right")
+        table.add_column("expressions")
+        most = sorted(self._people.items(), key=lambda item: -item[1].labels.total())
+        for track, person in most[:_SHOWN]:
+            frames = person.labels.total()
+            shares = (f"{printable(label)} {count / frames:.0%}" for label, count in person.labels.most_common(3))
+            period = (f"{person.first:.1f} s", f"{person.last:.1f} s")
+            table.add_row(str(track), *period, f"{frames:,}", Text(", ".join(shares)))
+        if len(most) > _SHOWN:
+            table.caption = f"... and {len(most) - _SHOWN:,} more in {FILES[0]}"
+        return table

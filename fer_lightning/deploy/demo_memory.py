@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from fer_lightning.inference.predictor import Prediction
+from fer_lightning.inference.predictions import Prediction
 
 T = TypeVar("T")
 FORGET_AFTER = 600  # seconds

@@ -25,7 +25,8 @@ from fer_lightning.explain.figures import overlay
 from fer_lightning.explain.gradcam import gradcam
 from fer_lightning.inference.annotate import draw_boxes
 from fer_lightning.inference.classifier import TorchClassifier, normalise
-from fer_lightning.inference.predictor import Prediction, Predictor
+from fer_lightning.inference.predictions import Prediction
+from fer_lightning.inference.predictor import Predictor
 from fer_lightning.plots.text import percent
 
 _Shown = dict[Any, Any]  # components of the page and their new values

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fer_lightning.errors import printable
 from fer_lightning.files import unwritable, writing
-from fer_lightning.inference.predictor import UNCERTAIN, Prediction
+from fer_lightning.inference.predictions import UNCERTAIN, Prediction
 from fer_lightning.plots.style import ACCENT, VALIDATION
 
 _COLOUR = "#0b6e4f"

@@ -8,7 +8,6 @@ print(predictor("photo.jpg"))
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
@@ -19,14 +18,14 @@ from fer_lightning.errors import UserError
 from fer_lightning.inference.classifier import open_classifier
 from fer_lightning.inference.face_detector import Face, FaceFinder, WholePicture, crop_faces
 from fer_lightning.inference.images import is_tensor, open_picture
+from fer_lightning.inference.predictions import PredictionBatch, Predictions, predict
+from fer_lightning.inference.tracking import VideoReading
 from fer_lightning.inference.video import Video, find_source, folder_content, is_video
 
 if TYPE_CHECKING:
-    import pandas as pd
     from PIL.Image import Image
     from torch import Tensor
 
-UNCERTAIN = "uncertain"  # label where no class reaches the threshold
 _BATCH = 64  # faces of one call of the network
 
 
@@ -131,9 +130,6 @@ class Predictor:
         Raises:
             UserError: The source does not exist or is not a video, or a frame is not a picture.
         """
-        # Imported here because it needs this file.
-        from fer_lightning.inference.tracking import VideoReading
-
         if smoothing < 0 or rate <= 0:
             raise UserError(f"smoothing must be 0 or more seconds, and rate positive; got {smoothing} and {rate}.")
         reading = VideoReading(self, smoothing)
@@ -230,148 +226,3 @@ class Predictor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A face with its expression.
-
-    Attributes:
-        box: x and y of the upper left corner, width and height, in pixels of the picture.
-        label: Most probable class, or `UNCERTAIN`.
-        confidence: Largest probability.
-        probabilities: Probability of every class, by name.
-        face: Crop that was classified, uint8 `(S, S, C)`.
-        track: Number of the person in a video; None in a photo.
-        low_resolution: Whether the face has fewer pixels in the picture than the input of the network.
-    """
-
-    box: tuple[float, float, float, float]
-    label: str
-    confidence: float
-    probabilities: dict[str, float] = field(repr=False)
-    face: np.ndarray = field(repr=False, compare=False)
-    track: int | None = None
-    low_resolution: bool = False
-
-    def __repr__(self) -> str:
-        x, y, width, height = (round(number) for number in self.box)
-        person = "" if self.track is None else f", track {self.track}"
-        return f"Prediction({self.label} {self.confidence:.1%} at x={x} y={y}, {width}x{height} pixels{person})"
-
-
-def predict(
-    box: tuple[float, float, float, float],
-    probabilities: np.ndarray,
-    classes: tuple[str, ...],
-    threshold: float,
-    face: np.ndarray,
-    track: int | None = None,
-) -> Prediction:
-    """Prediction of a face from its probabilities `(K,)`; the label is `UNCERTAIN` below `threshold`."""
-    best = int(np.argmax(probabilities))
-    confidence = float(probabilities[best])
-    return Prediction(
-        box=box,
-        label=classes[best] if confidence >= threshold else UNCERTAIN,
-        confidence=confidence,
-        probabilities={name: float(value) for name, value in zip(classes, probabilities)},
-        face=face,
-        track=track,
-        low_resolution=min(box[2:]) < len(face),
-    )
-
-
-class Predictions(list[Prediction]):
-    """Predictions of the faces of one picture, the largest face first.
-
-    Args:
-        predictions: Predictions of the faces.
-        source: Path of the picture, or its number in a list.
-        classes: Names of the classes.
-        error: Reason why the picture could not be read; empty where it was.
-        frame: Number of the frame of a video, counted from 0; None in a photo.
-        seconds: Time of the frame.
-    """
-
-    def __init__(
-        self,
-        predictions: Iterable[Prediction],
-        source: str,
-        classes: Sequence[str],
-        error: str = "",
-        frame: int | None = None,
-        seconds: float | None = None,
-    ) -> None:
-        super().__init__(predictions)
-        self.source = source
-        self.classes = tuple(classes)
-        self.error = error
-        self.frame = frame
-        self.seconds = seconds
-
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """One mapping a face, or one with `error` alone for a picture that could not be read.
-
-        Its fields are `source`, `face` (the number in the picture, from 0), `frame`, `time` and `track` (None in a
-        photo), `box`, `label`, `confidence`, `low_resolution`, `probabilities` and `error`.
-        """
-        if self.error:
-            return [{"source": self.source, "error": self.error}]
-        where = {"source": self.source, "frame": self.frame, "time": self.seconds}
-        return [
-            {
-                **where,
-                "face": number,
-                "track": face.track,
-                "box": face.box,
-                "label": face.label,
-                "confidence": face.confidence,
-                "low_resolution": face.low_resolution,
-                "probabilities": face.probabilities,
-                "error": "",
-            }
-            for number, face in enumerate(self)
-        ]
-
-    def to_frame(self) -> pd.DataFrame:
-        """Table of the faces, see `PredictionBatch.to_frame`."""
-        return PredictionBatch([self]).to_frame()
-
-
-class PredictionBatch(list[Predictions]):
-    """Predictions of several pictures or frames, in their order."""
-
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """The mappings of all pictures, see `Predictions.to_dicts`."""
-        return [row for picture in self for row in picture.to_dicts()]
-
-    def to_frame(self) -> pd.DataFrame:
-        """Table with one row a face, and one with `error` for each picture that could not be read.
-
-        Its columns are the fields of `to_dicts` in the order of the CSV file of `fer predict`: the box is in `x`, `y`,
-        `width` and `height`, and each class has a column `prob_<class>`. `frame`, `time` and `track` are left out where
-        there is no video.
-
-        Raises:
-            UserError: pandas is not installed.
-        """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise UserError("A table needs pandas: pip install pandas, or use to_dicts.") from None
-
-        classes = self[0].classes if self else ()
-        rows = [
-            {
-                **row,
-                **dict(zip(("x", "y", "width", "height"), row.get("box", ()))),
-                **{f"prob_{name}": share for name, share in row.get("probabilities", {}).items()},
-            }
-            for row in self.to_dicts()
-        ]
-        moment = ["frame", "time", "track"] if any(picture.frame is not None for picture in self) else []
-        box = ["x", "y", "width", "height"]
-        result = ["label", "confidence", "low_resolution", *(f"prob_{name}" for name in classes), "error"]
-        table = pd.DataFrame(rows, columns=["source", "face", *moment, *box, *result])
-        return table.astype({name: "Int64" for name in ("face", "frame", "track") if name in table})

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from fer_lightning.inference.face_detector import Face
-from fer_lightning.inference.predictor import Prediction, Predictor, predict
+from fer_lightning.inference.predictions import Prediction, predict
+
+if TYPE_CHECKING:
+    from fer_lightning.inference.predictor import Predictor
 
 Box = tuple[float, float, float, float]
 _FARTHEST = 2.0  # widths of a face

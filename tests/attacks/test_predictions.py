@@ -21,7 +21,8 @@ from PIL import Image
 from fer_lightning.commands import predict
 from fer_lightning.errors import UserError, printable
 from fer_lightning.inference.face_detector import Face
-from fer_lightning.inference.predictor import Prediction, Predictor
+from fer_lightning.inference.predictions import Prediction
+from fer_lightning.inference.predictor import Predictor
 from fer_lightning.inference.tracking import VideoReading
 from fer_lightning.inference.video import FolderContent, Video, folder_content
 

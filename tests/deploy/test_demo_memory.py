@@ -8,7 +8,7 @@ import pytest
 
 from fer_lightning.deploy import demo_memory
 from fer_lightning.deploy.demo_memory import PictureStore, Rate, Recent, Seen
-from fer_lightning.inference.predictor import UNCERTAIN, Prediction
+from fer_lightning.inference.predictions import UNCERTAIN, Prediction
 
 BOXES = [(10.0, 10.0, 100.0, 80.0), (60.0, 40.0, 20.0, 20.0), (200.0, 5.0, 30.0, 30.0)]
 

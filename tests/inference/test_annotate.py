@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 
 from fer_lightning.errors import UserError
 from fer_lightning.inference.annotate import AnnotatedVideo, can_show, draw_boxes, draw_predictions
-from fer_lightning.inference.predictor import Prediction, predict
+from fer_lightning.inference.predictions import Prediction, predict
 from fer_lightning.plots.style import ACCENT, VALIDATION
 
 CLASSES = ("froh", "traurig")

@@ -11,7 +11,8 @@ from PIL import Image
 
 from fer_lightning.data.image_decoding import conform
 from fer_lightning.errors import UserError
-from fer_lightning.inference.predictor import PredictionBatch, Predictor
+from fer_lightning.inference.predictions import PredictionBatch
+from fer_lightning.inference.predictor import Predictor
 
 
 def test_the_three_lines_read_a_photo(predictor, portrait, tmp_path):

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from fer_lightning.commands.predict import PeopleTable, PhotoTable
 from fer_lightning.errors import UserError
-from fer_lightning.inference.predictions_file import FoundFace, PeopleTable, PhotoTable, PredictionFiles
-from fer_lightning.inference.predictor import predict
+from fer_lightning.inference.predictions import PredictionFiles, Predictions, predict
 
 CLASSES = ("happy", "sad")
 
@@ -19,14 +19,17 @@ CLASSES = ("happy", "sad")
 def found(source, frame, seconds, happy, track=None, side=60.0):
     face = np.zeros((48, 48, 1), np.uint8)
     read = predict((1.26, 2.0, side, side), np.array([happy, 1 - happy]), CLASSES, 0.6, face, track)
-    return FoundFace(source, frame, seconds, read)
+    return Predictions([read], source, CLASSES, "", frame, seconds)
 
 
 FACES = [found("v.mp4", 0, 0.0, 0.9, 1), found("v.mp4", 1, 0.04, 0.55, 1), found("v.mp4", 1, 0.04, 0.2, 2, side=20.0)]
 
+FRAME = Predictions([face for faces in FACES for face in faces], "v.mp4", CLASSES, "", 1, 0.04)
+
 
 def shown(table, *faces):
-    table.add(faces)
+    for face in faces:
+        table.add(face)
     console = Console(width=100, record=True)
     with console.capture() as capture:
         console.print(table.table())
@@ -40,7 +43,8 @@ def both(folder):
 def write(folder, faces, unread=None, complete=True):
     files = PredictionFiles(folder, {"model": "Net"}, CLASSES)
     files.unread |= unread or {}
-    files.add(faces)
+    for face in faces:
+        files.add(face)
     files.close(complete)
 
 
@@ -72,14 +76,14 @@ def test_photos_have_no_track(tmp_path):
 
 def test_both_files_are_whole_at_any_time(tmp_path, monkeypatch):
     """Whatever ends the process: they are read while they grow."""
-    monkeypatch.setattr("fer_lightning.inference.predictions_file._FLUSH_EVERY", 0.0)
+    monkeypatch.setattr("fer_lightning.inference.predictions._FLUSH_EVERY", 0.0)
     write(tmp_path, FACES * 9)  # an earlier, longer run
     files = PredictionFiles(tmp_path, {}, CLASSES)
     for number in range(5):
         table, tree = both(tmp_path)
         assert len(table) == len(tree["faces"]) == number and tree["complete"] is False
         files.unread[f"{number}.jpg"] = "broken"
-        files.add(FACES[:1])
+        files.add(FACES[0])
         assert list(both(tmp_path)[1]["unread"]) == [f"{done}.jpg" for done in range(number + 1)]
     files.unread.clear()  # the end becomes shorter
     files.close(complete=False)
@@ -107,13 +111,13 @@ class Full:
 @pytest.mark.parametrize("name", ["_table", "_tree"])
 @pytest.mark.parametrize("room", [400, 610, 1000, 1303, 2000])
 def test_a_full_disk_keeps_the_rows_before(tmp_path, monkeypatch, name, room):
-    monkeypatch.setattr("fer_lightning.inference.predictions_file._FLUSH_EVERY", 0.0)
+    monkeypatch.setattr("fer_lightning.inference.predictions._FLUSH_EVERY", 0.0)
     files = PredictionFiles(tmp_path, {}, CLASSES)
     growing = getattr(files, name)
     growing._file = Full(growing._file, room)
     with pytest.raises(UserError, match=r"predictions\.\w+ cannot be written: the disk is full"):
         for _ in range(100):
-            files.add(FACES)
+            files.add(FRAME)
     with pytest.raises(UserError, match="the disk is full"):
         files.close(complete=False)
     table, tree = both(tmp_path)
@@ -135,8 +139,12 @@ def test_names_are_escaped_where_they_would_act(tmp_path):
 
 
 def test_the_terminal_names_faces_and_people():
-    text = shown(PhotoTable(), found("a.jpg", 0, 0.0, 0.9), found("a.jpg", 0, 0.0, 0.1, side=20.0))
+    text = shown(
+        PhotoTable(),
+        Predictions([*found("a.jpg", 0, 0.0, 0.9), *found("a.jpg", 0, 0.0, 0.1, side=20.0)], "a.jpg", CLASSES),
+    )
     assert "90.0%" in text and "20 (low)" in text and "sad 10.0%" in text
+    assert [line.split()[3] for line in text.splitlines() if "a.jpg" in line] == ["1", "2"]
     text = shown(PeopleTable(), *FACES)
     assert "happy 50%, uncertain 50%" in text and "sad 100%" in text
     many = shown(PhotoTable(), *(found(f"{number}.jpg", 0, 0.0, 0.9) for number in range(50)))
@@ -146,7 +154,7 @@ def test_the_terminal_names_faces_and_people():
 def test_a_folder_that_is_removed_meanwhile_comes_back_with_all_rows(tmp_path):
     files = PredictionFiles(tmp_path / "out", {}, CLASSES)
     shutil.rmtree(tmp_path / "out")
-    files.add(FACES)
+    files.add(FRAME)
     files.close(complete=True)
     table, tree = both(tmp_path / "out")
     assert len(table) == len(tree["faces"]) == 3

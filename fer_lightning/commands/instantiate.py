@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import re
@@ -34,7 +35,7 @@ from fer_lightning.overrides import literal
 from fer_lightning.training.checkpoints import TrainedNet, load_net
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.mixup import Mixing
-from fer_lightning.training.registry import check_arguments, look_up
+from fer_lightning.training.registry import check_arguments, known, look_up
 from fer_lightning.training.trainer_options import SUPPORTED, StopAfterSteps
 from fer_lightning.training.voting import load_members
 
@@ -180,16 +181,22 @@ def _warn_of_normalisation(net: nn.Module, datamodule: ExpressionDataModule) -> 
 
 
 def build_loss(cfg: DictConfig, net: nn.Module, class_counts: list[int]) -> nn.Module:
-    """Loss of a config; a loss with `needs_features` also gets the size of the embedding.
+    """Loss of a config, called with `class_counts` if its signature has them.
+
+    A loss with `needs_features` also gets the size of the embedding.
 
     Raises:
         UserError: The loss needs an embedding and the network has none.
     """
-    if not getattr(get_class(cfg.loss._target_), "needs_features", False):
-        return build(cfg.loss, class_counts=class_counts)
-    if not hasattr(net, "forward_features"):
-        raise UserError(f"loss={cfg.loss._target_} needs an embedding; {type(net).__name__} has none.")
-    return build(cfg.loss, class_counts=class_counts, embed_dim=net.embed_dim)
+    loss = get_class(cfg.loss._target_)
+    parameters = inspect.signature(loss).parameters.values()
+    takes_counts = any(each.name == "class_counts" or each.kind is each.VAR_KEYWORD for each in parameters)
+    extra: dict[str, Any] = {"class_counts": class_counts} if takes_counts else {}
+    if getattr(loss, "needs_features", False):
+        if not hasattr(net, "forward_features"):
+            raise UserError(f"loss={cfg.loss._target_} needs an embedding; {type(net).__name__} has none.")
+        extra["embed_dim"] = net.embed_dim
+    return build(cfg.loss, **extra)
 
 
 def build_each(nodes: DictConfig | None) -> list[Any]:
@@ -250,11 +257,17 @@ def check_optimizer(cfg: DictConfig) -> None:
 
 
 def check_parts(cfg: DictConfig) -> None:
-    """Checks that network, data and mixing match each other.
+    """Checks that network, data and mixing match each other, and that the checkpoint of the network may be loaded.
 
     Raises:
-        UserError: They do not match.
+        UserError: They do not match, or the network is of a package that is not in `plugins`.
     """
+    target = cfg.model.get("_target_")
+    if target is not None and not known(target, "model"):
+        raise UserError(
+            f"plugins must name the package of the network, whose checkpoint is loaded after training; the network is "
+            f"{target}: add plugins=[{target.partition('.')[0]}]."
+        )
     expected, side = cfg.model.get("side", "none"), cfg.data.get("side", "none")
     if side != expected and "_target_" in cfg.data:
         raise UserError(f"data.side must be {expected}, the auxiliary input of the network; got {side}: omit it.")

@@ -1,0 +1,1 @@
+"""A network, a loss, a data set and an augmentation of your own, chosen by the configs in `../conf`."""

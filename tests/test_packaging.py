@@ -45,7 +45,7 @@ def test_the_wheel_carries_trained_networks(wheel: Path) -> None:
     weights = set((package / "weights").iterdir())
     assert {path.name for path in weights} >= {"fer2013.safetensors", "fer2013.json", "ferplus.safetensors"}
     assert {path.relative_to(ROOT).as_posix() for path in weights} <= carried
-    assert "fer_lightning/deploy/templates/model_card.md" in carried
+    assert {f"fer_lightning/deploy/templates/{name}" for name in ("model_card.md", "predict.py.txt")} <= carried
 
 
 def test_commands_compose_from_the_unpacked_wheel(wheel: Path, tmp_path: Path) -> None:

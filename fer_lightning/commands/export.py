@@ -32,7 +32,7 @@ from fer_lightning.results.run_record import RunRecord, describe_software
 from fer_lightning.training.checkpoints import TrainedNet, load_net
 
 try:
-    from fer_lightning.deploy.formats import FILES, compute_of, write_forms
+    from fer_lightning.deploy.formats import EXAMPLE, FILES, compute_of, write_forms
     from fer_lightning.deploy.model_card import model_card
     from fer_lightning.deploy.onnx import METHODS
     from fer_lightning.deploy.parity import (
@@ -187,7 +187,7 @@ def _describe(
     calibration: Faces | None,
     written: Sequence[Path],
 ) -> list[Path]:
-    """Writes the model card, the record of the export and, beside a safetensors file, the record of the run."""
+    """Writes the card, the record of the export, an example of ONNX, and the record of the run for safetensors."""
     folder = Path(cfg.output_dir)
     hardware = describe_hardware(torch.device("cpu"), "float32")
     measured = {
@@ -208,6 +208,8 @@ def _describe(
     for path in written:
         if path.suffix == ".safetensors":
             texts[path.with_suffix(".json")] = json.dumps({**trained.record, "export": measured}, indent=2) + "\n"
+    if trained.description["preprocessing"]["side"] == "none" and any(path.suffix == ".onnx" for path in written):
+        texts[folder / "predict.py"] = EXAMPLE.read_text(encoding="utf-8")
     for path, text in texts.items():
         write_text(path, text)
     return list(texts)

@@ -15,6 +15,7 @@ from fer_lightning.deploy.parity import Measured, measured_cells, ratio_line
 from fer_lightning.evaluation.efficiency import parameters
 from fer_lightning.inference.card import DATASET_NAMES
 from fer_lightning.inference.classifier import FaceClassifier
+from fer_lightning.inference.face_detector import ALIGNED, KEYPOINTS
 from fer_lightning.plots.text import markdown_text, percent, range_of_percents
 from fer_lightning.training.checkpoints import TrainedNet
 
@@ -92,6 +93,7 @@ def model_card(
         seen=trained.description["preprocessing"],
         protocol=protocol,
         dataset_name=name,
+        template=", ".join(f"({x:.4f}, {y:.4f})" for x, y in KEYPOINTS[ALIGNED]),
         main_file=written[0].name,
         splits=splits,
         split=split,

@@ -25,7 +25,15 @@ def exported(fer, trained_run, tmp_path_factory):
 
 
 def test_the_files(exported):
-    files = {"model.onnx", "model_int8.onnx", "model.safetensors", "model.json", "README.md", "export.json"}
+    files = {
+        "model.onnx",
+        "model_int8.onnx",
+        "model.safetensors",
+        "model.json",
+        "README.md",
+        "export.json",
+        "predict.py",
+    }
     assert {path.name for path in exported.iterdir()} == files | {"export.log"}
 
 
@@ -59,7 +67,15 @@ def test_the_accuracy_of_int8_is_that_of_the_file(exported, trained_run, tiny_fo
 
 
 def test_no_place_of_this_machine_travels(exported, tiny_folder):
-    for name in ("model.onnx", "model_int8.onnx", "model.safetensors", "model.json", "README.md", "export.json"):
+    for name in (
+        "model.onnx",
+        "model_int8.onnx",
+        "model.safetensors",
+        "model.json",
+        "README.md",
+        "export.json",
+        "predict.py",
+    ):
         content = (exported / name).read_bytes()
         assert str(tiny_folder).encode() not in content and str(tiny_folder.parent).encode() not in content
 

@@ -78,6 +78,13 @@ def test_a_net_without_a_record_claims_nothing(shipped):
     assert "In the ONNX file" not in text
 
 
+def test_how_a_face_is_cut(shipped):
+    text = write(shipped)
+    assert "(0.3502, 0.4044), (0.6498, 0.4044), (0.5000, 0.5834), (0.5000, 0.7249), as shares" in text
+    assert "Grey is 0.299 R + 0.587 G + 0.114 B." in text and "`predict.py` beside this card" in text
+    assert "predict.py" not in write(shipped, "model.safetensors")
+
+
 def test_robustness_where_it_was_measured(shipped):
     assert "Corrupted images" not in write(shipped)
     measured = {"clean": 0.7, "accuracy": {"blur": 0.512, "mean": 0.512}, "relative": {}}

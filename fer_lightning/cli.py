@@ -232,6 +232,10 @@ def _run(name: str, arguments: list[str]) -> None:
         raise
     finally:
         sys.argv = typed
+        if name == "train" and not listing:
+            from fer_lightning.commands.report import RunProgress
+
+            RunProgress.end()
 
 
 def _print_choices(run: Callable[[], object]) -> None:

@@ -89,13 +89,17 @@ def score_run(
     return RunRecord(metrics, predictions, pd.DataFrame({"epoch": []}), robustness)
 
 
-def finish_run(record: RunRecord, datamodule: ExpressionDataModule, folder: Path, loggers: Sequence[Logger]) -> None:
+def finish_run(
+    record: RunRecord, datamodule: ExpressionDataModule, folder: Path, loggers: Sequence[Logger], verbose: bool = True
+) -> None:
     """Writes the record of a run and shows it; see `show_record`."""
     record.write(folder)
-    show_record(record, datamodule, folder, loggers)
+    show_record(record, datamodule, folder, loggers, verbose)
 
 
-def show_record(record: RunRecord, datamodule: ExpressionDataModule, folder: Path, loggers: Sequence[Logger]) -> None:
+def show_record(
+    record: RunRecord, datamodule: ExpressionDataModule, folder: Path, loggers: Sequence[Logger], verbose: bool = True
+) -> None:
     """Draws the figures of a finished run, prints its tables and logs both, of the last of its splits.
 
     Args:
@@ -103,6 +107,7 @@ def show_record(record: RunRecord, datamodule: ExpressionDataModule, folder: Pat
         datamodule: Data of the run, for its images.
         folder: The run folder.
         loggers: Loggers of the run.
+        verbose: Whether the tables are printed.
     """
     split = [name for name in SPLITS if name in record.metrics["splits"]][-1]
     classes = record.metrics["protocol"]["classes"]
@@ -136,7 +141,8 @@ def show_record(record: RunRecord, datamodule: ExpressionDataModule, folder: Pat
                 misclassified,
                 logger.log_checkpoint,
             )
-    print_result(Console(), record.metrics, folder, pictures)
+    if verbose:
+        print_result(Console(), record.metrics, folder, pictures)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
@@ -204,17 +205,23 @@ def build_each(nodes: DictConfig | None) -> list[Any]:
     return [build(node) for node in nodes.values() if node] if nodes else []
 
 
-def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], loggers: list[Logger]) -> pl.Trainer:
-    """Lightning trainer of a config.
+def build_trainer(
+    cfg: DictConfig, callbacks: list[pl.Callback], loggers: list[Logger], bars: bool = True
+) -> pl.Trainer:
+    """Lightning trainer of a config, with progress bars unless `bars` or `trainer.enable_progress_bar` is false.
 
     Raises:
         UserError: The devices are not available.
     """
+    bars = bars and cfg.trainer.get("enable_progress_bar", True)
+    if not bars:  # Lightning refuses them then
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     if (max_steps := cfg.trainer.get("max_steps", -1)) != -1:
         callbacks = [StopAfterSteps(max_steps), *callbacks]
     return build(
         cfg.trainer,
         max_steps=-1,
+        enable_progress_bar=bars,
         precision=resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),
         callbacks=callbacks,
         logger=loggers or False,

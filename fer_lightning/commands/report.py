@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import logging
+import math
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.logging import RichHandler
 
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, printable
 from fer_lightning.files import shown_path
-from fer_lightning.plots.text import print_line
-from fer_lightning.studies.discovery import StudyRuns, find_studies
+from fer_lightning.plots.text import duration, percent, print_line, shorten
+from fer_lightning.results.metrics_schema import NAME, identity, read_metrics, typed_options
+from fer_lightning.results.naming import name_variants
+
+if TYPE_CHECKING:
+    from fer_lightning.studies.discovery import StudyRuns
+
+_CONFIG_DIR = "command-line"  # Hydra's name of the folder that --config-dir adds
 
 _EXAMPLES = """examples:
   fer train study=psysfa_table6 budget=smoke           a study of a paper's table, in minutes
@@ -22,6 +41,8 @@ _EXAMPLES = """examples:
                                                        its tables and figures, into experiments/psysfa_net/
   fer report outputs/studies                           every study that has runs, finished or not
   fer report outputs/multirun/2026-01-31_12-00-00      runs without a study: all variants side by side
+  fer report outputs/multirun/2026-01-31_12-00-00 reference=psysfa_no_fusion
+                                                       the same, tested against that variant
 
 Nothing is trained or scored again: reports are computed from the records of the runs.
 """
@@ -41,7 +62,14 @@ def main(argv: Sequence[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, help="folder of a study, or of several")
-    parser.add_argument("--to", type=Path, default=Path("experiments"), help="output folder (experiments)")
+    parser.add_argument(
+        "--to", type=Path, help="output folder (experiments; of runs without a study, report/ in their own folder)"
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="NAME",
+        help="variant that the others are tested against, of runs without a study (..._full, or else the first)",
+    )
     parser.add_argument("--config-dir", type=Path, help="folder of your own studies, as for fer train --config-dir")
     parser.add_argument(
         "--wandb",
@@ -49,7 +77,10 @@ def main(argv: Sequence[str]) -> None:
         default="auto",
         help="log the study as a W&B run beside its runs; auto: in the mode of the runs, if they were logged (auto)",
     )
-    options = parser.parse_args(argv)
+    options = parser.parse_args([f"--{word}" if word.startswith("reference=") else word for word in argv])
+    to = options.to or Path("experiments")
+    from fer_lightning.studies.discovery import find_studies
+
     studies = find_studies(options.folder)
     named = [study for study in studies if study.name is not None or study.searched]
     from fer_lightning.commands.study_report import find_included, report_comparison, report_search, report_study
@@ -60,9 +91,9 @@ def main(argv: Sequence[str]) -> None:
     def report(study: StudyRuns) -> None:
         try:
             if study.searched:
-                report_search(study, options.to, options.config_dir, console)
+                report_search(study, to, options.config_dir, console)
             else:
-                report_study(study, options.to, options.config_dir, options.wandb, console)
+                report_study(study, to, options.config_dir, options.wandb, console)
         except UserError as error:
             failed[study] = str(error)
 
@@ -72,7 +103,7 @@ def main(argv: Sequence[str]) -> None:
     for study in find_included(grids, options.config_dir):
         report(study)
     if not named:
-        report_comparison(studies, options.folder, options.to, options.wandb, console)
+        report_comparison(studies, options.folder, options.to, options.reference, options.wandb, console)
     elif len(named) < len(studies):
         omitted = ", ".join(str(shown_path(study.folder)) for study in studies if study not in named)
         print_line(console, f"Runs without a study are omitted: to compare them, give fer report only {omitted}.")
@@ -80,8 +111,155 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(*failed.values())
 
 
-class TellReport(Callback):
-    """Prints the command that reports a study after its last run, unless a run failed."""
+class RunProgress(Callback):
+    """Prints what a multirun is about to run, a line per run, and its comparison with the next command at its end.
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # the signature is Hydra's
-        print(f"\nThe study has finished: fer report {shown_path(Path(config.hydra.sweep.dir))}")
+    Launchers copy the callback to the processes of the runs.
+    """
+
+    started: RunProgress | None = None  # the multirun of this process that has not ended
+
+    def __init__(self) -> None:
+        self._runs: list[dict[str, str]] = []
+        self._names: list[str] = []
+        self._seconds: list[float] = []
+        self._began = 0.0
+        self._repeated = False
+
+    # The signatures are Hydra's.
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        RunProgress.started = self
+        self._folder = Path(_in_hydra(config, "hydra.sweep.dir"))
+        self._study = config.hydra.runtime.choices.get("study")
+        self._plain = str(config.hydra.sweeper._target_).endswith("BasicSweeper")
+        places = [Path(source.path) for source in config.hydra.runtime.config_sources if source.provider == _CONFIG_DIR]
+        self._config_dir = ["--config-dir", str(shown_path(places[0]))] if places else []
+        self._command = ["fer", "train", *(word for word in sys.argv[1:] if not word.startswith("hydra.sweep.dir="))]
+        if not self._plain:
+            return
+        # Its list of runs is that of the lines below.
+        for launcher in ("hydra", "hydra_plugins.hydra_joblib_launcher"):
+            logging.getLogger(launcher).setLevel(logging.WARNING)
+        self._runs = runs = [typed_options(run) for run in _grid(config)]
+        values = {name: list(dict.fromkeys(run[name] for run in runs)) for name in runs[0]}
+        axes = [name for name, several in values.items() if len(several) > 1]
+        self._names = _names(runs, axes)
+        shown = " x ".join(f"{name} ({shorten(', '.join(values[name]), 60)})" for name in axes)
+        count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+        _print(f"{count}{': ' if shown else ''}{shown}, in {shown_path(self._folder)}")
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self._began = perf_counter()
+        self._repeated = (Path(config.hydra.runtime.output_dir) / NAME).is_file()
+        if config.show == "quiet" or (config.show == "auto" and config.hydra.mode == RunMode.MULTIRUN):
+            for handler in logging.getLogger().handlers:
+                if isinstance(handler, RichHandler):  # the log file of the run stays complete
+                    handler.setLevel(logging.WARNING)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        several = config.hydra.mode == RunMode.MULTIRUN
+        if (not several and config.show != "quiet") or int(os.environ.get("LOCAL_RANK", 0)):
+            return
+        seconds = perf_counter() - self._began
+        folder = Path(config.hydra.runtime.output_dir)
+        outcome = _outcome(job_return, folder, self._repeated, seconds)
+        if not several:
+            if job_return.status is JobStatus.COMPLETED:
+                _print(f"{shown_path(folder)}: {outcome}")
+            return
+        number = int(config.hydra.job.num)
+        if not self._plain:
+            swept = config.hydra.job.override_dirname
+            _print(f"[trial {number}] {outcome}{f' ({swept})' if swept else ''}")
+            return
+        if not self._repeated and job_return.status is JobStatus.COMPLETED:
+            self._seconds.append(seconds)
+        left = _time_left(config.hydra.launcher, self._seconds, len(self._names) - number - 1)
+        _print(f"[{number + 1} of {len(self._names)}] {self._names[number]}: {outcome}{left}")
+
+    @classmethod
+    def end(cls) -> None:
+        """Prints the comparison and the next command of the multirun of this process, if there was one."""
+        run, cls.started = cls.started, None
+        if run is not None and run._plain and run._folder.is_dir():
+            run._end()
+
+    def _end(self) -> None:
+        from fer_lightning.commands.study_report import show_comparisons
+        from fer_lightning.results.collect import read_runs
+        from fer_lightning.studies.discovery import is_run_of
+
+        records: dict[Path, dict[str, Any]] = {}
+        try:
+            records = read_runs(self._folder)
+            if self._study is None:
+                show_comparisons(records, None, Console())
+        except UserError as error:
+            if records:
+                _print(error)
+        done = [any(is_run_of(record, run) for record in records.values()) for run in self._runs]
+        if missing := [name for name, has_record in zip(self._names, done) if not has_record]:
+            _print(f"{len(missing)} of {len(done)} runs have no record: {shorten('; '.join(missing), 300)}")
+            again = [*self._command, *([] if self._study else [f"hydra.sweep.dir={shown_path(self._folder)}"])]
+            _print(f"Only these run again with: {shlex.join(again)}")
+        if records:
+            report = ["fer", "report", *self._config_dir, str(shown_path(self._folder))]
+            _print(f"Report with tests and figures: {shlex.join(report)}")
+
+
+def _in_hydra(config: DictConfig, name: str) -> str:
+    """Option of a config in which names refer to Hydra's own options, before Hydra makes it the current one."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        return str(OmegaConf.select(config, name))
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def _grid(config: DictConfig) -> list[list[str]]:
+    """Options of each run of a multirun, in the order of the runs."""
+    swept = [f"{name}={value}" for name, value in (config.hydra.sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    runs: list[list[str]] = BasicSweeper.split_arguments(
+        parser.parse_overrides([*swept, *config.hydra.overrides.task]), None
+    )[0]
+    return runs
+
+
+def _names(runs: Sequence[Mapping[str, str]], axes: Sequence[str]) -> list[str]:
+    """Names of runs: their variants as in the report, and the other options in which they differ, such as the seed."""
+    variants = [identity([f"{name}={value}" for name, value in run.items()])["variant"] for run in runs]
+    names = name_variants(variants)
+    return [
+        " ".join([name, *(f"{axis}={run[axis]}" for axis in axes if axis not in variant)])
+        for name, variant, run in zip(names, variants, runs)
+    ]
+
+
+def _outcome(job_return: JobReturn, folder: Path, repeated: bool, seconds: float) -> str:
+    """Scores of a run, or why it has none."""
+    if job_return.status is not JobStatus.COMPLETED:
+        error = job_return._return_value
+        if type(error).__name__ == "TrialPruned":
+            return f"pruned after {duration(seconds)}"
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return f"failed: {shorten(' '.join(reason.split()).rstrip('.'), 200)}"
+    splits = read_metrics(folder / NAME)["splits"]
+    scores = " ".join(f"{split} {percent(splits[split]['accuracy'])}" for split in ("val", "test") if split in splits)
+    return f"{scores}, already finished" if repeated else f"{scores} in {duration(seconds)}"
+
+
+def _time_left(launcher: DictConfig, seconds: Sequence[float], runs: int) -> str:
+    """Estimate of the remaining time, from the runs of this process; empty if there is none."""
+    in_parallel = {"BasicLauncher": 1, "JoblibLauncher": launcher.get("n_jobs", 1)}
+    at_once = in_parallel.get(str(launcher._target_).rpartition(".")[2])
+    if not seconds or runs < 1 or at_once is None:
+        return ""
+    at_once = at_once if at_once > 0 else max(1, (os.cpu_count() or 1) + 1 + at_once)  # as joblib counts
+    return f"; about {duration(math.ceil(runs / at_once) * sum(seconds) / len(seconds))} left"
+
+
+def _print(line: object) -> None:
+    print(printable(line), flush=True)  # a process of a launcher may end without flushing

@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -25,16 +26,16 @@ from fer_lightning.commands.stored_config import read_yaml, sweep_group, wandb_n
 from fer_lightning.errors import UserError
 from fer_lightning.files import claims_dir, conf_dir, shown_path
 from fer_lightning.overrides import literal
-from fer_lightning.plots.text import escape, print_line
-from fer_lightning.results.collect import score_table
+from fer_lightning.plots.text import NOTHING, escape, print_line
+from fer_lightning.results.collect import score_table, unfinished_runs
 from fer_lightning.search.report import SearchDefinition, write_search
-from fer_lightning.studies.comparison_table import read_credible, read_published
+from fer_lightning.studies.comparison_table import build_comparison, read_credible, read_published
 from fer_lightning.studies.definition import StudyDefinition
 from fer_lightning.studies.discovery import StudyRuns, is_run_of
 from fer_lightning.studies.markdown import write_study
 from fer_lightning.studies.page import write_page
-from fer_lightning.studies.presentation import Finding
-from fer_lightning.studies.report import StudyReport, build_study
+from fer_lightning.studies.presentation import Finding, PresentedTable, present_comparison
+from fer_lightning.studies.report import StudyReport, build_study, minutes_of
 
 _SCORES = {"accuracy": "accuracy", "macro F1": "macro_f1"}  # of runs without a study
 _NEXT = 3  # unfinished runs that are printed
@@ -70,17 +71,75 @@ def report_study(study: StudyRuns, to: Path, config_dir: Path | None, wandb: str
     _write(report, study.folder, study.beside, to / (definition.paper or "") / name, wandb, console)
 
 
-def report_comparison(studies: Sequence[StudyRuns], folder: Path, to: Path, wandb: str, console: Console) -> None:
-    """Writes, prints and logs a report with a row per variant of the runs without a study in a folder."""
+def report_comparison(
+    studies: Sequence[StudyRuns], folder: Path, to: Path | None, reference: str | None, wandb: str, console: Console
+) -> None:
+    """Writes, prints and logs a report of the runs without a study in a folder, per data set: a row per variant.
+
+    Args:
+        studies: The runs.
+        folder: The folder.
+        to: Folder in which the report has that of its name; None for `report/` in the folder of the runs.
+        reference: Variant that the others are tested against; None for one that is complete, or else the first.
+        wandb: Mode of W&B, see `log_study_run`.
+        console: Terminal.
+
+    Raises:
+        UserError: There is no such reference, or the runs of a data set cannot be compared.
+    """
     records = {path: run for each in studies for path, run in each.runs.items()}
-    runs = score_table(records)
-    rows = {str(name): str(name) for name in runs["variant"].unique()}
-    name = folder.resolve().name
-    metrics = {metric: score for metric, score in _SCORES.items() if score in runs}
-    definition = StudyDefinition(name, name, metrics, own_rows=rows)
-    command = "fer report <the folder of these runs>"
-    report = build_study(definition, runs, None, read_credible(claims_dir() / "credible.csv"), command, None, None, [])
-    _write(report, folder, records, to / name, wandb, console)
+    open_runs = unfinished_runs(folder)
+    place = folder / "report" if to is None else to / folder.resolve().name
+    parts = list(_comparisons(records, folder.resolve().name, reference))
+    for definition, runs in parts:
+        part = place / runs["dataset"].iloc[0] if len(parts) > 1 else place
+        unfinished = open_runs if len(parts) == 1 else []
+        expected = runs["folder"].nunique() + len(unfinished)
+        command = "fer report <the folder of these runs>"
+        credible = read_credible(claims_dir() / "credible.csv")
+        report = build_study(definition, runs, None, credible, command, None, expected, unfinished)
+        _write(report, folder, records, part, wandb, console)
+    if open_runs and len(parts) > 1:
+        print_line(console, _not_finished(open_runs))
+
+
+def show_comparisons(records: Mapping[Path, Mapping[str, Any]], reference: str | None, console: Console) -> None:
+    """Prints the comparison of runs without a study, a table per data set; see `report_comparison`.
+
+    Raises:
+        UserError: There is no such reference, or the runs of a data set cannot be compared.
+    """
+    for definition, runs in _comparisons(records, "", reference):
+        rows = definition.comparison_rows("accuracy", "")
+        table = build_comparison(rows, {}, runs, definition.reference, {})
+        console.print()
+        _show_comparison(definition.title, present_comparison(table, definition.reference), minutes_of(runs), console)
+
+
+def _comparisons(
+    records: Mapping[Path, Mapping[str, Any]], name: str, reference: str | None
+) -> Iterator[tuple[StudyDefinition, pd.DataFrame]]:
+    """Definition and scores (`score_table`) of the comparison on each data set; rows are in the order of the runs."""
+    ordered = sorted(records, key=lambda path: [(len(part), part) for part in re.findall(r"\d+|\D+", str(path))])
+    runs = score_table({path: records[path] for path in ordered})
+    by_folder = runs.drop_duplicates("folder").set_index("folder").loc[[str(path) for path in ordered]]
+    for dataset, part in by_folder.groupby("dataset", sort=False):
+        # A run of which nothing was typed is named by its network.
+        rows = {row.model if row.variant == "default" else row.variant: row.variant for row in part.itertuples()}
+        if reference is not None and reference not in rows:
+            raise UserError(f"reference={reference} must be a variant of the runs: choose one of {', '.join(rows)}.")
+        complete = next((row for row in rows if row.endswith("_full")), next(iter(rows)))
+        metrics = {metric: score for metric, score in _SCORES.items() if score in runs}
+        yield (
+            StudyDefinition(
+                name or str(dataset),
+                f"{name}: {dataset}" if name else f"Test images of {dataset}",
+                metrics,
+                own_rows=rows,
+                reference=(reference or complete) if len(rows) > 1 else None,
+            ),
+            runs[runs["dataset"] == dataset],
+        )
 
 
 def _write(report: StudyReport, folder: Path, runs: Iterable[Path], to: Path, wandb: str, console: Console) -> None:
@@ -185,23 +244,44 @@ def find_included(studies: Sequence[StudyRuns], config_dir: Path | None) -> list
 def show_study(report: StudyReport, files: Sequence[Path], console: Console) -> None:
     """Prints the headline comparison of a study, its unfinished runs and its files."""
     metric, comparison = next(iter(report.comparisons.items()))
-    table = Table(title=escape(f"{report.title} ({metric})"), title_justify="left", title_style="bold")
-    table.add_column("row")
-    for heading in ("claimed", "measured", "seeds", "difference", "p (Holm)"):
+    _show_comparison(f"{report.title} ({metric})", comparison, report.minutes, console)
+    if report.unfinished:
+        print_line(console, _not_finished(report.unfinished))
+    show_files(report.name, files, console)
+
+
+def _not_finished(runs: Sequence[str]) -> str:
+    more = "; ..." if len(runs) > _NEXT else ""
+    have = "run has" if len(runs) == 1 else "runs have"
+    return f"{len(runs)} {have} no record yet: {'; '.join(runs[:_NEXT])}{more}"
+
+
+def _show_comparison(
+    title: str, comparison: PresentedTable, minutes: Mapping[tuple[str, str], float], console: Console
+) -> None:
+    """Prints a comparison table; published numbers have a column if there are any."""
+    table = Table(title=escape(title), title_justify="left", title_style="bold", pad_edge=False)
+    table.add_column("row" if comparison.claimed else "variant", overflow="fold")
+    headings = {"claimed": comparison.claimed, "measured": True, "seeds": True}
+    headings |= dict.fromkeys(("difference\n[95 %]", "p\n(Holm)"), comparison.reference is not None)
+    headings["min"] = bool(minutes)
+    for heading in (name for name, shown in headings.items() if shown):
         table.add_column(heading, justify="right", no_wrap=True)
-    for line in comparison.lines:
-        tested = "reference" if line.finding is Finding.REFERENCE else line.marked_p
-        measured = f"{line.measured.text}{line.spread}"
-        cells = [line.title, line.published.text, measured, str(line.n_seeds), line.difference.text, tested]
-        table.add_row(*map(escape, cells))
+    for line, (_, row) in zip(comparison.lines, comparison.table.iterrows()):
+        took = minutes.get((row["variant"], row["dataset"]))
+        difference = f"{line.difference.text} {line.difference.interval}".rstrip()
+        cells = {
+            "claimed": line.published.text,
+            "measured": f"{line.measured.text}{line.spread}",
+            "seeds": str(line.n_seeds),
+            "difference\n[95 %]": "reference" if line.finding is Finding.REFERENCE else difference,
+            "p\n(Holm)": line.marked_p,
+            "min": NOTHING if took is None else f"{took:.1f}" if took < 10 else f"{took:.0f}",
+        }
+        table.add_row(escape(line.title), *(escape(cells[name]) for name, shown in headings.items() if shown))
     console.print(table)
     if comparison.tested_by_images:
         console.print("¹ One seed: covers the sampling of test images, not the variance of seeds.")
-    if report.unfinished:
-        more = "; ..." if len(report.unfinished) > _NEXT else ""
-        next_runs = "; ".join(report.unfinished[:_NEXT])
-        print_line(console, f"{len(report.unfinished)} runs have no record yet: {next_runs}{more}")
-    show_files(report.name, files, console)
 
 
 def show_files(name: str, files: Sequence[Path], console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from fer_lightning.commands.instantiate import (
 from fer_lightning.commands.stored_config import config_of_run, read_overrides
 from fer_lightning.data.corruptions import select_corruptions
 from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.errors import UserError, printable
+from fer_lightning.errors import UserError, printable, require_known
 from fer_lightning.evaluation.cross_dataset import predict_shared
 from fer_lightning.evaluation.efficiency import parameters
 from fer_lightning.evaluation.metrics import check_selection
@@ -68,23 +69,42 @@ def run(cfg: DictConfig) -> float:
     """
     resumed = cfg.resume is not None
     with explained(cfg.resume):
+        verbose, bars = shown(cfg.show)
         cfg = config_of_run(cfg)
         check(cfg, resumed)
         run = open_run(cfg, resumed)
         if run.state == "finished":
-            return _selected_value(_show_again(cfg, run.folder), cfg)
+            return _selected_value(_show_again(cfg, run.folder, verbose), cfg)
         datamodule = build_datamodule(cfg)
         loggers = build_each(cfg.get("logger"))
         code = describe_code()  # before training: the checkout may change meanwhile
         with trial_of(cfg) as trial, ending(loggers):
-            trainer, history = fit(cfg, run, datamodule, loggers, trial)
+            trainer, history = fit(cfg, run, datamodule, loggers, trial, bars)
             if trial is None or not trial.pruned:
                 record = score(cfg, run, trainer, datamodule, history, code)
                 if trainer.is_global_zero:
                     add_record(run.checkpoints / "best.ckpt", record.metrics)
-                    finish_run(record, datamodule, run.folder, loggers)
+                    finish_run(record, datamodule, run.folder, loggers, verbose)
                 return _selected_value(record, cfg)
         raise TrialPruned
+
+
+def shown(show: str) -> tuple[bool, bool]:
+    """Whether the terminal shows the epochs and tables of a run, and whether it shows bars.
+
+    Bars of runs in parallel would overwrite each other, and those of many runs would fill a log file.
+
+    Args:
+        show: `auto`, `quiet` or `verbose`.
+
+    Raises:
+        UserError: It is none of these.
+    """
+    require_known("show", show, ("auto", "quiet", "verbose"))
+    hydra = HydraConfig.get()
+    several = hydra.mode == RunMode.MULTIRUN
+    in_turn = str(hydra.launcher.get("_target_")).endswith("BasicLauncher") and sys.stdout.isatty()
+    return show == "verbose" or (show == "auto" and not several), show != "quiet" and (in_turn or not several)
 
 
 def check(cfg: DictConfig, resumed: bool) -> None:
@@ -159,9 +179,14 @@ def open_run(cfg: DictConfig, resumed: bool) -> Run:
 
 
 def fit(
-    cfg: DictConfig, run: Run, datamodule: ExpressionDataModule, loggers: list[Logger], trial: TrialReport | None
+    cfg: DictConfig,
+    run: Run,
+    datamodule: ExpressionDataModule,
+    loggers: list[Logger],
+    trial: TrialReport | None,
+    bars: bool,
 ) -> tuple[pl.Trainer, History]:
-    """Trains a new or stopped run to its end, or until the pruner of its search ends it.
+    """Trains a new or stopped run to its end, or until the pruner of its search ends it; with or without `bars`.
 
     Raises:
         UserError: The network, its options or its data are invalid, or no epoch could be selected.
@@ -175,7 +200,7 @@ def fit(
     best = BestCheckpoint(run.checkpoints, cfg.selection.monitor, cfg.selection.mode)
     last = LastCheckpoint(run.checkpoints, decisive_options(cfg))
     always = [history, SeedEveryBatch(cfg.seed), StopAfterDivergence(), *([trial] if trial else [])]
-    trainer = build_trainer(cfg, [*always, *build_each(cfg.get("callbacks")), best, last], loggers)
+    trainer = build_trainer(cfg, [*always, *build_each(cfg.get("callbacks")), best, last], loggers, bars)
     for logger in loggers:
         logger.log_hyperparams(plain(cfg))
     fit_from_last(trainer, classifier, datamodule, run.checkpoints, history)
@@ -221,14 +246,14 @@ def score(
     return replace(scored, metrics={**of_training, **scored.metrics}, history=epochs)
 
 
-def _show_again(cfg: DictConfig, folder: Path) -> RunRecord:
+def _show_again(cfg: DictConfig, folder: Path, verbose: bool) -> RunRecord:
     """Record of a finished run, whose figures are drawn again unless it belongs to a multirun."""
     record = RunRecord.read(folder)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         log.info("%s is already finished.", folder)
     else:
         log.warning("%s is already finished and is not trained again; its figures are redrawn.", folder)
-        show_record(record, build_datamodule(cfg), folder, loggers=[])
+        show_record(record, build_datamodule(cfg), folder, [], verbose)
     return record
 
 

@@ -51,6 +51,14 @@ def p_value(p: float) -> str:
     return NOTHING if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def duration(seconds: float) -> str:
+    """A time as one would say it: `45 s`, `12 min`, `2 h 5 min`."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
 def markdown_text(text: object) -> str:
     """Text on one line with HTML, links and code escaped; emphasis is kept."""
     shown = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", printable(text))

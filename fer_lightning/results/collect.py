@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from fer_lightning.errors import UserError, printable
-from fer_lightning.results.metrics_schema import NAME, read_metrics
-from fer_lightning.results.naming import name_variants
+from fer_lightning.files import shown_path
+from fer_lightning.results.metrics_schema import NAME, STARTED, read_metrics, read_started, typed_options
+from fer_lightning.results.naming import name_variants, variant_name
 from fer_lightning.results.protocol import Protocol
 from fer_lightning.results.run_record import PROBABILITY_PREFIX, predicted_arrays, read_table
 
@@ -57,6 +58,22 @@ def read_runs(folder: Path) -> dict[Path, dict[str, Any]]:
     if not runs:
         raise UserError(f"{folder} must have finished runs, folders with metrics.json: train some with fer train.")
     return runs
+
+
+def unfinished_runs(folder: Path) -> list[str]:
+    """Names of the runs below a folder that were started and have no record: failed, stopped, or still running."""
+    names = []
+    for path in sorted(folder.rglob(STARTED)):
+        if (path.parent / NAME).is_file():
+            continue
+        try:
+            started = read_started(path.parent)
+        except UserError as error:
+            log.warning("Left out: %s", error)
+            continue
+        seed = typed_options(started["overrides"]).get("seed", "0")
+        names.append(printable(f"{variant_name(started['variant'])} seed={seed} in {shown_path(path.parent)}"))
+    return names
 
 
 def score_table(runs: Mapping[Path, Mapping[str, Any]]) -> pd.DataFrame:

@@ -32,6 +32,7 @@ _LEFT_ASIDE = {
     "seed",
     "study",
     "threads",
+    "show",
     "resume",
     "plugins",
     "output_dir",

@@ -66,7 +66,8 @@ def draw_study(
     for number, (metric, comparison) in enumerate(comparisons.items()):
         if number == 0 or comparison.table["score"].str.contains("/").all():
             name = "scores" if number == 0 else f"scores_{metric.lower()}"
-            caption = f"Measured {metric} with 95 % intervals, and what was published as a claim."
+            claims = ", and what was published as a claim" if comparison.claimed else ""
+            caption = f"Measured {metric} with 95 % intervals{claims}."
             pictures[name] = draw_comparison(comparison, f"{heading} ({metric})"), caption
     pictures |= _curves(runs, titles, shown)
     pictures |= _ranks(runs, titles)

@@ -14,6 +14,15 @@ from fer_lightning.plots.text import NOTHING, csv_text, facts_markdown, markdown
 from fer_lightning.studies.presentation import Finding, PresentedRow, PresentedTable
 from fer_lightning.studies.report import StudyReport
 
+# Columns that a comparison without published numbers does not have.
+_OF_OTHERS = (
+    "published, as a claim",
+    "published difference",
+    "measured - published",
+    "credible",
+    "annotator agreement",
+)
+
 
 def write_study(report: StudyReport, folder: Path) -> list[Path]:
     """Writes `table.md`, a CSV per comparison table, `runs.csv` and the figures, and returns their paths."""
@@ -64,7 +73,9 @@ def comparison_csv(table: pd.DataFrame) -> str:
 
 def comparison_markdown(comparison: PresentedTable) -> str:
     """Comparison table in Markdown, in percent and points, with notes that explain its marks."""
-    table = table_markdown(pd.DataFrame([_cells(line) for line in comparison.lines]))
+    cells = pd.DataFrame([_cells(line) for line in comparison.lines])
+    empty = [name for name in _OF_OTHERS if (cells[name] == NOTHING).all()] if not comparison.claimed else []
+    table = table_markdown(cells.drop(columns=empty))
     return "\n\n".join([table, *_notes(comparison)]) + "\n"
 
 

@@ -143,6 +143,11 @@ class PresentedTable:
         return any(line.over == what for line in self.lines)
 
     @property
+    def claimed(self) -> bool:
+        """Whether a row has a published number."""
+        return any(line.published.order is not None for line in self.lines)
+
+    @property
     def tested_by_images(self) -> bool:
         """Whether a p-value covers only the sampling of the test images."""
         return any(line.marked_p != line.p.text for line in self.lines)

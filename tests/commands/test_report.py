@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import io
 import json
+import re
+import shlex
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +15,7 @@ import pytest
 
 from fer_lightning.commands import report as report_studies
 from fer_lightning.errors import UserError
-from fer_lightning.files import claims_dir
+from fer_lightning.files import claims_dir, write_json
 
 TABLE = "study=psysfa_table7"
 SHARES = {"psysfa_full": 0.8, "psysfa_band_low": 0.6, "psysfa_band_all": 0.7}
@@ -74,6 +78,82 @@ def test_while_the_first_runs_are_trained(tmp_path, write_record, capsys):
     report_studies.main([str(tmp_path / "runs"), "--to", str(tmp_path / "to")])
     assert "14 runs have no record yet: seed=0 ablation=psysfa_band_high" in capsys.readouterr().out.replace("\n", " ")
     assert (tmp_path / "to" / "psysfa_net" / "psysfa_table7_fer2013_pilot" / "table.md").is_file()
+
+
+@pytest.fixture(scope="module")
+def multirun(fer, tiny, tmp_path_factory) -> tuple[Path, str]:
+    """Folder and output of a multirun of two networks of which one cannot be built with one of two options."""
+    place = tmp_path_factory.mktemp("multirun")
+    (place / "my conf").mkdir()
+    options = [option for option in tiny if not option.startswith("model")]
+    options += ["model=resnet,attention_cnn", "model.dropout=0.1,1.5", "seed=0", "trainer.max_epochs=1"]
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        folder = f"hydra.sweep.dir={place / 'my runs'}"
+        assert fer("train", "-m", f"--config-dir={place / 'my conf'}", *options, folder) == 2
+    return place / "my runs", printed.getvalue()
+
+
+def test_a_multirun_prints_a_line_per_run_and_no_more(multirun):
+    folder, printed = multirun
+    plan, *lines = filter(None, printed[: printed.index("Test images")].splitlines())
+    assert plan.startswith("4 runs: model (resnet, attention_cnn) x model.dropout (0.1, 1.5), in ")
+    accuracies = [json.loads((folder / run / "metrics.json").read_text())["splits"]["test"]["accuracy"] for run in "02"]
+    assert len(lines) == 4
+    assert lines[0].startswith("[1 of 4] resnet, model.dropout=0.1: val ") and "; about " in lines[0]
+    assert f"test {100 * accuracies[0]:.1f} % in " in lines[0] and f"test {100 * accuracies[1]:.1f} % in " in lines[2]
+    assert "[2 of 4] resnet, model.dropout=1.5: failed: model.dropout must be from 0 to 1; got 1.5; about" in lines[1]
+    assert lines[3].startswith("[4 of 4] attention_cnn, model.dropout=1.5: failed: ") and "about" not in lines[3]
+
+
+def test_a_multirun_ends_with_a_comparison_and_commands_that_work(multirun, fer, capsys, monkeypatch):
+    folder, printed = multirun
+    monkeypatch.chdir(folder.parent)
+    table = printed[printed.index("Test images") :]
+    assert [line.split()[0].strip("│") for line in table.splitlines() if line.startswith("│")] == [
+        "resnet",
+        "attention_cnn",
+    ]
+    assert "2 of 4 runs have no record: resnet, model.dropout=1.5; attention_cnn, model.dropout=1.5" in table
+    again, report = (
+        shlex.split(line.partition(": ")[2])
+        for line in table.splitlines()
+        if ": fer " in line and "fer train:" not in line
+    )
+    assert "'" in table and report[:4] == ["fer", "report", "--config-dir", str(folder.parent / "my conf")]
+    assert fer(*again[1:]) == 2
+    assert capsys.readouterr().out.count("already finished") == 2
+    assert fer(*report[1:], "reference=attention_cnn") == 0
+    shown = capsys.readouterr().out
+    assert "reference" in next(line for line in shown.splitlines() if line.startswith("│attention_cnn"))
+    report_table = pd.read_csv(folder / "report" / "accuracy.csv").set_index("row")
+    run = json.loads((folder / "0" / "metrics.json").read_text())
+    assert report_table.loc["resnet", "mean"] == pytest.approx(run["splits"]["test"]["accuracy"], abs=1e-5)
+    for name in ("table.md", "index.html"):
+        text = (folder / "report" / name).read_text()
+        assert "claim" not in re.sub(r"<style>.*?</style>|<script>.*?</script>", "", text, flags=re.DOTALL).lower()
+
+
+def test_a_run_that_was_stopped_is_listed_and_the_reference_must_exist(tmp_path, write_record, capsys):
+    for name, options in (("0", ["ablation=b"]), ("1", ["ablation=b_full"])):
+        write_record(tmp_path / name, options, 0, np.arange(200) < 90)
+    write_json(tmp_path / "2" / "started.json", {"overrides": ["ablation=c", "seed=4"], "variant": {"ablation": "c"}})
+    report_studies.main([str(tmp_path), "--to", str(tmp_path / "to")])
+    printed = capsys.readouterr().out
+    assert "1 run has no record yet: c seed=4 in " in printed
+    assert "reference" in next(line for line in printed.splitlines() if line.startswith("│b_full"))
+    with pytest.raises(UserError, match="reference=d must be a variant of the runs: choose one of b, b_full"):
+        report_studies.main([str(tmp_path), "reference=d"])
+
+
+def test_a_multirun_over_data_sets_has_a_report_of_each(tmp_path, write_record, capsys):
+    for number, dataset in enumerate(("fer2013", "rafdb")):
+        write_record(tmp_path / str(number), ["model=vit"], 0, np.arange(200) < 90)
+        path = tmp_path / str(number) / "metrics.json"
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "protocol": {**record["protocol"], "dataset": dataset}}))
+    report_studies.main([str(tmp_path)])
+    assert {path.parent.name for path in tmp_path.glob("report/*/table.md")} == {"fer2013", "rafdb"}
 
 
 def test_runs_without_a_study_are_compared(tmp_path, write_record, capsys):

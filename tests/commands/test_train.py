@@ -271,11 +271,26 @@ def test_runs_of_a_multirun_stay_apart(trained_run, tiny, fer, tmp_path):
     assert all(torch.equal(value, left[name]) for name, value in weights_of(trained_run, "last").items())
 
 
+def test_a_quiet_run_prints_one_line(tiny, fer, tmp_path, capsys):
+    options = ["show=quiet", "callbacks=[progress]", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}"]
+    assert fer("train", *tiny, *options) == 0
+    (line,) = filter(None, capsys.readouterr().out.splitlines())
+    accuracy = metrics_of(tmp_path)["splits"]["test"]["accuracy"]
+    assert line.startswith(f"{tmp_path}: val ") and f"test {100 * accuracy:.1f} % in " in line
+    assert "epoch 1/1" in (tmp_path / "train.log").read_text()
+    config = (tmp_path / "config.yaml").read_text()
+    assert "show:" not in config and "show" not in metrics_of(tmp_path)["variant"]
+
+
 @pytest.mark.slow
 def test_joblib_gives_each_run_one_thread(tiny, tmp_path):
     command = [sys.executable, "-m", "fer_lightning", "train", "-m", "hydra/launcher=joblib", *tiny, "seed=0,1"]
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    subprocess.run([*command, f"hydra.sweep.dir={tmp_path}"], check=True, capture_output=True, env=environment)
+    command += ["callbacks=[progress]", f"hydra.sweep.dir={tmp_path}"]
+    done = subprocess.run(command, check=True, capture_output=True, env=environment, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert sorted(line.partition(": val")[0] for line in lines) == ["[1 of 2] resnet seed=0", "[2 of 2] resnet seed=1"]
+    assert "━ " not in done.stdout.partition("Test images")[0] and "Epoch" not in done.stdout
     records = [metrics_of(path.parent) for path in sorted(tmp_path.glob("*/metrics.json"))]
     assert [record["seed"] for record in records] == [0, 1]
     assert [record["hardware"]["threads"] for record in records] == [1, 1]
@@ -358,6 +373,7 @@ def test_two_processes_evaluate_together(ddp_run, fer_process, tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (["show=loud"], "show=loud is unknown: use one of auto, quiet, verbose"),
         (["threads=0"], "threads must be from 1 to"),
         (["threads=100000"], "the number of cores; got 100000"),
         (["threads=two"], "threads must be a whole number or null; got 'two'"),

@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from fer_lightning.plots.text import as_printed, markdown_line, p_value, percent, points, range_of_percents, shorten
+from fer_lightning.plots.text import (
+    as_printed,
+    duration,
+    markdown_line,
+    p_value,
+    percent,
+    points,
+    range_of_percents,
+    shorten,
+)
 
 NAN = float("nan")
 
@@ -10,6 +19,9 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     "told, expected",
     [
+        (duration(45.4), "45 s"),
+        (duration(725), "12 min"),
+        (duration(7501), "2 h 5 min"),
         (percent(0.98149), "98.1 %"),
         (as_printed(0.9178), "91.78 %"),
         (as_printed(0.9), "90 %"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from rich.progress import track
@@ -23,6 +25,10 @@ STORE_VERSION = 1  # part of every cache key; increase it when the output of `co
 _CHUNK = 64
 _IMAGES = "images.npy"
 _BAD = "bad.json"
+_MANY = 1000  # images from which on work that is done once is announced
+_LONG = 60  # seconds
+_Part = TypeVar("_Part")
+log = logging.getLogger(__name__)
 
 
 class Images(Protocol):
@@ -119,7 +125,8 @@ def _build(reader: ImageReader, folder: Path, size: int, channels: int) -> None:
     with (folder / _IMAGES).open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, channels)}
         np.lib.format.write_array_header_1_0(file, header)
-        for images, messages in _decoded(reader, size, channels):
+        purpose = f"{needed / 1e9:.2f} GB in {folder.parent}"
+        for images, messages in _decoded(reader, size, channels, purpose):
             file.write(images.data)
             bad.update(messages)
         file.flush()
@@ -137,7 +144,7 @@ def find_undecodable(reader: ImageReader, folder: Path) -> dict[int, str]:
 
     def make(partial: Path) -> None:
         bad: dict[int, str] = {}
-        for _, messages in _decoded(reader, 1, 1):
+        for _, messages in _decoded(reader, 1, 1, "to find those that cannot be read"):
             bad.update(messages)
         (partial / _BAD).write_text(json.dumps(bad))
 
@@ -145,7 +152,9 @@ def find_undecodable(reader: ImageReader, folder: Path) -> dict[int, str]:
     return _read_messages(folder)
 
 
-def _decoded(reader: ImageReader, size: int, channels: int) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
+def _decoded(
+    reader: ImageReader, size: int, channels: int, purpose: str
+) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
     """Yields (images, messages of bad rows) chunk by chunk in order, decoded in parallel threads."""
 
     def decode(start: int) -> tuple[np.ndarray, dict[int, str]]:
@@ -163,8 +172,32 @@ def _decoded(reader: ImageReader, size: int, channels: int) -> Iterator[tuple[np
     threads = available_cores()
     window = 2 * threads  # chunks in flight, which bounds the memory of decoded images
     with ThreadPoolExecutor(threads) as pool:
-        for block in track(range(0, len(starts), window), description="Decoding images", transient=True):
+        blocks = range(0, len(starts), window)
+        for block in track_once(blocks, "Decoding images", len(reader), len(blocks), purpose):
             yield from pool.map(decode, starts[block : block + window])
+
+
+def track_once(parts: Iterable[_Part], work: str, count: int, total: int, purpose: str) -> Iterator[_Part]:
+    """Yields the parts of long work that is done once for a data set, under a progress bar.
+
+    Work on many images is logged before it begins, and after a twentieth the time that it takes, because a bar is not
+    shown in a log file.
+
+    Args:
+        parts: The parts, each of which is done when the next one is requested.
+        work: Name of the work.
+        count: Number of images.
+        total: Number of parts.
+        purpose: What the work is for, or where its result is stored.
+    """
+    if count >= _MANY:
+        log.info("%s, once: %s images, %s", work, f"{count:,}", purpose)
+    began = time.monotonic()
+    for number, part in enumerate(track(parts, work, total=total, transient=True), start=1):
+        yield part
+        seconds = (time.monotonic() - began) * (total - number) / number
+        if number == max(total // 20, 1) and count >= _MANY and seconds > _LONG:
+            log.info("%s: about %.0f minutes", work, seconds / 60)
 
 
 def available_cores() -> int:

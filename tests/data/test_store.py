@@ -218,6 +218,19 @@ class TestPack:
         assert "Decoding images" in screen.getvalue()
         assert "100%" in screen.getvalue()
 
+    def test_long_work_is_announced_with_an_estimate(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        caplog.set_level("INFO")
+        pack(Drawn(999), tmp_path / "few", 8, 1)
+        assert not caplog.messages
+        monkeypatch.setattr(store, "_LONG", 0)
+        pack(Drawn(1000), tmp_path / "many", 8, 1)
+        assert caplog.messages == [
+            f"Decoding images, once: 1,000 images, 0.00 GB in {tmp_path}",
+            "Decoding images: about 0 minutes",
+        ]
+
     @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="memory is read from Linux's /proc")
     def test_memory_stays_flat_while_packing_and_reading(self, tmp_path: Path) -> None:
         """A store of 50 MB, of which no more than a few chunks may ever be held."""
@@ -239,7 +252,7 @@ class TestPack:
     def test_decoding_waits_for_a_slow_disk(self) -> None:
         """Else decoded images pile up in memory."""
         rows: list[int] = []
-        decoded = store._decoded(Drawn(20_000, before=rows.append), 8, 1)
+        decoded = store._decoded(Drawn(20_000, before=rows.append), 8, 1, "for a test")
         next(decoded)
         time.sleep(0.3)
         assert len(rows) <= 2 * 64 * (os.cpu_count() or 1)

@@ -18,11 +18,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from rich.progress import track
 
 from fer_lightning.data.alignment.landmarker import MODEL_SHA256, Landmarker
 from fer_lightning.data.alignment.landmarks import BLENDSHAPES
 from fer_lightning.data.samples import BadSample, ImageReader, digest_of, refusal
+from fer_lightning.data.store import track_once
 from fer_lightning.errors import UserError
 from fer_lightning.files import make_once
 
@@ -129,7 +129,8 @@ def _build(
         if len(missing) < len(starts):
             log.info("Continuing with %d of %d parts of an earlier run", len(starts) - len(missing), len(starts))
         with closing(_search(reader, missing, model_file, workers, skip_bad)) as parts:
-            for start, landmarks in track(parts, "Finding faces", total=len(missing), transient=True):
+            count = min(_PART * len(missing), len(reader))
+            for start, landmarks in track_once(parts, "Finding faces", count, len(missing), f"kept in {folder.parent}"):
                 _write(_to_table(ids[start : start + _PART], landmarks), files[start])
         _write(pd.concat([pd.read_parquet(file) for file in files.values()], ignore_index=True), folder / _TABLE)
     for file in files.values():

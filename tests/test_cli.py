@@ -115,12 +115,13 @@ def test_configs_are_found_beside_a_checkout():
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_told_without_a_traceback(arguments, told, fer, tmp_path, monkeypatch, capsys):
+def test_mistakes_are_told_without_a_traceback(arguments, told, fer, tmp_path, monkeypatch, capsys, recwarn):
     monkeypatch.chdir(tmp_path)
     assert fer(*arguments) == 2
     error = capsys.readouterr().err
     assert told in error and "To append" not in error
     assert "Traceback" not in error and "HYDRA_FULL_ERROR" not in error
+    assert not [warning for warning in recwarn if "Callback" in str(warning.message)]
 
 
 @pytest.mark.parametrize(

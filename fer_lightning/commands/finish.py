@@ -31,8 +31,10 @@ from fer_lightning.plots.contact_sheet import draw_contact_sheet, error_caption
 from fer_lightning.plots.predictions import draw_curves, draw_predictions
 from fer_lightning.plots.result_table import print_result
 from fer_lightning.plots.robustness import draw_corruptions, draw_robustness
-from fer_lightning.plots.style import save_figures
+from fer_lightning.plots.style import MUTED, save_figures
+from fer_lightning.plots.text import shorten
 from fer_lightning.results.curves import most_confident_errors
+from fer_lightning.results.naming import run_title
 from fer_lightning.results.run_record import RunRecord, predicted_arrays
 from fer_lightning.training.checkpoints import TrainedNet
 from fer_lightning.training.wandb_logger import WandbRunLogger, close_wandb, log_run
@@ -110,7 +112,7 @@ def show_record(
         verbose: Whether the tables are printed.
     """
     split = [name for name in SPLITS if name in record.metrics["splits"]][-1]
-    classes = record.metrics["protocol"]["classes"]
+    classes, subject = record.metrics["protocol"]["classes"], run_title(record.metrics)
     targets, probabilities = predicted_arrays(record.predictions, classes, split)
     calibration = record.metrics.get("calibration", {})  # earlier records and those of fer evaluate have none
     temperature = calibration.get("temperature") if split in calibration else None
@@ -121,12 +123,14 @@ def show_record(
     captions = [error_caption(int(targets[row]), probabilities[row], classes) for row in errors]
     images = _images_of(record, split, datamodule, errors) if captions else np.empty(0, np.uint8)
     if captions:
-        title = f"{datamodule.dataset_name}, {split}: the most confident errors"
+        title = f"{subject}, {split}: the most confident errors"
         figures["errors"] = draw_contact_sheet(images, captions, 8, title)
     if record.robustness is not None:
-        table = record.robustness.assign(variant=record.metrics["model"], seed=record.metrics.get("seed", 0))
+        table = record.robustness.assign(variant=shorten(subject, 44), seed=record.metrics.get("seed", 0))
         figures["robustness"] = draw_robustness(table, np.bincount(targets).max() / len(targets))
         figures["corruptions"] = draw_corruptions(_corrupted(datamodule, split, table["corruption"].unique()))
+    for name in figures.keys() - {"errors", "corruptions", "robustness"}:  # in which it is written already, or a sheet
+        figures[name].suptitle(subject, x=0.01, ha="left", fontsize=10, color=MUTED)
     pictures = save_figures(folder / "figures", figures)
     for logger in loggers:
         if isinstance(logger, WandbRunLogger):

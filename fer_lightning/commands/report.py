@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -125,11 +128,16 @@ class RunProgress(Callback):
         self._seconds: list[float] = []
         self._began = 0.0
         self._repeated = False
+        self._plain = False  # whether no sampler chooses the runs
 
     # The signatures are Hydra's.
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        RunProgress.started = self
+        # What cannot be composed is refused by the sweeper.
+        with suppress(HydraException, OmegaConfBaseException):
+            self._begin(config)
+
+    def _begin(self, config: DictConfig) -> None:
         self._folder = Path(_in_hydra(config, "hydra.sweep.dir"))
         self._study = config.hydra.runtime.choices.get("study")
         self._plain = str(config.hydra.sweeper._target_).endswith("BasicSweeper")
@@ -148,6 +156,7 @@ class RunProgress(Callback):
         shown = " x ".join(f"{name} ({shorten(', '.join(values[name]), 60)})" for name in axes)
         count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
         _print(f"{count}{': ' if shown else ''}{shown}, in {shown_path(self._folder)}")
+        RunProgress.started = self
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         self._began = perf_counter()
@@ -182,7 +191,7 @@ class RunProgress(Callback):
     def end(cls) -> None:
         """Prints the comparison and the next command of the multirun of this process, if there was one."""
         run, cls.started = cls.started, None
-        if run is not None and run._plain and run._folder.is_dir():
+        if run is not None and run._folder.is_dir():
             run._end()
 
     def _end(self) -> None:

@@ -16,6 +16,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from optuna import TrialPruned
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch import nn
 
 from fer_lightning.commands.finish import ending, explained, finish_run, score_run, show_record
 from fer_lightning.commands.instantiate import (
@@ -34,14 +36,16 @@ from fer_lightning.commands.instantiate import (
 from fer_lightning.commands.stored_config import config_of_run, read_overrides
 from fer_lightning.data.corruptions import select_corruptions
 from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.data.samples import SPLITS
 from fer_lightning.errors import UserError, printable, require_known
 from fer_lightning.evaluation.cross_dataset import predict_shared
-from fer_lightning.evaluation.efficiency import parameters
+from fer_lightning.evaluation.efficiency import describe_hardware, parameters
 from fer_lightning.evaluation.metrics import check_selection
 from fer_lightning.evaluation.scoring import Inference
-from fer_lightning.files import write_json, write_whole
+from fer_lightning.files import shown_path, write_json, write_whole
 from fer_lightning.results.calibration import calibrate
 from fer_lightning.results.metrics_schema import STARTED, identity, read_started
+from fer_lightning.results.naming import variant_name
 from fer_lightning.results.run_record import RunRecord, describe_code
 from fer_lightning.training.callbacks import (
     BestCheckpoint,
@@ -203,10 +207,37 @@ def fit(
     trainer = build_trainer(cfg, [*always, *build_each(cfg.get("callbacks")), best, last], loggers, bars)
     for logger in loggers:
         logger.log_hyperparams(plain(cfg))
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        _log_header(cfg, run, datamodule, net, trainer)
     fit_from_last(trainer, classifier, datamodule, run.checkpoints, history)
     if trial is None or not trial.pruned:
         best.require_selected(history.rows)
     return trainer, history
+
+
+def _log_header(
+    cfg: DictConfig, run: Run, datamodule: ExpressionDataModule, net: nn.Module, trainer: pl.Trainer
+) -> None:
+    """Logs what is about to be trained: network, data, device, folder and time."""
+    started, protocol = read_started(run.folder), datamodule.protocol
+    net_name = type(net).__name__
+    variant = variant_name(started["variant"], default=net_name)
+    name = variant if variant == net_name else f"{variant} ({net_name})"
+    counts = ", ".join(f"{protocol.counts.get(split, 0):,} {split}" for split in SPLITS)
+    split = "" if protocol.split == "official" else f" ({protocol.split})"
+    hardware = describe_hardware(trainer.strategy.root_device, trainer.precision)
+    threads = hardware["threads"]
+    device = hardware.get("gpu") or f"{hardware['device']}, {threads} thread{'s' if threads != 1 else ''}"
+    epochs = "no limit of epochs" if cfg.trainer.max_epochs == -1 else f"{cfg.trainer.max_epochs} epochs"
+    lines = {
+        "net": f"{name}, {parameters(net):,} parameters, seed {cfg.seed}",
+        "data": f"{protocol.dataset}, {len(protocol.classes)} classes: {counts}{split}",
+        "device": f"{device}, {trainer.precision}",
+        "folder": f"{shown_path(run.folder)}{'' if run.state == 'new' else ', continued'}",
+        "time": f"{epochs}; estimates follow while it runs",
+    }
+    for heading, text in lines.items():
+        log.info("%-7s %s", heading, text)
 
 
 def score(

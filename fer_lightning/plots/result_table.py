@@ -13,6 +13,7 @@ from rich.table import Table
 from fer_lightning.files import shown_path
 from fer_lightning.plots.text import escape, print_line, score_table
 from fer_lightning.results.calibration import bound_note
+from fer_lightning.results.naming import run_title
 
 _SCORES = ("images", "accuracy", "95% interval", "balanced", "macro F1")
 
@@ -23,10 +24,7 @@ def split_table(metrics: Mapping[str, Any]) -> Table:
     Args:
         metrics: Content of `metrics.json`.
     """
-    protocol = metrics["protocol"]
-    seed = f", seed {metrics['seed']}" if "seed" in metrics else ""
-    title = f"{metrics['model']} on {protocol['dataset']}{seed}"
-    table = score_table(title, ["split"], [*_SCORES, "AUROC", "ECE"])
+    table = score_table(run_title(metrics), ["split"], [*_SCORES, "AUROC", "ECE"])
     if "test_clean" in metrics["splits"]:
         table.caption = "test_clean: without the test images that have an exact copy in training"
         table.caption_justify = "left"
@@ -80,6 +78,20 @@ def other_data_table(other_data: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def corruption_table(robustness: Mapping[str, Any]) -> Table:
+    """One row per corruption with the mean accuracy over its severities, also as a share of the clean accuracy.
+
+    Args:
+        robustness: Field `robustness` of `metrics.json`.
+    """
+    table = score_table("Corrupted images", ["corruption"], ["accuracy", "of clean"])
+    table.add_row("clean", _percent(robustness["clean"]), "")
+    for name, accuracy in robustness["accuracy"].items():
+        share = robustness["relative"][name]
+        table.add_row(escape(name.replace("_", " ")), _percent(accuracy), "-" if share is None else f"{share:.0%}")
+    return table
+
+
 def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pictures: Sequence[Path]) -> None:
     """Prints the summary tables of a run and the paths of its record and figures.
 
@@ -96,6 +108,8 @@ def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pic
             console.print(class_table(metrics, split))
     if metrics.get("elsewhere"):
         console.print(other_data_table(metrics["elsewhere"]))
+    if metrics.get("robustness"):
+        console.print(corruption_table(metrics["robustness"]))
     if "test" in metrics.get("calibration", {}):
         console.print(calibration_line(metrics["calibration"]), soft_wrap=True, highlight=False)
     # Paths stay on one line each, so that they can be copied.

@@ -76,6 +76,15 @@ def _scored(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[there].drop_duplicates("folder")
 
 
+def _require_clean(table: pd.DataFrame) -> None:
+    for (variant, seed), rows in table.groupby(["variant", "seed"], sort=False):
+        if not ((rows["severity"] == 0) & (rows["corruption"] == "clean")).any():
+            raise UserError(
+                f"robustness.csv of {variant}, seed {seed}, must have a row `clean` with severity 0, of the images "
+                "without corruption; it has none: score the run again with fer evaluate corruptions=all."
+            )
+
+
 @house_style
 def draw_robustness(table: pd.DataFrame, floor: float) -> Figure:
     """Draws accuracy over severity with one panel per corruption and one line per variant.
@@ -86,7 +95,11 @@ def draw_robustness(table: pd.DataFrame, floor: float) -> Figure:
     Args:
         table: Result of `read_robustness`.
         floor: Accuracy of always predicting the most frequent class.
+
+    Raises:
+        UserError: A run has no accuracy on clean images.
     """
+    _require_clean(table)
     names = [name for name in table["corruption"].unique() if name != "clean"]
     rows = math.ceil(len(names) / _COLUMNS)
     columns = min(len(names), _COLUMNS)
@@ -125,7 +138,11 @@ def robustness_table(table: pd.DataFrame) -> str:
     Returns:
         One row per corruption and one column per variant: mean over seeds, standard deviation of several seeds, and in
         brackets the change relative to the clean accuracy.
+
+    Raises:
+        UserError: A run has no accuracy on clean images.
     """
+    _require_clean(table)
     variants = list(table["variant"].unique())
     names = [name for name in table["corruption"].unique() if name != "clean"]
     means = table.groupby(["variant", "seed", "corruption"], sort=False)["accuracy"].mean()

@@ -98,6 +98,17 @@ def variant_name(
     return ", ".join([*(names or [default]), *([_shown(frozenset(rest))] if rest else [])])
 
 
+def run_title(record: Mapping[str, Any]) -> str:
+    """Title of the tables and figures of a run or an evaluation: `psysfa_no_fusion on fer2013, seed 1`.
+
+    Args:
+        record: Fields of `metrics.json`.
+    """
+    name = variant_name(record.get("variant", {}), default=record["model"])
+    seed = f", seed {record['seed']}" if "seed" in record else ""
+    return f"{name} on {record['protocol']['dataset']}{seed}"
+
+
 def name_variants(variants: Sequence[Mapping[str, str]]) -> list[str]:
     """Names runs by what sets them apart.
 

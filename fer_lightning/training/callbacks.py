@@ -24,6 +24,7 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from fer_lightning.errors import UserError
 from fer_lightning.files import writing
 from fer_lightning.plots.style import save_figures
+from fer_lightning.plots.text import duration
 from fer_lightning.training.checkpoints import check_last
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class History(pl.Callback):
         self._since = 0.0
         self._images = 0
         self._lr = 0.0
+        self._first = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started = True
@@ -59,6 +61,8 @@ class History(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if not self.rows and trainer.is_global_zero and (trainer.max_epochs or 0) > 0:
+            self._estimate(trainer, batch_idx + 1)
         self._images += len(batch[-1])
         self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
 
@@ -81,7 +85,28 @@ class History(pl.Callback):
         self.rows.append(row)
         if trainer.is_global_zero:
             scores = ", ".join(f"{name} {row[name]:.4f}" for name in _LOGGED if name in row)
-            log.info("epoch %d/%s: %s", row["epoch"], trainer.max_epochs, scores)
+            epochs = self._epochs_after(trainer)
+            left = f"; about {duration(epochs * row['seconds'])} left" if epochs else ""
+            log.info("epoch %d/%s: %s%s", row["epoch"], trainer.max_epochs, scores, left)
+
+    def _estimate(self, trainer: pl.Trainer, batches: int) -> None:
+        """Logs the expected time of all epochs, measured on the batches after the first one, which takes longer."""
+        if batches == 1:
+            self._first = perf_counter()
+        elif batches == _MEASURED and trainer.num_training_batches >= 2 * _MEASURED:
+            each = (perf_counter() - self._first) / (batches - 1)
+            epochs = self._epochs_after(trainer) + 1
+            log.info(
+                "time    about %s of training for %d epoch%s, by the first %d batches; validation is not included",
+                duration(each * epochs * trainer.num_training_batches),
+                epochs,
+                "s" if epochs != 1 else "",
+                batches,
+            )
+
+    @staticmethod
+    def _epochs_after(trainer: pl.Trainer) -> int:
+        return max((trainer.max_epochs or 0) - trainer.current_epoch - 1, 0)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -90,6 +115,7 @@ class History(pl.Callback):
         self.rows = list(state_dict["rows"])
 
 
+_MEASURED = 20  # batches
 _LOGGED = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
 

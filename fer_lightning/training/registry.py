@@ -118,6 +118,7 @@ KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "fer_lightning.training.callbacks.EarlyStopping",
             "fer_lightning.training.gan_augmentation.GeneratedFaces",
             "pytorch_lightning.callbacks.EMAWeightAveraging",
+            "fer_lightning.training.trainer_options.EpochBar",
             "pytorch_lightning.callbacks.RichProgressBar",
         ),
         (),

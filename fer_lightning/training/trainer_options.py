@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import RichProgressBar
 
 from fer_lightning.errors import UserError
 
@@ -151,3 +152,23 @@ def planned_steps(trainer: pl.Trainer) -> int:
             "A schedule needs trainer.max_epochs or trainer.max_steps; got -1 for both: use scheduler=constant."
         )
     return int(steps)
+
+
+class EpochBar(RichProgressBar):
+    """Lightning's progress bar, which counts epochs from 1 as the logs do, without the number of the logger's version.
+
+    Args:
+        leave: Whether the bars of finished epochs stay in the terminal.
+    """
+
+    def __init__(self, leave: bool = False) -> None:
+        super().__init__(leave=leave)
+
+    def _get_train_description(self, current_epoch: int) -> str:  # Lightning has no public one
+        of = f" of {self.trainer.max_epochs}" if (self.trainer.max_epochs or -1) > 0 else ""
+        return f"epoch {current_epoch + 1}{of}".ljust(len(self.validation_description))
+
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}

@@ -16,9 +16,10 @@ def drawn(tmp_path):
     return [*DRAWN, f"elsewhere.synthetic.cache_dir={tmp_path / 'cache'}"]
 
 
-def test_a_run_is_scored_on_other_data_as_well(fer, tiny, drawn, tmp_path, trained_run, capsys):
+def test_a_run_is_scored_on_other_data_as_well(fer, tiny, drawn, tmp_path, trained_run, capsys, monkeypatch):
     """Missing data and the training data are skipped; evaluating the network logs the same as training it."""
-    options = ["+data@elsewhere.rafdb=rafdb", "elsewhere.rafdb.root=/nowhere", "+data@elsewhere.folder=folder"]
+    monkeypatch.setenv("FER_RAFDB_ROOT", "/nowhere")  # as for data=rafdb
+    options = ["+data@elsewhere.rafdb=rafdb", "+data@elsewhere.folder=folder"]
     folder = tmp_path / "run"
     assert fer("train", *tiny, "trainer.max_epochs=1", *drawn, *options, f"hydra.run.dir={folder}") == 0
     found = json.loads((folder / "metrics.json").read_text())["elsewhere"]

@@ -271,6 +271,25 @@ def test_runs_of_a_multirun_stay_apart(trained_run, tiny, fer, tmp_path):
     assert all(torch.equal(value, left[name]) for name, value in weights_of(trained_run, "last").items())
 
 
+def test_a_run_begins_with_what_it_trains_and_counts_its_epochs(tiny, fer, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    options = ["callbacks=[progress]", "logger=csv", "trainer.max_epochs=2", "data.batch_size=1", "corruptions=[blur]"]
+    assert fer("train", *tiny, *options, f"hydra.run.dir={tmp_path}") == 0
+    printed, metrics = capsys.readouterr().out, metrics_of(tmp_path)
+    name = "resnet, data.batch_size=1"
+    assert f"net     {name}" in printed and f"(ResNet), {metrics['parameters']:,} parameters, seed 0" in printed
+    assert "data    folder, 3 classes: 42 train, 18 val, 15 test" in printed
+    assert "device  cpu, 1 thread, 32-true" in printed and f"folder  {tmp_path}" in printed
+    assert "time    2 epochs" in printed and "by the first 20 batches; validation is not included" in printed
+    first, second = (line for line in printed.splitlines() if "epoch 1/2" in line or "epoch 2/2" in line)
+    assert first.rstrip().endswith("left") and "left" not in second
+    assert "epoch 2 of 2" in printed and "v_num" not in printed
+    title = f"{name}, data.image_size=32, model.widths=[8,8,8,8] on folder, seed 0"
+    assert title in " ".join(printed.split())
+    blur = f"{metrics['robustness']['accuracy']['blur']:.1%}"
+    assert next(line for line in printed.splitlines() if line.startswith("│ blur")).split()[3] == blur
+
+
 def test_a_quiet_run_prints_one_line(tiny, fer, tmp_path, capsys):
     options = ["show=quiet", "callbacks=[progress]", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}"]
     assert fer("train", *tiny, *options) == 0

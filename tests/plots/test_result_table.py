@@ -53,6 +53,20 @@ def test_the_rows_hold_the_scores(metrics):
     assert row(text, "angry") == ["angry", "1,000", "50.0%", "62.5%", "55.6%"]
 
 
+def test_the_title_is_the_name_of_the_variant(metrics):
+    text = printed({**metrics, "variant": {"model": "psysfa_net", "ablation": "psysfa_no_fusion"}}, [])
+    assert "psysfa_no_fusion on fer2013, seed 3" in text
+
+
+def test_corruptions_have_a_table(metrics):
+    shares = {"blur": 0.5, "low_light": None}
+    robustness = {"clean": 0.8, "accuracy": {"blur": 0.4, "low_light": 0.1}, "relative": shares}
+    text = printed({**metrics, "robustness": robustness}, [])
+    assert row(text, "clean") == ["clean", "80.0%", ""]
+    assert row(text, "blur") == ["blur", "40.0%", "50%"]
+    assert row(text, "low light") == ["low light", "10.0%", "-"]
+
+
 def test_scores_that_do_not_exist_are_dashes(metrics):
     metrics["splits"]["test"]["auroc"] = math.nan
     text = printed(metrics, [])

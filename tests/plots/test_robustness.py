@@ -78,6 +78,13 @@ def test_refuses_what_cannot_be_compared(folder, write_record):
         read_robustness(collect_runs(folder))
 
 
+@pytest.mark.parametrize("show", [lambda table: draw_robustness(table, 0.5), robustness_table])
+def test_a_run_without_clean_images_is_refused(show, table):
+    kept = table[(table["severity"] > 0) | (table["variant"] != "vit") | (table["seed"] == 0)]
+    with pytest.raises(UserError, match="of vit, seed 1, must have a row `clean` with severity 0"):
+        show(kept)
+
+
 def test_what_a_study_asks_for(folder):
     runs = collect_runs(folder)
     figures = robustness_figures(runs)

@@ -72,7 +72,7 @@ class Command:
     Attributes:
         help: Description in one line.
         config: Hydra config in `conf/` that it composes; None for commands with plain arguments.
-        stopped: Message after Ctrl-C and SIGTERM.
+        stopped: Message after Ctrl-C and SIGTERM; that of fer train is `how_to_continue`.
         needs: Package that it cannot run without, a key of `_EXTRAS`.
     """
 
@@ -83,12 +83,7 @@ class Command:
 
 
 COMMANDS = {
-    "train": Command(
-        "train a classifier and write a run record",
-        "train",
-        stopped="stopped; fer train resume=<folder of the run> continues from its last finished epoch, and a search "
-        "continues when its command is repeated with hydra.sweep.dir=<its folder>.",
-    ),
+    "train": Command("train a classifier and write a run record", "train"),
     "evaluate": Command("score a checkpoint on any data set", "evaluate"),
     "predict": Command(
         "recognise expressions in photos, a video or a camera stream",
@@ -123,6 +118,11 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         _list_commands()
         return
+    if arguments[0] in ("-V", "--version", "version"):
+        from fer_lightning import __version__
+
+        print(f"fer_lightning {__version__}")
+        return
     name, rest = arguments[0], arguments[1:]
     if name in FORMER_NAMES:
         print(f"fer {name} is called fer {FORMER_NAMES[name]} now.", file=sys.stderr)
@@ -136,7 +136,10 @@ def main() -> None:
         with _signals_like_ctrl_c():
             _run(name, rest)
     except KeyboardInterrupt as stop:
-        _fail(COMMANDS[name].stopped, name, status=128 + (stop.number if isinstance(stop, _Stop) else signal.SIGINT))
+        from fer_lightning.error_messages import how_to_continue
+
+        message = how_to_continue(rest) if name == "train" else COMMANDS[name].stopped
+        _fail(message, name, status=128 + (stop.number if isinstance(stop, _Stop) else signal.SIGINT))
     except Exception as error:
         _fail_for(error, name, rest)
 

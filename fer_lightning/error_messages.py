@@ -10,6 +10,7 @@ import difflib
 import errno
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -221,6 +222,7 @@ class FolderBefore(Callback):
     """Records which folders exist before Hydra creates that of a run or a sweep."""
 
     folder: Path | None = None
+    kind = "run"  # or "sweep"
     used: Path | None = None  # the folder; None if it was not empty before
     made: Path | None = None  # the topmost folder that is created for it
 
@@ -238,7 +240,7 @@ class FolderBefore(Callback):
         finally:
             HydraConfig.instance().cfg = before
         holds_something = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
-        FolderBefore.folder = folder
+        FolderBefore.folder, FolderBefore.kind = folder, kind
         FolderBefore.used = None if holds_something else folder
         missing = [place for place in (folder, *folder.parents) if not place.exists()]
         FolderBefore.made = missing[-1] if missing else None
@@ -263,3 +265,25 @@ def remove_failed_start() -> None:
         if not place.is_relative_to(FolderBefore.made) or any(place.iterdir()):
             break
         place.rmdir()
+
+
+def how_to_continue(arguments: Sequence[str]) -> str:
+    """Message of a stopped `fer train`, with the command that continues it.
+
+    Args:
+        arguments: Arguments after the command.
+    """
+    from fer_lightning.files import shown_path
+
+    folder = FolderBefore.folder
+    command, message = list(arguments), "stopped before training began; to start again"
+    if folder is not None and FolderBefore.kind == "sweep" and folder.is_dir():
+        message = "stopped; this continues with the runs that are left"
+        if not any(argument.startswith("study=") for argument in arguments):  # whose folder does not change
+            command = [argument for argument in arguments if not argument.startswith("hydra.sweep.dir=")]
+            command.append(f"hydra.sweep.dir={shown_path(folder)}")
+    elif folder is not None and (folder / "config.yaml").is_file():
+        message = "stopped; this continues from its last finished epoch"
+        plugins = [argument for argument in arguments if argument.startswith("plugins=")]
+        command = [f"resume={shown_path(folder)}", *plugins]
+    return f"{message}: {shlex.join(['fer', 'train', *command])}"

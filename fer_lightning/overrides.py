@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, require_known
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -52,10 +52,30 @@ def prepare(arguments: Sequence[str]) -> list[str]:
     options = get_args_parser().parse_args(list(arguments))
     if options.shell_completion:
         return list(arguments)
-    typed = set(options.overrides)
+    added = _debug_options(options.overrides)
+    arguments, typed = [*added, *arguments], {*added, *options.overrides}
     # A study runs its own grid.
     several = options.multirun or any(argument.startswith(("study=", "hydra.mode=")) for argument in typed)
     return [_prepare(argument, several) if argument in typed else argument for argument in arguments]
+
+
+def _debug_options(typed: Sequence[str]) -> list[str]:
+    """Options that `debug=...` stands for, see `conf/debug.yaml`, without those that were typed beside it.
+
+    Raises:
+        UserError: The choice is unknown.
+    """
+    choice = next((option.partition("=")[2] for option in typed if option.startswith("debug=")), "null")
+    if choice == "null":
+        return []
+    import yaml
+
+    from fer_lightning.files import conf_dir
+
+    choices = yaml.safe_load((conf_dir() / "debug.yaml").read_text())
+    require_known("debug", choice, choices)
+    names = {option.lstrip("+~").partition("=")[0] for option in typed}
+    return [option for option in choices[choice] if option.lstrip("+").partition("=")[0] not in names]
 
 
 def in_folder_of_resumed_run(prepared: Sequence[str]) -> list[str]:

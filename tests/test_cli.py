@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import fer_lightning
 from fer_lightning.cli import COMMANDS
 from fer_lightning.files import conf_dir
 
@@ -205,6 +206,12 @@ def test_completion_needs_no_torch(tmp_path):
     )
     assert lines == ["data=fer2013 data=ferplus", "False"]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("word", ["--version", "-V", "version"])
+def test_the_version(word, fer, capsys):
+    assert fer(word) == 0
+    assert capsys.readouterr().out == f"fer_lightning {fer_lightning.__version__}\n"
 
 
 # Signals

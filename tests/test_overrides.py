@@ -98,6 +98,20 @@ def test_the_names_of_paths_are_those_of_the_configs():
     assert {name for name in own if f"{name}:" not in text} <= {"subdir"} | {"dir"}
 
 
+# Debugging
+
+
+def test_debug_stands_for_options_that_typed_ones_replace():
+    options = ["model=resnet", "debug=fast"]
+    two_batches = "trainer.limit_train_batches=2"
+    assert prepare(options) == ["trainer.max_epochs=1", two_batches, "logger=none", *options]
+    typed = [*options, "trainer.max_epochs=3", "logger=csv"]
+    assert prepare(typed) == [two_batches, *typed]
+    assert prepare(["debug=null"]) == ["debug=null"]
+    with pytest.raises(UserError, match="debug=quick is unknown: use one of fast, overfit, profile"):
+        prepare(["debug=quick"])
+
+
 # Runs
 
 

@@ -62,6 +62,7 @@ class ExpressionDataModule(LightningDataModule):
         landmark_model: Path of MediaPipe's face_landmarker.task; None searches for it.
         align_workers: Number of processes that detect landmarks; None for one per core.
         transforms: Albumentations transforms of training images.
+        train_images: Number of training images, of each class equally many as far as there are; None for all.
         drop_leaked: Drop training rows that have a copy in validation or test: `"exact"` (or True) for those equal
             pixel for pixel, `"near"` also for near and mirrored ones (see `duplicates.near`). Evaluation rows stay.
         copies: Index of the copies among the rows, set by `setup`.
@@ -92,6 +93,7 @@ class ExpressionDataModule(LightningDataModule):
     align_workers: int | None = None
     transforms: Sequence[albumentations.BasicTransform] = ()
     drop_leaked: bool | str = False
+    train_images: int | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -112,6 +114,8 @@ class ExpressionDataModule(LightningDataModule):
                 raise UserError(
                     f"data.{option} must have one value, or data.channels={self.channels}; got {getattr(self, option)}."
                 )
+        if self.train_images is not None and self.train_images < 1:
+            raise UserError(f"data.train_images must be at least 1, or null for all; got {self.train_images}.")
         least = {"batch_size": 1, "image_size": 16, "num_workers": 0, "seed": 0, "split_seed": 0}
         for option, value in least.items():
             if getattr(self, option) < value:
@@ -163,6 +167,8 @@ class ExpressionDataModule(LightningDataModule):
         self.copies = Copies(self._images, usable, folder)
         if self.drop_leaked:
             plan = self._drop_leaked(plan)
+        if self.train_images is not None:
+            plan = self._limit_training(plan, self.train_images)
         self._targets = {split: self._targets_of(split) for split in SPLITS}
         self._check_presence()
         self.protocol = self._name_protocol(plan, content_key)
@@ -215,6 +221,14 @@ class ExpressionDataModule(LightningDataModule):
         kind = "exact, near or mirrored" if self.drop_leaked == "near" else "exact"
         dropped = f"without the {leaked.sum()} training rows that have an {kind} copy in validation or test"
         return replace(plan, split=f"{plan.split}, {dropped}")
+
+    def _limit_training(self, plan: SplitPlan, count: int) -> SplitPlan:
+        """Keeps so many training rows and returns the plan with a description that says so."""
+        trained = self.frame["split"] == "train"
+        number = self.frame[trained].groupby("label").cumcount()  # within the class
+        kept = number.sort_values(kind="stable").index[:count]
+        self.frame = self.frame[~trained | self.frame.index.isin(kept)].reset_index(drop=True)
+        return replace(plan, split=f"{plan.split}, {len(kept)} of the training rows")
 
     def seen_in_training(self, split: str) -> np.ndarray:
         """Mask `(N,)` of the rows of a split, in the order of `ids`, that have an exact copy in training."""

@@ -102,6 +102,7 @@ KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "fer_lightning.training.callbacks.AtomicCheckpoints",
             "pytorch_lightning.plugins.environments.SLURMEnvironment",
+            "pytorch_lightning.profilers.SimpleProfiler",
         ),
     ),
     "logger": (

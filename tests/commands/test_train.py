@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -458,8 +459,38 @@ def test_a_run_that_was_told_to_stop_is_no_success(stop, tiny, fer, tmp_path, mo
         raise stop
 
     monkeypatch.setattr("fer_lightning.commands.train.fit", stopped)
-    assert fer("train", *tiny, f"hydra.run.dir={tmp_path}") == 130
-    assert "continues from its last finished epoch" in capsys.readouterr().err
+    assert fer("train", *tiny, f"hydra.run.dir={tmp_path / 'my run'}", "plugins=[mypkg]") == 130
+    command = f"fer train 'resume={tmp_path}/my run' 'plugins=[mypkg]'"
+    assert capsys.readouterr().err.endswith(
+        f"fer train: stopped; this continues from its last finished epoch: {command}\n"
+    )
+
+
+def test_a_stopped_multirun_says_how_to_continue(tiny, fer, tmp_path, monkeypatch, capsys):
+    def stopped(*arguments: object) -> None:
+        raise SIGTERMException
+
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("fer_lightning.commands.train.fit", stopped)
+        assert fer("train", "-m", *tiny, "trainer.max_epochs=1", "seed=0,1") == 130
+    words = shlex.split(capsys.readouterr().err.splitlines()[-1].partition("runs that are left: ")[2])
+    (folder,) = Path("outputs/multirun").iterdir()
+    assert words == ["fer", "train", "-m", *tiny, "trainer.max_epochs=1", "seed=0,1", f"hydra.sweep.dir={folder}"]
+    assert fer(*words[1:]) == 0
+    assert len(list(folder.glob("*/metrics.json"))) == 2
+
+
+@pytest.mark.parametrize(("choice", "epochs"), [("fast", 1), ("overfit", 2), ("profile", 1)])
+def test_debug_runs_are_short_and_whole(choice, epochs, tiny, fer, tmp_path, capsys):
+    options = [option for option in tiny if not option.startswith(("trainer.max_epochs", "logger"))]
+    typed = [f"trainer.max_epochs={epochs}"] if choice == "overfit" else []
+    assert fer("train", *options, *typed, f"debug={choice}", f"hydra.run.dir={tmp_path}") == 0
+    record = RunRecord.read(tmp_path)
+    assert len(record.history) == epochs and record.metrics["splits"]["test"]["accuracy"] >= 0
+    assert f"debug={choice}" in record.metrics["overrides"] and not (tmp_path / "wandb").exists()
+    assert ("run_training_epoch" in (tmp_path / "fit-profile.txt").read_text()) if choice == "profile" else True
+    assert ("42 of the training rows" in record.metrics["protocol"]["split"]) == (choice == "overfit")
 
 
 def test_a_job_that_was_queued_again_ends_as_its_launcher_says(tiny, fer, tmp_path, monkeypatch):

@@ -88,6 +88,18 @@ def ready(data: Pixels) -> Pixels:
     return data
 
 
+@pytest.mark.parametrize("count", [6, 10_000])
+def test_a_limited_number_of_training_images(make, count):
+    whole, data = ready(make()), ready(make(train_images=count))
+    counts = {split: data.class_counts(split) for split in ("train", "val", "test")}
+    assert sum(counts["train"]) == min(count, sum(whole.class_counts("train")))
+    assert count > 6 or max(counts["train"]) - min(counts["train"]) <= 1
+    assert counts["val"] == whole.class_counts("val") and counts["test"] == whole.class_counts("test")
+    assert data.protocol.split.endswith(f", {sum(counts['train'])} of the training rows")
+    with pytest.raises(UserError, match=r"data\.train_images must be at least 1"):
+        make(train_images=0)
+
+
 def moving() -> list[albumentations.BasicTransform]:
     return [albumentations.HorizontalFlip(p=0.5), albumentations.Affine(rotate=(-20, 20), p=0.9)]
 

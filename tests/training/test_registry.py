@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from importlib import import_module
 
@@ -23,6 +24,8 @@ def _targets(node: object) -> set[str]:
     if isinstance(node, dict):
         own = {node["_target_"]} if "_target_" in node else set()
         return own.union(*(_targets(value) for name, value in node.items() if name != "hydra"))
+    if isinstance(node, str):  # an option as on the command line
+        return set(re.findall(r"_target_:([\w.]+)", node))
     return set().union(*map(_targets, node)) if isinstance(node, list) else set()
 
 

@@ -28,7 +28,15 @@ from fer_lightning.overrides import is_path
 from fer_lightning.training.safetensors_weights import find_checkpoint
 
 # Types of options whose default is null; other options have the type of their default.
-_NULL = {"trial": int, "threads": int, "workers": int, "align_workers": int, "images": int, "models": list[str]}
+_NULL = {
+    "trial": int,
+    "threads": int,
+    "workers": int,
+    "align_workers": int,
+    "images": int,
+    "models": list[str],
+    "reference": str,
+}
 _ONE_OR_SEVERAL = {"corruptions", "format"}
 # Smallest and largest value by the end of an option's name, for options that are checked nowhere else.
 _RANGES = {

@@ -139,6 +139,7 @@ class RunProgress(Callback):
 
     def _begin(self, config: DictConfig) -> None:
         self._folder = Path(_in_hydra(config, "hydra.sweep.dir"))
+        self._reference = config.reference
         self._study = config.hydra.runtime.choices.get("study")
         self._plain = str(config.hydra.sweeper._target_).endswith("BasicSweeper")
         places = [Path(source.path) for source in config.hydra.runtime.config_sources if source.provider == _CONFIG_DIR]
@@ -203,7 +204,7 @@ class RunProgress(Callback):
         try:
             records = read_runs(self._folder)
             if self._study is None:
-                show_comparisons(records, None, Console())
+                show_comparisons(records, self._reference, Console())
         except UserError as error:
             if records:
                 _print(error)
@@ -213,7 +214,8 @@ class RunProgress(Callback):
             again = [*self._command, *([] if self._study else [f"hydra.sweep.dir={shown_path(self._folder)}"])]
             _print(f"Only these run again with: {shlex.join(again)}")
         if records:
-            report = ["fer", "report", *self._config_dir, str(shown_path(self._folder))]
+            reference = [f"reference={self._reference}"] if self._reference else []
+            report = ["fer", "report", *self._config_dir, str(shown_path(self._folder)), *reference]
             _print(f"Report with tests and figures: {shlex.join(report)}")
 
 

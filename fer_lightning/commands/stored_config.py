@@ -27,6 +27,7 @@ from fer_lightning.training.safetensors_weights import read_header
 
 NAME = "config.yaml"
 _LARGEST = 1_000_000  # bytes
+_NOT_STORED = ("report", "reference", "show")
 _OF_RESUMED = ("resume", "plugins", "show")  # options that may be set for a resumed run
 _WRITERS = ("logger", "callbacks", "trainer")  # parts that write files
 _FOLDERS = ("save_dir", "default_root_dir", "folder", "dir", "dirpath", "root_dir", "log_dir")  # their options
@@ -93,14 +94,14 @@ class _Config(_Stored):
 def config_of_run(cfg: DictConfig) -> DictConfig:
     """Config of a run: the composed one or, with `resume`, the stored one.
 
-    `report` belongs to the study and `show` to the terminal: without them, two studies train a shared run once.
+    The report belongs to the study: without it, two studies train a shared run once.
 
     Raises:
         UserError: Other options are set for a resumed run, or its folder is damaged.
     """
     hydra = HydraConfig.get()
     if cfg.resume is None:
-        return group_wandb_runs(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in ("report", "show")]))
+        return group_wandb_runs(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in _NOT_STORED]))
     typed = [option for option in hydra.overrides.task if option.partition("=")[0] not in _OF_RESUMED]
     if typed or hydra.mode == RunMode.MULTIRUN:
         raise UserError("resume=... continues one run exactly as it was configured: omit all other options.")

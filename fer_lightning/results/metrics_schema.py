@@ -33,6 +33,7 @@ _LEFT_ASIDE = {
     "study",
     "threads",
     "show",
+    "reference",
     "resume",
     "plugins",
     "output_dir",

@@ -121,8 +121,10 @@ def test_a_multirun_ends_with_a_comparison_and_commands_that_work(multirun, fer,
         if ": fer " in line and "fer train:" not in line
     )
     assert "'" in table and report[:4] == ["fer", "report", "--config-dir", str(folder.parent / "my conf")]
-    assert fer(*again[1:]) == 2
-    assert capsys.readouterr().out.count("already finished") == 2
+    assert fer(*again[1:], "reference=attention_cnn") == 2
+    printed = capsys.readouterr().out
+    assert printed.count("already finished") == 2 and printed.rstrip().endswith("reference=attention_cnn")
+    assert "reference" in next(line for line in printed.splitlines() if line.startswith("│attention_cnn"))
     assert fer(*report[1:], "reference=attention_cnn") == 0
     shown = capsys.readouterr().out
     assert "reference" in next(line for line in shown.splitlines() if line.startswith("│attention_cnn"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +20,12 @@ from fer_lightning.plots.style import INK, MUTED, class_colour, house_style
 
 _COLUMNS = 8
 _CELL_INCHES = 1.35
+_NARROWEST = 6.0  # inches, so that the title has room
+_LETTERS = 14  # of a note in an inch
+_FEW = 2  # faces up to which the strips of a face stand beside each other
 _GAP = 0.06
 _LABEL = 1.05  # all lengths below are in cells as well
-_TITLE = 0.5
-_LINE = 0.125
+_LINE = 0.125  # of a cell of the smallest size
 _BETWEEN = 0.2
 _PIXELS = 224  # height and width of a drawn picture
 _SMOOTH = 1 / 30
@@ -89,38 +92,61 @@ def map_strip(label: str, maps: np.ndarray, low: np.ndarray, high: np.ndarray) -
 def draw_strips(strips: Sequence[Strip], title: str, note: str = "") -> Figure:
     """Figure of strips below each other, eight faces wide; more faces continue below.
 
+    Of one or two faces, the pictures of a face stand beside each other, each above its label.
+
     Args:
         strips: Strips with the same number of pictures, at least one.
         title: Title of the figure.
         note: Line below the title that explains the pictures.
     """
+    if len(strips[0].pictures) <= _FEW < len(strips):
+        strips = _beside_each_other(strips)
     count = len(strips[0].pictures)
-    columns = min(_COLUMNS, max(count, 4))  # space for the title
+    columns = min(_COLUMNS, count)
     blocks = -(-count // columns)
-    heights = [1 + _GAP + _LINE * max((text.count("\n") + 1 for text in strip.captions), default=0) for strip in strips]
-    top = _TITLE + (_LINE * 1.6 if note else 0)
-    width = _LABEL + columns * (1 + _GAP)
+    margin = _LABEL if any(strip.label for strip in strips) else _GAP
+    width = margin + columns * (1 + _GAP)
+    cell = max(_CELL_INCHES, _NARROWEST / width)
+    line = _LINE * _CELL_INCHES / cell
+    notes = textwrap.wrap(note, int(_LETTERS * width * cell))
+    top = 3.6 * line + 1.4 * line * len(notes)
+    heights = [1 + _GAP + line * max((text.count("\n") + 1 for text in strip.captions), default=0) for strip in strips]
     height = top + blocks * sum(heights) + (blocks - 1) * _BETWEEN + _GAP
-    figure, panel = new_sheet(width, height, _CELL_INCHES)
-    panel.text(2 * _GAP, _TITLE / 2, title, va="center", fontsize=12, weight="bold")
-    panel.text(2 * _GAP, _TITLE, note, va="center", fontsize=8.5, color=MUTED)
+    figure, panel = new_sheet(width, height, cell)
+    panel.text(2 * _GAP, 2 * line, title, va="center", fontsize=12, weight="bold")
+    for number, text in enumerate(notes):
+        panel.text(2 * _GAP, (4 + 1.4 * number) * line, text, va="center", fontsize=8.5, color=MUTED)
     for block in range(blocks):
         shown = slice(block * columns, (block + 1) * columns)
         upper = top + block * (sum(heights) + _BETWEEN)
         for strip, taken in zip(strips, heights):
-            _draw_strip(panel, strip, shown, upper)
+            _draw_strip(panel, strip, shown, (margin, upper), line)
             upper += taken
     return figure
 
 
-def _draw_strip(panel: Axes, strip: Strip, shown: slice, upper: float) -> None:
+def _beside_each_other(strips: Sequence[Strip]) -> list[Strip]:
+    """A strip of each face, with the pictures of all strips and their labels as captions."""
+    captions = [strip.captions or [""] * len(strip.pictures) for strip in strips]
+    return [
+        Strip(
+            "",
+            np.stack([strip.pictures[face] for strip in strips]),
+            [f"{strip.label}\n{texts[face]}".rstrip() for strip, texts in zip(strips, captions)],
+        )
+        for face in range(len(strips[0].pictures))
+    ]
+
+
+def _draw_strip(panel: Axes, strip: Strip, shown: slice, corner: tuple[float, float], line: float) -> None:
+    margin, upper = corner
     label = strip.label.replace(", ", ",\n")
-    panel.text(_LABEL - 0.08, upper + 0.5, label, ha="right", va="center", fontsize=8.5, color=INK)
+    panel.text(margin - 0.08, upper + 0.5, label, ha="right", va="center", fontsize=8.5, color=INK)
     captions = strip.captions or [""] * len(strip.pictures)
     for column, (picture, caption) in enumerate(zip(strip.pictures[shown], captions[shown])):
-        left = _LABEL + column * (1 + _GAP)
+        left = margin + column * (1 + _GAP)
         place_image(panel, picture, left, upper, interpolation="antialiased")
-        write_caption(panel, caption, left + 0.5, upper + 0.98, _LINE)
+        write_caption(panel, caption, left + 0.5, upper + 0.98, line)
 
 
 @house_style

@@ -120,7 +120,6 @@ KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "fer_lightning.training.gan_augmentation.GeneratedFaces",
             "pytorch_lightning.callbacks.EMAWeightAveraging",
             "fer_lightning.training.trainer_options.EpochBar",
-            "pytorch_lightning.callbacks.RichProgressBar",
         ),
         (),
     ),
@@ -138,6 +137,7 @@ FORMER: Mapping[str, str] = {
     "fer_lightning.training.schedules.one_cycle": "fer_lightning.training.schedulers.one_cycle",
     "fer_lightning.training.schedules.plateau": "fer_lightning.training.schedulers.plateau",
     "fer_lightning.training.schedules.warmup_cosine": "fer_lightning.training.schedulers.warmup_cosine",
+    "pytorch_lightning.callbacks.RichProgressBar": "fer_lightning.training.trainer_options.EpochBar",
 }
 _trusted: tuple[str, ...] = ()
 

@@ -34,6 +34,23 @@ def test_more_than_eight_faces_go_on_below():
     assert panel.get_xlim()[0] < left < right < panel.get_xlim()[1] and top < bottom < panel.get_ylim()[0]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_pictures_of_few_faces_fill_the_width(count):
+    note = "a note of many words that does not fit into one line of a figure as narrow as that of three pictures, or so"
+    faces = FACES[:count]
+    rows = [faces_strip(faces, ["face"] * count)]
+    rows += [heat_strip(name, faces, np.zeros((count, 3, 3)), ["happy 9 %"] * count) for name in ("first", "second")]
+    figure = draw_strips(rows, "Title", note)
+    (panel,) = figure.axes
+    assert len(panel.images) == 3 * count
+    covered = sum(image.get_extent()[1] - image.get_extent()[0] for image in panel.images[:3])
+    assert covered > 0.9 * panel.get_xlim()[1]
+    texts = [text.get_text() for text in panel.texts]
+    assert texts.count("first") == texts.count("second") == count and texts.count("happy 9 %") == 2 * count
+    figure.canvas.draw()
+    assert all(text.get_window_extent().x1 < figure.bbox.x1 for text in panel.texts)
+
+
 def test_red_speaks_for_a_class_and_blue_against_it():
     values = np.zeros((1, 12, 12))
     values[:, :6], values[:, 6:] = 2.0, -1.0

@@ -238,7 +238,7 @@ def _run(name: str, arguments: list[str]) -> None:
         if name == "train" and not listing:
             from fer_lightning.commands.report import RunProgress
 
-            RunProgress.end()
+            RunProgress.end(stopped=isinstance(sys.exc_info()[1], KeyboardInterrupt))
 
 
 def _print_choices(run: Callable[[], object]) -> None:

@@ -189,13 +189,17 @@ class RunProgress(Callback):
         _print(f"[{number + 1} of {len(self._names)}] {self._names[number]}: {outcome}{left}")
 
     @classmethod
-    def end(cls) -> None:
-        """Prints the comparison and the next command of the multirun of this process, if there was one."""
+    def end(cls, stopped: bool) -> None:
+        """Prints the comparison and the next commands of the multirun of this process, if there was one.
+
+        Args:
+            stopped: Whether the user stopped it, for which the command that continues it is printed elsewhere.
+        """
         run, cls.started = cls.started, None
         if run is not None and run._folder.is_dir():
-            run._end()
+            run._end(stopped)
 
-    def _end(self) -> None:
+    def _end(self, stopped: bool) -> None:
         from fer_lightning.commands.study_report import show_comparisons
         from fer_lightning.results.collect import read_runs
         from fer_lightning.studies.discovery import is_run_of
@@ -212,7 +216,8 @@ class RunProgress(Callback):
         if missing := [name for name, has_record in zip(self._names, done) if not has_record]:
             _print(f"{len(missing)} of {len(done)} runs have no record: {shorten('; '.join(missing), 300)}")
             again = [*self._command, *([] if self._study else [f"hydra.sweep.dir={shown_path(self._folder)}"])]
-            _print(f"Only these run again with: {shlex.join(again)}")
+            if not stopped:
+                _print(f"Only these run again with: {shlex.join(again)}")
         if records:
             reference = [f"reference={self._reference}"] if self._reference else []
             report = ["fer", "report", *self._config_dir, str(shown_path(self._folder)), *reference]

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from fer_lightning.commands import report as report_studies
+from fer_lightning.commands.train import fit
 from fer_lightning.errors import UserError
 from fer_lightning.files import claims_dir, write_json
 
@@ -134,6 +135,20 @@ def test_a_multirun_ends_with_a_comparison_and_commands_that_work(multirun, fer,
     for name in ("table.md", "index.html"):
         text = (folder / "report" / name).read_text()
         assert "claim" not in re.sub(r"<style>.*?</style>|<script>.*?</script>", "", text, flags=re.DOTALL).lower()
+
+
+def test_a_multirun_that_is_stopped_compares_what_it_has(fer, tiny, tmp_path, monkeypatch, capsys):
+    def fit_or_stop(cfg, *arguments):
+        if cfg.seed == 1:
+            raise KeyboardInterrupt
+        return fit(cfg, *arguments)
+
+    monkeypatch.setattr("fer_lightning.commands.train.fit", fit_or_stop)
+    options = ["trainer.max_epochs=1", "seed=0,1,2", f"hydra.sweep.dir={tmp_path / 'runs'}"]
+    assert fer("train", "-m", *tiny, *options) == 130
+    printed, error = capsys.readouterr()
+    assert "2 of 3 runs have no record: resnet seed=1; resnet seed=2" in printed and "│resnet" in printed
+    assert "Only these" not in printed and f"hydra.sweep.dir={tmp_path / 'runs'}" in error
 
 
 def test_a_run_that_was_stopped_is_listed_and_the_reference_must_exist(tmp_path, write_record, capsys):

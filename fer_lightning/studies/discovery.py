@@ -11,8 +11,8 @@ from fer_lightning.errors import UserError
 from fer_lightning.results.collect import read_runs
 from fer_lightning.results.metrics_schema import typed_options
 
-_NOT_TYPED = ("seed", "study", "budget", "logger", "callbacks", "threads", "plugins", "show", "reference")
-_NOT_TYPED += ("output_dir", "data.cache_dir")
+_NOT_TYPED = {"seed", "study", "budget", "logger", "callbacks", "threads", "plugins", "show", "reference"}
+_NOT_TYPED |= {"output_dir", "data.cache_dir"}
 
 
 @dataclass(frozen=True, eq=False)

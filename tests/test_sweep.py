@@ -259,7 +259,7 @@ def test_groups_are_searched_too(tiny, fer, tmp_path):
         (["hydra/sweeper=optuna", "hydra.sweeper.direction=up", *SPACE], "direction must be one of"),
         (
             ["hydra/sweeper=optuna", "hydra.sweeper.sampler.variant=papre", *SPACE],
-            "got 'papre'",
+            "variant=papre is unknown: use one of",
         ),
         (["hydra/sweeper=optuna", "+newgroup.x=1", *SPACE], "Unknown option 'newgroup'"),
         (["hydra/sweeper=optuna", "selection.monitor=val/los", *SPACE], "selection.monitor=val/los"),

@@ -48,7 +48,7 @@ def check(done: subprocess.CompletedProcess[str], folder: Path, dataset: str) ->
     (run,) = (folder / "outputs" / f"resnet_{dataset}").iterdir()
     protocol = RunRecord.read(run).metrics["protocol"]
     assert protocol["dataset"] == dataset and len(protocol["classes"]) == CLASSES[dataset]
-    assert f"ResNet on {dataset}, seed 0" in done.stdout
+    assert f"Run record: outputs/resnet_{dataset}/{run.name}" in done.stdout
 
 
 def test_data_at_its_place(make, trees, tmp_path):

@@ -192,11 +192,11 @@ def track_once(parts: Iterable[_Part], work: str, count: int, total: int, purpos
     """
     if count >= _MANY:
         log.info("%s, once: %s images, %s", work, f"{count:,}", purpose)
-    began = time.monotonic()
+    began, first = time.monotonic(), max(total // 20, min(available_cores(), total - 1), 1)  # cores end parts together
     for number, part in enumerate(track(parts, work, total=total, transient=True), start=1):
         yield part
         seconds = (time.monotonic() - began) * (total - number) / number
-        if number == max(total // 20, 1) and count >= _MANY and seconds > _LONG:
+        if number == first and count >= _MANY and seconds > _LONG:
             log.info("%s: about %.0f minutes", work, seconds / 60)
 
 

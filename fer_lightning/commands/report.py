@@ -180,8 +180,7 @@ class RunProgress(Callback):
             return
         number = int(config.hydra.job.num)
         if not self._plain:
-            swept = config.hydra.job.override_dirname
-            _print(f"[trial {number}] {outcome}{f' ({swept})' if swept else ''}")
+            _print(f"[trial {number}] {outcome}")  # Hydra has listed its options
             return
         if not self._repeated and job_return.status is JobStatus.COMPLETED:
             self._seconds.append(seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -130,8 +131,9 @@ def _print(
     lines = [f"Trials:     {shown_path(folder / 'trials.csv')}"]
     lines += [f"{'' if number else 'Pictures:':<12}{shown_path(path)}" for number, path in enumerate(pictures)]
     if (folder / "conf" / "experiment" / "best.yaml").is_file():
-        lines.append(f"Train best: fer train --config-dir {shown_path(folder / 'conf')} experiment=best")
-    lines.append(f"Look at it: fer dashboard --search {shown_path(folder)}")
+        best = ["fer", "train", "--config-dir", str(shown_path(folder / "conf")), "experiment=best"]
+        lines.append(f"Train best: {shlex.join(best)}")
+    lines.append(f"Look at it: {shlex.join(['fer', 'dashboard', '--search', str(shown_path(folder))])}")
     for line in lines:
         print_line(console, line)
 

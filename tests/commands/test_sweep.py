@@ -48,7 +48,7 @@ def config(logger: str) -> DictConfig:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tmp_path / "monday"
+    return tmp_path / "my monday"
 
 
 def test_leaves_the_trials_the_best_one_and_pictures(folder):
@@ -81,8 +81,8 @@ def test_prints_the_five_best_trials_and_how_to_train_the_best(folder, capsys, m
     printed = capsys.readouterr().out
     (heading,) = [line for line in printed.splitlines() if line.startswith("┃ trial")]
     assert [int(cell) for cell in heading.strip("┃").split("┃")[1:]] == order
-    assert "Train best: fer train --config-dir monday/conf experiment=best\n" in printed
-    assert "Look at it: fer dashboard --search monday\n" in printed
+    assert "Train best: fer train --config-dir 'my monday/conf' experiment=best\n" in printed
+    assert "Look at it: fer dashboard --search 'my monday'\n" in printed
 
 
 def test_a_sweep_without_a_complete_trial_is_reported_too(folder, capsys):

@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,7 @@ class RunProgress(Callback):
         self._began = 0.0
         self._repeated = False
         self._plain = False  # whether no sampler chooses the runs
+        self._warned: set[str] = set()
 
     # The signatures are Hydra's.
 
@@ -166,6 +168,8 @@ class RunProgress(Callback):
             for handler in logging.getLogger().handlers:
                 if isinstance(handler, RichHandler):  # the log file of the run stays complete
                     handler.setLevel(logging.WARNING)
+                    # What one run says of its data, the others need not repeat.
+                    handler.addFilter(partial(_unless_said, frozenset(self._warned), self._warned))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         several = config.hydra.mode == RunMode.MULTIRUN
@@ -221,6 +225,11 @@ class RunProgress(Callback):
             reference = [f"reference={self._reference}"] if self._reference else []
             report = ["fer", "report", *self._config_dir, str(shown_path(self._folder)), *reference]
             _print(f"Report with tests and figures: {shlex.join(report)}")
+
+
+def _unless_said(before: frozenset[str], said: set[str], record: logging.LogRecord) -> bool:
+    said.add(record.getMessage())
+    return record.getMessage() not in before
 
 
 def _in_hydra(config: DictConfig, name: str) -> str:

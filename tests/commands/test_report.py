@@ -151,6 +151,16 @@ def test_a_multirun_that_is_stopped_compares_what_it_has(fer, tiny, tmp_path, mo
     assert "Only these" not in printed and f"hydra.sweep.dir={tmp_path / 'runs'}" in error
 
 
+def test_what_two_runs_warn_of_is_printed_once(fer, trees, tmp_path, capsys):
+    data = ["data=fer2013", f"data.root={trees / 'fer2013'}", f"data.cache_dir={tmp_path / 'cache'}", "model=resnet"]
+    short = ["seed=0,1", "trainer=cpu", "trainer.max_epochs=1", "callbacks=[]", "logger=none"]
+    assert fer("train", "-m", *data, *short, f"hydra.sweep.dir={tmp_path / 'runs'}") == 0
+    said = "fer2013 differs from its official release"
+    printed, error = capsys.readouterr()
+    assert (printed + error).count(said) == 1
+    assert all(said in log.read_text() for log in tmp_path.glob("runs/*/train.log"))
+
+
 def test_a_run_that_was_stopped_is_listed_and_the_reference_must_exist(tmp_path, write_record, capsys):
     for name, options in (("0", ["ablation=b"]), ("1", ["ablation=b_full"])):
         write_record(tmp_path / name, options, 0, np.arange(200) < 90)

@@ -11,7 +11,7 @@ STUDY ?= psysfa_table6
 BUDGET ?= smoke
 ARGS ?=
 
-.PHONY: help setup lock train sweep study test test-full attack lint dashboard bench demo clean
+.PHONY: help setup lock train sweep wandb-sweep study test test-full attack lint dashboard bench demo clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -51,6 +51,12 @@ sweep: setup  ## search hyperparameters: make sweep DATASET=rafdb TRIALS=60 SAMP
 		hydra.sweeper.n_trials=$(TRIALS) hydra.sweep.dir=outputs/sweeps/$(MODEL)_$(DATASET)_$(SAMPLER) \
 		selection.monitor=val/loss selection.mode=min 'optimizer.lr=tag(log,interval(1e-5,1e-2))' \
 		'optimizer.weight_decay=tag(log,interval(1e-4,0.3))' 'data.batch_size=int(interval(8,64))' $(ARGS)
+
+wandb-sweep: setup  ## the same, steered by W&B: make wandb-sweep DATASET=rafdb MODEL=resnet; then wandb agent on each machine
+	mkdir -p outputs
+	sed -e 's/^  data: .*/  data: {value: $(DATASET)}/' -e 's/^  model: .*/  model: {value: $(MODEL)}/' \
+		docs/wandb_sweep.yaml > outputs/wandb_sweep.yaml
+	$(BIN)/wandb sweep outputs/wandb_sweep.yaml
 
 study: setup  ## a table of a paper and its report: make study STUDY=psysfa_table6 BUDGET=pilot DATASET=fer2013; again: it goes on
 	$(BIN)/fer train study=$(STUDY) budget=$(BUDGET) $(if $(filter file,$(origin DATASET)),,data=$(DATASET)) $(ARGS)

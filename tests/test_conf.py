@@ -10,6 +10,7 @@ import hydra
 import optuna
 import pytest
 import torch
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
@@ -19,6 +20,7 @@ from torch import nn
 
 from fer_lightning.cli import COMMANDS
 from fer_lightning.commands.instantiate import build, build_each, build_loss, build_net, build_trainer
+from fer_lightning.commands.option_checks import check_options
 from fer_lightning.data.auxiliary import SIDE_SIZES
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
@@ -95,6 +97,29 @@ def test_every_choice_composes_and_resolves(group, name, monkeypatch):
     assert cfg.hydra.runtime.choices[group] == name
     del cfg.hydra
     assert OmegaConf.to_container(cfg, resolve=True)
+
+
+SWEEPS = sorted((Path(__file__).parents[1] / "docs").glob("wandb_sweep*.yaml"))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_each_parameter_of_a_wandb_sweep_is_an_option_of_fer_train(path):
+    """Its agent calls the command with one value of each."""
+    sweep = yaml.safe_load(path.read_text())
+    assert (sweep["command"][:2], sweep["command"][2:]) == (["fer", "train"], ["${args_no_hyphens}"])
+    tried = {
+        name: space.get("values") or [space[key] for key in ("value", "min", "max") if key in space]
+        for name, space in sweep["parameters"].items()
+    }
+    assert all(tried.values())
+    for values in zip(*(cycle(values) for values in tried.values()), range(max(map(len, tried.values())))):
+        cfg = compose(*(f"{name}={value}" for name, value in zip(tried, values)))
+        check_options(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), "train")
+        for name, value in zip(tried, values):
+            found = cfg.hydra.runtime.choices.get(name, OmegaConf.select(cfg, name))
+            assert str(found) == str(value), name
+    monitor = compose(*(f"{name}={values[0]}" for name, values in tried.items())).selection
+    assert sweep["metric"] == {"name": monitor.monitor, "goal": f"{monitor.mode}imize"}
 
 
 @pytest.mark.parametrize("name", names("data"))

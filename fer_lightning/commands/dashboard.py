@@ -1,37 +1,45 @@
-"""`fer dashboard`: lists runs and searches and opens W&B, TensorBoard or the Optuna Dashboard; works offline."""
+"""`fer dashboard`: lists runs and searches, shows their curves and scores as a page, opens viewers; works offline."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import sqlite3
+import re
+import shlex
 import subprocess
 import sys
 import webbrowser
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from socketserver import ThreadingMixIn
 from tempfile import TemporaryDirectory
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from time import time
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from fer_lightning.errors import UserError, printable
+from fer_lightning.commands.stored_config import read_overrides, shared_overrides
+from fer_lightning.errors import UserError
+from fer_lightning.files import conf_dir, write_text
 from fer_lightning.plots.text import folder_table, print_line
-from fer_lightning.results.metrics_schema import NAME, read_best, read_metrics
+from fer_lightning.results.metrics_schema import NAME, identity, read_metrics, read_started
+from fer_lightning.results.naming import RunLabels, label_run
+from fer_lightning.search.report import (
+    find_searches,
+    has_screen,
+    has_search,
+    search_table,
+    searches_served,
+    serve_search,
+)
 
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-
+_STILL_LOGS = 600  # seconds since the last change of a run that may still be in its first epoch
+_SCORES = {"test accuracy": "accuracy", "macro F1": "macro_f1", "ECE": "ece"}
 _NOT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
-HOST = "127.0.0.1"  # local only, because anyone who reaches the dashboard can delete studies
-STORAGE = "FER_SWEEP_STORAGE"  # as in conf/hydra/sweeper/optuna.yaml
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,10 @@ class LoggedRun:
         changed: Time of the last change, in seconds since 1970.
         metrics: Content of `metrics.json`; None if the run is not finished or the file is damaged.
         problem: Error in `metrics.json`, else empty.
+        name: Variant, data set and seed, as in W&B; of a folder that is no run, the name of the folder.
+        variant: The first part of it.
+        group: Name of its study, search or multirun, else empty.
+        began: Whether it finished an epoch, or logs something now.
         wandb: Folders of its W&B runs.
         tensorboard: Folder of its TensorBoard events, or None.
     """
@@ -53,6 +65,10 @@ class LoggedRun:
     wandb: tuple[Path, ...]
     tensorboard: Path | None
     problem: str = ""
+    name: str = ""
+    variant: str = ""
+    group: str = ""
+    began: bool = True
 
 
 def main(argv: Sequence[str]) -> None:
@@ -62,13 +78,14 @@ def main(argv: Sequence[str]) -> None:
         argv: Arguments after `fer dashboard`.
 
     Raises:
-        UserError: There are no runs, or none that a viewer can show.
+        UserError: There are no runs, or `--sync` cannot upload them.
     """
     parser = argparse.ArgumentParser(
         prog="fer dashboard",
-        description="Opens the W&B viewer in the terminal (q leaves it) on all runs under a folder, the newest first; "
-        "TensorBoard where only that was logged to. Beside it, where there are searches, the Optuna Dashboard on that "
-        "which changed last, in a web browser and for this machine only.",
+        description="Writes a page with the curves and scores of all runs under a folder, the newest first, and opens "
+        "it in a web browser; then opens the W&B viewer in the terminal (q leaves it), or TensorBoard where only that "
+        "was logged to. Beside it, where there are searches, the Optuna Dashboard on that which changed last, for this "
+        "machine only.",
     )
     parser.add_argument(
         "folder",
@@ -76,30 +93,42 @@ def main(argv: Sequence[str]) -> None:
         help="one run, or many (outputs); with --search also a storage file or URL (FER_SWEEP_STORAGE, else outputs)",
     )
     parser.add_argument("--list", action="store_true", help="print a table of the runs and searches instead")
+    parser.add_argument("--all", action="store_true", help="also runs that ended before their first epoch")
     parser.add_argument("--search", action="store_true", help="show the Optuna Dashboard alone")
+    parser.add_argument("--sync", action="store_true", help="upload the runs that were logged to W&B offline")
     parser.add_argument("--port", type=int, default=0, help="where the Optuna Dashboard listens (any free port)")
-    parser.add_argument("--no-browser", action="store_true", help="only print its address")
+    parser.add_argument("--no-browser", action="store_true", help="only print addresses")
     options = parser.parse_args(argv)
     if options.search:
         serve_search(options.folder, options.port, browser=not options.no_browser)
         return
     folder = Path(options.folder or "outputs")
-    runs = sorted(find_runs(folder), key=lambda run: run.changed, reverse=True)
-    if not runs:
+    every = sorted(find_runs(folder), key=lambda run: run.changed, reverse=True)
+    if not every:
         raise UserError(f"{folder} must contain a run; none was found: run fer train first.")
+    runs = [run for run in every if run.began or options.all]
+    if options.sync:
+        sync_runs(runs)
+        return
     if options.list or not _on_a_terminal():
         _print_tables(runs, folder)
-    elif any(run.wandb for run in runs):
+    _print_hidden(len(every) - len(runs))
+    if options.list:
+        return
+    address = write_runs_page(runs, folder).absolute().as_uri()
+    print_line(Console(), f"Curves and scores: {address}")
+    if not _on_a_terminal():
+        return
+    if has_screen() and not options.no_browser:
+        webbrowser.open(address)
+    if any(run.wandb for run in runs):
         with _beside(folder, options):
             _open_wandb(runs)
     elif any(run.tensorboard for run in runs):
         with _beside(folder, options):
             _open_tensorboard(folder)
-    elif _has_search(folder):
+    elif has_search(folder):
         serve_search(str(folder), options.port, browser=not options.no_browser)
-    else:
-        _print_tables(runs, folder)
-        raise UserError("a viewer needs runs that were logged to W&B or TensorBoard: train with logger=wandb.")
 
 
 def find_runs(root: Path) -> Iterator[LoggedRun]:
@@ -111,21 +140,71 @@ def find_runs(root: Path) -> Iterator[LoggedRun]:
         events = sorted(folder.glob("tensorboard/events.out.tfevents.*"))
         record = [folder / name for name in ("config.yaml", "metrics.json") if name in files]
         written = [*record, *wandb_logs, *events]
-        if written:
-            metrics, problem = None, ""
-            if NAME in files:
-                try:
-                    metrics = read_metrics(folder / NAME)
-                except UserError as error:
-                    problem = str(error)
-            yield LoggedRun(
-                folder=folder,
-                changed=max(path.lstat().st_mtime for path in written),
-                metrics=metrics,
-                problem=problem,
-                wandb=tuple(path.parent for path in wandb_logs),
-                tensorboard=folder / "tensorboard" if events else None,
-            )
+        if not written:
+            continue
+        metrics, problem = None, ""
+        if NAME in files:
+            try:
+                metrics = read_metrics(folder / NAME)
+            except UserError as error:
+                problem = str(error)
+        changed = max(path.lstat().st_mtime for path in written)
+        going_on = time() - changed < _STILL_LOGS
+        labels = _labels(folder, metrics)
+        yield LoggedRun(
+            folder=folder,
+            changed=changed,
+            metrics=metrics,
+            problem=problem,
+            name=labels.name,
+            variant=labels.variant,
+            group=labels.group or "",
+            began=NAME in files or "config.yaml" not in files or (folder / "checkpoints").is_dir() or going_on,
+            wandb=tuple(path.parent for path in wandb_logs),
+            tensorboard=folder / "tensorboard" if events else None,
+        )
+
+
+def _labels(folder: Path, metrics: Mapping[str, Any] | None) -> RunLabels:
+    """Labels of a run from its record, or where it is not finished from what was typed for it."""
+    multirun = folder.absolute().parent
+    group = multirun.name if (multirun / "multirun.yaml").is_file() else None
+    if started := None if metrics else _started(folder):
+        typed = dict(override.partition("=")[::2] for override in started["overrides"])
+        protocol = {"dataset": typed.get("data", "synthetic"), "split": "", "classes": []}
+        metrics = {"protocol": protocol, "seed": typed.get("seed", "0"), **started}
+    if not metrics:
+        return RunLabels(folder.absolute().name, folder.absolute().name, group, "", ())
+    choices = {"model": _model_configs().get(metrics.get("model", "PsySFANet"))}  # for which nothing must be typed
+    return label_run(metrics, choices, _shared(multirun) if group else (), group)
+
+
+@cache
+def _model_configs() -> dict[str, str]:
+    """Name of the config of a network by the name of its class, where it is the only one of that class."""
+    named: dict[str, list[str]] = {}
+    for path in sorted((conf_dir() / "model").glob("*.yaml")):
+        for name in re.findall(r"^_target_: .*\.(\w+)$", path.read_text(), re.MULTILINE):
+            named.setdefault(name, []).append(path.stem)
+    return {name: stems[0] for name, stems in named.items() if len(stems) == 1}
+
+
+def _started(folder: Path) -> dict[str, Any] | None:
+    """Options and identity of a run of `fer train` that has no record."""
+    with suppress(UserError):
+        return read_started(folder)
+    with suppress(UserError):  # as an earlier version started it
+        if (folder / "config.yaml").is_file() and (overrides := read_overrides(folder)) is not None:
+            return {"overrides": overrides, **identity(overrides)}
+    return None
+
+
+@cache
+def _shared(multirun: Path) -> tuple[str, ...]:
+    """What was typed for all runs of a multirun."""
+    with suppress(UserError):
+        return tuple(shared_overrides(multirun))
+    return ()
 
 
 def run_table(runs: Sequence[LoggedRun], root: Path) -> Table:
@@ -135,19 +214,109 @@ def run_table(runs: Sequence[LoggedRun], root: Path) -> Table:
         runs: The runs.
         root: Folders are shown relative to it.
     """
-    rows = []
+    rows = [
+        (run.folder, [run.name, run.group or "-", _logged_to(run) or "-", _state(run)], run.changed) for run in runs
+    ]
+    return folder_table("Runs", ["run", "name", "group", "logged to"], ["test accuracy"], rows, root)
+
+
+def _logged_to(run: LoggedRun) -> str:
+    return ", ".join(name for name, found in (("W&B", run.wandb), ("TensorBoard", run.tensorboard)) if found)
+
+
+def _state(run: LoggedRun) -> str:
+    """The accuracy on test, or why there is none."""
+    if run.metrics is None:
+        return "damaged" if run.problem else "not finished" if run.began else "never began"
+    test = run.metrics["splits"].get("test")
+    return f"{test['accuracy']:.1%}" if test else "-"
+
+
+def write_runs_page(runs: Sequence[LoggedRun], root: Path) -> Path:
+    """Writes the page of all runs as `dashboard.html`.
+
+    Args:
+        runs: The runs in the order shown.
+        root: Holds the runs and the page.
+    """
+    import pandas as pd  # here, because a list of runs needs neither tables nor figures
+
+    from fer_lightning.studies.page import RunGroup, runs_page
+
+    groups: dict[str, list[LoggedRun]] = {}
     for run in runs:
-        metrics = run.metrics or {"protocol": {"dataset": "-"}, "model": "-", "splits": {}}
-        test = metrics["splits"].get("test")
-        accuracy = f"{test['accuracy']:.1%}" if test else "-"
-        cells = [
-            metrics["protocol"]["dataset"],
-            metrics["model"],
-            ", ".join(name for name, found in (("W&B", run.wandb), ("TensorBoard", run.tensorboard)) if found) or "-",
-            accuracy if run.metrics else "damaged" if run.problem else "not finished",
-        ]
-        rows.append((run.folder, cells, run.changed))
-    return folder_table("Runs", ["run", "dataset", "model", "logged to"], ["test accuracy"], rows, root)
+        if run.metrics or run.name != run.folder.absolute().name:
+            groups.setdefault(run.group or "Single runs", []).append(run)
+    shown = []
+    for title, members in groups.items():
+        histories: dict[str, list[pd.DataFrame]] = {}
+        for run in members:
+            history = _history(run)
+            if history is not None and not history.empty:
+                histories.setdefault(run.variant, []).append(history)
+        shown.append(RunGroup(title, histories, pd.DataFrame([_page_row(run, root) for run in members])))
+    reports = [Path("experiments"), *sorted({run.folder.parent / "report" for run in runs})]  # of studies, and others
+    pages = [page for place in reports for page in sorted(place.rglob("index.html"))]
+    links = {page.parent.as_posix(): page.absolute().as_uri() for page in pages}
+    return write_text(root / "dashboard.html", runs_page(str(root), shown, links))
+
+
+def _history(run: LoggedRun) -> Any:
+    from fer_lightning.results.collect import read_history
+
+    try:
+        return read_history(str(run.folder)) if run.metrics else None
+    except UserError:  # the page shows the scores alone
+        return None
+
+
+def _page_row(run: LoggedRun, root: Path) -> dict[str, object]:
+    metrics = run.metrics or {"splits": {}}
+    test = metrics["splits"].get("test", {})
+    scores = {name: float(test.get(key, "nan")) for name, key in _SCORES.items()}
+    seconds = metrics.get("timing", {}).get("fit_seconds")
+    return {
+        "name": run.name,
+        **scores,
+        "best epoch": str(metrics.get("best_epoch", "-")),
+        "minutes": "-" if seconds is None else f"{seconds / 60:.1f}",
+        "state": "finished" if run.metrics else _state(run),
+        "logged to": _logged_to(run) or "-",
+        "folder": run.folder.relative_to(root).as_posix(),
+    }
+
+
+def _print_hidden(count: int) -> None:
+    if count:
+        several = f"{count} runs that" if count > 1 else "1 run that"
+        print_line(Console(), f"Hidden: {several} ended before the first epoch; --all shows them.")
+
+
+def sync_runs(runs: Sequence[LoggedRun]) -> None:
+    """Uploads the runs that were logged offline and have not been uploaded yet.
+
+    Args:
+        runs: The runs, the newest first.
+
+    Raises:
+        UserError: There is nothing to upload, or nobody is logged in; the commands that would upload are printed.
+    """
+    offline = [logged for run in reversed(runs) for logged in run.wandb if logged.name.startswith("offline-")]
+    waiting = [folder for folder in offline if not list(folder.glob("*.wandb.synced"))]
+    if not waiting:
+        raise UserError(
+            f"--sync needs a run that was logged offline and not uploaded yet; got {len(offline)} uploaded ones."
+        )
+    from fer_lightning.training.wandb_logger import choose_mode
+
+    if choose_mode("auto") != "online":
+        for folder in waiting:
+            print(f"wandb sync {shlex.quote(str(folder.absolute()))}")
+        raise UserError(
+            f"--sync needs a login and a network to upload {len(waiting)} runs, by the commands above: run wandb "
+            "login, or set WANDB_API_KEY, and unset WANDB_MODE."
+        )
+    _show([sys.executable, "-m", "wandb", "sync", *map(str, waiting)])
 
 
 def _print_tables(runs: Sequence[LoggedRun], root: Path) -> None:
@@ -163,13 +332,9 @@ def _print_tables(runs: Sequence[LoggedRun], root: Path) -> None:
             print_line(Console(), f"Damaged: {problem}")
 
 
-def _has_search(folder: Path) -> bool:
-    return any((search.folder / "study.db").is_file() for search in find_searches(folder))
-
-
 def _beside(folder: Path, options: argparse.Namespace) -> AbstractContextManager[None]:
     """Context in which the Optuna Dashboard is served if there is a search."""
-    if not _has_search(folder):
+    if not has_search(folder):
         return nullcontext()
     return searches_served(str(folder), options.port, browser=not options.no_browser)
 
@@ -197,166 +362,3 @@ def _show(command: list[str]) -> None:
     status = subprocess.call(command)
     if status:
         sys.exit(status)
-
-
-@dataclass(frozen=True)
-class LoggedSearch:
-    """Folder of a sweep.
-
-    Attributes:
-        folder: Path of the folder.
-        changed: Time of the last change, in seconds since 1970.
-        report: Content of `best.json`; None if the search is not finished or the file is damaged.
-        problem: Error in `best.json`, else empty.
-    """
-
-    folder: Path
-    changed: float
-    report: dict[str, Any] | None
-    problem: str = ""
-
-
-def find_searches(root: Path) -> Iterator[LoggedSearch]:
-    """Yields every sweep folder at or below `root`, in no order."""
-    for place, folders, files in os.walk(root):
-        marks = [Path(place) / name for name in ("study.db", "best.json") if name in files]
-        if marks:
-            folders.clear()  # its subfolders are its trials
-            report, problem = None, ""
-            if marks[-1].name == "best.json":
-                try:
-                    report = read_best(marks[-1])
-                except UserError as error:
-                    problem = str(error)
-            yield LoggedSearch(Path(place), max(mark.lstat().st_mtime for mark in marks), report, problem)
-
-
-def search_table(searches: Sequence[LoggedSearch], root: Path) -> Table:
-    """One row a search, in the order given.
-
-    Args:
-        searches: The searches.
-        root: Folders are shown relative to it.
-    """
-    rows = []
-    for search in searches:
-        cells = ["-", "-", "damaged" if search.problem else "not finished", "-"]
-        if search.report:
-            best = search.report["best"]
-            scores = [f"{best['value']:.5g}", str(best["trial"])] if best else ["none complete", "-"]
-            cells = [search.report["objective"], str(sum(search.report["trials"].values())), *scores]
-        rows.append((search.folder, cells, search.changed))
-    return folder_table("Searches", ["search", "objective"], ["trials", "best value", "best trial"], rows, root)
-
-
-@contextmanager
-def searches_served(place: str | None, port: int, browser: bool) -> Iterator[None]:
-    """Context in which the Optuna Dashboard is served to this machine; its address is printed.
-
-    Args:
-        place: URL of a storage, path of a storage file, a sweep folder, or a parent folder, of which the sweep that
-            changed last is shown; None for the storage in `FER_SWEEP_STORAGE`, else `outputs`.
-        port: Port of the server; 0 for any free port.
-        browser: Whether to open a web browser, if there is a screen.
-
-    Raises:
-        UserError: There is no search, it cannot be reached, or the port is in use.
-    """
-    storage, shown = _open(place)
-    from optuna_dashboard import wsgi
-
-    try:
-        server = make_server(HOST, port, wsgi(storage), server_class=_Server, handler_class=_Silent)
-    except (OSError, OverflowError) as error:
-        raise UserError(f"--port {port} cannot be used ({error}): omit it for any free port.") from error
-    address = f"http://{HOST}:{server.server_port}/dashboard/"
-    print(printable(f"Optuna Dashboard of {shown}: {address}"), flush=True)
-    with server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        if browser and _has_screen():
-            webbrowser.open(address)
-        try:
-            yield
-        finally:
-            server.shutdown()
-
-
-def serve_search(place: str | None, port: int, browser: bool) -> None:
-    """Serves the Optuna Dashboard until Ctrl-C; see `searches_served`."""
-    with searches_served(place, port, browser):
-        print("Ctrl-C ends it.", flush=True)
-        try:
-            Event().wait()
-        except KeyboardInterrupt:
-            print()
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    """Server with one thread a connection, because browsers open connections that they do not use at once."""
-
-    daemon_threads = True
-
-
-class _Silent(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Requests are not logged."""
-
-
-def _open(place: str | None) -> tuple[BaseStorage, str]:
-    """Existing storage of a search, and its name for messages."""
-    option = "--search "
-    if place is None and (place := os.environ.get(STORAGE)):
-        option = f"{STORAGE}="
-    place = place or "outputs"
-    location, shown = _locate(place, option)
-    named = f"{option}{shown}"
-    # Imported here, because importing Optuna takes a second.
-    from fer_lightning.search.storage import open_storage
-
-    if location.startswith("sqlite"):
-        _check_sqlite(location, named)
-    try:
-        storage = open_storage(location, Path(), option=option)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{named} must be a database or a journal of a search, such as a study.db.") from error
-    if not storage.get_all_studies():
-        raise UserError(f"{named} must contain a search; got none: run fer train -m hydra/sweeper=optuna ... first.")
-    return storage, f"{shown} ({STORAGE})" if option.startswith(STORAGE) else shown
-
-
-def _locate(place: str, option: str) -> tuple[str, str]:
-    """Storage as `open_storage` takes it, and its name for messages, without password."""
-    path = Path(place)
-    if "://" in place:
-        return place, place.rpartition("@")[2]
-    if path.is_file():
-        return f"sqlite:///{path.resolve()}" if path.suffix == ".db" else place, place
-    if not path.is_dir() and option.startswith(STORAGE):
-        raise UserError(f"{option}{place} does not exist: use the storage or the folder of a search.")
-    searches = [search for search in find_searches(path) if (search.folder / "study.db").is_file()]
-    if not searches:
-        raise UserError(
-            f"{place} must contain a search with a study.db; got none: run fer train -m hydra/sweeper=optuna ... "
-            "first, or use the URL of a database."
-        )
-    folder = max(searches, key=lambda search: search.changed).folder
-    return f"sqlite:///{(folder / 'study.db').resolve()}", str(folder)
-
-
-def _check_sqlite(url: str, named: str) -> None:
-    """Checks that a file holds studies; Optuna would create it, or its tables in the database of another program."""
-    from sqlalchemy import make_url
-
-    path = Path(make_url(url).database or "")
-    if not path.is_file():
-        raise UserError(f"{named} does not exist: use an existing study.db, or the folder of a search.")
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            connection.execute("SELECT 1 FROM studies LIMIT 1")
-    except sqlite3.Error as error:
-        raise UserError(f"{named} must be the database of a search, such as a study.db: {error}.") from error
-
-
-def _has_screen() -> bool:
-    on_desktop = sys.platform in ("darwin", "win32")
-    return on_desktop or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

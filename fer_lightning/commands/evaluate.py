@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from fer_lightning.commands.finish import ending, finish_run, score_run
-from fer_lightning.commands.instantiate import build_each, build_trainer, data_for, limit_threads
+from fer_lightning.commands.finish import ending, finish_run, open_loggers, score_run
+from fer_lightning.commands.instantiate import build_trainer, data_for, limit_threads
 from fer_lightning.data.corruptions import select_corruptions
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.errors import printable, require_known
@@ -33,7 +33,8 @@ def run(cfg: DictConfig) -> float:
     trained = load_net(Path(cfg.checkpoint))
     corruptions = select_corruptions(cfg.corruptions, trained.description["preprocessing"].get("side", "none"))
     datamodule = data_for(cfg, trained)
-    loggers = build_each(cfg.get("logger"))
+    scored_net = {**trained.record, "model": type(trained.net).__name__, "protocol": datamodule.protocol.to_dict()}
+    loggers = open_loggers(cfg, scored_net, "evaluate")
     trainer = build_trainer(cfg, [], loggers)
     inference = Inference(trained.net, cfg.channels_last, cfg.flip)
     shared = predict_shared(trainer, inference, datamodule, cfg.split, trained.classes)

@@ -14,8 +14,8 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from rich.console import Console
 from torch import Tensor
 
-from fer_lightning.commands.finish import ending
-from fer_lightning.commands.instantiate import build_each, data_for, limit_threads
+from fer_lightning.commands.finish import ending, open_loggers
+from fer_lightning.commands.instantiate import data_for, limit_threads
 from fer_lightning.data.image_decoding import conform
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.errors import UserError, require_known
@@ -49,7 +49,8 @@ def run(cfg: DictConfig) -> None:
     limit_threads(cfg)
     trained = load_net(Path(cfg.checkpoint))
     faces, background, background_name = _faces(cfg, trained)
-    loggers = build_each(cfg.get("logger"))
+    explained_net = {**trained.record, "model": type(trained.net).__name__}
+    loggers = open_loggers(cfg, {**explained_net, "protocol": trained.description["protocol"]}, "explain")
     folder = Path(cfg.output_dir)
     explanation = Explanation(trained.net, trained.classes, faces, card_of(trained, cfg.checkpoint)["temperature"])
     if cfg.shap != "none":

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import get_class
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
-from fer_lightning.commands.instantiate import build
+from fer_lightning.commands.instantiate import build, build_each
+from fer_lightning.commands.stored_config import (
+    read_overrides,
+    shared_overrides,
+    stored_hydra,
+    sweep_group,
+    within_hydra,
+)
 from fer_lightning.data.corruptions import SEVERITIES, corruption
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, printable
 from fer_lightning.evaluation.cross_dataset import SharedPredictions, score_other_data
 from fer_lightning.evaluation.efficiency import describe_hardware
 from fer_lightning.evaluation.robustness import score_corruptions, summarise_robustness
@@ -34,13 +43,83 @@ from fer_lightning.plots.robustness import draw_corruptions, draw_robustness
 from fer_lightning.plots.style import MUTED, save_figures
 from fer_lightning.plots.text import shorten
 from fer_lightning.results.curves import most_confident_errors
-from fer_lightning.results.naming import run_title
+from fer_lightning.results.naming import label_run, run_title
 from fer_lightning.results.run_record import RunRecord, predicted_arrays
 from fer_lightning.training.checkpoints import TrainedNet
 from fer_lightning.training.wandb_logger import WandbRunLogger, close_wandb, log_run
 
 SHOWN_ERRORS = 24
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Start:
+    """How Hydra started a run.
+
+    Attributes:
+        overrides: What was typed, or chosen by a sweep, for the run.
+        choices: Chosen config of each group.
+        shared: What was typed for all runs of the multirun; empty for a single run.
+        group: Name of the multirun's folder; None for a single run.
+    """
+
+    overrides: list[str]
+    choices: dict[str, str]
+    shared: list[str]
+    group: str | None
+
+
+def read_start(folder: Path) -> Start:
+    """How the run in a folder was started, also where it is resumed now.
+
+    Args:
+        folder: The run folder; if Hydra stored nothing in it, the command that runs now started it.
+
+    Raises:
+        UserError: A stored file is damaged.
+    """
+    hydra, stored = HydraConfig.get(), stored_hydra(folder)
+    values = stored if hydra.output_subdir is None and stored else {"hydra": hydra}  # None where a run is resumed
+    overrides = read_overrides(folder)
+    choices = within_hydra(values, "runtime", "choices")
+    start = Start(
+        overrides=[printable(override) for override in (hydra.overrides.task if overrides is None else overrides)],
+        choices={str(key): str(name) for key, name in dict(choices or {}).items() if name is not None},
+        shared=[],
+        group=None,
+    )
+    if str(within_hydra(values, "mode")).rpartition(".")[2] != RunMode.MULTIRUN.name:
+        return start
+    sweep = folder.absolute().parent if values is stored else Path(hydra.sweep.dir)
+    with suppress(UserError):  # another process may be writing it
+        start = replace(start, shared=shared_overrides(sweep))
+    return replace(start, group=sweep_group(sweep))
+
+
+def open_loggers(cfg: DictConfig, record: Mapping[str, Any], job_type: str = "train") -> list[Logger]:
+    """Builds the loggers of a run; that of W&B shows what the run is from its start.
+
+    Args:
+        cfg: Config of the run.
+        record: Fields of its record that are known before it ends: `study`, `variant`, `protocol` and `seed`.
+        job_type: What the run does.
+    """
+    loggers = build_each(cfg.get("logger"))
+    start = read_start(Path(cfg.output_dir))
+    selection = cfg.get("selection")
+    labels = label_run(record, start.choices, start.shared, start.group, job_type, cfg.get("trial"))
+    facts = {
+        # Dots would be levels of the config in W&B, whose tables can show and group by each choice.
+        "choices": {
+            group.replace(".", "/"): name for group, name in start.choices.items() if not group.startswith("hydra/")
+        },
+        "overrides": " ".join(start.overrides),
+        "protocol": record["protocol"],
+    }
+    for logger in loggers:
+        if isinstance(logger, WandbRunLogger):
+            logger.describe(labels, facts, (selection.monitor, selection.mode) if selection else None)
+    return loggers
 
 
 def score_run(

@@ -254,17 +254,40 @@ def read_overrides(folder: Path) -> list[str] | None:
     return values
 
 
+def shared_overrides(sweep: Path) -> list[str]:
+    """What was typed for all runs of the multirun in a folder.
+
+    Raises:
+        UserError: `multirun.yaml` is missing or damaged.
+    """
+    return list(map(str, within_hydra(read_yaml(sweep / "multirun.yaml"), "overrides", "task") or []))
+
+
 def started_in(folder: Path) -> Path:
     """Working folder in which a run was started; the present one if it is not stored.
 
     Raises:
         UserError: The file is damaged.
     """
+    cwd = within_hydra(stored_hydra(folder), "runtime", "cwd")
+    return Path(cwd if isinstance(cwd, str) else "")
+
+
+def stored_hydra(folder: Path) -> Any:
+    """Hydra's own config of a run; empty if it is not stored.
+
+    Raises:
+        UserError: The file is damaged.
+    """
     path = folder / ".hydra" / "hydra.yaml"
-    values = read_yaml(path) if path.is_file() else {}
-    for name in ("hydra", "runtime", "cwd"):
-        values = values.get(name) if isinstance(values, dict) else None
-    return Path(values if isinstance(values, str) else "")
+    return read_yaml(path) if path.is_file() else {}
+
+
+def within_hydra(values: Any, *names: str) -> Any:
+    """A value below `hydra`; None if it is not there."""
+    for name in ("hydra", *names):
+        values = values.get(name) if isinstance(values, Mapping) or OmegaConf.is_dict(values) else None
+    return values
 
 
 def _moved(values: Any, was: str, now: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,6 +29,7 @@ from fer_lightning.files import claims_dir, conf_dir, shown_path
 from fer_lightning.overrides import literal
 from fer_lightning.plots.text import NOTHING, escape, print_line
 from fer_lightning.results.collect import score_table, unfinished_runs
+from fer_lightning.results.naming import RunLabels
 from fer_lightning.search.report import SearchDefinition, write_search
 from fer_lightning.studies.comparison_table import build_comparison, read_credible, read_published
 from fer_lightning.studies.definition import StudyDefinition
@@ -37,6 +39,7 @@ from fer_lightning.studies.page import write_page
 from fer_lightning.studies.presentation import Finding, PresentedTable, present_comparison
 from fer_lightning.studies.report import StudyReport, build_study, minutes_of
 
+log = logging.getLogger(__name__)
 _SCORES = {"accuracy": "accuracy", "macro F1": "macro_f1"}  # of runs without a study
 _NEXT = 3  # unfinished runs that are printed
 
@@ -333,7 +336,9 @@ def _wandb_loggers(runs: Iterable[Path]) -> Iterator[DictConfig]:
 
 def _log(report: StudyReport, page: Path, folder: Path, node: DictConfig, mode: str) -> Path | None:
     # Imported late: only this part of a report needs torch.
-    from fer_lightning.studies.wandb_study import log_study
+    from wandb.errors import CommError
+
+    from fer_lightning.studies.wandb_study import log_study, save_views
     from fer_lightning.training.wandb_logger import WandbRunLogger
 
     logger = WandbRunLogger(
@@ -341,16 +346,20 @@ def _log(report: StudyReport, page: Path, folder: Path, node: DictConfig, mode: 
         mode=mode,
         project=node.project,
         entity=node.entity,
-        name=f"study {report.name}",
-        group=node.group or sweep_group(folder),
-        tags=[*node.tags, "study"],
+        tags=node.tags,
         init_timeout=node.init_timeout,
-        log_checkpoint=False,
     )
+    kind, group = "study" if "study=" in report.command else "report", node.group or sweep_group(folder)
+    logger.describe(RunLabels(f"{kind} {report.name}", report.name, group, kind, (report.name, kind)), {})
     failed = True
     try:
         run = logger.experiment
         log_study(run, report, page)
+        if not (run.disabled or run.offline):
+            try:
+                print("W&B shows the study at", *save_views(run, group, report))
+            except (UserError, CommError, OSError, ValueError) as error:
+                log.warning("The workspace and the report could not be saved in W&B: %s", error)
         where = None if run.disabled else Path(run.dir).parent
         failed = False
     finally:

@@ -22,6 +22,7 @@ from fer_lightning.commands.stored_config import sweep_group, wandb_nodes
 from fer_lightning.files import shown_path, write_json, write_text
 from fer_lightning.plots.style import save_figures
 from fer_lightning.plots.text import csv_text, escape, print_line
+from fer_lightning.results.naming import RunLabels
 from fer_lightning.search.figures import draw_search
 from fer_lightning.search.report import trial_table
 from fer_lightning.training.wandb_logger import WandbRunLogger
@@ -101,7 +102,11 @@ def _log_to_wandb(
     """Logs the sweep as a W&B run, in the group of its trials."""
     for node in wandb_nodes(cfg):
         group = node.group or sweep_group(folder)
-        logger: WandbRunLogger = build(node, save_dir=str(folder), group=group, name=node.name or f"sweep {group}")
+        choices = (OmegaConf.select(cfg, "hydra.runtime.choices") or {}).get
+        sampler = choices("hydra/sweeper/sampler")
+        tags = [tag for tag in (choices("data"), choices("model"), choices("study"), sampler) if tag]
+        logger: WandbRunLogger = build(node, save_dir=str(folder))
+        logger.describe(RunLabels(f"search {group}", group, group, "search", tuple(tags)), {})
         failed = True
         try:
             logger.log_hyperparams({key: best[key] for key in ("study", "direction", "sampler", "pruner")})

@@ -19,7 +19,14 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
-from fer_lightning.commands.finish import ending, explained, finish_run, score_run, show_record
+from fer_lightning.commands.finish import (
+    ending,
+    explained,
+    finish_run,
+    open_loggers,
+    score_run,
+    show_record,
+)
 from fer_lightning.commands.instantiate import (
     build_classifier,
     build_datamodule,
@@ -80,7 +87,8 @@ def run(cfg: DictConfig) -> float:
         if run.state == "finished":
             return _selected_value(_show_again(cfg, run.folder, verbose), cfg)
         datamodule = build_datamodule(cfg)
-        loggers = build_each(cfg.get("logger"))
+        protocol = datamodule.protocol.to_dict()
+        loggers = open_loggers(cfg, {"seed": cfg.seed, "protocol": protocol, **read_started(run.folder)})
         code = describe_code()  # before training: the checkout may change meanwhile
         with trial_of(cfg) as trial, ending(loggers):
             trainer, history = fit(cfg, run, datamodule, loggers, trial, bars)

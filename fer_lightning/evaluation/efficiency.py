@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -112,3 +113,15 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """`memory_gb`: peak memory of the GPU so far, else of the process; empty where the system does not report it."""
+    if device.type == "cuda":
+        return {"memory_gb": torch.cuda.max_memory_allocated(device) / 1e9}
+    if sys.platform == "win32":
+        return {}
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"memory_gb": peak / (1e9 if sys.platform == "darwin" else 1e6)}

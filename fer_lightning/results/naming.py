@@ -45,18 +45,20 @@ def label_run(
     """Labels of a run.
 
     Args:
-        record: Fields of `metrics.json`: `study` and `variant` (see `identity`), `protocol` and `seed`.
-        choices: Chosen config of each group, as Hydra tells it; empty for a record that was read.
+        record: Fields of `metrics.json`: `protocol`, and where they are known `seed`, `model`, `study` and `variant`
+            (see `identity`).
+        choices: Chosen config of each group, as Hydra resolves it; empty for a record that was read.
         shared: Overrides of all runs of the multirun as they were typed, which set none of them apart.
         group: Name of the study, search or multirun.
         job_type: What the run does.
         trial: Number of the run in its search.
     """
-    variant, protocol = record["variant"], record["protocol"]
+    variant, protocol = record.get("variant") or {}, record["protocol"]
     chosen = {key: str(value) for key, value in {**choices, **variant}.items() if key in _CHOICES and value}
     network = dict(_options({**variant, **chosen})).get("model") or record.get("model")
     name = variant_name(variant, shared, default=str(network or "default"), choices_only=trial is not None)
-    run = f"-{protocol['dataset']}-" + (f"s{record['seed']}" if trial is None else f"t{trial}")
+    number = f"-t{trial}" if trial is not None else f"-s{record['seed']}" if "seed" in record else ""
+    run = f"-{protocol['dataset']}{number}"
     evaluated = f"{protocol['split']}, {len(protocol['classes'])} classes"
     tags = [protocol["dataset"], network, *(chosen.get(key) for key in _CHOICES if key != "model")]
     tags += [record.get("study"), evaluated, None if trial is None else "trial"]

@@ -1,9 +1,11 @@
-"""Report of a study as one self-contained HTML file."""
+"""Report of a study, and all runs below a folder, each as one self-contained HTML file."""
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from matplotlib.figure import Figure
 from fer_lightning.errors import printable
 from fer_lightning.files import write_text
 from fer_lightning.plots.text import NOTHING
+from fer_lightning.studies.figures import draw_study_curves
 from fer_lightning.studies.presentation import Cell, conclusions
 from fer_lightning.studies.report import StudyReport
 
@@ -42,6 +45,42 @@ def study_page(report: StudyReport) -> str:
 def write_page(report: StudyReport, folder: Path) -> Path:
     """Writes the page atomically to `index.html` in a folder, which is created if needed, and returns its path."""
     return write_text(folder / NAME, study_page(report))
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """Runs that a page shows together: those of a study, of a search or of a multirun, or single ones.
+
+    Attributes:
+        title: Name of the group.
+        histories: By variant the histories of its runs, as `draw_study_curves` takes them; may be empty.
+        runs: One row a run, in the order shown; scores in 0..1.
+    """
+
+    title: str
+    histories: Mapping[str, Sequence[pd.DataFrame]]
+    runs: pd.DataFrame
+
+
+def runs_page(title: str, groups: Sequence[RunGroup], links: Mapping[str, str]) -> str:
+    """Makes the page of runs: of each group first the curves, then a table.
+
+    Args:
+        title: Where the runs are.
+        groups: The groups in the order shown.
+        links: Address of the page of each study, by its name.
+    """
+    shown = [
+        {
+            "title": group.title,
+            "caption": "Accuracy and loss by epoch: mean over seeds, the band from the lowest to the highest.",
+            "picture": embed_figure(draw_study_curves(group.histories, None)) if group.histories else None,
+            "headings": list(group.runs),
+            "rows": _cells(group.runs),
+        }
+        for group in groups
+    ]
+    return _environment().get_template("runs_page.html").render(title=title, groups=shown, links=links)
 
 
 @cache  # compiling the templates takes longer than rendering a page

@@ -22,6 +22,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from fer_lightning.errors import UserError
+from fer_lightning.evaluation.efficiency import peak_memory
 from fer_lightning.files import writing
 from fer_lightning.plots.style import save_figures
 from fer_lightning.plots.text import duration
@@ -83,6 +84,10 @@ class History(pl.Callback):
         }
         row.update({name: float(value) for name, value in sorted(trainer.callback_metrics.items())})
         self.rows.append(row)
+        for logger in trainer.loggers:
+            cost = {"lr": row["lr"], "images_per_second": row["images"] / row["train_seconds"]}
+            cost |= {"epoch": trainer.current_epoch, **peak_memory(pl_module.device)}
+            logger.log_metrics(cost, trainer.fit_loop.total_batch_idx)
         if trainer.is_global_zero:
             scores = ", ".join(f"{name} {row[name]:.4f}" for name in _LOGGED if name in row)
             epochs = self._epochs_after(trainer)

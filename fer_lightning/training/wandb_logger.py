@@ -21,12 +21,17 @@ from wandb.sdk.wandb_run import Run
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.files import write_text
 from fer_lightning.results.curves import ClassCurve, confusion_counts, precision_recall_curves, roc_curves
-from fer_lightning.results.run_record import predicted_arrays
+from fer_lightning.results.naming import RunLabels
+from fer_lightning.results.run_record import predicted_arrays, read_table
 
 log = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
 _ENVIRONMENT_MODES = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
-_RECORD_FILES = ("config.yaml", "metrics.json", "predictions.parquet", "history.csv", "robustness.csv")
+_RECORD_FILES = ("config.yaml", "metrics.json", "predictions.parquet", "history.csv", "robustness.csv", "train.log")
+# Figures whose content W&B shows as an interactive chart, and those of an epoch, which were logged in it; the artifact
+# has them all.
+_CHARTED = ("confusion_", "roc_", "precision_recall_", "curves", "errors", "robustness")
+_STEP = "trainer/global_step"  # Lightning's x-axis of all charts
 _POINTS_OF_A_CURVE = 200
 
 
@@ -72,24 +77,59 @@ class WandbRunLogger(WandbLogger):
             entity=entity,
             group=group,
             tags=list(tags),
-            # create_new: otherwise a second run of this process would be logged to the first one.
-            # quiet: the result table of the run is the last output in the terminal.
-            settings=wandb.Settings(init_timeout=init_timeout, reinit="create_new", quiet=True),
+            settings=wandb.Settings(
+                init_timeout=init_timeout,
+                reinit="create_new",  # otherwise a second run of this process would be logged to the first one
+                silent=True,  # the result table of the run is the last output in the terminal
+                # The lines that are logged, without every frame of the progress bar.
+                console="off",
+                capture_loggers={"fer_lightning": "INFO", "pytorch_lightning": "WARNING"},
+            ),
         )
         self.log_checkpoint = log_checkpoint
         self._mode = mode
+        self._started_with: dict[str, Any] = {}
+        self._selection: tuple[str, str] | None = None
         self._wandb_init.pop("anonymous", None)  # W&B warns about any value of it
+
+    def describe(self, labels: RunLabels, facts: Mapping[str, Any], selection: tuple[str, str] | None = None) -> None:
+        """Labels the run, before its first use. Name and group that the user has set are kept, and tags are added.
+
+        Args:
+            labels: Name, group, type and tags of the run.
+            facts: Further values of the run's config in W&B, from its start.
+            selection: Metric by which the best epoch is selected, and `"max"` or `"min"`; the summary of the run has
+                its best value.
+        """
+        for key, value in (("name", labels.name), ("group", labels.group), ("job_type", labels.job_type)):
+            self._wandb_init[key] = self._wandb_init.get(key) or value
+        self._wandb_init["tags"] = list(dict.fromkeys([*self._wandb_init["tags"], *labels.tags]))
+        self._started_with = {"variant": labels.variant, **facts}
+        self._selection = selection
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Run:
         """W&B run, started on first use."""
         if self._experiment is None:
-            Path(str(self.save_dir)).mkdir(parents=True, exist_ok=True)
-            # As an argument, because WandbLogger(offline=True) would set WANDB_MODE for all later runs.
-            self._wandb_init["mode"] = choose_mode(self._mode)
-            if self._wandb_init["mode"] != "disabled":
-                self._wandb_init["id"] = self._kept_id()
+            run = self._start()
+            if self._started_with:
+                run.config.update(self._started_with, allow_val_change=True)
+            if self._selection is not None:
+                name, mode = self._selection
+                run.define_metric(name, step_metric=_STEP, step_sync=True, summary=mode)
+            if self._wandb_init["mode"] == "online":
+                log.info("W&B shows this run at %s", run.url)
+        return super().experiment
+
+    def _start(self) -> Run:
+        Path(str(self.save_dir)).mkdir(parents=True, exist_ok=True)
+        # As an argument, because WandbLogger(offline=True) would set WANDB_MODE for all later runs.
+        self._wandb_init["mode"] = choose_mode(self._mode)
+        if os.environ.get("WANDB_SWEEP_ID"):  # the agent of the sweep has chosen these
+            self._wandb_init |= {"id": None, "project": None, "entity": None}
+        elif self._wandb_init["mode"] != "disabled":
+            self._wandb_init["id"] = self._kept_id()
         try:
             return super().experiment
         except CommError as error:
@@ -159,7 +199,9 @@ def choose_mode(mode: str) -> str:
 
 def _warn_offline(error: CommError) -> None:
     reason = " ".join(str(error).split())
-    log.warning("W&B cannot be reached (%s): this run is logged offline; upload it later with wandb sync.", reason)
+    log.warning(
+        "W&B cannot be reached (%s): this run is logged offline; upload it later with fer dashboard --sync.", reason
+    )
 
 
 def log_run(
@@ -195,7 +237,10 @@ def log_run(
         f"{split}/classes": _class_table(metrics["splits"][split]["per_class"]),
     }
     for path in sorted((folder / "figures").glob("*.png")):
-        logged[f"figures/{path.stem}"] = wandb.Image(str(path))
+        if not path.stem.startswith(_CHARTED) and "_epoch_" not in path.stem:
+            logged[f"figures/{path.stem}"] = wandb.Image(str(path))
+    if (folder / "robustness.csv").is_file():
+        logged["robustness/severity"] = _robustness_chart(read_table(folder / "robustness.csv"))
     if misclassified:
         logged[f"{split}/misclassified"] = [wandb.Image(image, caption=caption) for image, caption in misclassified]
     run.log(logged)
@@ -216,6 +261,7 @@ def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
         for score, value in values.items()
         if isinstance(value, float)
     }
+    scores |= {f"robustness/{name}": value for name, value in metrics.get("robustness", {}).get("accuracy", {}).items()}
     timing = {f"timing/{name}": value for name, value in metrics.get("timing", {}).items()}
     facts = {name: metrics[name] for name in ("best_epoch", "parameters") if name in metrics}
     if "calibration" in metrics:
@@ -255,6 +301,16 @@ def _curve_chart(curves: Sequence[ClassCurve], title: str, x_label: str, y_label
         fields={"x": "x", "y": "y", "class": "class"},
         string_fields={"title": title, "x-axis-title": x_label, "y-axis-title": y_label},
     )
+
+
+def _robustness_chart(robustness: pd.DataFrame) -> CustomChart:
+    """Chart of the accuracy over the severity of each corruption, from the clean split on."""
+    clean = float(robustness.loc[robustness["severity"] == 0, "accuracy"].iloc[0])
+    rows = []
+    for name, levels in robustness[robustness["severity"] > 0].groupby("corruption", sort=False):
+        rows += [[str(name), 0, clean], *([str(name), *level] for level in levels[["severity", "accuracy"]].to_numpy())]
+    table = wandb.Table(columns=["corruption", "severity", "accuracy"], data=rows)
+    return wandb.plot.line(table, "severity", "accuracy", stroke="corruption", title="Accuracy by severity")
 
 
 def _class_table(per_class: Mapping[str, Mapping[str, float]]) -> wandb.Table:

@@ -5,6 +5,8 @@ import os
 import pty
 import re
 import select
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +20,15 @@ import pytest
 from fer_lightning.commands import dashboard
 from fer_lightning.errors import UserError
 
+LOG = """
+import sys, wandb
+
+for number in range(2):
+    run = wandb.init(project="project", mode="offline", dir=sys.argv[1] + f"/run{number}", reinit="create_new")
+    run.log({"val/accuracy": 0.5})
+    run.finish()
+"""
+
 
 def make_run(folder: Path, when: float, accuracy: float | None = None, logged: str = "") -> None:
     folder.mkdir(parents=True)
@@ -29,6 +40,7 @@ def make_run(folder: Path, when: float, accuracy: float | None = None, logged: s
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
+    (folder / "checkpoints").mkdir()
     if accuracy is not None:
         told = dict.fromkeys(("release", "label_rule", "split", "selection", "test", "fingerprint"), "-")
         protocol = {"dataset": "fer2013", "classes": ["happy", "sad"], "counts": {}, **told}
@@ -56,8 +68,8 @@ def test_lists_the_newest_run_first(tmp_path, capsys):
     make_run(tmp_path / "multirun" / "0_seed=1", 86400, logged="tensorboard")
     dashboard.main([str(tmp_path), "--list"])
     assert rows(capsys.readouterr().out) == [
-        ["multirun/0_seed=1", "-", "-", "TensorBoard", "not finished", "1970-01-02 00:00"],
-        ["resnet/monday", "fer2013", "ResNet", "W&B", "65.4%", "1970-01-01 00:00"],
+        ["multirun/0_seed=1", "0_seed=1", "-", "TensorBoard", "not finished", "1970-01-02 00:00"],
+        ["resnet/monday", "resnet-fer2013", "-", "W&B", "65.4%", "1970-01-01 00:00"],
     ]
 
 
@@ -73,6 +85,133 @@ def test_without_a_terminal_it_lists(tmp_path, capsys, monkeypatch):
     make_run(tmp_path / "a", 0, accuracy=0.5, logged="wandb")
     dashboard.main([str(tmp_path)])
     assert len(rows(capsys.readouterr().out)) == 1
+
+
+def test_runs_of_a_multirun_are_named_by_what_differs_finished_or_not(tmp_path, capsys):
+    sweep = tmp_path / "rates"
+    for number, rate in enumerate(("0.01", "0.001")):
+        run = sweep / str(number)
+        make_run(run, number, logged="wandb")
+        (run / ".hydra").mkdir()
+        typed = ["model=resnet", "data=fer2013", "trainer.max_epochs=3", f"optimizer.lr={rate}", "seed=2"]
+        (run / ".hydra" / "overrides.yaml").write_text(json.dumps(typed))
+    typed[3] = "optimizer.lr=0.01,0.001"
+    (sweep / "multirun.yaml").write_text(json.dumps({"hydra": {"overrides": {"task": typed}}}))
+    dashboard.main([str(tmp_path), "--list"])
+    assert [row[1:5] for row in rows(capsys.readouterr().out)] == [
+        [f"resnet, optimizer.lr={rate}-fer2013-s2", "rates", "W&B", "not finished"] for rate in ("0.001", "0.01")
+    ]
+
+
+def test_a_run_for_which_nothing_was_typed_has_the_name_of_its_network(tmp_path, capsys):
+    make_run(tmp_path / "run", 0, logged="wandb")
+    (tmp_path / "run" / ".hydra").mkdir()
+    (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text("[]")
+    dashboard.main([str(tmp_path), "--list"])
+    assert [row[1] for row in rows(capsys.readouterr().out)] == ["psysfa_net-synthetic-s0"]
+
+
+def test_what_never_began_is_hidden_but_counted(tmp_path, capsys):
+    for number in range(3):
+        make_run(tmp_path / str(number), number, accuracy=0.5 if number == 1 else None)
+    for number in (0, 2):
+        (tmp_path / str(number) / "checkpoints").rmdir()
+    dashboard.main([str(tmp_path), "--list"])
+    printed = capsys.readouterr().out
+    assert [row[0] for row in rows(printed)] == ["1"]
+    assert "Hidden: 2 runs that ended before the first epoch; --all shows them." in printed
+    dashboard.main([str(tmp_path), "--list", "--all"])
+    assert [(row[0], row[4]) for row in rows(capsys.readouterr().out)] == [
+        ("2", "never began"),
+        ("1", "50.0%"),
+        ("0", "never began"),
+    ]
+
+
+def test_a_run_in_its_first_epoch_is_shown(tmp_path, capsys):
+    make_run(tmp_path / "now", time.time(), logged="wandb")
+    (tmp_path / "now" / "checkpoints").rmdir()
+    dashboard.main([str(tmp_path), "--list"])
+    assert [row[4] for row in rows(capsys.readouterr().out)] == ["not finished"]
+
+
+class TestPage:
+    @pytest.fixture(scope="class")
+    def page(self, trained_run, tmp_path_factory) -> str:
+        """The page of a real run, of one that is not finished and of one whose folder has a strange name."""
+        root = tmp_path_factory.mktemp("page")
+        shutil.copytree(trained_run, root / "real")
+        make_run(root / "<b>odd & new", 1, accuracy=0.5)
+        make_run(root / "stopped", 0, logged="wandb")
+        (root / "stopped" / ".hydra").mkdir()
+        (root / "stopped" / ".hydra" / "overrides.yaml").write_text("[model=vit, seed=3]")
+        (root / "report").mkdir()
+        (root / "report" / "index.html").touch()
+        dashboard.main([str(root)])
+        return (root / "dashboard.html").read_text()
+
+    def test_curves_come_first_and_then_the_scores(self, page, trained_run):
+        metrics = json.loads((trained_run / "metrics.json").read_text())
+        assert page.index('<img src="data:image/svg+xml;base64,') < page.index("<table")
+        assert f"{100 * metrics['splits']['test']['accuracy']:.1f} %" in page
+        assert ">resnet, data.batch_size=8, data.image_size=32, model.widths=[8,8,8,8]-folder-s0<" in page
+
+    def test_runs_that_are_not_finished_are_named(self, page):
+        assert re.search(r"<td>vit-synthetic-s3</td>.*?<td>not finished</td>", page, re.DOTALL)
+
+    def test_reports_are_linked(self, page):
+        assert re.search(r'<a href="file://[^"]*/report/index.html">[^<]*/report</a>', page)
+
+    def test_no_name_is_markup(self, page):
+        assert "<b>odd" not in page and "&lt;b&gt;odd &amp; new" in page
+
+    def test_a_browser_shows_it(self, page, tmp_path, open_browser):
+        (tmp_path / "page.html").write_text(page)
+        with open_browser() as browser:
+            shown = browser.new_page()
+            shown.goto((tmp_path / "page.html").as_uri())
+            assert shown.locator("tbody tr").count() == 3
+            assert shown.locator("figure img").evaluate("image => image.naturalWidth > 300")
+
+
+class TestSync:
+    @pytest.fixture(autouse=True)
+    def nobody(self, monkeypatch, tmp_path):
+        """Nobody is logged in to W&B here."""
+        for name in ("WANDB_API_KEY", "WANDB_MODE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+    def test_without_a_login_the_commands_are_printed_and_refused(self, tmp_path, capsys):
+        for number in range(3):
+            make_run(tmp_path / f"my run{number}", number, logged="wandb")
+        (tmp_path / "my run0" / "wandb" / "offline-run-0-abc" / "run-abc.wandb.synced").touch()
+        with pytest.raises(UserError, match="needs a login and a network to upload 2 runs, by the commands above"):
+            dashboard.main([str(tmp_path), "--sync"])
+        commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+        assert [command[:2] for command in commands] == [["wandb", "sync"]] * 2
+        assert [Path(command[2]) for command in commands] == [
+            tmp_path / f"my run{number}" / "wandb" / f"offline-run-{number}-abc" for number in (1, 2)
+        ]
+
+    def test_with_a_login_the_same_folders_are_uploaded(self, tmp_path, monkeypatch):
+        """The real command of W&B, which tells a server that is not there."""
+        subprocess.run([sys.executable, "-c", LOG, tmp_path], check=True, timeout=300, env={**os.environ})
+        commands = []
+        monkeypatch.setattr("fer_lightning.training.wandb_logger.choose_mode", lambda mode: "online")
+        monkeypatch.setattr(subprocess, "call", lambda command: commands.append(command) or 0)
+        dashboard.main([str(tmp_path), "--sync"])
+        (command,) = commands
+        assert command[1:4] == ["-m", "wandb", "sync"] and len(command) == 6
+        dry = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, timeout=300)
+        assert dry.returncode == 0, dry.stderr
+        assert all(Path(folder).name in " ".join((dry.stdout + dry.stderr).split()) for folder in command[4:])
+
+    def test_nothing_to_upload_is_a_sentence(self, tmp_path):
+        make_run(tmp_path / "run", 0, accuracy=0.5)
+        with pytest.raises(UserError, match="--sync needs a run that was logged offline and not uploaded yet"):
+            dashboard.main([str(tmp_path), "--sync"])
 
 
 @pytest.mark.parametrize("arguments", [["nowhere"], ["nowhere", "--list"]])
@@ -127,28 +266,25 @@ class TestViewer:
         dashboard.main([str(tmp_path)])
         assert called == [["-m", "tensorboard.main", "--logdir", str(tmp_path)]]
 
-    def test_runs_without_a_log_are_listed(self, tmp_path, called, capsys):
+    def test_runs_without_a_log_have_their_page(self, tmp_path, called, capsys):
         make_run(tmp_path / "run", 0, accuracy=0.5)
-        with pytest.raises(UserError, match="logger=wandb"):
-            dashboard.main([str(tmp_path)])
-        assert len(rows(capsys.readouterr().out)) == 1
+        dashboard.main([str(tmp_path), "--no-browser"])
+        assert f"Curves and scores: {(tmp_path / 'dashboard.html').as_uri()}" in capsys.readouterr().out
         assert called == []
+
+    def test_the_page_opens_where_there_is_a_screen(self, tmp_path, called, monkeypatch):
+        opened: list[str] = []
+        monkeypatch.setattr(dashboard, "has_screen", lambda: True)
+        monkeypatch.setattr(dashboard.webbrowser, "open", opened.append)
+        make_run(tmp_path / "run", 0, accuracy=0.5)
+        dashboard.main([str(tmp_path)])
+        assert opened == [(tmp_path / "dashboard.html").as_uri()]
 
     def test_a_failing_viewer_is_not_hidden(self, tmp_path, monkeypatch):
         monkeypatch.setattr(subprocess, "call", lambda command: 3)
         make_run(tmp_path / "run", 0, logged="wandb")
         with pytest.raises(SystemExit, match="3"):
             dashboard.main([str(tmp_path)])
-
-
-LOG = """
-import sys, wandb
-
-for number in range(2):
-    run = wandb.init(project="project", mode="offline", dir=sys.argv[1] + f"/run{number}", reinit="create_new")
-    run.log({"val/accuracy": 0.5})
-    run.finish()
-"""
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ import pytest
 from fer_lightning.commands import dashboard
 from fer_lightning.errors import UserError
 from fer_lightning.files import conf_dir
+from fer_lightning.search import report
 
 BEST = 0.73519
 
@@ -107,15 +108,15 @@ class CtrlC:
 def alone(monkeypatch):
     """No storage in the environment, and no test that waits for ever."""
     monkeypatch.delenv("FER_SWEEP_STORAGE", raising=False)
-    monkeypatch.setattr(dashboard, "Event", CtrlC)
+    monkeypatch.setattr(report, "Event", CtrlC)
 
 
 @pytest.fixture
 def opened(monkeypatch) -> list[str]:
     """Addresses that a web browser was sent to; nothing is served."""
     addresses: list[str] = []
-    monkeypatch.setattr(dashboard, "make_server", lambda *arguments, **others: FakeServer())
-    monkeypatch.setattr(dashboard.webbrowser, "open", addresses.append)
+    monkeypatch.setattr(report, "make_server", lambda *arguments, **others: FakeServer())
+    monkeypatch.setattr(report.webbrowser, "open", addresses.append)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":0")
     return addresses
@@ -238,7 +239,7 @@ class TestStorageOfTheEnvironment:
 
     def test_comes_from_the_variable_of_the_sweeper(self):
         sweeper = (conf_dir() / "hydra" / "sweeper" / "optuna.yaml").read_text()
-        assert f"storage: ${{oc.env:{dashboard.STORAGE},null}}" in sweeper
+        assert f"storage: ${{oc.env:{report.STORAGE},null}}" in sweeper
 
 
 def test_a_typed_url_that_cannot_be_reached_names_what_was_typed(monkeypatch):
@@ -290,7 +291,7 @@ class TestList:
             ("found", "val/loss", "3", "0.12346", "1"),
             ("nothing", "val/loss", "3", "none complete", "-"),
             ("running", "-", "-", "not finished", "-"),
-            ("alone", "-", "-", "-", "not finished"),
+            ("alone", "alone", "-", "-", "not finished"),
         }
 
     def test_the_trials_of_one_search(self, outputs, capsys):

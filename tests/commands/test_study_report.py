@@ -200,7 +200,8 @@ def test_a_study_is_logged_once_in_the_group_of_its_runs(tmp_path):
     records = [json.loads(line) for line in found.stdout.splitlines()]
     (run,) = [record["run"] for record in records if record["type"] == "run"]
     assert (run["project"], run["run_group"]) == ("faces", "components_fer2013_pilot")
-    assert (run["display_name"], run["tags"]) == ("study table_6", ["study"])
+    assert (run["display_name"], run["tags"]) == ("study table_6", ["table_6", "study"])
+    assert run["job_type"] == "study"
     summary = {}
     for record in records:
         if record["type"] == "summary":

@@ -129,7 +129,7 @@ def test_a_single_wandb_run_in_the_group_of_the_trials_shows_the_sweep(folder):
     found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     records = [json.loads(line) for line in found.stdout.splitlines()]
     (run,) = [record["run"] for record in records if record["type"] == "run"]
-    assert (run["run_group"], run["display_name"]) == ("monday", "sweep monday")
+    assert (run["run_group"], run["display_name"], run["job_type"]) == ("monday", "search monday", "search")
     summary = {}
     for record in records:
         if record["type"] == "summary":

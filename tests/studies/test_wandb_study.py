@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import wandb
 
-from fer_lightning.studies.wandb_study import log_study
+from fer_lightning.studies.wandb_study import build_report, build_workspace, log_study, view_panels
 
 
 class FakeRun:
@@ -73,3 +73,53 @@ def test_the_conditions_are_the_config(run):
         "Data": "fer2013 & friends",
         "Seeds": "0, 1, 2",
     }
+
+
+@pytest.fixture
+def workspaces() -> None:
+    pytest.importorskip("wandb_workspaces", reason="needs the extra workspaces")
+
+
+def settings(saved: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Kind and settings of every panel of an object that would be saved, as W&B gets them."""
+    found, values = [], [saved._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)]
+    for value in values:
+        if isinstance(value, dict):
+            found += [(value["viewType"], value["config"])] if "viewType" in value else []
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+    return found
+
+
+@pytest.mark.usefixtures("workspaces")
+def test_the_workspace_has_bars_with_intervals_by_ablation():
+    workspace = build_workspace("me", "faces", "components")
+    assert [section.name for section in workspace.sections][:3] == ["Curves", "Ablations", "Seeds"]
+    bars = [config for kind, config in settings(workspace) if kind == "Bar Chart"]
+    assert {
+        "chartTitle": "Test accuracy",
+        "metrics": ["summary_metrics.test/accuracy"],
+        "vertical": False,
+        "groupBy": "choices.value.ablation",
+        "groupAgg": "mean",
+        "groupArea": "stderr",
+        "aggregate": True,
+    } in bars
+    assert workspace.runset_settings.filters == "Metric(\"Group\") == 'components'"
+
+
+@pytest.mark.usefixtures("workspaces")
+def test_the_report_says_what_was_found_and_has_every_panel(study_report):
+    """As objects: what W&B would get names ids that only its server has."""
+    report = build_report("me", "faces", "components", study_report)
+    texts = [block.text for block in report.blocks if hasattr(block, "text")]
+    assert any("1 is confirmed (Holm p < 0.05)" in str(text) for text in texts)
+    assert study_report.command in str(texts)
+    grids = [block for block in report.blocks if hasattr(block, "panels")]
+    assert [runset.filters for grid in grids for runset in grid.runsets] == ["Metric(\"Group\") == 'components'"] * len(
+        grids
+    )
+    kinds = [panel._to_model().view_type for grid in grids for panel in grid.panels]
+    assert len(kinds) == sum(map(len, view_panels().values()))
+    assert {"Vega2", "Media Browser", "Parallel Coordinates Plot", "Parameter Importance", "Scatter Plot"} <= {*kinds}

@@ -32,6 +32,7 @@ def make_trainer(epoch: int, world_size: int = 1) -> SimpleNamespace:
         is_global_zero=True,
         optimizers=[SimpleNamespace(param_groups=[{"lr": 0.7}])],
         callback_metrics={"val/accuracy": 0.25, "train/loss": 2.0},
+        loggers=[],
     )
 
 

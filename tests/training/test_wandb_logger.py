@@ -89,6 +89,7 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("two_runs")
     done = in_process_of_its_own(TWO_RUNS, root, home=root)
     assert done.returncode == 0, done.stderr
+    assert "wandb" not in done.stdout + done.stderr
     return root
 
 
@@ -136,8 +137,19 @@ def test_online_without_a_server_goes_offline_and_says_so(tmp_path):
         WANDB_HTTP_TIMEOUT="1",
     )
     assert done.returncode == 0, done.stderr
-    assert "this run is logged offline; upload it later with wandb sync" in done.stderr
+    assert "this run is logged offline; upload it later with fer dashboard --sync" in done.stderr
     assert any(record["type"] == "history" for record in inspect(tmp_path / "run"))
+
+
+def test_a_run_of_a_wandb_sweep_is_that_of_its_agent(tmp_path):
+    code = UNREACHABLE.replace('"online"', '"offline"')
+    done = in_process_of_its_own(
+        code, tmp_path / "run", home=tmp_path, WANDB_SWEEP_ID="sweep1", WANDB_RUN_ID="agents", WANDB_PROJECT="theirs"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Ignoring" not in done.stderr
+    (run,) = [record["run"] for record in inspect(tmp_path / "run") if record["type"] == "run"]
+    assert (run["run_id"], run["project"], run["sweep_id"]) == ("agents", "theirs", "sweep1")
 
 
 def test_a_server_that_breaks_off_leaves_an_offline_run(tmp_path, monkeypatch):
@@ -267,7 +279,7 @@ def folder(predictions: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) 
         "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
         "0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
     )
-    for name in ("curves", "roc_test"):
+    for name in ("curves", "reliability_test"):
         (folder / "figures" / f"{name}.png").write_bytes(image)
     for name in ("best", "last"):
         (folder / "checkpoints" / f"{name}.ckpt").write_bytes(b"weights")
@@ -355,9 +367,9 @@ def test_images_lie_in_the_media_folder(folder, summary):
     (run,) = (folder / "wandb").glob("offline-run-*")
     assert summary["test/misclassified.captions"] == ["caption 0", "caption 1", "caption 2"]
     assert all((run / "files" / name).is_file() for name in summary["test/misclassified.filenames"])
-    for name in ("curves", "roc_test"):
-        stored = run / "files" / summary[f"figures/{name}.path"]
-        assert stored.read_bytes() == (folder / "figures" / f"{name}.png").read_bytes()
+    stored = run / "files" / summary["figures/reliability_test.path"]
+    assert stored.read_bytes() == (folder / "figures" / "reliability_test.png").read_bytes()
+    assert "figures/curves.path" not in summary  # the charts of the history show them
 
 
 def test_the_summary_holds_the_scores(records, summary):
@@ -383,5 +395,5 @@ def test_the_record_is_an_artifact_that_refers_to_the_files_in_the_run_folder(fo
     (artifact,) = [artifact for artifact in artifacts if artifact["type"] == "run-record"]
     stored = {entry["path"]: entry["local_path"] for entry in artifact["manifest"]["contents"]}
     names = ["config.yaml", "metrics.json", "predictions.parquet", "history.csv", "checkpoints/best.ckpt"]
-    names += ["figures/curves.png", "figures/roc_test.png"]
+    names += ["figures/curves.png", "figures/reliability_test.png"]
     assert stored == {name: str(folder.resolve() / name) for name in names}

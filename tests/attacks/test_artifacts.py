@@ -167,7 +167,7 @@ def test_onnx(campaign, trained_run, tmp_path, mutate, damage):
         read = classifier.probabilities(faces)
         return read.shape == (2, len(set(classifier.classes))) == (2, 3) and np.allclose(read.sum(axis=1), 1, atol=1e-4)
 
-    assert right(OnnxClassifier(path, 1))
+    assert right(OnnxClassifier(path, "net.onnx", 1))
     for case, rng in campaign.cases(quick=12, full=600):
         kind = rng.integers(10)
         changed = copy.deepcopy(metadata)
@@ -183,7 +183,7 @@ def test_onnx(campaign, trained_run, tmp_path, mutate, damage):
             parts = ("card", "preprocessing", "classes", "protocol")
             done = mutate(changed if kind < 7 else changed[parts[case % len(parts)]], rng)
             onnx_file(onnx, path, changed, weights)
-        campaign.judge(f"{case} {done}", lambda: OnnxClassifier(path, 1), named="net.onnx", accepts=right)
+        campaign.judge(f"{case} {done}", lambda: OnnxClassifier(path, "net.onnx", 1), named="net.onnx", accepts=right)
 
 
 def test_where_training_goes_on(campaign, trained_run, tmp_path, mutate, damage):

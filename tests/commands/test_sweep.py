@@ -109,7 +109,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
-from test_sweep_report import config, make_study
+from test_sweep import config, make_study
 from fer_lightning.commands.sweep import report_sweep
 
 study = make_study([1.5, None, 0.25])
@@ -120,7 +120,7 @@ for _ in range(2):  # the second time as a sweep that is finished already
 
 @pytest.mark.slow
 def test_a_single_wandb_run_in_the_group_of_the_trials_shows_the_sweep(folder):
-    command = [sys.executable, "-c", REPORT, str(Path(__file__).parents[1]), str(folder)]
+    command = [sys.executable, "-c", REPORT, str(Path(__file__).parent), str(folder)]
     environment = {"HOME": str(folder.parent), "PATH": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -129,7 +129,7 @@ def test_a_single_wandb_run_in_the_group_of_the_trials_shows_the_sweep(folder):
     found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     records = [json.loads(line) for line in found.stdout.splitlines()]
     (run,) = [record["run"] for record in records if record["type"] == "run"]
-    assert (run["run_group"], run["display_name"], run["job_type"]) == ("monday", "search monday", "search")
+    assert (run["run_group"], run["display_name"], run["job_type"]) == ("my monday", "search my monday", "search")
     summary = {}
     for record in records:
         if record["type"] == "summary":

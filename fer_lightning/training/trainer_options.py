@@ -158,11 +158,16 @@ class EpochBar(RichProgressBar):
     """Lightning's progress bar, which counts epochs from 1 as the logs do, without the number of the logger's version.
 
     Args:
-        leave: Whether the bars of finished epochs stay in the terminal.
+        leave: Whether finished bars stay in the terminal.
     """
 
     def __init__(self, leave: bool = False) -> None:
         super().__init__(leave=leave)
+
+    def _stop_progress(self) -> None:  # with leave=False, Lightning leaves the last bar
+        if self.progress is not None and not self._leave:
+            self.progress.live.transient = True
+        super()._stop_progress()
 
     def _get_train_description(self, current_epoch: int) -> str:  # Lightning has no public one
         of = f" of {self.trainer.max_epochs}" if (self.trainer.max_epochs or -1) > 0 else ""

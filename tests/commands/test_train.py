@@ -275,7 +275,8 @@ def test_runs_of_a_multirun_stay_apart(trained_run, tiny, fer, tmp_path):
 def test_a_run_begins_with_what_it_trains_and_counts_its_epochs(tiny, fer, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     options = ["callbacks=[progress]", "logger=csv", "trainer.max_epochs=2", "data.batch_size=1", "corruptions=[blur]"]
-    assert fer("train", *tiny, *options, f"hydra.run.dir={tmp_path}") == 0
+    options += ["callbacks.progress.leave=true", f"hydra.run.dir={tmp_path}"]
+    assert fer("train", *tiny, *options) == 0
     printed, metrics = capsys.readouterr().out, metrics_of(tmp_path)
     name = "resnet, data.batch_size=1"
     assert f"net     {name}" in printed and f"(ResNet), {metrics['parameters']:,} parameters, seed 0" in printed
@@ -289,6 +290,13 @@ def test_a_run_begins_with_what_it_trains_and_counts_its_epochs(tiny, fer, tmp_p
     assert title in " ".join(printed.split())
     blur = f"{metrics['robustness']['accuracy']['blur']:.1%}"
     assert next(line for line in printed.splitlines() if line.startswith("│ blur")).split()[3] == blur
+
+
+def test_finished_bars_disappear(tiny, fer, tmp_path, capsys):
+    options = ["callbacks=[progress]", "logger=csv", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}"]
+    assert fer("train", *tiny, *options) == 0
+    printed = capsys.readouterr().out
+    assert "epoch 1/1" in printed and "epoch 1 of 1" not in printed and "Predicting" not in printed
 
 
 def test_a_quiet_run_prints_one_line(tiny, fer, tmp_path, capsys):

@@ -93,7 +93,7 @@ def main() -> None:
     for command in options.commands:
         screen = pyte.HistoryScreen(options.columns, ROWS, history=100_000, ratio=1.0)
         pyte.ByteStream(screen).feed(run(command, options.columns))
-        console.print(Text("$ ", "bold green") + Text(command, "bold"), soft_wrap=True)
+        console.print(Text("$ ", "bold green") + Text(command, "bold"), overflow="fold")
         for line in screen_lines(screen):
             console.print(line, soft_wrap=True)
         console.print()

@@ -84,8 +84,8 @@ def view_panels() -> dict[str, list[Any]]:
 
     severity = {"x": "severity", "y": "accuracy", "stroke": "corruption"}
     counts = {name: name for name in ("Actual", "Predicted", "nPredictions")}
-    searched = [wr.Config(name) for name in ("optimizer.lr", "optimizer.weight_decay", "data.batch_size")]
-    score = wr.SummaryMetric("val/accuracy")
+    searched = ("optimizer.lr", "optimizer.weight_decay", "data.batch_size")
+    axes: list[Any] = [*map(wr.Config, searched), wr.SummaryMetric("val/accuracy")]
     return {
         "Curves": [curve("Validation accuracy", "val/accuracy"), curve("Loss", "train/loss", "val/loss")],
         "Ablations": [bars("Test accuracy", ablation, "test/accuracy"), bars("Macro F1", ablation, "test/macro_f1")],
@@ -103,9 +103,7 @@ def view_panels() -> dict[str, list[Any]]:
             bars("Accuracy, mean over corruptions", variant, "robustness/mean"),
         ],
         "Search": [
-            wr.ParallelCoordinatesPlot(
-                title="Trials", columns=[wr.ParallelCoordinatesPlotColumn(metric) for metric in (*searched, score)]
-            ),
+            wr.ParallelCoordinatesPlot(title="Trials", columns=[*map(wr.ParallelCoordinatesPlotColumn, axes)]),
             wr.ParameterImportancePlot(with_respect_to="val/accuracy"),
         ],
         "Cost": [

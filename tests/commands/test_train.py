@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import rich
 import torch
 from omegaconf import OmegaConf
 from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -274,6 +275,7 @@ def test_runs_of_a_multirun_stay_apart(trained_run, tiny, fer, tmp_path):
 
 def test_a_run_begins_with_what_it_trains_and_counts_its_epochs(tiny, fer, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(rich.get_console(), "_width", 200)  # that of the log, which may exist already
     options = ["callbacks=[progress]", "logger=csv", "trainer.max_epochs=2", "data.batch_size=1", "corruptions=[blur]"]
     options += ["callbacks.progress.leave=true", f"hydra.run.dir={tmp_path}"]
     assert fer("train", *tiny, *options) == 0

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -166,13 +167,19 @@ def trust(packages: Iterable[str]) -> None:
         packages: Dotted names of packages, modules or classes; `plugins=[...]` on the command line.
 
     Raises:
-        UserError: A name is not a dotted name.
+        UserError: A name is not a dotted name, or no package of this name can be imported.
     """
     global _trusted
     names = tuple(packages)
     for name in names:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
             raise UserError(f"plugins must be names of Python packages, as in plugins=[mypackage]; got {name!r}.")
+        package = name.partition(".")[0]
+        if find_spec(package) is None:
+            raise UserError(
+                f"plugins=[{name}] must name an installed Python package; there is none named {package}: install it, "
+                "or put the folder that holds it on the path, as in export PYTHONPATH=$PWD."
+            )
     _trusted = names
 
 

@@ -469,6 +469,8 @@ def test_a_run_that_was_told_to_stop_is_no_success(stop, tiny, fer, tmp_path, mo
         raise stop
 
     monkeypatch.setattr("fer_lightning.commands.train.fit", stopped)
+    (tmp_path / "mypkg").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
     assert fer("train", *tiny, f"hydra.run.dir={tmp_path / 'my run'}", "plugins=[mypkg]") == 130
     command = f"fer train 'resume={tmp_path}/my run' 'plugins=[mypkg]'"
     assert capsys.readouterr().err.endswith(

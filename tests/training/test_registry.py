@@ -88,6 +88,11 @@ def test_plugins_are_names_of_packages(name):
         trust([name])
 
 
+def test_a_plugin_that_is_not_installed_says_what_to_do():
+    with pytest.raises(UserError, match=r"plugins=\[nobody\.nets\] must name an installed .*PYTHONPATH=\$PWD"):
+        trust(["nobody.nets"])
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

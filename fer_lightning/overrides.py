@@ -25,7 +25,7 @@ PATH_LISTS = {"checkpoints"}
 LAST = {"resume": False, "init": True, "checkpoint": True}
 
 _OVERRIDE = re.compile(r"(\+{0,2})([A-Za-z_$][\w$./@-]*)=(.*)", re.DOTALL | re.ASCII)
-_WITHOUT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
+WITHOUT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
 
 
 def is_path(name: str) -> bool:
@@ -138,7 +138,7 @@ def last_run(option: str, finished: bool) -> str:
     """
     newest, changed = None, -1.0
     for place, folders, files in os.walk("outputs"):
-        folders[:] = [name for name in folders if name not in _WITHOUT_RUNS]
+        folders[:] = [name for name in folders if name not in WITHOUT_RUNS]
         folder = Path(place)
         began = [path for path in (folder / "checkpoints/last.ckpt", folder / "metrics.json") if path.is_file()]
         if "config.yaml" not in files or not began or (finished and folder / "metrics.json" not in began):
@@ -150,6 +150,21 @@ def last_run(option: str, finished: bool) -> str:
             f"{option}=last needs a {'finished ' * finished}run in outputs/; none was found: run fer train first."
         )
     return newest
+
+
+def grid_runs(options: Sequence[str]) -> list[list[str]]:
+    """Options of each run of a grid, in the order of the runs.
+
+    Args:
+        options: Options of the grid, of which some have several values, in a session of Hydra.
+    """
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    runs: list[list[str]] = BasicSweeper.split_arguments(parser.parse_overrides(list(options)), None)[0]
+    return runs
 
 
 def _prepare(argument: str, several: bool) -> str:

@@ -15,10 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
@@ -30,6 +27,7 @@ from rich.logging import RichHandler
 
 from fer_lightning.errors import UserError, printable
 from fer_lightning.files import shown_path
+from fer_lightning.overrides import grid_runs
 from fer_lightning.plots.text import duration, percent, print_line, shorten
 from fer_lightning.results.metrics_schema import NAME, identity, read_metrics, typed_options
 from fer_lightning.results.naming import name_variants
@@ -152,7 +150,8 @@ class RunProgress(Callback):
         # Its list of runs is that of the lines below.
         for launcher in ("hydra", "hydra_plugins.hydra_joblib_launcher"):
             logging.getLogger(launcher).setLevel(logging.WARNING)
-        self._runs = runs = [typed_options(run) for run in _grid(config)]
+        swept = [f"{name}={value}" for name, value in (config.hydra.sweeper.get("params") or {}).items()]
+        self._runs = runs = [typed_options(run) for run in grid_runs([*swept, *config.hydra.overrides.task])]
         values = {name: list(dict.fromkeys(run[name] for run in runs)) for name in runs[0]}
         axes = [name for name, several in values.items() if len(several) > 1]
         self._names = _names(runs, axes)
@@ -240,16 +239,6 @@ def _in_hydra(config: DictConfig, name: str) -> str:
         return str(OmegaConf.select(config, name))
     finally:
         HydraConfig.instance().cfg = before
-
-
-def _grid(config: DictConfig) -> list[list[str]]:
-    """Options of each run of a multirun, in the order of the runs."""
-    swept = [f"{name}={value}" for name, value in (config.hydra.sweeper.get("params") or {}).items()]
-    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-    runs: list[list[str]] = BasicSweeper.split_arguments(
-        parser.parse_overrides([*swept, *config.hydra.overrides.task]), None
-    )[0]
-    return runs
 
 
 def _names(runs: Sequence[Mapping[str, str]], axes: Sequence[str]) -> list[str]:

@@ -9,14 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,7 +23,7 @@ from rich.table import Table
 from fer_lightning.commands.stored_config import read_yaml, sweep_group, wandb_nodes
 from fer_lightning.errors import UserError
 from fer_lightning.files import claims_dir, conf_dir, shown_path
-from fer_lightning.overrides import literal
+from fer_lightning.overrides import grid_runs, literal
 from fer_lightning.plots.text import NOTHING, escape, print_line
 from fer_lightning.results.collect import score_table, unfinished_runs
 from fer_lightning.results.naming import RunLabels
@@ -212,13 +209,8 @@ def _params(cfg: DictConfig) -> Mapping[str, str]:
 
 
 def _grid(params: Mapping[str, str]) -> list[dict[str, str]]:
-    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-    choices = []
-    for key, values in params.items():
-        override = parser.parse_override(f"{key}={values}")
-        swept = override.is_sweep_override()
-        choices.append(list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()])
-    return [dict(zip(params, values)) for values in product(*choices)] if choices else []
+    runs = grid_runs([f"{key}={values}" for key, values in params.items()]) if params else []
+    return [dict(option.partition("=")[::2] for option in run) for run in runs]
 
 
 def find_included(studies: Sequence[StudyRuns], config_dir: Path | None) -> list[StudyRuns]:

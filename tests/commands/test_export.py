@@ -13,6 +13,15 @@ from fer_lightning.inference.classifier import open_classifier
 from fer_lightning.training.checkpoints import load_net
 
 FORMATS = "format=[onnx,int8,safetensors]"
+FILES = {
+    "model.onnx",
+    "model_int8.onnx",
+    "model.safetensors",
+    "model.json",
+    "README.md",
+    "export.json",
+    "predict.py",
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +34,7 @@ def exported(fer, trained_run, tmp_path_factory):
 
 
 def test_the_files(exported):
-    files = {
-        "model.onnx",
-        "model_int8.onnx",
-        "model.safetensors",
-        "model.json",
-        "README.md",
-        "export.json",
-        "predict.py",
-    }
-    assert {path.name for path in exported.iterdir()} == files | {"export.log"}
+    assert {path.name for path in exported.iterdir()} == FILES | {"export.log"}
 
 
 def test_what_was_measured(exported, trained_run):
@@ -67,15 +67,7 @@ def test_the_accuracy_of_int8_is_that_of_the_file(exported, trained_run, tiny_fo
 
 
 def test_no_place_of_this_machine_travels(exported, tiny_folder):
-    for name in (
-        "model.onnx",
-        "model_int8.onnx",
-        "model.safetensors",
-        "model.json",
-        "README.md",
-        "export.json",
-        "predict.py",
-    ):
+    for name in FILES:
         content = (exported / name).read_bytes()
         assert str(tiny_folder).encode() not in content and str(tiny_folder.parent).encode() not in content
 

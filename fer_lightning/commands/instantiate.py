@@ -134,7 +134,8 @@ def describe_model(cfg: DictConfig, datamodule: ExpressionDataModule) -> dict[st
 
 def preprocessing_of(cfg: DictConfig) -> dict[str, Any]:
     """Preprocessing of the images of a network."""
-    return {name: plain(cfg.data)[name] for name in PREPROCESSING}
+    data = plain(cfg.data)
+    return {name: data[name] for name in PREPROCESSING}
 
 
 def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionDataModule) -> ExpressionClassifier:

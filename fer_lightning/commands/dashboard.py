@@ -25,8 +25,9 @@ from rich.table import Table
 from fer_lightning.commands.stored_config import read_overrides, shared_overrides
 from fer_lightning.errors import UserError
 from fer_lightning.files import conf_dir, write_text
+from fer_lightning.overrides import WITHOUT_RUNS
 from fer_lightning.plots.text import folder_table, print_line
-from fer_lightning.results.metrics_schema import NAME, identity, read_metrics, read_started
+from fer_lightning.results.metrics_schema import NAME, identity, read_metrics, read_started, typed_options
 from fer_lightning.results.naming import RunLabels, label_run
 from fer_lightning.search.report import (
     find_searches,
@@ -39,7 +40,6 @@ from fer_lightning.search.report import (
 
 _STILL_LOGS = 600  # seconds since the last change of a run that may still be in its first epoch
 _SCORES = {"test accuracy": "accuracy", "macro F1": "macro_f1", "ECE": "ece"}
-_NOT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def main(argv: Sequence[str]) -> None:
 def find_runs(root: Path) -> Iterator[LoggedRun]:
     """Yields every run folder at or below `root`, in no order."""
     for place, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if name not in _NOT_RUNS]
+        folders[:] = [name for name in folders if name not in WITHOUT_RUNS]
         folder = Path(place)
         wandb_logs = sorted(folder.glob("wandb/*run-*/*.wandb"))
         events = sorted(folder.glob("tensorboard/events.out.tfevents.*"))
@@ -170,7 +170,7 @@ def _labels(folder: Path, metrics: Mapping[str, Any] | None) -> RunLabels:
     multirun = folder.absolute().parent
     group = multirun.name if (multirun / "multirun.yaml").is_file() else None
     if started := None if metrics else _started(folder):
-        typed = dict(override.partition("=")[::2] for override in started["overrides"])
+        typed = typed_options(started["overrides"])
         protocol = {"dataset": typed.get("data", "synthetic"), "split": "", "classes": []}
         metrics = {"protocol": protocol, "seed": typed.get("seed", "0"), **started}
     if not metrics:

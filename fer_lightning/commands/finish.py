@@ -69,6 +69,16 @@ class Start:
     group: str | None
 
 
+def typed_in(folder: Path) -> list[str]:
+    """Overrides of the run in a folder; if none are stored in it, those of the command that runs now.
+
+    Raises:
+        UserError: The stored file is damaged.
+    """
+    stored = read_overrides(folder)
+    return [printable(override) for override in (HydraConfig.get().overrides.task if stored is None else stored)]
+
+
 def read_start(folder: Path) -> Start:
     """How the run in a folder was started, also where it is resumed now.
 
@@ -80,10 +90,9 @@ def read_start(folder: Path) -> Start:
     """
     hydra, stored = HydraConfig.get(), stored_hydra(folder)
     values = stored if hydra.output_subdir is None and stored else {"hydra": hydra}  # None where a run is resumed
-    overrides = read_overrides(folder)
     choices = within_hydra(values, "runtime", "choices")
     start = Start(
-        overrides=[printable(override) for override in (hydra.overrides.task if overrides is None else overrides)],
+        overrides=typed_in(folder),
         choices={str(key): str(name) for key, name in dict(choices or {}).items() if name is not None},
         shared=[],
         group=None,

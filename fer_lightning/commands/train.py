@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from fer_lightning.commands.finish import (
     open_loggers,
     score_run,
     show_record,
+    typed_in,
 )
 from fer_lightning.commands.instantiate import (
     build_classifier,
@@ -40,11 +42,11 @@ from fer_lightning.commands.instantiate import (
     plain,
     trial_of,
 )
-from fer_lightning.commands.stored_config import config_of_run, read_overrides
+from fer_lightning.commands.stored_config import config_of_run
 from fer_lightning.data.corruptions import select_corruptions
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.samples import SPLITS
-from fer_lightning.errors import UserError, printable, require_known
+from fer_lightning.errors import UserError, require_known
 from fer_lightning.evaluation.cross_dataset import predict_shared
 from fer_lightning.evaluation.efficiency import describe_hardware, parameters
 from fer_lightning.evaluation.metrics import check_selection
@@ -88,7 +90,7 @@ def run(cfg: DictConfig) -> float:
             return _selected_value(_show_again(cfg, run.folder, verbose), cfg)
         datamodule = build_datamodule(cfg)
         protocol = datamodule.protocol.to_dict()
-        loggers = open_loggers(cfg, {"seed": cfg.seed, "protocol": protocol, **read_started(run.folder)})
+        loggers = open_loggers(cfg, {"seed": cfg.seed, "protocol": protocol, **run.started})
         code = describe_code()  # before training: the checkout may change meanwhile
         with trial_of(cfg) as trial, ending(loggers):
             trainer, history = fit(cfg, run, datamodule, loggers, trial, bars)
@@ -158,6 +160,11 @@ class Run:
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
+    @cached_property
+    def started(self) -> dict[str, Any]:
+        """Overrides and identity of the run, as it was started; errors as in `read_started`."""
+        return read_started(self.folder)
+
 
 def open_run(cfg: DictConfig, resumed: bool) -> Run:
     """Writes config and identity of a run before anything else, so that it can be resumed after a kill at any time.
@@ -180,8 +187,7 @@ def open_run(cfg: DictConfig, resumed: bool) -> Run:
             f"fer train resume={folder}."
         )
     if not (known and (folder / STARTED).is_file()):  # runs of earlier versions have none
-        typed = read_overrides(folder)
-        overrides = list(map(printable, HydraConfig.get().overrides.task if typed is None else typed))
+        overrides = typed_in(folder)
         write_json(folder / STARTED, {"overrides": overrides, **identity(overrides, cfg.get("budget") or "pilot")})
     if not known:
         write_whole(path, lambda temporary: temporary.write_bytes(text))
@@ -227,9 +233,9 @@ def _log_header(
     cfg: DictConfig, run: Run, datamodule: ExpressionDataModule, net: nn.Module, trainer: pl.Trainer
 ) -> None:
     """Logs what is about to be trained: network, data, device, folder and time."""
-    started, protocol = read_started(run.folder), datamodule.protocol
+    protocol = datamodule.protocol
     net_name = type(net).__name__
-    variant = variant_name(started["variant"], default=net_name)
+    variant = variant_name(run.started["variant"], default=net_name)
     name = variant if variant == net_name else f"{variant} ({net_name})"
     counts = ", ".join(f"{protocol.counts.get(split, 0):,} {split}" for split in SPLITS)
     split = "" if protocol.split == "official" else f" ({protocol.split})"
@@ -270,7 +276,7 @@ def score(
     of_training = {
         "parameters": parameters(trained.net),
         "seed": cfg.seed,
-        **read_started(run.folder),
+        **run.started,
         "selection": {"monitor": cfg.selection.monitor, "mode": cfg.selection.mode},
         "best_epoch": trained.epoch,
         "epochs": len(epochs),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -248,7 +248,7 @@ def identity(overrides: Sequence[str], budget: str = "pilot") -> dict[str, Any]:
     return {"study": study, "budget": typed.get("budget", budget) if study else None, "variant": variant}
 
 
-def typed_options(overrides: Sequence[str]) -> dict[str, str]:
+def typed_options(overrides: Iterable[str]) -> dict[str, str]:
     """Value by name of the typed options, for example `{"model": "resnet"}`; the last of several values counts."""
     return {key.lstrip("+"): value for key, _, value in (option.partition("=") for option in overrides)}
 

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fer_lightning.results.metrics_schema import typed_options
+
 Options = frozenset[tuple[str, str]]
 # The value alone is a good name. From the general to the special.
 _CHOICES = ("experiment", "model", "ablation", "baseline")
@@ -87,8 +89,7 @@ def variant_name(
         default: Name where no choice was typed.
         choices_only: Whether to omit all options but choices, such as the values that a search tries.
     """
-    own = dict(option.lstrip("+").partition("=")[::2] for option in shared)
-    alike = {key for key, value in own.items() if variant.get(key) == value}
+    alike = {key for key, value in typed_options(shared).items() if variant.get(key) == value}
     options = dict(_options(variant))
     chosen = sorted(_choices(frozenset(options.items())), key=lambda pair: _CHOICES.index(pair[0]))
     names = [value for key, value in chosen if (key, value) == chosen[-1] or (shared and key not in alike)]

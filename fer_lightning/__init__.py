@@ -40,4 +40,12 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_import, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    try:
+        return _import(name)
+    except ModuleNotFoundError as error:
+        extra = "fer_lightning[predict]' or 'fer_lightning[train]" if name == "Predictor" else "fer_lightning[train]"
+        raise ImportError(f"fer_lightning.{name} needs {error.name}: pip install '{extra}'.") from error

@@ -286,7 +286,8 @@ def test_searches_have_every_budget(name, budget):
 
 
 @pytest.mark.parametrize(
-    ("name", "budget"), zip(sorted(set(names("study")) - SEARCHES - OVER_FOLDS), cycle(["smoke", "pilot", "paper"]))
+    ("name", "budget"),
+    [*zip(sorted(set(names("study")) - SEARCHES - OVER_FOLDS), cycle(["smoke", "pilot", "paper"]))],
 )
 def test_grids_report_what_they_run(name, budget):
     """A budget decides epochs, images and seeds; each row of a report has runs, and each run a row and a folder."""

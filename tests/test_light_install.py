@@ -79,6 +79,23 @@ def test_a_checkpoint_names_what_to_install(tmp_path: Path) -> None:
     assert "mine.safetensors needs PyTorch: pip install 'fer_lightning[train]', or use an .onnx file" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "missing", "extras"),
+    [
+        ("Predictor", "cv2", "'fer_lightning[predict]' or 'fer_lightning[train]'"),
+        ("FER2013", "pandas", "'fer_lightning[train]'"),
+        ("create_model", "torch", "'fer_lightning[train]'"),
+    ],
+)
+def test_without_any_extra_an_import_names_what_to_install(name: str, missing: str, extras: str) -> None:
+    blocked = (*LEFT_OUT, "cv2", "mediapipe", "onnx", "onnxruntime")
+    program = f"import sys; sys.modules.update(dict.fromkeys({blocked})); from fer_lightning import {name}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1]
+    assert last == f"ImportError: fer_lightning.{name} needs {missing}: pip install {extras}."
+
+
 @pytest.mark.slow
 def test_the_wheel_alone_reads_the_astronaut(tmp_path: Path) -> None:
     """In an environment that has nothing but the wheel and what it asks for."""

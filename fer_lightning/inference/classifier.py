@@ -155,7 +155,10 @@ class TorchClassifier:
 
         net: Any = self.trained.net
         if not hasattr(net, "forward_features"):
-            raise UserError(f"{type(net).__name__} has no features of its own: embed with one of its members.")
+            raise UserError(
+                f"{self.card['source']} is a {type(net).__name__}, which has no features: use another network, such as "
+                "ferplus or, for a vote, a run of one of its members."
+            )
         with torch.inference_mode():
             return net.forward_features(torch.from_numpy(normalise(faces, self.preprocessing))).float().numpy()
 

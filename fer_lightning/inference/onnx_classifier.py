@@ -137,4 +137,8 @@ class OnnxClassifier:
 
     def embed(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`."""
-        raise UserError("An ONNX file returns logits and no features: embed with backend=torch, or the run it is from.")
+        raise UserError(
+            f"{self.card['source']} is opened with ONNX Runtime, which returns no features: use backend=torch for a "
+            "network that ships with the package, or the run that an .onnx file was exported from; both need PyTorch: "
+            "pip install 'fer_lightning[train]'."
+        )

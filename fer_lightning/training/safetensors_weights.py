@@ -7,6 +7,7 @@ Format: https://huggingface.co/docs/safetensors
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections.abc import Mapping
@@ -47,9 +48,11 @@ def find_checkpoint(path: Path | str, option: str = "checkpoint") -> Path:
         return file
     if str(path) in shipped_nets():
         return WEIGHTS / f"{path}.safetensors"
+    close = difflib.get_close_matches(str(path), shipped_nets(), n=1)
+    hint = f"did you mean {close[0]}? Otherwise " if close else ""
     raise UserError(
-        f"{option}={file} does not exist: use the folder of a finished run, a .ckpt or .safetensors file, or the name "
-        f"of a network that ships with the package: {', '.join(shipped_nets())}."
+        f"{option}={file} does not exist: {hint}use the folder of a finished run, a .ckpt or .safetensors file, or the "
+        f"name of a network that ships with the package: {', '.join(shipped_nets())}."
     )
 
 

@@ -107,7 +107,8 @@ def test_bad_onnx_files(tmp_path, write, told):
         ({"backend": "tensorflow"}, "backend=tensorflow is unknown: use one of auto, torch, onnxruntime"),
         ({"source": "net.onnx", "backend": "torch"}, "backend must be onnxruntime for net.onnx; got torch"),
         ({"threads": 0}, "threads must be at least 1.*got 0"),
-        ({"source": "fer2014"}, "fer2014 does not exist: .* a network that ships with the package: fer2013, ferplus"),
+        ({"source": "nobody"}, "nobody does not exist: use .* that ships with the package: fer2013, ferplus"),
+        ({"source": "fer2031"}, "fer2031 does not exist: did you mean fer2013. Otherwise use the folder of a finished"),
     ],
 )
 def test_what_is_refused(arguments, told):

@@ -135,8 +135,19 @@ def test_cropped_faces_are_not_searched_for(portrait):
         np.testing.assert_allclose(predictor.embed(crop), features[:1], atol=1e-5)
         assert predictor.embed([]).shape == (0, features.shape[1])
         assert [each[0].track for each in predictor.video([crop, crop])] == [1, 1]
-    with Predictor("fer2013", detect=False) as vote, pytest.raises(UserError, match="WeightedVoting has no features"):
-        vote.embed(crop)
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "message"),
+    [
+        ("fer2013", "torch", "fer2013 is a WeightedVoting, which has no features: use another network"),
+        ("ferplus", "onnxruntime", r"use backend=torch for a network .* pip install 'fer_lightning\[train\]'"),
+    ],
+)
+def test_networks_without_features_say_which_have_some(name, backend, message):
+    with Predictor(name, backend, detect=False) as predictor, pytest.raises(UserError, match=message) as error:
+        predictor.embed(np.zeros((48, 48), np.uint8))
+    assert "\n" not in str(error.value)
 
 
 def test_faces_are_read_as_the_classifier_reads_their_crops(predictor, portrait):

@@ -26,6 +26,11 @@ def checkpoint(trained_run):
     return torch.load(trained_run / "checkpoints" / "best.ckpt", weights_only=True)
 
 
+def test_a_mistyped_name_is_corrected():
+    with pytest.raises(UserError, match=r"checkpoint=ferpluss does not exist: did you mean ferplus\?"):
+        load("ferpluss")
+
+
 def test_needs_nothing_but_the_file(trained_run, tmp_path):
     lonely = tmp_path / "mine.ckpt"
     shutil.copy(trained_run / "checkpoints" / "best.ckpt", lonely)

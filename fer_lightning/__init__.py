@@ -24,7 +24,7 @@ trainer.test(datamodule=faces, ckpt_path="best")
 
 net = load("checkpoints/best.ckpt")  # or "ferplus": an nn.Module with its classes and preprocessing
 table = Predictor("ferplus")(["astronaut.png", "nobody.png"]).to_frame()  # one row a face
-tests = compare("outputs/two/0", "outputs/two/1")  # paired bootstrap, McNemar's test
+tests = compare("outputs/two/0", "outputs/two/1")  # later minus first: paired bootstrap, McNemar's test
 ```
 """
 

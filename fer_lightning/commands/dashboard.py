@@ -9,10 +9,10 @@ import shlex
 import subprocess
 import sys
 import webbrowser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,9 +26,9 @@ from fer_lightning.commands.stored_config import read_overrides, shared_override
 from fer_lightning.errors import UserError
 from fer_lightning.files import conf_dir, write_text
 from fer_lightning.overrides import WITHOUT_RUNS
-from fer_lightning.plots.text import folder_table, print_line
+from fer_lightning.plots.text import folder_table, print_fitting, print_line
 from fer_lightning.results.metrics_schema import NAME, identity, read_metrics, read_started, typed_options
-from fer_lightning.results.naming import RunLabels, label_run
+from fer_lightning.results.naming import RunLabels, label_run, waits_for_upload, wandb_label
 from fer_lightning.search.report import (
     find_searches,
     has_screen,
@@ -113,6 +113,10 @@ def main(argv: Sequence[str]) -> None:
     if options.list or not _on_a_terminal():
         _print_tables(runs, folder)
     _print_hidden(len(every) - len(runs))
+    if waiting := sum(any(map(waits_for_upload, run.wandb)) for run in runs):
+        command = shlex.join(["fer", "dashboard", str(folder), "--sync"])
+        runs_are = "run is" if waiting == 1 else "runs are"
+        print_line(Console(), f"W&B (offline): {waiting} {runs_are} on this machine only; to upload: {command}")
     if options.list:
         return
     address = write_runs_page(runs, folder).absolute().as_uri()
@@ -207,26 +211,29 @@ def _shared(multirun: Path) -> tuple[str, ...]:
     return ()
 
 
-def run_table(runs: Sequence[LoggedRun], root: Path) -> Table:
+def run_table(runs: Sequence[LoggedRun], root: Path, without: Collection[str] = ()) -> Table:
     """One row a run, in the order given.
 
     Args:
         runs: The runs.
         root: Folders are shown relative to it.
+        without: Headings of columns to omit, see `folder_table`.
     """
     rows = [
         (run.folder, [run.name, run.group or "-", _logged_to(run) or "-", _state(run)], run.changed) for run in runs
     ]
-    return folder_table("Runs", ["run", "name", "group", "logged to"], ["test accuracy"], rows, root)
+    return folder_table("Runs", ["run", "name", "group", "logged to"], ["test\naccuracy"], rows, root, without)
 
 
 def _logged_to(run: LoggedRun) -> str:
-    return ", ".join(name for name, found in (("W&B", run.wandb), ("TensorBoard", run.tensorboard)) if found)
+    return ", ".join(filter(None, (wandb_label(run.wandb), "TensorBoard" if run.tensorboard else "")))
 
 
 def _state(run: LoggedRun) -> str:
     """The accuracy on test, or why there is none."""
     if run.metrics is None:
+        if not (run.folder / "config.yaml").is_file() and not run.problem:
+            return "-"  # the log of a report, which no run has
         return "damaged" if run.problem else "not finished" if run.began else "never began"
     test = run.metrics["splits"].get("test")
     return f"{test['accuracy']:.1%}" if test else "-"
@@ -279,7 +286,7 @@ def _page_row(run: LoggedRun, root: Path) -> dict[str, object]:
         "name": run.name,
         **scores,
         "best epoch": str(metrics.get("best_epoch", "-")),
-        "minutes": "-" if seconds is None else f"{seconds / 60:.1f}",
+        "time": float("nan") if seconds is None else float(seconds),
         "state": "finished" if run.metrics else _state(run),
         "logged to": _logged_to(run) or "-",
         "folder": run.folder.relative_to(root).as_posix(),
@@ -302,7 +309,7 @@ def sync_runs(runs: Sequence[LoggedRun]) -> None:
         UserError: There is nothing to upload, or nobody is logged in; the commands that would upload are printed.
     """
     offline = [logged for run in reversed(runs) for logged in run.wandb if logged.name.startswith("offline-")]
-    waiting = [folder for folder in offline if not list(folder.glob("*.wandb.synced"))]
+    waiting = list(filter(waits_for_upload, offline))
     if not waiting:
         raise UserError(
             f"--sync needs a run that was logged offline and not uploaded yet; got {len(offline)} uploaded ones."
@@ -324,9 +331,9 @@ def _print_tables(runs: Sequence[LoggedRun], root: Path) -> None:
     searches = sorted(find_searches(root), key=lambda search: search.changed, reverse=True)
     folders = {search.folder for search in searches}
     if searches:
-        Console().print(search_table(searches, root))
+        print_fitting(Console(), partial(search_table, searches, root), ("best trial", "objective", "when"))
     if shown := [run for run in runs if run.folder not in folders and not folders - {root} & set(run.folder.parents)]:
-        Console().print(run_table(shown, root))
+        print_fitting(Console(), partial(run_table, shown, root), ("group", "run", "logged to", "when"))
     for problem in [search.problem for search in searches] + [run.problem for run in runs]:
         if problem:
             print_line(Console(), f"Damaged: {problem}")

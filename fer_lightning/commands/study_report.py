@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ from fer_lightning.commands.stored_config import read_yaml, sweep_group, wandb_n
 from fer_lightning.errors import UserError
 from fer_lightning.files import claims_dir, conf_dir, shown_path
 from fer_lightning.overrides import grid_runs, literal
-from fer_lightning.plots.text import NOTHING, escape, print_line
+from fer_lightning.plots.text import NOTHING, duration, escape, print_fitting, print_line
 from fer_lightning.results.collect import score_table, unfinished_runs
-from fer_lightning.results.naming import RunLabels
+from fer_lightning.results.naming import RunLabels, upload_command, waits_for_upload, wandb_label
 from fer_lightning.search.report import SearchDefinition, write_search
 from fer_lightning.studies.comparison_table import build_comparison, read_credible, read_published
 from fer_lightning.studies.definition import StudyDefinition
@@ -34,7 +34,7 @@ from fer_lightning.studies.discovery import StudyRuns, is_run_of
 from fer_lightning.studies.markdown import write_study
 from fer_lightning.studies.page import write_page
 from fer_lightning.studies.presentation import Finding, PresentedTable, present_comparison
-from fer_lightning.studies.report import StudyReport, build_study, minutes_of
+from fer_lightning.studies.report import StudyReport, build_study, seconds_of
 
 log = logging.getLogger(__name__)
 _SCORES = {"accuracy": "accuracy", "macro F1": "macro_f1"}  # of runs without a study
@@ -113,7 +113,7 @@ def show_comparisons(records: Mapping[Path, Mapping[str, Any]], reference: str |
         rows = definition.comparison_rows("accuracy", "")
         table = build_comparison(rows, {}, runs, definition.reference, {})
         console.print()
-        _show_comparison(definition.title, present_comparison(table, definition.reference), minutes_of(runs), console)
+        _show_comparison(definition.title, present_comparison(table, definition.reference), seconds_of(runs), console)
 
 
 def _comparisons(
@@ -146,7 +146,9 @@ def _write(report: StudyReport, folder: Path, runs: Iterable[Path], to: Path, wa
     page = write_page(report, to)
     show_study(report, [page, *write_study(report, to)], console)
     if logged := log_study_run(report, page, folder, runs, wandb):
-        print_line(console, f"Logged to W&B: {shown_path(logged)}")
+        command = upload_command(folder) if waits_for_upload(logged) else None
+        upload = f"; to upload: {command}" if command else ""
+        print_line(console, f"Logged to {wandb_label([logged])}: {shown_path(logged)}{upload}")
         console.print()
 
 
@@ -239,7 +241,7 @@ def find_included(studies: Sequence[StudyRuns], config_dir: Path | None) -> list
 def show_study(report: StudyReport, files: Sequence[Path], console: Console) -> None:
     """Prints the headline comparison of a study, its unfinished runs and its files."""
     metric, comparison = next(iter(report.comparisons.items()))
-    _show_comparison(f"{report.title} ({metric})", comparison, report.minutes, console)
+    _show_comparison(f"{report.title} ({metric})", comparison, report.seconds, console)
     if report.unfinished:
         print_line(console, _not_finished(report.unfinished))
     show_files(report.name, files, console)
@@ -251,32 +253,49 @@ def _not_finished(runs: Sequence[str]) -> str:
     return f"{len(runs)} {have} no record yet: {'; '.join(runs[:_NEXT])}{more}"
 
 
+_DIFFERENCE, _TIME = "minus\nreference [95 %]", "train\ntime"
+_IN_TWO_LINES = "in two lines"
+
+
 def _show_comparison(
-    title: str, comparison: PresentedTable, minutes: Mapping[tuple[str, str], float], console: Console
+    title: str, comparison: PresentedTable, seconds: Mapping[tuple[str, str], float], console: Console
 ) -> None:
-    """Prints a comparison table; published numbers have a column if there are any."""
+    """Prints a comparison table, with what its columns mean where that is not plain."""
+    build = partial(_comparison_table, title, comparison, seconds)
+    print_fitting(console, build, (_TIME, "seeds", _IN_TWO_LINES))
+    if comparison.tested_by_images:
+        console.print("¹ One seed: covers the sampling of test images, not the variance of seeds.")
+
+
+def _comparison_table(
+    title: str, comparison: PresentedTable, seconds: Mapping[tuple[str, str], float], without: Collection[str] = ()
+) -> Table:
+    """Comparison table without some of its columns; published numbers have a column if there are any."""
     table = Table(title=escape(title), title_justify="left", title_style="bold", pad_edge=False)
     table.add_column("row" if comparison.claimed else "variant", overflow="fold")
     headings = {"claimed": comparison.claimed, "measured": True, "seeds": True}
-    headings |= dict.fromkeys(("difference\n[95 %]", "p\n(Holm)"), comparison.reference is not None)
-    headings["min"] = bool(minutes)
-    for heading in (name for name, shown in headings.items() if shown):
-        table.add_column(heading, justify="right", no_wrap=True)
+    headings |= dict.fromkeys((_DIFFERENCE, "p\n(Holm)"), comparison.reference is not None)
+    headings[_TIME] = bool(seconds)
+    shown = [name for name, is_shown in headings.items() if is_shown and name not in without]
+    folded = _IN_TWO_LINES in without
+    for heading in shown:
+        table.add_column(heading.replace(" [", "\n[") if folded else heading, justify="right", no_wrap=True)
     for line, (_, row) in zip(comparison.lines, comparison.table.iterrows()):
-        took = minutes.get((row["variant"], row["dataset"]))
+        took = seconds.get((row["variant"], row["dataset"]))
         difference = f"{line.difference.text} {line.difference.interval}".rstrip()
         cells = {
             "claimed": line.published.text,
             "measured": f"{line.measured.text}{line.spread}",
             "seeds": str(line.n_seeds),
-            "difference\n[95 %]": "reference" if line.finding is Finding.REFERENCE else difference,
+            _DIFFERENCE: "reference" if line.finding is Finding.REFERENCE else difference,
             "p\n(Holm)": line.marked_p,
-            "min": NOTHING if took is None else f"{took:.1f}" if took < 10 else f"{took:.0f}",
+            _TIME: NOTHING if took is None else duration(took),
         }
-        table.add_row(escape(line.title), *(escape(cells[name]) for name, shown in headings.items() if shown))
-    console.print(table)
-    if comparison.tested_by_images:
-        console.print("¹ One seed: covers the sampling of test images, not the variance of seeds.")
+        numbers = [escape(cells[name]) for name in shown]
+        if folded:
+            numbers = [re.sub(r" (?=±|\\\[)", "\n", number) for number in numbers]
+        table.add_row(escape(line.title), *numbers)
+    return table
 
 
 def show_files(name: str, files: Sequence[Path], console: Console) -> None:

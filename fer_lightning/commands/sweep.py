@@ -22,7 +22,7 @@ from fer_lightning.commands.stored_config import sweep_group, wandb_nodes
 from fer_lightning.files import shown_path, write_json, write_text
 from fer_lightning.plots.style import save_figures
 from fer_lightning.plots.text import csv_text, escape, print_line
-from fer_lightning.results.naming import RunLabels
+from fer_lightning.results.naming import RunLabels, upload_command
 from fer_lightning.search.figures import draw_search
 from fer_lightning.search.report import trial_table
 from fer_lightning.training.wandb_logger import WandbRunLogger
@@ -139,6 +139,8 @@ def _print(
         best = ["fer", "train", "--config-dir", str(shown_path(folder / "conf")), "experiment=best"]
         lines.append(f"Train best: {shlex.join(best)}")
     lines.append(f"Look at it: {shlex.join(['fer', 'dashboard', '--search', str(shown_path(folder))])}")
+    if command := upload_command(folder):
+        lines.append(f"W&B (offline): to upload the trials: {command}")
     for line in lines:
         print_line(console, line)
 

@@ -281,7 +281,7 @@ def draw_comparison(table: pd.DataFrame) -> Figure:
     _draw_intervals(scores, runs["run"], runs["accuracy"], np.array(intervals))
     scores.set_title("Accuracy")
     scores.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=1))
-    pairs = [f"{shorten(pair.first, 30)} - {shorten(pair.second, 30)}" for pair in table.itertuples()]
+    pairs = [f"{shorten(pair.second, 30)} - {shorten(pair.first, 30)}" for pair in table.itertuples()]
     _draw_intervals(differences, pairs, 100 * table["difference"], 100 * table[["low", "high"]].to_numpy())
     differences.axvline(0, color=MUTED, linewidth=1)
     differences.set(title="Difference, and Holm's p of McNemar's test", xlabel="points")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +12,56 @@ from rich.console import Console
 from rich.table import Table
 
 from fer_lightning.files import shown_path
-from fer_lightning.plots.text import escape, print_line, score_table
+from fer_lightning.plots.text import escape, print_fitting, print_line, score_table
 from fer_lightning.results.calibration import bound_note
-from fer_lightning.results.naming import run_title
+from fer_lightning.results.naming import run_title, upload_command
 
-_SCORES = ("images", "accuracy", "95% interval", "balanced", "macro F1")
+_SCORES = ("images", "accuracy [95%]", "balanced", "macro\nF1")
+_LEAST = ("ECE", "AUROC", "balanced", "images")  # columns that a narrow terminal does not show
 
 
-def split_table(metrics: Mapping[str, Any]) -> Table:
+def split_table(metrics: Mapping[str, Any], without: Collection[str] = ()) -> Table:
     """One row per split with the scores.
 
     Args:
         metrics: Content of `metrics.json`.
+        without: Headings of columns to omit.
     """
-    table = score_table(run_title(metrics), ["split"], [*_SCORES, "AUROC", "ECE"])
-    if "test_clean" in metrics["splits"]:
+    rows = {
+        split: {**_cells(scores), "AUROC": _plain(scores["auroc"]), "ECE": _plain(scores["ece"])}
+        for split, scores in metrics["splits"].items()
+    }
+    table = _without(run_title(metrics), "split", rows, without)
+    if "test_clean" in rows:
         table.caption = "test_clean: without the test images that have an exact copy in training"
-        table.caption_justify = "left"
-    for split, scores in metrics["splits"].items():
-        table.add_row(escape(split), *_cells(scores), _plain(scores["auroc"]), _plain(scores["ece"]))
     return table
 
 
-def class_table(metrics: Mapping[str, Any], split: str) -> Table:
+def _without(title: str, heading: str, rows: Mapping[str, Mapping[str, str]], without: Collection[str]) -> Table:
+    """Table of numbers by name of the row and heading of the column."""
+    numbers = [name for name in next(iter(rows.values()), {}) if name not in without]
+    table = score_table(title, [heading], numbers)
+    for name, cells in rows.items():
+        table.add_row(escape(name), *(cells[number] for number in numbers))
+    return table
+
+
+def class_table(metrics: Mapping[str, Any], split: str, without: Collection[str] = ()) -> Table:
     """One row per class with its scores on a split.
 
     Args:
         metrics: Content of `metrics.json`.
         split: A key of `metrics["splits"]`.
+        without: Headings of columns to omit.
     """
-    table = score_table(f"Classes, {split}", ["class"], ["images", "precision", "recall", "F1"])
+    rows = {}
     for name, scores in metrics["splits"][split]["per_class"].items():
-        cells = [_percent(scores[key]) for key in ("precision", "recall", "f1")]
+        cells = {"images": f"{scores['support']:,}", "precision": _percent(scores["precision"])}
+        cells |= {"recall": _percent(scores["recall"]), "F1": _percent(scores["f1"])}
         if scores["support"] == 0:
-            cells[1:] = ["-", "-"]
-        table.add_row(escape(name), f"{scores['support']:,}", *cells)
-    return table
+            cells |= {"recall": "-", "F1": "-"}
+        rows[name] = cells
+    return _without(f"Classes, {split}", "class", rows, without)
 
 
 def calibration_line(calibration: Mapping[str, Any]) -> str:
@@ -62,20 +77,20 @@ def calibration_line(calibration: Mapping[str, Any]) -> str:
     )
 
 
-def other_data_table(other_data: Mapping[str, Mapping[str, Any]]) -> Table:
+def other_data_table(other_data: Mapping[str, Mapping[str, Any]], without: Collection[str] = ()) -> Table:
     """One row per other data set with the scores of its test split.
 
     Args:
         other_data: Field `elsewhere` of `metrics.json`.
+        without: Headings of columns to omit.
     """
-    table = score_table("On other data, test", ["data"], [*_SCORES, "seen, left out"])
+    rows = {}
     for name, scores in other_data.items():
-        if "missing" in scores:
-            table.add_row(escape(name), *["-"] * 6)
-        else:
+        rows[name] = dict.fromkeys([*_SCORES, "seen,\nleft out"], "-")
+        if "missing" not in scores:
             seen = "unknown" if scores["seen"] is None else f"{scores['seen']:,}"
-            table.add_row(escape(name), *_cells(scores), seen)
-    return table
+            rows[name] |= {**_cells(scores), "seen,\nleft out": seen}
+    return _without("On other data, test", "data", rows, without)
 
 
 def corruption_table(robustness: Mapping[str, Any]) -> Table:
@@ -102,12 +117,12 @@ def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pic
         pictures: Paths of the figures.
     """
     console.print()
-    console.print(split_table(metrics))
+    print_fitting(console, partial(split_table, metrics), _LEAST)
     for split in metrics["splits"]:
         if split == "test" or len(metrics["splits"]) == 1:
-            console.print(class_table(metrics, split))
+            print_fitting(console, partial(class_table, metrics, split), ("images", "precision"))
     if metrics.get("elsewhere"):
-        console.print(other_data_table(metrics["elsewhere"]))
+        print_fitting(console, partial(other_data_table, metrics["elsewhere"]), _LEAST)
     if metrics.get("robustness"):
         console.print(corruption_table(metrics["robustness"]))
     if "test" in metrics.get("calibration", {}):
@@ -117,17 +132,20 @@ def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pic
     for number, path in enumerate(pictures):
         label = "Pictures:  " if number == 0 else "           "
         print_line(console, f"{label} {shown_path(path)}")
+    if command := upload_command(folder):
+        print_line(console, f"W&B (offline): {shown_path(folder / 'wandb')}; to upload: {command}")
 
 
-def _cells(scores: Mapping[str, Any]) -> list[str]:
+def _cells(scores: Mapping[str, Any]) -> dict[str, str]:
     """Cells of the columns `_SCORES`."""
-    return [
+    low, high = 100 * scores["accuracy_low"], 100 * scores["accuracy_high"]
+    cells = (
         f"{scores['n']:,}",
-        f"[bold]{_percent(scores['accuracy'])}[/bold]",
-        f"{100 * scores['accuracy_low']:.1f}–{_percent(scores['accuracy_high'])}",
+        f"[bold]{_percent(scores['accuracy'])}[/bold] \\[{low:.1f}, {high:.1f}]",
         _percent(scores["balanced_accuracy"]),
         _percent(scores["macro_f1"]),
-    ]
+    )
+    return dict(zip(_SCORES, cells))
 
 
 def _percent(ratio: float) -> str:

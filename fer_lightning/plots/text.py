@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from fer_lightning.errors import printable
@@ -133,10 +134,28 @@ def score_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Tab
         words: Headings of the columns of text.
         numbers: Headings of the columns of numbers, to the right of those.
     """
-    table = Table(*words, title=escape(title), title_justify="left", title_style="bold")
+    table = Table(title=escape(title), title_justify="left", title_style="bold", caption_justify="left")
+    for heading in words:
+        table.add_column(heading, overflow="fold")
     for heading in numbers:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def print_fitting(console: Console, build: Callable[[Collection[str]], Table], parts: Sequence[str]) -> None:
+    """Prints the most complete form of a table that is not wider than the terminal.
+
+    Args:
+        console: Console of the terminal.
+        build: Makes the table without the parts that it is given.
+        parts: What the table can do without or in two lines, such as columns; the least important first.
+    """
+    anything = console.options.update(width=1000)  # not what the terminal would leave of it
+    for count in range(len(parts) + 1):
+        table = build(parts[:count])
+        if Measurement.get(console, anything, table).maximum <= console.width:
+            break
+    console.print(table)
 
 
 def folder_table(
@@ -145,22 +164,37 @@ def folder_table(
     numbers: Sequence[str],
     rows: Iterable[tuple[Path, Sequence[str], float]],
     root: Path,
+    without: Collection[str] = (),
 ) -> Table:
     """Table of folders, in the given order.
 
     Args:
         title: Kind of the folders.
-        words: Headings of the columns of text, the first one that of the folders.
+        words: Headings of the columns of text; the first one is that of the folders.
         numbers: Headings of the columns of numbers, to the right of those.
         rows: Path of each folder, the cells of its other columns, and its modification time in seconds since 1970.
         root: Folder that the paths are shown relative to.
+        without: Headings of columns to omit. Without the heading of the folders, each stands below the first of the
+            other cells of its row.
     """
-    table = score_table(f"{title} in {root}", words, numbers)
-    table.columns[0].overflow = "fold"
-    table.add_column("when", no_wrap=True)
-    for folder, cells, changed in rows:
+    headings = [*words, *numbers, "when"]
+    shown = [heading not in without for heading in headings]
+    kept = [heading for heading, is_shown in zip(headings, shown) if is_shown]
+    table = score_table(
+        f"{title} in {root}",
+        [heading for heading in kept if heading in words],
+        [heading for heading in kept if heading in numbers],
+    )
+    table.pad_edge = False
+    if "when" in kept:
+        table.add_column("when", no_wrap=True)
+    for folder, others, changed in rows:
+        place = folder.relative_to(root).as_posix()
         when = f"{datetime.fromtimestamp(min(max(changed, 0), _LATEST)):%Y-%m-%d %H:%M}"
-        table.add_row(*map(escape, [folder.relative_to(root).as_posix(), *cells, when]))
+        cells = [escape(cell) for cell, is_shown in zip([place, *others, when], shown) if is_shown]
+        if not shown[0]:
+            cells[0] += f"\n  {escape(place)}"
+        table.add_row(*cells)
     return table
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from fer_lightning.files import shown_path
 from fer_lightning.results.metrics_schema import typed_options
 
 Options = frozenset[tuple[str, str]]
@@ -110,6 +113,32 @@ def run_title(record: Mapping[str, Any]) -> str:
     name = variant_name(record.get("variant", {}), default=record["model"])
     seed = f", seed {record['seed']}" if "seed" in record else ""
     return f"{name} on {record['protocol']['dataset']}{seed}"
+
+
+def wandb_label(logs: Iterable[Path]) -> str:
+    """`W&B`, or `W&B (offline)` where a run was logged on this machine and not uploaded; empty for no run.
+
+    Args:
+        logs: Folders in which W&B keeps runs.
+    """
+    logs = list(logs)
+    return "" if not logs else "W&B (offline)" if any(map(waits_for_upload, logs)) else "W&B"
+
+
+def waits_for_upload(log: Path) -> bool:
+    """Whether the folder of a W&B run holds one that was logged offline and has not been uploaded."""
+    return log.name.startswith("offline-run-") and not list(log.glob("*.wandb.synced"))
+
+
+def upload_command(folder: Path) -> str | None:
+    """Command that uploads the runs of a folder that were logged to W&B offline; None if no run waits for it.
+
+    Args:
+        folder: A run folder, or one with run folders.
+    """
+    if any(waits_for_upload(log) for place in ("", "*/") for log in folder.glob(f"{place}wandb/offline-run-*")):
+        return shlex.join(["fer", "dashboard", str(shown_path(folder)), "--sync"])
+    return None
 
 
 def name_variants(variants: Sequence[Mapping[str, str]]) -> list[str]:

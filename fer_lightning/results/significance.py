@@ -295,7 +295,7 @@ def adjust_p_values(p_values: Sequence[float], method: Literal["holm", "bonferro
 
 
 def compare(*runs: str | Path, split: str = "test") -> pd.DataFrame:
-    """Compares finished runs in pairs, image by image.
+    """Compares finished runs in pairs, image by image; the first run of a pair is its reference.
 
     Intervals and tests cover the sampling of the test images, not the variance of the seed: to compare variants over
     seeds, use `fer report`.
@@ -306,9 +306,9 @@ def compare(*runs: str | Path, split: str = "test") -> pd.DataFrame:
 
     Returns:
         A row per pair: `first` and `second` (names of the runs), `dataset`, `split`, `images`, `accuracy_first`,
-        `accuracy_second`, `difference` (first - second) with its 95 % bootstrap interval `low` and `high`, `only_first`
-        and `only_second` (images that only this run classifies correctly), `p` of McNemar's test, and `p_holm`,
-        adjusted over all pairs.
+        `accuracy_second`, `difference` (second - first, as `fer report` shows variant - reference) with its 95 %
+        bootstrap interval `low` and `high`, `only_first` and `only_second` (images that only this run classifies
+        correctly), `p` of McNemar's test, and `p_holm`, adjusted over all pairs. Pairs are in the order of the runs.
 
     Raises:
         UserError: There are fewer than two runs, or their protocols or images differ.
@@ -317,7 +317,7 @@ def compare(*runs: str | Path, split: str = "test") -> pd.DataFrame:
         >>> table = compare("outputs/two/0", "outputs/two/1")
         >>> table[["first", "second", "accuracy_first", "accuracy_second", "difference"]].round(3)
           first second  accuracy_first  accuracy_second  difference
-        0  good   poor            0.85              0.5        0.35
+        0  good   poor            0.85              0.5       -0.35
         >>> bool(table["p_holm"][0] < 0.001)
         True
     """
@@ -332,7 +332,7 @@ def compare(*runs: str | Path, split: str = "test") -> pd.DataFrame:
         first, second = _both_correct(str(one), str(other), protocol.classes, split)
         if not len(first):
             raise UserError(f"{names[one]} and {names[other]} hold no predictions of split={split}: use split=test.")
-        low, high = bootstrap_difference(first, second)
+        low, high = bootstrap_difference(second, first)
         images = compare_images(first, second)
         rows.append(
             {
@@ -343,7 +343,7 @@ def compare(*runs: str | Path, split: str = "test") -> pd.DataFrame:
                 "images": len(first),
                 "accuracy_first": first.mean(),
                 "accuracy_second": second.mean(),
-                "difference": first.mean() - second.mean(),
+                "difference": second.mean() - first.mean(),
                 "low": low,
                 "high": high,
                 "only_first": images.only_first,

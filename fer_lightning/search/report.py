@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import sys
 import webbrowser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -186,12 +186,13 @@ def find_searches(root: Path) -> Iterator[LoggedSearch]:
             yield LoggedSearch(Path(place), max(mark.lstat().st_mtime for mark in marks), report, problem)
 
 
-def search_table(searches: Sequence[LoggedSearch], root: Path) -> Table:
+def search_table(searches: Sequence[LoggedSearch], root: Path, without: Collection[str] = ()) -> Table:
     """One row a search, in the order given.
 
     Args:
         searches: The searches.
         root: Folders are shown relative to it.
+        without: Headings of columns to omit, see `folder_table`.
     """
     rows = []
     for search in searches:
@@ -201,7 +202,9 @@ def search_table(searches: Sequence[LoggedSearch], root: Path) -> Table:
             scores = [f"{best['value']:.5g}", str(best["trial"])] if best else ["none complete", "-"]
             cells = [search.report["objective"], str(sum(search.report["trials"].values())), *scores]
         rows.append((search.folder, cells, search.changed))
-    return folder_table("Searches", ["search", "objective"], ["trials", "best value", "best trial"], rows, root)
+    return folder_table(
+        "Searches", ["search", "objective"], ["trials", "best value", "best trial"], rows, root, without
+    )
 
 
 def has_search(folder: Path) -> bool:

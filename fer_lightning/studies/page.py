@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from fer_lightning.errors import printable
 from fer_lightning.files import write_text
-from fer_lightning.plots.text import NOTHING
+from fer_lightning.plots.text import NOTHING, duration
 from fer_lightning.studies.figures import draw_study_curves
 from fer_lightning.studies.presentation import Cell, conclusions
 from fer_lightning.studies.report import StudyReport
@@ -119,6 +119,8 @@ def _cell(name: object, value: object) -> Cell:
         return Cell(NOTHING)
     if isinstance(value, int) or name in _COUNTS or str(name).startswith("support/"):
         return Cell(f"{value:,.0f}", float(value))
+    if name == "time":
+        return Cell(duration(value), value)
     if str(name).endswith("seconds"):
         return Cell(f"{value:,.0f}", value)
     if str(name).endswith("loss"):

@@ -85,7 +85,7 @@ def build_study(
         captions={name: caption for name, (_, caption) in pictures.items()},
         runs=run_table(runs),
         unfinished=list(unfinished),
-        minutes=minutes_of(runs),
+        seconds=seconds_of(runs),
         beside=beside,
         tables=tables,
     )
@@ -167,7 +167,7 @@ class StudyReport:
         unfinished: Options of the runs of the grid without a record.
         beside: Further published tables by title, numbers as text.
         tables: Scores on corrupted images and other data sets, in Markdown by title.
-        minutes: Mean minutes of a training by variant and data set (`minutes_of`).
+        seconds: Mean seconds of a training by variant and data set (`seconds_of`).
     """
 
     name: str
@@ -181,18 +181,18 @@ class StudyReport:
     unfinished: list[str]
     beside: dict[str, pd.DataFrame] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
-    minutes: dict[tuple[str, str], float] = field(default_factory=dict)
+    seconds: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
-def minutes_of(runs: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """Mean minutes of a training with its validation, by variant and data set.
+def seconds_of(runs: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """Mean seconds of a training with its validation, by variant and data set.
 
     Args:
         runs: Scores of the runs (`score_table`), some of which may be of an early version that stored no time.
     """
     each = runs.drop_duplicates("folder")
     seconds = each["record"].map(lambda record: record.get("timing", {}).get("fit_seconds")).astype(float)
-    means = (seconds / 60).groupby([each["variant"], each["dataset"]]).mean().dropna()
+    means = seconds.groupby([each["variant"], each["dataset"]]).mean().dropna()
     return {(str(variant), str(dataset)): float(value) for (variant, dataset), value in means.items()}
 
 

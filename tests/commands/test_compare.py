@@ -27,9 +27,23 @@ def test_two_runs_in_the_terminal_and_nothing_is_written(runs, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     compare_command.main([str(runs / "0"), str(runs / "1")])
     printed = capsys.readouterr().out
-    for text in ("fer2013, test: 200 images", "psysfa_full", "psysfa_no_fusion", "p (Holm)", "< 0.001", "McNemar"):
+    for text in ("fer2013, test: 200 images", "psysfa_full", "psysfa_no_fusion", "(Holm)", "< 0.001", "McNemar"):
         assert text in printed
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("width", [140, 80, 60])
+def test_the_first_run_of_a_pair_is_its_reference_at_any_width(width, runs, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    compare_command.main([str(runs / "0"), str(runs / "1")])
+    printed = capsys.readouterr().out
+    lines = {line.split()[1]: line for line in printed.splitlines() if line.startswith("│ psysfa")}
+    assert "reference" in lines["psysfa_full"] and " -2" in lines["psysfa_no_fusion"] and "…" not in printed
+    assert "minus" in printed and max(map(len, printed.splitlines())) <= width
+    table = pd.DataFrame(compare_command.compare(runs / "0", runs / "1"))
+    assert ("right" in lines["psysfa_full"]) is False
+    shows_alone = f" {table['only_first'][0]} " in lines["psysfa_full"]
+    assert shows_alone == ("right alone: images that only this run of the pair" in printed) == (width > 60)
 
 
 def test_table_and_figure(runs, tmp_path, capsys):

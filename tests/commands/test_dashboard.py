@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 
@@ -69,7 +70,7 @@ def test_lists_the_newest_run_first(tmp_path, capsys):
     dashboard.main([str(tmp_path), "--list"])
     assert rows(capsys.readouterr().out) == [
         ["multirun/0_seed=1", "0_seed=1", "-", "TensorBoard", "not finished", "1970-01-02 00:00"],
-        ["resnet/monday", "resnet-fer2013", "-", "W&B", "65.4%", "1970-01-01 00:00"],
+        ["resnet/monday", "resnet-fer2013", "-", "W&B (offline)", "65.4%", "1970-01-01 00:00"],
     ]
 
 
@@ -99,7 +100,8 @@ def test_runs_of_a_multirun_are_named_by_what_differs_finished_or_not(tmp_path, 
     (sweep / "multirun.yaml").write_text(json.dumps({"hydra": {"overrides": {"task": typed}}}))
     dashboard.main([str(tmp_path), "--list"])
     assert [row[1:5] for row in rows(capsys.readouterr().out)] == [
-        [f"resnet, optimizer.lr={rate}-fer2013-s2", "rates", "W&B", "not finished"] for rate in ("0.001", "0.01")
+        [f"resnet, optimizer.lr={rate}-fer2013-s2", "rates", "W&B (offline)", "not finished"]
+        for rate in ("0.001", "0.01")
     ]
 
 
@@ -109,6 +111,25 @@ def test_a_run_for_which_nothing_was_typed_has_the_name_of_its_network(tmp_path,
     (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text("[]")
     dashboard.main([str(tmp_path), "--list"])
     assert [row[1] for row in rows(capsys.readouterr().out)] == ["psysfa_net-synthetic-s0"]
+
+
+@pytest.mark.parametrize(("width", "columns"), [(140, 6), (80, 4), (60, 2)])
+def test_names_and_folders_are_never_cut(width, columns, tmp_path, write_record, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    sweep = tmp_path / "multirun" / "2026-11-28_03-11-12"
+    for number, name in enumerate(("psysfa_no_fusion", "psysfa_no_texture")):
+        write_record(sweep / str(number), [f"ablation={name}"], 0, np.arange(200) < 90)
+        (sweep / str(number) / "wandb" / "offline-run-1-abc").mkdir(parents=True)
+        (sweep / str(number) / "wandb" / "offline-run-1-abc" / "run-abc.wandb").touch()
+    (sweep / "multirun.yaml").write_text("{}")
+    dashboard.main([str(tmp_path), "--list"])
+    table, _, hint = capsys.readouterr().out.partition("W&B (offline): 2 runs are on this machine only; to upload: ")
+    assert shlex.split(hint) == ["fer", "dashboard", str(tmp_path), "--sync"]
+    shown = rows(table)
+    assert {len(cells) for cells in shown} == {columns} and max(map(len, table.splitlines())) <= width
+    for name in ("psysfa_no_fusion", "psysfa_no_texture"):
+        assert any(f"{name}-fer2013-s0" in cells for cells in shown)
+    assert [cells[0] for cells in shown if cells[0].startswith("multirun/2026-11-28_03-11-12/")]
 
 
 def test_what_never_began_is_hidden_but_counted(tmp_path, capsys):

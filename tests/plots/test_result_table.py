@@ -34,9 +34,9 @@ def metrics() -> dict:
     }
 
 
-def printed(metrics: dict, pictures: list[Path]) -> str:
-    console = Console(file=io.StringIO(), width=80)
-    print_result(console, metrics, Path("outputs/run"), pictures)
+def printed(metrics: dict, pictures: list[Path], width: int = 80, folder: Path = Path("outputs/run")) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_result(console, metrics, folder, pictures)
     return console.file.getvalue()
 
 
@@ -48,14 +48,35 @@ def row(text: str, name: str) -> list[str]:
 def test_the_rows_hold_the_scores(metrics):
     text = printed(metrics, [])
     assert "PsySFANet on fer2013, seed 3" in text
-    assert row(text, "test") == ["test", "1,200", "71.7%", "69.0–74.1%", "65.1%", "66.2%", "0.923", "0.046"]
-    assert row(text, "val")[2] == "73.2%"
+    assert row(text, "test") == ["test", "1,200", "71.7% [69.0, 74.1]", "65.1%", "66.2%", "0.923", "0.046"]
+    assert row(text, "val")[2] == "73.2% [69.0, 74.1]"
     assert row(text, "angry") == ["angry", "1,000", "50.0%", "62.5%", "55.6%"]
 
 
 def test_the_title_is_the_name_of_the_variant(metrics):
     text = printed({**metrics, "variant": {"model": "psysfa_net", "ablation": "psysfa_no_fusion"}}, [])
     assert "psysfa_no_fusion on fer2013, seed 3" in text
+
+
+@pytest.mark.parametrize(("width", "shown"), [(140, 7), (80, 7), (60, 4)])
+def test_nothing_is_cut_and_what_matters_least_is_omitted(metrics, width, shown):
+    splits = {**metrics["splits"], "test_clean": {**metrics["splits"]["test"], "n": 3580}}
+    other = {**splits["test"], "seen": 12}
+    text = printed({**metrics, "splits": splits, "elsewhere": {"ferplus_majority": other}}, [], width)
+    cells = row(text, "test_clean")
+    assert len(cells) == shown and "71.7% [69.0, 74.1]" in cells and "…" not in text
+    assert row(text, "ferplus_majority")[-1] == "12"
+    assert max(map(len, text.splitlines()[: text.splitlines().index("Run record: outputs/run") - 1])) <= width
+
+
+def test_a_run_that_w_and_b_has_offline_says_what_uploads_it(metrics, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log = Path("outputs/my run/wandb/offline-run-1-abc")
+    log.mkdir(parents=True)
+    hint = "W&B (offline): outputs/my run/wandb; to upload: fer dashboard 'outputs/my run' --sync\n"
+    assert printed(metrics, [], folder=log.parents[1]).endswith(hint)
+    (log / "run-abc.wandb.synced").touch()
+    assert "W&B" not in printed(metrics, [], folder=log.parents[1])
 
 
 def test_corruptions_have_a_table(metrics):
@@ -70,7 +91,7 @@ def test_corruptions_have_a_table(metrics):
 def test_scores_that_do_not_exist_are_dashes(metrics):
     metrics["splits"]["test"]["auroc"] = math.nan
     text = printed(metrics, [])
-    assert row(text, "test")[6] == "-"
+    assert row(text, "test")[5] == "-"
     assert row(text, "contempt") == ["contempt", "0", "0.0%", "-", "-"]
 
 
@@ -104,8 +125,8 @@ def test_calibration_and_other_data_are_told_where_there_are_any(metrics):
     metrics["elsewhere"] = {"ferplus": there, "rafdb": {"missing": "No RAF-DB was found."}}
     text = printed(metrics, [])
     assert "Calibration error on test: 0.047 -> 0.012 with temperature 1.31, fitted on validation" in text
-    assert row(text, "ferplus") == ["ferplus", "2,938", "66.6%", "64.9–68.3%", "66.1%", "56.6%", "248"]
-    assert row(text, "rafdb") == ["rafdb", *["-"] * 6]
+    assert row(text, "ferplus") == ["ferplus", "2,938", "66.6% [64.9, 68.3]", "66.1%", "56.6%", "248"]
+    assert row(text, "rafdb") == ["rafdb", *["-"] * 5]
 
 
 def test_a_trial_tells_no_calibration_of_a_test_split(metrics):

@@ -350,10 +350,18 @@ def test_runs_are_compared_in_pairs(tmp_path, write_record, right):
     for row, (one, other) in zip(table.itertuples(), pairs):
         images = compare_images(right[one], right[other])
         assert (row.only_first, row.only_second, row.p) == (images.only_first, images.only_second, images.p)
-        assert (row.low, row.high) == bootstrap_difference(right[one], right[other])
-        assert row.difference == pytest.approx(right[one].mean() - right[other].mean())
+        assert (row.low, row.high) == bootstrap_difference(right[other], right[one])
+        assert row.difference == pytest.approx(right[other].mean() - right[one].mean())
         assert (row.dataset, row.split, row.images) == ("fer2013", "test", 200)
     np.testing.assert_array_equal(table["p_holm"], adjust_p_values(table["p"], "holm"))
+
+
+def test_a_difference_has_the_sign_that_it_has_in_a_report(tmp_path, write_record, right):
+    for name in ("a", "b"):
+        write_record(tmp_path / name, [f"ablation={name}"], 0, right[name, 0])
+    reported = compare_variants(collect_runs(tmp_path), "b", "a", "accuracy").over_seeds.difference.mean
+    assert compare(tmp_path / "a", tmp_path / "b")["difference"][0] == pytest.approx(reported)
+    assert compare(tmp_path / "b", tmp_path / "a")["difference"][0] == pytest.approx(-reported)
 
 
 def test_runs_of_the_same_variant_and_seed_are_named_by_their_folders(tmp_path, write_record, right):

@@ -22,6 +22,7 @@ from fer_lightning.cli import COMMANDS
 from fer_lightning.commands.instantiate import build, build_each, build_loss, build_net, build_trainer
 from fer_lightning.commands.option_checks import check_options
 from fer_lightning.data.auxiliary import SIDE_SIZES
+from fer_lightning.data.batch_transforms import BatchTransforms
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.files import conf_dir
@@ -198,7 +199,9 @@ def test_schedulers(name):
 
 @pytest.mark.parametrize("name", names("augment"))
 def test_augmentations(name):
-    assert isinstance(build(compose(f"augment={name}").augment.transforms), list)
+    transforms = compose(f"augment={name}").augment.transforms
+    batched = name in ("light", "strong")
+    assert isinstance(build(transforms), BatchTransforms if batched else list)
 
 
 @pytest.mark.parametrize("name", names("callbacks"))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
 import albumentations
+import cv2
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
@@ -17,6 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
 
+from fer_lightning.data.batch_transforms import BatchTransforms
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
 from fer_lightning.training.callbacks import History
@@ -151,9 +153,40 @@ def _loop_seconds(recipe: Recipe, loader: Iterable[tuple[Tensor, Tensor]]) -> fl
 def _plain_loader(data: ExpressionDataModule) -> DataLoader:
     source = data.dataset("train")
     pixels = source.pixels(range(len(source)))
-    pipeline = albumentations.Compose(data.transforms)
+    pipeline = albumentations.Compose(albumentations_of(data.transforms))
     dataset = ArrayDataset(pixels, source.targets.numpy(), pipeline, data.mean[0], data.std[0])
     return DataLoader(dataset, data.batch_size, shuffle=True, drop_last=True, num_workers=data.num_workers)
+
+
+def albumentations_of(
+    transforms: BatchTransforms | Sequence[albumentations.BasicTransform],
+) -> list[albumentations.BasicTransform]:
+    """The same augmentation as albumentations transforms, with which scripts augment image by image."""
+    if not isinstance(transforms, BatchTransforms):
+        return list(transforms)
+    options = transforms
+    return [
+        albumentations.HorizontalFlip(p=0.0 if options.mirror == "none" else 0.5),
+        albumentations.Affine(
+            rotate=(-options.rotate, options.rotate),
+            scale=tuple(options.scale),
+            shear=(-options.shear, options.shear),
+            translate_percent=(-options.translate, options.translate),
+            border_mode=cv2.BORDER_REPLICATE if options.border == "edge" else cv2.BORDER_REFLECT,
+            p=options.p_geometry,
+        ),
+        albumentations.RandomBrightnessContrast(
+            options.brightness, options.contrast, brightness_by_max=False, p=options.p_light
+        ),
+        albumentations.GaussNoise(std_range=tuple(options.noise), p=options.p_noise),
+        albumentations.CoarseDropout(
+            num_holes_range=(1, 1),
+            hole_height_range=tuple(options.erase),
+            hole_width_range=tuple(options.erase),
+            fill="random_uniform",
+            p=options.p_erase,
+        ),
+    ]
 
 
 def _batch(data: ExpressionDataModule) -> tuple[Tensor, Tensor]:

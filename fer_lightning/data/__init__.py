@@ -10,6 +10,7 @@
 - `ExpressionDataModule`: base class of all data sets: splits, protocol and loaders
 - `ExpressionDataset`: the images and targets of one split
 - `Augmentation`: albumentations transforms whose draws depend on seed, epoch and row alone
+- `BatchTransforms`: augmentation of a whole batch on its device, with draws of the same kind
 - `LabelSet`: the classes of a task, in the order of the logits
 """
 

@@ -1,5 +1,6 @@
 from .affectnet import AffectNet as AffectNet
 from .augmentation import Augmentation as Augmentation
+from .batch_transforms import BatchTransforms as BatchTransforms
 from .ckplus import CKPlus as CKPlus
 from .datamodule import ExpressionDataModule as ExpressionDataModule
 from .dataset import ExpressionDataset as ExpressionDataset

@@ -23,7 +23,8 @@ from fer_lightning.data.alignment.landmarker import find_model_file
 from fer_lightning.data.alignment.warp import AlignedReader
 from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.data.auxiliary import SIDE_SIZES, SideVectors, side_vectors
-from fer_lightning.data.dataset import EpochBatches, ExpressionDataset, OrderedBatches, balancing_weights
+from fer_lightning.data.batch_transforms import BatchAugmentation, BatchTransforms
+from fer_lightning.data.dataset import DeviceImages, EpochBatches, ExpressionDataset, OrderedBatches, balancing_weights
 from fer_lightning.data.duplicates.index import Copies
 from fer_lightning.data.labels import LabelSet
 from fer_lightning.data.samples import SPLITS, ImageReader, Samples, refuse_or_skip
@@ -53,7 +54,9 @@ class ExpressionDataModule(LightningDataModule):
         split_seed: Seed of the splits, separate from the seed of the run so that all runs share one protocol.
         fold: Index of the fold that is the test split, for `split=subject_kfold`.
         seed: Seed of the order of training and of augmentation.
-        store: `"packed"` decodes once into a memory-mapped file, `"files"` decodes on every access.
+        store: `"packed"` decodes once into a memory-mapped file; `"device"` also copies that into one tensor on the
+            training device, which needs no workers; `"files"` decodes on every access. `"auto"` is `"device"` on a GPU
+            that has four times the memory free, unless `transforms` are albumentations, and otherwise `"packed"`.
         cache_dir: Folder of packed stores.
         on_bad_sample: Handling of bad rows, `"raise"` or `"skip"`.
         sampler: `"shuffle"`, or `"balanced"` to draw every class equally often.
@@ -61,7 +64,7 @@ class ExpressionDataModule(LightningDataModule):
         side: Auxiliary input of the network: `"none"`, `"landmarks"` or `"blendshapes"`.
         landmark_model: Path of MediaPipe's face_landmarker.task; None searches for it.
         align_workers: Number of processes that detect landmarks; None for one per core.
-        transforms: Albumentations transforms of training images.
+        transforms: Augmentation of training images: `BatchTransforms`, or a list of albumentations transforms.
         train_images: Number of training images, of each class equally many as far as there are; None for all.
         drop_leaked: Drop training rows that have a copy in validation or test: `"exact"` (or True) for those equal
             pixel for pixel, `"near"` also for near and mirrored ones (see `duplicates.near`). Evaluation rows stay.
@@ -83,7 +86,7 @@ class ExpressionDataModule(LightningDataModule):
     split_seed: int = 0
     fold: int = 0
     seed: int = 0
-    store: str = "packed"
+    store: str = "auto"
     cache_dir: str = field(default_factory=default_cache)
     on_bad_sample: str = "raise"
     sampler: str = "shuffle"
@@ -91,15 +94,16 @@ class ExpressionDataModule(LightningDataModule):
     side: str = "none"
     landmark_model: str | None = None
     align_workers: int | None = None
-    transforms: Sequence[albumentations.BasicTransform] = ()
+    transforms: BatchTransforms | Sequence[albumentations.BasicTransform] = ()
     drop_leaked: bool | str = False
     train_images: int | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
         self._ready = False
+        self._device_images: DeviceImages | None = None
         self._check("split", self.split, self.policies)
-        self._check("store", self.store, ("packed", "files"))
+        self._check("store", self.store, ("auto", "device", "packed", "files"))
         self._check("sampler", self.sampler, ("shuffle", "balanced"))
         self._check("channels", self.channels, (1, 3))
         self._check("align", self.align, (True, False))
@@ -122,7 +126,13 @@ class ExpressionDataModule(LightningDataModule):
                 raise UserError(f"data.{option} must be at least {value}; got {getattr(self, option)}.")
         if min(self.std) <= 0:
             raise UserError(f"data.std must be above 0; got {self.std}.")
-        Augmentation(self.transforms, self.seed, epoch=0)  # raises for misspelt arguments before any data is read
+        if not isinstance(self.transforms, BatchTransforms):
+            Augmentation(self.transforms, self.seed, epoch=0)  # raises for misspelt arguments before any data is read
+            if self.store == "device" and self.transforms:
+                raise UserError(
+                    "data.store=device augments on the device, which albumentations cannot: use augment=light, strong "
+                    "or none, or data.store=packed."
+                )
 
     def _check(self, option: str, value: object, accepted: tuple[object, ...]) -> None:
         if value not in accepted:
@@ -205,7 +215,7 @@ class ExpressionDataModule(LightningDataModule):
         return Path(self.cache_dir).expanduser() / f"{self.dataset_name}-{self.image_size}px{self.channels}-{key}"
 
     def _open_images(self, reader: ImageReader, folder: Path) -> tuple[Images, dict[int, str]]:
-        if self.store == "packed":
+        if self.store != "files":
             return pack(reader, folder, self.image_size, self.channels)
         lazy = LazyImages(reader, self.image_size, self.channels)
         if self.on_bad_sample == "raise":
@@ -306,17 +316,39 @@ class ExpressionDataModule(LightningDataModule):
         return self.frame.loc[self.frame["split"] == split, "id"].to_numpy()
 
     def dataset(
-        self, split: str, epoch: int | None = None, corruption: Augmentation | None = None
+        self,
+        split: str,
+        epoch: int | None = None,
+        corruption: Augmentation | None = None,
+        images: Images | None = None,
     ) -> ExpressionDataset:
-        """Images and targets of a split, optionally corrupted, or augmented for `epoch`."""
-        chosen = self.frame["split"] == split
-        augmentation = corruption
-        if epoch is not None and self.transforms:
+        """Images and targets of a split, optionally corrupted, or augmented for `epoch`; by default from the store."""
+        chosen, images = self.frame["split"] == split, images or self._images
+        augmentation: Augmentation | BatchAugmentation | None = corruption
+        if epoch is not None and isinstance(self.transforms, BatchTransforms):
+            device = images.tensor.device if isinstance(images, DeviceImages) else "cpu"
+            augmentation = self.transforms.epoch(self.seed, epoch, len(self.samples.frame), device)
+        elif epoch is not None and self.transforms:
             augmentation = Augmentation(self.transforms, self.seed, epoch)
         rows = self.frame.loc[chosen, "row"].to_numpy()
-        return ExpressionDataset(
-            self._images, rows, self._targets[split], augmentation, self.mean, self.std, self._side
-        )
+        return ExpressionDataset(images, rows, self._targets[split], augmentation, self.mean, self.std, self._side)
+
+    def _training_images(self) -> Images:
+        """The store, or its copy on the training device where `store` says so."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if self._device_images is not None and self._device_images.tensor.device == device:
+            return self._device_images
+        if self.store != "device" and not (self.store == "auto" and self._belongs_on(device)):
+            return self._images
+        self._device_images = DeviceImages(self._images, len(self.samples.frame), device)
+        return self._device_images
+
+    def _belongs_on(self, device: torch.device) -> bool:
+        """Whether `store=auto` copies the images to a device: to a GPU that has four times the memory free."""
+        if device.type != "cuda" or not (isinstance(self.transforms, BatchTransforms) or not self.transforms):
+            return False
+        size = len(self.samples.frame) * self.image_size**2 * self.channels
+        return 4 * size <= torch.cuda.mem_get_info(device)[0]
 
     def train_dataloader(self) -> DataLoader:
         """Loader of the trainer's current epoch; makes the trainer request a new one every epoch."""
@@ -327,7 +359,7 @@ class ExpressionDataModule(LightningDataModule):
         weights = None
         if self.sampler == "balanced":
             weights = balancing_weights(self.frame.loc[self.frame["split"] == "train", "label"].to_numpy())
-        dataset = self.dataset("train", epoch)
+        dataset = self.dataset("train", epoch, images=self._training_images())
         return self._loader(
             dataset, EpochBatches(len(dataset), self.batch_size, self.seed, epoch, weights, rank, world_size)
         )
@@ -340,20 +372,21 @@ class ExpressionDataModule(LightningDataModule):
 
     def eval_dataloader(self, split: str, corruption: Augmentation | None = None) -> DataLoader:
         """Loader of a split in order, without augmentation, optionally corrupted."""
-        dataset = self.dataset(split, corruption=corruption)
+        dataset = self.dataset(split, corruption=corruption, images=self._training_images())
         return self._loader(dataset, OrderedBatches(len(dataset), max(self.batch_size, 128), *self._place()))
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _loader(self, dataset: ExpressionDataset, batches: EpochBatches | OrderedBatches) -> DataLoader:
+        on_device = isinstance(dataset.images, DeviceImages)
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            num_workers=self.num_workers,
+            num_workers=0 if on_device else self.num_workers,
             collate_fn=_already_a_batch,
             worker_init_fn=_without_threads,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=torch.cuda.is_available() and not on_device,
         )
 
 

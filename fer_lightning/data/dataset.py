@@ -11,14 +11,39 @@ from torch.utils.data import Dataset, Sampler
 
 from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.data.auxiliary import SideVectors, mirror
+from fer_lightning.data.batch_transforms import BatchAugmentation
 from fer_lightning.data.store import Images
 from fer_lightning.errors import UserError
+
+
+class DeviceImages:
+    """All images of a store as one uint8 tensor on the training device, where batches are gathered and augmented.
+
+    Args:
+        images: Store of the images.
+        count: Number of its rows.
+        device: Device of the tensor.
+    """
+
+    def __init__(self, images: Images, count: int, device: torch.device) -> None:
+        first = images.batch(np.arange(1))
+        self.tensor = torch.empty((count, *first.shape[1:]), dtype=torch.uint8, device=device)
+        for start in range(0, count, _COPIED):
+            rows = np.arange(start, min(start + _COPIED, count))
+            self.tensor[start : start + len(rows)] = torch.from_numpy(images.batch(rows))
+
+    def batch(self, rows: np.ndarray) -> np.ndarray:
+        return self.tensor[torch.from_numpy(rows).to(self.tensor.device)].cpu().numpy()
+
+
+_COPIED = 4096  # images
 
 
 class ExpressionDataset(Dataset):
     """Images and targets of one split.
 
-    Whole batches are fetched at once (`__getitems__`), with one gather from the store and one normalisation per batch.
+    Whole batches are fetched at once (`__getitems__`), with one gather from the store and one normalisation per batch,
+    on the device of the store.
 
     Args:
         images: Store of the images.
@@ -35,45 +60,65 @@ class ExpressionDataset(Dataset):
         images: Images,
         rows: np.ndarray,
         targets: np.ndarray,
-        augmentation: Augmentation | None,
+        augmentation: Augmentation | BatchAugmentation | None,
         mean: Sequence[float],
         std: Sequence[float],
         side: SideVectors | None = None,
     ) -> None:
         self.images = images
         self.rows = rows
-        self.targets = torch.from_numpy(targets)
+        self.device = images.tensor.device if isinstance(images, DeviceImages) else torch.device("cpu")
+        self.targets = torch.from_numpy(targets).to(self.device)
         self.augmentation = augmentation
         self.side = side
-        self._mean = torch.tensor(mean, dtype=torch.float32).mul(255).view(1, -1, 1, 1)
-        self._scale = torch.tensor(std, dtype=torch.float32).mul(255).reciprocal().view(1, -1, 1, 1)
+        self._mean = torch.tensor(mean, dtype=torch.float32).mul(255).view(1, -1, 1, 1).to(self.device)
+        self._scale = torch.tensor(std, dtype=torch.float32).mul(255).reciprocal().view(1, -1, 1, 1).to(self.device)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def pixels(self, indices: Sequence[int]) -> np.ndarray:
         """Images after augmentation, uint8 `(B, H, W, C)`."""
-        rows = self.rows[np.asarray(indices)]
-        batch = self.images.batch(rows)
-        return batch if self.augmentation is None else self.augmentation(batch, rows)
+        return self._augmented(self.rows[np.asarray(indices)])[0].round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         return tuple(part[0] for part in self.__getitems__([index]))
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
         """Returns the batch `(image (B, C, H, W) float32, target)`, or `(image, side (B, S) float32, target)`."""
-        targets = self.targets[torch.as_tensor(indices)]
-        if self.side is None:
-            return self._normalised(self.pixels(indices)), targets
         rows = self.rows[np.asarray(indices)]
-        pixels, vectors = self.images.batch(rows), self.side.vectors[rows]
-        if self.augmentation is not None:
-            pixels, mirrored = self.augmentation.track_mirroring(pixels, rows)
-            vectors = np.where(mirrored[:, None], mirror(vectors, self.side.kind), vectors)
-        return self._normalised(pixels), torch.from_numpy(vectors), targets
+        pixels, mirrored = self._augmented(rows)
+        image, targets = pixels.sub_(self._mean).mul_(self._scale), self.targets[torch.as_tensor(indices)]
+        if self.side is None:
+            return image, targets
+        vectors = self.side.vectors[rows]
+        vectors = np.where(mirrored[:, None], mirror(vectors, self.side.kind), vectors)
+        return image, torch.from_numpy(vectors).to(self.device), targets
 
-    def _normalised(self, pixels: np.ndarray) -> Tensor:
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().sub_(self._mean).mul_(self._scale)
+    def _augmented(self, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """Images float32 `(B, C, H, W)` from 0 to 255, and which of them are mirrored, bool `(B,)`."""
+        mirrored = np.zeros(len(rows), bool)
+        if isinstance(self.augmentation, Augmentation):
+            pixels = self.images.batch(rows)
+            if self.side is None:
+                pixels = self.augmentation(pixels, rows)
+            else:
+                pixels, mirrored = self.augmentation.track_mirroring(pixels, rows)
+            return _channels_first(torch.from_numpy(pixels).to(self.device)), mirrored
+        if isinstance(self.images, DeviceImages):
+            places = torch.from_numpy(rows).to(self.device)
+            images = self.images.tensor[places]
+        else:
+            places, images = torch.from_numpy(rows), torch.from_numpy(self.images.batch(rows))
+        if self.augmentation is None:
+            return _channels_first(images), mirrored
+        if self.side is not None:
+            mirrored = self.augmentation.mirrored(places).cpu().numpy()
+        return self.augmentation(images, places), mirrored
+
+
+def _channels_first(images: Tensor) -> Tensor:
+    return images.permute(0, 3, 1, 2).float()
 
 
 class EpochBatches(Sampler[list[int]]):

@@ -67,7 +67,7 @@ KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "fer_lightning.data.rafdb.RAFDB",
             "fer_lightning.data.synthetic.Synthetic",
         ),
-        _TRANSFORMS,
+        ("fer_lightning.data.batch_transforms.BatchTransforms", *_TRANSFORMS),
     ),
     "loss": (
         (

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import albumentations
@@ -18,10 +19,14 @@ import pytorch_lightning as pl
 import torch
 from scipy.stats import chisquare
 
+from fer_lightning.data.augmentation import Augmentation
+from fer_lightning.data.batch_transforms import BatchTransforms
 from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.data.dataset import DeviceImages
 from fer_lightning.data.labels import LabelSet
 from fer_lightning.data.samples import PixelRows, Samples, refuse_or_skip
 from fer_lightning.data.splits import plan_splits
+from fer_lightning.data.store import PackedImages
 from fer_lightning.errors import UserError
 
 SIDE = 16
@@ -112,6 +117,7 @@ class Somewhere:
     global_rank: int = 0
     world_size: int = 1
     reload_dataloaders_every_n_epochs: int = 1
+    strategy: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(root_device=torch.device("cpu")))
 
 
 def test_the_content_is_hashed_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,6 +408,36 @@ class TestLoaders:
         for one, other in zip(alone, shared):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
 
+    @pytest.mark.parametrize("votes", [False, True])
+    def test_batches_from_the_training_device_are_those_of_the_packed_store(self, make: Make, votes: bool) -> None:
+        options = {"transforms": BatchTransforms(p_light=0.5, p_noise=0.5, p_erase=0.5), "votes": votes, "channels": 3}
+        packed, on_device = (ready(make(**options, store=store)) for store in ("packed", "device"))
+        on_device.num_workers = 2  # a tensor on a GPU cannot be shared with workers
+        for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+            first, second = getattr(packed, name)(), getattr(on_device, name)()
+            assert isinstance(second.dataset.images, DeviceImages) and second.num_workers == 0
+            for one, other in zip(first, second, strict=True):
+                torch.testing.assert_close(one, other, rtol=0, atol=0)
+        corruption = Augmentation(moving(), 0, 0)
+        for one, other in zip(*(data.eval_dataloader("test", corruption) for data in (packed, on_device)), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+        assert on_device.train_dataloader().dataset.images is on_device.test_dataloader().dataset.images
+
+    def test_images_are_copied_to_a_gpu_where_they_fit(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What fits is decided here; the copy itself needs a GPU."""
+        data, gpu = ready(make(transforms=BatchTransforms())), torch.device("cuda")
+        for free, fits in ((4 * 60 * 16 * 16, True), (4 * 60 * 16 * 16 - 1, False)):
+            monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**9))
+            assert data._belongs_on(gpu) == fits
+        assert not data._belongs_on(torch.device("cpu"))
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 10**9))
+        assert not ready(make(transforms=moving()))._belongs_on(gpu)
+        assert isinstance(data.train_dataloader().dataset.images, PackedImages)
+
+    def test_the_device_does_not_augment_image_by_image(self, make: Make) -> None:
+        with pytest.raises(UserError, match=r"data\.store=device augments on the device, .* use augment=light, strong"):
+            make(transforms=moving(), store="device")
+
     def test_workers_do_not_wait_for_threads_that_a_fork_left_behind(self, make: Make) -> None:
         cv2.setNumThreads(2)
         for _ in range(5):
@@ -482,12 +518,18 @@ def fit(data: Pixels, epochs: int, checkpoint: Path | None = None, reload: int =
 @pytest.mark.filterwarnings("ignore")
 class TestTrainer:
     def test_every_epoch_is_another_and_a_continued_run_is_the_same(self, make: Make, tmp_path: Path) -> None:
-        whole, _ = fit(make(transforms=moving()), 4)
+        self.check_continuation(make, tmp_path, moving())
+
+    def test_so_with_batched_augmentation(self, make: Make, tmp_path: Path) -> None:
+        self.check_continuation(make, tmp_path, BatchTransforms(mirror="alternating", p_noise=0.5))
+
+    def check_continuation(self, make: Make, tmp_path: Path, transforms: object) -> None:
+        whole, _ = fit(make(transforms=transforms), 4)
         assert [len(batches) for batches in whole.seen.values()] == [9] * 4
         assert len({batch for batches in whole.seen.values() for batch in batches}) == 36
-        begun, trainer = fit(make(transforms=moving()), 2)
+        begun, trainer = fit(make(transforms=transforms), 2)
         trainer.save_checkpoint(tmp_path / "last.ckpt")
-        continued, _ = fit(make(transforms=moving()), 4, tmp_path / "last.ckpt")
+        continued, _ = fit(make(transforms=transforms), 4, tmp_path / "last.ckpt")
         assert {**begun.seen, **continued.seen} == whole.seen
         assert list(continued.seen) == [2, 3]
 
@@ -507,7 +549,7 @@ class TestTrainer:
     ("options", "told"),
     [
         ({"split": "random"}, "data.split must be one of official, paper_70_30, "),
-        ({"store": "ram"}, "data.store must be one of packed, files for pixels; got ram."),
+        ({"store": "ram"}, "data.store must be one of auto, device, packed, files for pixels; got ram."),
         ({"sampler": "fair"}, "data.sampler must be one of shuffle, balanced for pixels; got fair."),
         ({"channels": 4}, "data.channels must be one of 1, 3 for pixels; got 4."),
         ({"batch_size": 0}, "data.batch_size must be at least 1; got 0."),

@@ -82,7 +82,8 @@ def test_a_search_goes_on(artifacts, expected, fer, monkeypatch):
     params, values = expected["search"]["params"], expected["search"]["values"]
     assert [trial.params for trial in study.trials] == [pytest.approx(trial) for trial in params]
     assert [trial.value for trial in study.trials[:-1]] == values[:-1]
-    assert study.trials[-1].value == pytest.approx(values[-1], abs=1e-3)
+    # That version augmented image by image, with other random numbers.
+    assert study.trials[-1].value == pytest.approx(values[-1], abs=0.02)
     assert pd.read_csv("search/trials.csv").shape[0] == 5
 
 

@@ -185,6 +185,7 @@ def rates_table(rates: pd.DataFrame, precision: str) -> Table:
         table.add_row(str(name), f"{rates[name].median():,.0f}")
     table.add_section()
     table.add_row("fer train : plain loop", f"{(rates['fer train'] / rates['plain loop']).median():.2f} x")
+    table.add_row("fer train : net alone", f"{(rates['fer train'] / rates['net alone']).median():.2f} x")
     table.add_row("loader alone : net alone", f"{(rates['loader alone'] / rates['net alone']).median():.1f} x")
     return table
 

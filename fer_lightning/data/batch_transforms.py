@@ -1,7 +1,7 @@
 """Augmentation of a whole batch at once, on the device of its images.
 
-`torch.nn.functional.grid_sample` moves every image by a matrix of its own. On one core this costs a tenth of the time of
-albumentations and of kornia, and on a GPU the images never leave it.
+`torch.nn.functional.grid_sample` moves every image by a matrix of its own. On one core this costs a tenth of the time
+of albumentations and of kornia, and on a GPU the images never leave it.
 """
 
 from __future__ import annotations

@@ -325,11 +325,12 @@ class ExpressionDataModule(LightningDataModule):
         """Images and targets of a split, optionally corrupted, or augmented for `epoch`; by default from the store."""
         chosen, images = self.frame["split"] == split, images or self._images
         augmentation: Augmentation | BatchAugmentation | None = corruption
-        if epoch is not None and isinstance(self.transforms, BatchTransforms):
-            device = images.tensor.device if isinstance(images, DeviceImages) else "cpu"
-            augmentation = self.transforms.epoch(self.seed, epoch, len(self.samples.frame), device)
-        elif epoch is not None and self.transforms:
-            augmentation = Augmentation(self.transforms, self.seed, epoch)
+        if epoch is not None:
+            if isinstance(self.transforms, BatchTransforms):
+                device = images.tensor.device if isinstance(images, DeviceImages) else "cpu"
+                augmentation = self.transforms.epoch(self.seed, epoch, len(self.samples.frame), device)
+            elif self.transforms:
+                augmentation = Augmentation(self.transforms, self.seed, epoch)
         rows = self.frame.loc[chosen, "row"].to_numpy()
         return ExpressionDataset(images, rows, self._targets[split], augmentation, self.mean, self.std, self._side)
 

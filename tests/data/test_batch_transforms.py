@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import albumentations
 import cv2
@@ -43,13 +44,13 @@ def drawn(augmentation: BatchAugmentation, rows: int, *places: int) -> np.ndarra
 
 
 class TestGeometry:
-    options = {"rotate": 30.0, "scale": (0.7, 1.3), "shear": 12.0, "translate": 0.15, "p_geometry": 1.0}
-
     @pytest.mark.parametrize(("border", "of_opencv"), [("edge", cv2.BORDER_REPLICATE), ("reflect", cv2.BORDER_REFLECT)])
     @pytest.mark.parametrize("channels", [1, 3])
     def test_is_that_of_opencv(self, border: str, of_opencv: int, channels: int) -> None:
         images = smooth(40, channels=channels)
-        augmented, augmentation = augment(images, border=border, **self.options)
+        augmented, augmentation = augment(
+            images, border=border, p_geometry=1.0, rotate=30.0, scale=(0.7, 1.3), shear=12.0, translate=0.15
+        )
         draws = drawn(augmentation, 40, *range(9))
         for image, result, (mirror, _, rotate, wide, high, shear_x, shear_y, x, y) in zip(images, augmented, draws):
             angle, tan_x, tan_y = (np.radians(most * (2 * draw - 1)) for most, draw in
@@ -84,7 +85,7 @@ class TestGeometry:
         transforms, rows = BatchTransforms(mirror="alternating"), torch.arange(200)
         by_epoch = [transforms.epoch(seed=3, epoch=epoch, count=200).mirrored(rows) for epoch in range(4)]
         assert 70 < by_epoch[0].sum() < 130
-        for before, after in zip(by_epoch, by_epoch[1:]):
+        for before, after in pairwise(by_epoch):
             assert (before != after).all()
 
     @pytest.mark.parametrize("name", ["light", "strong"])

@@ -31,6 +31,8 @@ from fer_lightning.results.significance import compare
 _EXAMPLES = """examples:
   fer train -m model=psysfa_net,resnet hydra.sweep.dir=outputs/two
   fer compare outputs/two/0 outputs/two/1             is one net better, on the same test images?
+  fer compare outputs/two/0 outputs/evaluate/2026-01-31_12-00-00
+                                                      a run and an evaluation, for example of another net
   fer compare outputs/two --to experiments/two        all pairs of a folder; also as CSV, Markdown and figure
 
 The first run of a pair is its reference: a difference is second - first. Its interval is that of the paired bootstrap
@@ -63,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", nargs="+", metavar="RUN", help="folder of a finished run, or above several")
+    parser.add_argument("run", nargs="+", metavar="RUN", help="folder of fer train or fer evaluate, or above several")
     parser.add_argument("--split", default="test", help="split whose predictions are compared (test)")
     parser.add_argument(
         "--to",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shlex
 import subprocess
 import sys
 import webbrowser
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -24,7 +23,7 @@ from rich.table import Table
 
 from fer_lightning.commands.stored_config import read_overrides, shared_overrides
 from fer_lightning.errors import UserError
-from fer_lightning.files import conf_dir, write_text
+from fer_lightning.files import write_text
 from fer_lightning.overrides import WITHOUT_RUNS
 from fer_lightning.plots.text import folder_table, print_fitting, print_line
 from fer_lightning.results.metrics_schema import NAME, identity, read_metrics, read_started, typed_options
@@ -179,18 +178,8 @@ def _labels(folder: Path, metrics: Mapping[str, Any] | None) -> RunLabels:
         metrics = {"protocol": protocol, "seed": typed.get("seed", "0"), **started}
     if not metrics:
         return RunLabels(folder.absolute().name, folder.absolute().name, group, "", ())
-    choices = {"model": _model_configs().get(metrics.get("model", "PsySFANet"))}  # for which nothing must be typed
-    return label_run(metrics, choices, _shared(multirun) if group else (), group)
-
-
-@cache
-def _model_configs() -> dict[str, str]:
-    """Name of the config of a network by the name of its class, where it is the only one of that class."""
-    named: dict[str, list[str]] = {}
-    for path in sorted((conf_dir() / "model").glob("*.yaml")):
-        for name in re.findall(r"^_target_: .*\.(\w+)$", path.read_text(), re.MULTILINE):
-            named.setdefault(name, []).append(path.stem)
-    return {name: stems[0] for name, stems in named.items() if len(stems) == 1}
+    metrics = {"model": "PsySFANet", **metrics}  # for which nothing must be typed
+    return label_run(metrics, {}, _shared(multirun) if group else (), group)
 
 
 def _started(folder: Path) -> dict[str, Any] | None:
@@ -262,10 +251,30 @@ def write_runs_page(runs: Sequence[LoggedRun], root: Path) -> Path:
             if history is not None and not history.empty:
                 histories.setdefault(run.variant, []).append(history)
         shown.append(RunGroup(title, histories, pd.DataFrame([_page_row(run, root) for run in members])))
-    reports = [Path("experiments"), *sorted({run.folder.parent / "report" for run in runs})]  # of studies, and others
-    pages = [page for place in reports for page in sorted(place.rglob("index.html"))]
-    links = {page.parent.as_posix(): page.absolute().as_uri() for page in pages}
-    return write_text(root / "dashboard.html", runs_page(str(root), shown, links))
+    records = [run.metrics for run in runs if run.metrics]
+    studies = {(record["study"], record["budget"]) for record in records if record.get("study")}
+    places = sorted({run.folder.parent / "report" for run in runs})
+    of_runs = [page for place in places for page in sorted(place.rglob("index.html"))]
+    recorded = sorted(Path("experiments").rglob("index.html"))
+    of_studies = [page for page in recorded if _is_of(page.parent.name, studies)]
+    return write_text(
+        root / "dashboard.html",
+        runs_page(
+            str(root),
+            shown,
+            reports=_addresses([*of_studies, *of_runs]),
+            records=_addresses([page for page in recorded if page not in of_studies]),
+        ),
+    )
+
+
+def _is_of(report: str, studies: Collection[tuple[str, str]]) -> bool:
+    """Whether the name of a report's folder is that of one of the studies with its budget."""
+    return any(report.startswith(f"{study}_") and report.endswith(f"_{budget}") for study, budget in studies)
+
+
+def _addresses(pages: Iterable[Path]) -> dict[str, str]:
+    return {page.parent.as_posix(): page.absolute().as_uri() for page in pages}
 
 
 def _history(run: LoggedRun) -> Any:

@@ -16,6 +16,7 @@ from fer_lightning.data.samples import SPLITS
 from fer_lightning.errors import printable, require_known
 from fer_lightning.evaluation.cross_dataset import predict_shared
 from fer_lightning.evaluation.scoring import Inference
+from fer_lightning.results.metrics_schema import identity
 from fer_lightning.results.run_record import describe_code
 from fer_lightning.training.checkpoints import load_net
 from fer_lightning.training.trainer_options import check_devices
@@ -33,7 +34,16 @@ def run(cfg: DictConfig) -> float:
     trained = load_net(Path(cfg.checkpoint))
     corruptions = select_corruptions(cfg.corruptions, trained.description["preprocessing"].get("side", "none"))
     datamodule = data_for(cfg, trained)
-    scored_net = {**trained.record, "model": type(trained.net).__name__, "protocol": datamodule.protocol.to_dict()}
+    run = trained.record
+    variant = dict(run.get("variant") or identity(run.get("overrides", ()))["variant"])
+    if cfg.flip:
+        variant["flip"] = "true"
+    scored_net = {
+        **run,
+        "variant": variant,
+        "model": type(trained.net).__name__,
+        "protocol": datamodule.protocol.to_dict(),
+    }
     loggers = open_loggers(cfg, scored_net, "evaluate")
     trainer = build_trainer(cfg, [], loggers)
     inference = Inference(trained.net, cfg.channels_last, cfg.flip)
@@ -42,6 +52,8 @@ def run(cfg: DictConfig) -> float:
         trainer, inference, trained, datamodule, {cfg.split: shared}, cfg.elsewhere, corruptions, describe_code()
     )
     of_evaluation = {
+        "variant": variant,
+        **({"trained_seed": run["seed"]} if "seed" in run else {}),
         "trained_under": trained.description["protocol"],
         "checkpoint": printable(cfg.checkpoint),
         "flip": cfg.flip,

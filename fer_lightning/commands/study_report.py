@@ -26,7 +26,7 @@ from fer_lightning.files import claims_dir, conf_dir, shown_path
 from fer_lightning.overrides import grid_runs, literal
 from fer_lightning.plots.text import NOTHING, duration, escape, print_fitting, print_line
 from fer_lightning.results.collect import score_table, unfinished_runs
-from fer_lightning.results.naming import RunLabels, upload_command, waits_for_upload, wandb_label
+from fer_lightning.results.naming import RunLabels, network_name, upload_command, waits_for_upload, wandb_label
 from fer_lightning.search.report import SearchDefinition, write_search
 from fer_lightning.studies.comparison_table import build_comparison, read_credible, read_published
 from fer_lightning.studies.definition import StudyDefinition
@@ -125,7 +125,10 @@ def _comparisons(
     by_folder = runs.drop_duplicates("folder").set_index("folder").loc[[str(path) for path in ordered]]
     for dataset, part in by_folder.groupby("dataset", sort=False):
         # A run of which nothing was typed is named by its network.
-        rows = {row.model if row.variant == "default" else row.variant: row.variant for row in part.itertuples()}
+        rows = {
+            network_name(row.model) if row.variant == "default" else row.variant: row.variant
+            for row in part.itertuples()
+        }
         if reference is not None and reference not in rows:
             raise UserError(f"reference={reference} must be a variant of the runs: choose one of {', '.join(rows)}.")
         complete = next((row for row in rows if row.endswith("_full")), next(iter(rows)))

@@ -54,7 +54,7 @@ from fer_lightning.evaluation.scoring import Inference
 from fer_lightning.files import shown_path, write_json, write_whole
 from fer_lightning.results.calibration import calibrate
 from fer_lightning.results.metrics_schema import STARTED, identity, read_started
-from fer_lightning.results.naming import variant_name
+from fer_lightning.results.naming import network_name, variant_name
 from fer_lightning.results.run_record import RunRecord, describe_code
 from fer_lightning.training.callbacks import (
     BestCheckpoint,
@@ -235,8 +235,7 @@ def _log_header(
     """Logs what is about to be trained: network, data, device, folder and time."""
     protocol = datamodule.protocol
     net_name = type(net).__name__
-    variant = variant_name(run.started["variant"], default=net_name)
-    name = variant if variant == net_name else f"{variant} ({net_name})"
+    name = f"{variant_name(run.started['variant'], default=network_name(net_name))} ({net_name})"
     counts = ", ".join(f"{protocol.counts.get(split, 0):,} {split}" for split in SPLITS)
     split = "" if protocol.split == "official" else f" ({protocol.split})"
     hardware = describe_hardware(trainer.strategy.root_device, trainer.precision)

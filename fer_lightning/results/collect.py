@@ -27,13 +27,12 @@ def collect_runs(folder: Path) -> pd.DataFrame:
     return score_table(read_runs(folder))
 
 
-def read_runs(folder: Path) -> dict[Path, dict[str, Any]]:
-    """Reads the records of all finished runs below a folder.
-
-    Records of `fer evaluate` are skipped. Damaged records are logged and skipped.
+def read_runs(folder: Path, evaluations: bool = False) -> dict[Path, dict[str, Any]]:
+    """Reads the records of all finished runs below a folder. Damaged records are logged and skipped.
 
     Args:
         folder: Folder with run folders at any depth, or a run folder.
+        evaluations: Whether records of `fer evaluate` are read too.
 
     Returns:
         Content of `metrics.json` by run folder.
@@ -47,7 +46,7 @@ def read_runs(folder: Path) -> dict[Path, dict[str, Any]]:
     for path in sorted(folder.rglob(NAME)):
         try:
             metrics = read_metrics(path)
-            if "seed" in metrics:
+            if evaluations or "seed" in metrics:
                 _check_tables(path.parent, metrics["protocol"]["classes"])
                 runs[path.parent] = metrics
         except UserError as error:

@@ -67,6 +67,7 @@ def _not_infinite(value: float) -> float:
 
 _Number = Annotated[float, AfterValidator(_not_infinite)]
 _Share = Annotated[float, Field(ge=0, le=1)]
+_Seed = Annotated[int, Field(ge=0, lt=2**63)]
 _Count = Annotated[int, Field(ge=0, le=10**12)]
 
 
@@ -137,6 +138,8 @@ class _Record(_Stored):
     best_epoch: _Count = 0
     epochs: _Count = 0
     overrides: list[Text] = []
+    variant: dict[Text, Text] = {}
+    trained_seed: _Seed | None = None
     calibration: _Calibration | None = None
     preprocessing: dict[str, Any] = {}
     timing: dict[str, _Number] = {}
@@ -158,7 +161,7 @@ class _Started(_Stored):
 class _Run(_Started, _Record):
     """Fields of the record of a run that an evaluation does not have."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    seed: _Seed
     model: Text
     parameters: _Count
     commit: Text

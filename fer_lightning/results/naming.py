@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fer_lightning.files import shown_path
+from fer_lightning.files import conf_dir, shown_path
 from fer_lightning.results.metrics_schema import typed_options
 
 Options = frozenset[tuple[str, str]]
@@ -60,9 +62,10 @@ def label_run(
     """
     variant, protocol = record.get("variant") or {}, record["protocol"]
     chosen = {key: str(value) for key, value in {**choices, **variant}.items() if key in _CHOICES and value}
-    network = dict(_options({**variant, **chosen})).get("model") or record.get("model")
-    name = variant_name(variant, shared, default=str(network or "default"), choices_only=trial is not None)
-    number = f"-t{trial}" if trial is not None else f"-s{record['seed']}" if "seed" in record else ""
+    network = dict(_options({**variant, **chosen})).get("model") or network_name(record.get("model", "default"))
+    name = variant_name(variant, shared, default=network, choices_only=trial is not None)
+    seed = record.get("seed", record.get("trained_seed"))
+    number = f"-t{trial}" if trial is not None else "" if seed is None else f"-s{seed}"
     run = f"-{protocol['dataset']}{number}"
     evaluated = f"{protocol['split']}, {len(protocol['classes'])} classes"
     tags = [protocol["dataset"], network, *(chosen.get(key) for key in _CHOICES if key != "model")]
@@ -110,9 +113,27 @@ def run_title(record: Mapping[str, Any]) -> str:
     Args:
         record: Fields of `metrics.json`.
     """
-    name = variant_name(record.get("variant", {}), default=record["model"])
-    seed = f", seed {record['seed']}" if "seed" in record else ""
-    return f"{name} on {record['protocol']['dataset']}{seed}"
+    name = variant_name(record.get("variant", {}), default=network_name(record["model"]))
+    seed = record.get("seed", record.get("trained_seed"))
+    return f"{name} on {record['protocol']['dataset']}{'' if seed is None else f', seed {seed}'}"
+
+
+def network_name(net: str) -> str:
+    """Name of a network in `conf/model`, for example `psysfa_net`, by the name of its class.
+
+    Args:
+        net: Name of the class, `PsySFANet`; it is returned if no config or several are of that class.
+    """
+    return _network_names().get(net, net)
+
+
+@cache
+def _network_names() -> dict[str, str]:
+    configs: dict[str, list[str]] = {}
+    for path in sorted((conf_dir() / "model").glob("*.yaml")):
+        for net in re.findall(r"^_target_: .*\.(\w+)$", path.read_text(), re.MULTILINE):
+            configs.setdefault(net, []).append(path.stem)
+    return {net: names[0] for net, names in configs.items() if len(names) == 1}
 
 
 def wandb_label(logs: Iterable[Path]) -> str:

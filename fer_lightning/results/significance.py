@@ -23,7 +23,7 @@ from statsmodels.stats.multitest import multipletests
 from fer_lightning.errors import UserError, printable
 from fer_lightning.results.collect import read_predictions, read_runs, require_one_protocol
 from fer_lightning.results.intervals import SeedMean, mean_over_seeds
-from fer_lightning.results.naming import name_variants
+from fer_lightning.results.naming import name_variants, network_name
 from fer_lightning.results.protocol import Protocol
 from fer_lightning.results.run_record import predicted_arrays
 
@@ -295,13 +295,13 @@ def adjust_p_values(p_values: Sequence[float], method: Literal["holm", "bonferro
 
 
 def compare(*runs: str | Path, split: str = "test") -> pd.DataFrame:
-    """Compares finished runs in pairs, image by image; the first run of a pair is its reference.
+    """Compares finished runs and evaluations in pairs, image by image; the first of a pair is its reference.
 
     Intervals and tests cover the sampling of the test images, not the variance of the seed: to compare variants over
     seeds, use `fer report`.
 
     Args:
-        runs: Run folders, or folders with run folders; two or more runs.
+        runs: Folders of `fer train` or `fer evaluate`, or folders with those; two or more runs.
         split: Split whose predictions are compared.
 
     Returns:
@@ -321,17 +321,19 @@ def compare(*runs: str | Path, split: str = "test") -> pd.DataFrame:
         >>> bool(table["p_holm"][0] < 0.001)
         True
     """
-    records = {folder.resolve(): metrics for run in runs for folder, metrics in read_runs(Path(run)).items()}
+    read = (read_runs(Path(run), evaluations=True) for run in runs)
+    records = {folder.resolve(): metrics for below in read for folder, metrics in below.items()}
     if len(records) < 2:
         raise UserError(f"A comparison needs the folders of two or more runs; got {len(records)}.")
     names = dict(zip(records, _run_names(records)))
+    for folder, name in names.items():
+        if split not in (scored := read_predictions(folder)["split"].unique()):
+            raise UserError(f"{name} holds no predictions of split={split}: use split={' or '.join(scored)}.")
     rows = []
     for one, other in combinations(records, 2):
         protocol = Protocol.from_dict(records[one]["protocol"])
         protocol.require_same(Protocol.from_dict(records[other]["protocol"]), f"{names[one]} and {names[other]}")
         first, second = _both_correct(str(one), str(other), protocol.classes, split)
-        if not len(first):
-            raise UserError(f"{names[one]} and {names[other]} hold no predictions of split={split}: use split=test.")
         low, high = bootstrap_difference(second, first)
         images = compare_images(first, second)
         rows.append(
@@ -357,8 +359,11 @@ def compare(*runs: str | Path, split: str = "test") -> pd.DataFrame:
 
 def _run_names(runs: Mapping[Path, Mapping[str, Any]]) -> list[str]:
     """Variants of the runs, with the seed or else the folder if several have the same name."""
-    names = [printable(name) for name in name_variants([run["variant"] for run in runs.values()])]
-    seeds = [f"seed {run['seed']}" for run in runs.values()]
+    names = [
+        printable(network_name(run.get("model", name)) if name == "default" else name)
+        for run, name in zip(runs.values(), name_variants([run.get("variant", {}) for run in runs.values()]))
+    ]
+    seeds = [f"seed {run.get('seed', run.get('trained_seed', 'unknown'))}" for run in runs.values()]
     for details in (seeds, [folder.name for folder in runs], runs):
         counts = Counter(names)
         names = [name if counts[name] == 1 else f"{name}, {printable(more)}" for name, more in zip(names, details)]

@@ -62,13 +62,14 @@ class RunGroup:
     runs: pd.DataFrame
 
 
-def runs_page(title: str, groups: Sequence[RunGroup], links: Mapping[str, str]) -> str:
+def runs_page(title: str, groups: Sequence[RunGroup], reports: Mapping[str, str], records: Mapping[str, str]) -> str:
     """Makes the page of runs: of each group first the curves, then a table.
 
     Args:
         title: Where the runs are.
         groups: The groups in the order shown.
-        links: Address of the page of each study, by its name.
+        reports: Address of each report of these runs, by its name.
+        records: Address of each other report, which the page shows last.
     """
     shown = [
         {
@@ -80,7 +81,11 @@ def runs_page(title: str, groups: Sequence[RunGroup], links: Mapping[str, str]) 
         }
         for group in groups
     ]
-    return _environment().get_template("runs_page.html").render(title=title, groups=shown, links=links)
+    return (
+        _environment()
+        .get_template("runs_page.html")
+        .render(title=title, groups=shown, reports=reports, records=records)
+    )
 
 
 @cache  # compiling the templates takes longer than rendering a page

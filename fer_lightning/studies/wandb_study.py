@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -114,22 +115,23 @@ def view_panels() -> dict[str, list[Any]]:
     }
 
 
-def build_workspace(entity: str, project: str, group: str) -> Any:
+def build_workspace(entity: str, project: str, group: str, panels: Mapping[str, list[Any]]) -> Any:
     """Saved view of the runs of a group, as an object of wandb-workspaces that is not saved yet.
 
     Args:
         entity: User or team in W&B.
         project: Project of the runs.
         group: Group of the runs: a study, a search or a multirun.
+        panels: Panels by section (`view_panels`).
     """
     import wandb_workspaces.workspaces as ws
 
-    sections = [ws.Section(name=name, panels=panels, is_open=True) for name, panels in view_panels().items()]
+    sections = [ws.Section(name=name, panels=shown, is_open=True) for name, shown in panels.items()]
     runs = ws.RunsetSettings(filters=[ws.Metric("Group") == group], groupby=[ws.Config("variant")])
     return ws.Workspace(entity=entity, project=project, name=group, sections=sections, runset_settings=runs)
 
 
-def build_report(entity: str, project: str, group: str, report: StudyReport) -> Any:
+def build_report(entity: str, project: str, group: str, panels: Mapping[str, list[Any]], report: StudyReport) -> Any:
     """Report of a study in W&B, as an object of wandb-workspaces that is not saved yet; arguments as above."""
     import wandb_workspaces.reports.v2 as wr
     from wandb_workspaces import expr
@@ -137,8 +139,8 @@ def build_report(entity: str, project: str, group: str, report: StudyReport) -> 
     runs = wr.Runset(entity, project, name=group, filters=[expr.Metric("Group") == group], groupby=["config.variant"])
     blocks: list[Any] = [wr.P(sentence) for sentence in conclusions(next(iter(report.comparisons.values())))]
     blocks.append(wr.P([wr.InlineCode(report.command)]))
-    for name, panels in view_panels().items():
-        blocks += [wr.H2(name), wr.PanelGrid(runsets=[runs], panels=panels)]
+    for name, shown in panels.items():
+        blocks += [wr.H2(name), wr.PanelGrid(runsets=[runs], panels=shown)]
     return wr.Report(project=project, entity=entity, title=report.title, description=report.name, blocks=blocks)
 
 
@@ -150,5 +152,5 @@ def save_views(run: Run, group: str, report: StudyReport) -> list[str]:
     """
     if find_spec("wandb_workspaces") is None:
         raise UserError("wandb-workspaces is not installed: pip install 'fer_lightning[workspaces]'.")
-    place = run.entity, run.project, group
-    return [build_workspace(*place).save().url, build_report(*place, report).save().url]
+    shown = run.entity, run.project, group, view_panels()
+    return [build_workspace(*shown).save().url, build_report(*shown, report).save().url]

@@ -68,7 +68,7 @@ def test_table_and_figure(runs, tmp_path, capsys):
         (["0"], "needs the folders of two or more runs; got 1"),
         (["0", "0"], "needs the folders of two or more runs; got 1"),
         (["0", "nowhere"], "nowhere"),
-        (["0", "1", "--split", "val"], "hold no predictions of split=val"),
+        (["0", "1", "--split", "val"], "psysfa_full holds no predictions of split=val: use split=test"),
     ],
 )
 def test_what_cannot_be_compared(runs, monkeypatch, arguments, message):

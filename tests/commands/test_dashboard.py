@@ -183,6 +183,20 @@ class TestPage:
     def test_reports_are_linked(self, page):
         assert re.search(r'<a href="file://[^"]*/report/index.html">[^<]*/report</a>', page)
 
+    def test_own_runs_and_reports_come_before_published_records(self, tmp_path, write_record, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        study = ["study=psysfa_table6", "budget=smoke", "ablation=psysfa_full"]
+        write_record(tmp_path / "outputs" / "study" / "0", study, 0, np.arange(200) < 90)
+        names = ["psysfa_table6_fer2013_pilot", "psysfa_table6_fer2013_smoke"]
+        for name in names:
+            (tmp_path / "experiments" / "psysfa_net" / name).mkdir(parents=True)
+            (tmp_path / "experiments" / "psysfa_net" / name / "index.html").touch()
+        dashboard.main([])
+        page = (tmp_path / "outputs" / "dashboard.html").read_text()
+        published, own = (page.index(f"experiments/psysfa_net/{name}</a>") for name in names)
+        assert own < page.index("psysfa_full-fer2013-s0") < page.index("Published records in") < published
+        assert page.count("index.html") == 2
+
     def test_no_name_is_markup(self, page):
         assert "<b>odd" not in page and "&lt;b&gt;odd &amp; new" in page
 

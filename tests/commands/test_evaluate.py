@@ -9,7 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
+from fer_lightning.errors import UserError
+from fer_lightning.results.naming import run_title
 from fer_lightning.results.run_record import RunRecord
+from fer_lightning.results.significance import compare
 
 COMMON = ["trainer=cpu", "trainer.precision=32-true", "trainer.enable_progress_bar=false"]
 
@@ -46,6 +49,15 @@ def test_repeats_what_training_reported(evaluate, trained_run, split):
     assert again.metrics["protocol"] == again.metrics["trained_under"] == trained.metrics["protocol"]
     before = trained.predictions.query("split == @split").reset_index(drop=True)
     pd.testing.assert_frame_equal(again.predictions, before)
+
+
+@pytest.mark.parametrize("flip", ["false", "true"])
+def test_it_is_named_as_the_run_is(evaluate, trained_run, capsys, flip):
+    metrics = evaluate(f"checkpoint={trained_run}", f"flip={flip}").metrics
+    run = json.loads((trained_run / "metrics.json").read_text())
+    name = run_title({**run, "variant": {**run["variant"], **({"flip": "true"} if flip == "true" else {})}})
+    assert run_title(metrics) == name and name.startswith("resnet, ") and name.endswith(" on folder, seed 0")
+    assert " ".join(name.split()) in " ".join(capsys.readouterr().out.split())
 
 
 def test_flip_looks_at_both_sides(evaluate, trained_run):
@@ -128,3 +140,17 @@ def test_mistakes_are_told_in_a_sentence(fer, trained_run, tmp_path, capsys, opt
     assert fer("evaluate", *options, f"hydra.run.dir={tmp_path}") == 2
     error = capsys.readouterr().err
     assert told in error and error.startswith("fer evaluate: ") and "Traceback" not in error
+
+
+def test_evaluations_are_compared_with_runs_under_the_same_protocol(evaluate, trained_run, other_folder, tmp_path):
+    evaluate(f"checkpoint={trained_run}", "flip=true")
+    [pair] = compare(trained_run, tmp_path / "evaluation").itertuples()
+    assert pair.second == f"{pair.first}, flip=true" and pair.images == 15
+    flipped = RunRecord.read(tmp_path / "evaluation").metrics["splits"]["test"]["accuracy"]
+    assert (pair.accuracy_second, pair.difference) == pytest.approx((flipped, flipped - pair.accuracy_first))
+    with pytest.raises(UserError, match="holds no predictions of split=val: use split=test"):
+        compare(trained_run, tmp_path / "evaluation", split="val")
+    shutil.rmtree(tmp_path / "evaluation")
+    evaluate(f"checkpoint={trained_run}", "data=folder", f"data.root={other_folder}")
+    with pytest.raises(UserError, match="follow different protocols and cannot be compared"):
+        compare(trained_run, tmp_path / "evaluation")

@@ -47,7 +47,7 @@ def row(text: str, name: str) -> list[str]:
 
 def test_the_rows_hold_the_scores(metrics):
     text = printed(metrics, [])
-    assert "PsySFANet on fer2013, seed 3" in text
+    assert "psysfa_net on fer2013, seed 3" in text
     assert row(text, "test") == ["test", "1,200", "71.7% [69.0, 74.1]", "65.1%", "66.2%", "0.923", "0.046"]
     assert row(text, "val")[2] == "73.2% [69.0, 74.1]"
     assert row(text, "angry") == ["angry", "1,000", "50.0%", "62.5%", "55.6%"]
@@ -113,7 +113,7 @@ def test_paths_below_the_working_folder_are_short(metrics, tmp_path, monkeypatch
 def test_a_record_of_one_split_has_one_row_and_its_classes(metrics):
     del metrics["splits"]["test"], metrics["seed"]
     text = printed(metrics, [])
-    assert text.splitlines()[1].strip() == "PsySFANet on fer2013"
+    assert text.splitlines()[1].strip() == "psysfa_net on fer2013"
     assert "Classes, val" in text
 
 

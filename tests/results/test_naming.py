@@ -96,7 +96,7 @@ def test_labels_of_a_run():
 def test_the_network_names_a_run_without_a_choice():
     record = {"protocol": PROTOCOL, "seed": 0, "variant": {}}
     assert label_run(record, {"model": "psysfa_net"}).name == "psysfa_net-fer2013-s0"
-    assert label_run({**record, "model": "PsySFANet"}, {}).name == "PsySFANet-fer2013-s0"
+    assert label_run({**record, "model": "PsySFANet"}, {}).name == "psysfa_net-fer2013-s0"
 
 
 def test_a_trial_is_named_by_its_number_and_not_by_what_it_tries():

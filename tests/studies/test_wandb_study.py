@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import wandb
 
-from fer_lightning.studies.wandb_study import build_report, build_workspace, log_study, view_panels
+from fer_lightning.studies import wandb_study
+from fer_lightning.studies.wandb_study import build_report, build_workspace, log_study, save_views, view_panels
 
 
 class FakeRun:
@@ -94,7 +96,7 @@ def settings(saved: Any) -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.usefixtures("workspaces")
 def test_the_workspace_has_bars_with_intervals_by_ablation():
-    workspace = build_workspace("me", "faces", "components")
+    workspace = build_workspace("me", "faces", "components", view_panels())
     assert [section.name for section in workspace.sections][:3] == ["Curves", "Ablations", "Seeds"]
     bars = [config for kind, config in settings(workspace) if kind == "Bar Chart"]
     assert {
@@ -112,7 +114,7 @@ def test_the_workspace_has_bars_with_intervals_by_ablation():
 @pytest.mark.usefixtures("workspaces")
 def test_the_report_says_what_was_found_and_has_every_panel(study_report):
     """As objects: what W&B would get names ids that only its server has."""
-    report = build_report("me", "faces", "components", study_report)
+    report = build_report("me", "faces", "components", view_panels(), study_report)
     texts = [block.text for block in report.blocks if hasattr(block, "text")]
     assert any("1 is confirmed (Holm p < 0.05)" in str(text) for text in texts)
     assert study_report.command in str(texts)
@@ -123,3 +125,22 @@ def test_the_report_says_what_was_found_and_has_every_panel(study_report):
     kinds = [panel._to_model().view_type for grid in grids for panel in grid.panels]
     assert len(kinds) == sum(map(len, view_panels().values()))
     assert {"Vega2", "Media Browser", "Parallel Coordinates Plot", "Parameter Importance", "Scatter Plot"} <= {*kinds}
+
+
+@pytest.mark.usefixtures("workspaces")
+def test_workspace_and_report_show_the_same_panels_which_are_made_once(study_report, monkeypatch):
+    """Up to the request to W&B, which needs a login: what would be sent is kept instead."""
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+
+    made, sent = [], []
+    monkeypatch.setattr(wandb_study, "view_panels", lambda: made.append(view_panels()) or made[-1])
+    for kind in (ws.Workspace, wr.Report):
+        monkeypatch.setattr(kind, "save", lambda view: sent.append(view) or SimpleNamespace(url="address"))
+    run = SimpleNamespace(entity="me", project="faces")
+    assert save_views(run, "components", study_report) == ["address", "address"]
+    workspace, report = sent
+    shown = [panel._to_model().view_type for section in workspace.sections for panel in section.panels]
+    grids = [block for block in report.blocks if hasattr(block, "panels")]
+    assert len(made) == 1 and len(shown) == sum(map(len, made[0].values()))
+    assert shown == [panel._to_model().view_type for grid in grids for panel in grid.panels]

@@ -276,9 +276,6 @@ class _Task:
 
                 trust(cfg.plugins or ())
             self._check(cfg)
-            import rich
-
-            rich.reconfigure(force_interactive=True)  # a bar that ends prints an empty line where there is no terminal
             return import_module(self.__module__).run(cfg)
         except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:

@@ -15,7 +15,6 @@ from hydra.utils import get_class
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
 from fer_lightning.benchmark import latency, output, peers, pipeline
@@ -31,6 +30,7 @@ from fer_lightning.commands.instantiate import (
     one_picture,
     resolve_precision,
 )
+from fer_lightning.data.store import track
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.evaluation import efficiency
 from fer_lightning.files import write_csv
@@ -123,9 +123,7 @@ def time_pipeline(cfg: DictConfig) -> None:
             ours = pipeline.own_commands(cfg.checkpoint, list(cfg.backends), cfg.int8, Path(place))
         files = pipeline.write_frames(frames, Path(place))
         for threads in cfg.threads:
-            comparison = pipeline.run_comparison(
-                {**ours, **others}, files, threads, cfg.rounds, partial(track, transient=True)
-            )
+            comparison = pipeline.run_comparison({**ours, **others}, files, threads, cfg.rounds, track)
             pipeline.require_labels(comparison, ours, cfg.frames)
             left_out |= comparison.left_out
             tables.append(pipeline.comparison_table(comparison, reference=next(iter(ours))).assign(threads=threads))
@@ -155,7 +153,7 @@ def time_on_gpu(cfg: DictConfig) -> None:
     device = latency.find_gpu()
     net, inputs = net_and_input(cfg)
     size = {"parameters": efficiency.parameters(net), "multiply_adds": efficiency.multiply_adds(net, inputs)}
-    passes = track(range(cfg.rounds * cfg.count), description="Timing", transient=True)
+    passes = track(range(cfg.rounds * cfg.count), "Timing")
     times = latency.time_net(net, inputs, device, passes)
     table = latency.summarise_times(times, ["precision"]).assign(peak_memory_mb=latency.peak_memory(device))
     console = Console()
@@ -227,7 +225,7 @@ def time_attention(cfg: DictConfig) -> None:
     for name, options in cfg.latency.nets.items():
         for title, overrides in ((name, options), (output.without_attention(name), [*options, *cfg.latency.bare])):
             nets[title], inputs[title] = compose_net("benchmark", overrides, NUM_CLASSES)
-    times = efficiency.latency(nets, inputs, track(range(cfg.latency.rounds), description="Timing", transient=True))
+    times = efficiency.latency(nets, inputs, track(range(cfg.latency.rounds), "Timing"))
     write_csv(Path(cfg.output_dir) / "latency.csv", times, index_label="round", float_format="%.3f")
     Console().print(output.latency_table(times, list(cfg.latency.nets)))
 
@@ -244,7 +242,7 @@ def compare_samplers(cfg: DictConfig) -> None:
     studies = samplers.plan_studies(
         options.names, options.problems, options.seeds, list(options.budgets), dict(options.most)
     )
-    progress = partial(track, description="Searching", transient=True)
+    progress = partial(track, work="Searching")
     workers = options.workers or os.cpu_count() or 1
     results = samplers.run_studies(studies, folder / "benchmark.csv", workers, progress)
     ranks, regrets = samplers.rank_samplers(results), samplers.median_regrets(results)

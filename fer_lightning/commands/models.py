@@ -12,11 +12,11 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
 from fer_lightning.commands.instantiate import compose_net
+from fer_lightning.data.store import track
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import describe_hardware, latency, multiply_adds, parameters
 from fer_lightning.files import write_csv, write_text
@@ -31,14 +31,14 @@ def run(cfg: DictConfig) -> None:
     """Prints the table and writes `models.csv` and `models.md`."""
     nets, inputs, left_out = _build_all(cfg)
     rows = {}
-    for name in track(nets, description="Counting", transient=True):
+    for name in track(nets, "Counting"):
         net = nets[name]
         rows[name] = {
             "parameters": parameters(net),
             "multiply_adds": multiply_adds(net, inputs[name]),
             "source": source(net),
         }
-    times = latency(nets, inputs, track(range(cfg.rounds), description="Timing", transient=True))
+    times = latency(nets, inputs, track(range(cfg.rounds), "Timing"))
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
     table.insert(2, "median_ms", times.median())
     table.insert(3, "p95_ms", times.quantile(0.95))
@@ -61,7 +61,7 @@ def _build_all(cfg: DictConfig) -> tuple[dict[str, nn.Module], dict[str, tuple[T
     names = cfg.models or GlobalHydra.instance().config_loader().get_group_options("model")
     options = [f"{name}={cfg[name]}" for name in ("image_size", "channels", "seed", "channels_last")]
     nets, inputs, left_out = {}, {}, {}
-    for name in track(names, description="Building", transient=True):
+    for name in track(names, "Building"):
         try:
             nets[name], inputs[name] = compose_net("show_models", [f"+model={name}", *options], cfg.num_classes)
         except UserError as error:

@@ -9,6 +9,7 @@ import inspect
 import math
 import os
 import re
+import sys
 import types
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -65,6 +66,8 @@ _OF_STUDIES = {"report", "budgets"}
 _NAMED_BY_USERS = {"latency.nets", "samplers.most"}
 _OF_HYDRA = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path", Any: "anything"}
+# Device files by which Linux offers a GPU: NVIDIA's, those of its Jetson boards, AMD's and that of Windows' subsystem.
+_GPU_FILES = ("nvidia", "nvgpu", "nvhost", "nvmap", "kfd", "dxg")
 _LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
 
 
@@ -308,7 +311,7 @@ def _shown(value: Any) -> str:
 
 
 def require_inputs(cfg: DictConfig, command: str) -> None:
-    """Checks that source, picture, checkpoint and data of a command exist; damaged files are reported when read.
+    """Checks that source, picture, checkpoint, data and GPU of a command exist; damaged files are reported when read.
 
     Args:
         cfg: Config composed for one run that is not resumed.
@@ -338,6 +341,7 @@ def require_inputs(cfg: DictConfig, command: str) -> None:
     if cfg.get("init") is not None and not Path(cfg.output_dir, "checkpoints", "last.ckpt").is_file():
         find_checkpoint(Path(cfg.init), "init")
     _require_data(cfg, command)
+    _require_gpu(cfg)
 
 
 def _require_data(cfg: DictConfig, command: str) -> None:
@@ -366,3 +370,14 @@ def _require_root(target: str, root: Any) -> None:
     """Checks that the folder or file of a data set exists, by the name of its class."""
     if isinstance(root, str):
         require_root(target.rpartition(".")[0].rpartition(".")[2], root)
+
+
+def _require_gpu(cfg: DictConfig) -> None:
+    """Checks on Linux that there may be a GPU; PyTorch, which knows for certain, takes seconds to import."""
+    accelerator = OmegaConf.select(cfg, "trainer.accelerator")
+    needed = accelerator in ("gpu", "cuda") and sys.platform == "linux"
+    if needed and not any(file.name.startswith(_GPU_FILES) for file in Path("/dev").iterdir()):
+        raise UserError(
+            f"trainer.accelerator={accelerator} needs a GPU, and /dev has none: use trainer=cpu, or trainer=auto, "
+            "which uses a GPU if there is one."
+        )

@@ -14,6 +14,7 @@ from types import TracebackType
 import numpy as np
 from omegaconf import DictConfig
 from PIL import Image
+from rich import get_console
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
@@ -223,7 +224,7 @@ class _Reading:
 
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, transient=True)
+    return Progress(*columns, transient=True, disable=not get_console().is_interactive)
 
 
 class PhotoTable:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna import TrialPruned
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from rich import get_console
 from torch import nn
 
 from fer_lightning.commands.finish import (
@@ -106,7 +106,7 @@ def run(cfg: DictConfig) -> float:
 def shown(show: str) -> tuple[bool, bool]:
     """Whether the terminal shows the epochs and tables of a run, and whether it shows bars.
 
-    Bars of runs in parallel would overwrite each other, and those of many runs would fill a log file.
+    Bars of runs in parallel would overwrite each other, and in a log file they are only empty lines.
 
     Args:
         show: `auto`, `quiet` or `verbose`.
@@ -117,8 +117,9 @@ def shown(show: str) -> tuple[bool, bool]:
     require_known("show", show, ("auto", "quiet", "verbose"))
     hydra = HydraConfig.get()
     several = hydra.mode == RunMode.MULTIRUN
-    in_turn = str(hydra.launcher.get("_target_")).endswith("BasicLauncher") and sys.stdout.isatty()
-    return show == "verbose" or (show == "auto" and not several), show != "quiet" and (in_turn or not several)
+    in_turn = not several or str(hydra.launcher.get("_target_")).endswith("BasicLauncher")
+    bars = show != "quiet" and in_turn and get_console().is_interactive
+    return show == "verbose" or (show == "auto" and not several), bars
 
 
 def check(cfg: DictConfig, resumed: bool) -> None:

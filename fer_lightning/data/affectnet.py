@@ -6,16 +6,16 @@ import io
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.progress import track
 
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.folder import image_names, unused_files
 from fer_lightning.data.labels import EIGHT, SEVEN
-from fer_lightning.data.layouts import LAYOUTS, find_file, find_folder, is_file, is_folder, is_hidden, not_found
+from fer_lightning.data.layouts import LAYOUTS, find_file, find_folder, is_file, is_folder, not_found, visible_names
 from fer_lightning.data.samples import (
     ImageFiles,
     Samples,
@@ -24,6 +24,7 @@ from fer_lightning.data.samples import (
     refuse_or_skip,
     repeated_listings,
 )
+from fer_lightning.data.store import track
 from fer_lightning.data.text_tables import column_places, plain_name, read_rows, shown, whole_number
 from fer_lightning.errors import UserError
 
@@ -126,31 +127,27 @@ class AffectNet(ExpressionDataModule):
         notes: tuple[str, ...] = ()
         for part, split in (("train_set", "train"), ("val_set", "test")):
             annotations = folder / part / "annotations"
-            labelled = {
-                path.name.removesuffix("_exp.npy"): path
-                for path in annotations.glob("*_exp.npy")
-                if not is_hidden(path.name)
-            }
+            suffix = "_exp.npy"
+            labelled = {name.removesuffix(suffix) for name in visible_names(annotations) if name.endswith(suffix)}
             images = image_names(folder / part / "images")
             notes += unused_files(folder / part, [f"images/{image}" for image in images])
-            keys = [Path(image).stem.casefold() for image in images]
-            repeats = repeated_listings(keys, keys, [f"{folder / part / 'images' / image}" for image in images])
-            stems = {Path(image).stem for image in images}
-            bad += [f"{labelled[stem]}: there is no image of this number" for stem in sorted(labelled.keys() - stems)]
+            stems = [image.rpartition(".")[0] for image in images]
+            keys = [stem.casefold() for stem in stems]
+            repeats = repeated_listings(keys, keys, [f"{folder}/{part}/images/{image}" for image in images])
+            unseen = sorted(labelled - set(stems))
+            bad += [f"{annotations}/{stem}{suffix}: there is no image of this number" for stem in unseen]
             bad += repeats.values()
-            for position, image in enumerate(
-                track(images, description=f"Reading annotations of {part}", transient=True)
-            ):
-                stem = Path(image).stem
+            for position, image in enumerate(track(images, f"Reading annotations of {part}")):
                 if position in repeats:
                     continue
+                stem = stems[position]
                 if stem not in labelled:
-                    bad.append(f"{folder / part / 'images' / image}: there is no annotation {stem}_exp.npy")
+                    bad.append(f"{folder}/{part}/images/{image}: there is no annotation {stem}{suffix}")
                     continue
-                text = _annotation(labelled[stem])
+                text = _annotation(f"{annotations}/{stem}{suffix}")
                 code = whole_number(text, 0, max(NO_EXPRESSION))
                 if code is None:
-                    bad.append(f"{labelled[stem]}: {_expected_code(text)}")
+                    bad.append(f"{annotations}/{stem}{suffix}: {_expected_code(text)}")
                 elif code < self.classes:
                     rows.append((f"{part}/images/{image}", part, split, code))
         expected = {"train_set": TRAIN_COUNTS, "val_set": NEW_VAL_COUNTS}
@@ -187,14 +184,23 @@ def _expected_code(text: str) -> str:
     return f"expression must be a code from 0 to {max(NO_EXPRESSION)}; got {shown(text)}"
 
 
-def _annotation(path: Path) -> str:
+def _annotation(path: str) -> str:
     """Content of an `_exp.npy` file, a string or, in some copies, an integer; `"unreadable"` for anything else."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (a Path for each of 300,000 files is slow)
+            return _parsed(file.read(_LARGEST_ANNOTATION + 1))
+    except OSError:
+        return "unreadable"
+
+
+@lru_cache  # a release has few different files
+def _parsed(content: bytes) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy warns of headers written by Python 2
-            if path.stat().st_size > _LARGEST_ANNOTATION:
+            if len(content) > _LARGEST_ANNOTATION:
                 return "unreadable"
-            file = io.BytesIO(path.read_bytes())
+            file = io.BytesIO(content)
             value = np.lib.format.read_array(file, allow_pickle=False)
     except Exception:  # a broken header or an array of objects raises exceptions of many types
         return "unreadable"

@@ -107,10 +107,6 @@ class ExpressionDataModule(LightningDataModule):
         self._check("sampler", self.sampler, ("shuffle", "balanced"))
         self._check("channels", self.channels, (1, 3))
         self._check("align", self.align, (True, False))
-        if self.align_workers is not None and self.align_workers < 1:
-            raise UserError(
-                f"data.align_workers must be at least 1, or null for one per core; got {self.align_workers}."
-            )
         self._check("side", self.side, ("none", *SIDE_SIZES))
         self._check("drop_leaked", self.drop_leaked, (False, True, "exact", "near"))
         for option in ("mean", "std"):
@@ -118,8 +114,9 @@ class ExpressionDataModule(LightningDataModule):
                 raise UserError(
                     f"data.{option} must have one value, or data.channels={self.channels}; got {getattr(self, option)}."
                 )
-        if self.train_images is not None and self.train_images < 1:
-            raise UserError(f"data.train_images must be at least 1, or null for all; got {self.train_images}.")
+        for option, default in (("align_workers", "one per core"), ("train_images", "all")):
+            if (value := getattr(self, option)) is not None and value < 1:
+                raise UserError(f"data.{option} must be at least 1, or null for {default}; got {value}.")
         least = {"batch_size": 1, "image_size": 16, "num_workers": 0, "seed": 0, "split_seed": 0}
         for option, value in least.items():
             if getattr(self, option) < value:

@@ -137,7 +137,7 @@ def visible_names(folder: Path) -> list[str]:
         UserError: The folder cannot be read.
     """
     try:
-        return [path.name for path in folder.iterdir() if not is_hidden(path.name)]
+        return [name for name in os.listdir(folder) if not is_hidden(name)]  # noqa: PTH208 (names of a million files)
     except OSError as error:
         raise unreadable(error) from None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
-from rich.progress import track
+from rich import get_console, progress
 
 from fer_lightning.data.image_decoding import conform
 from fer_lightning.data.samples import BadSample, ImageReader, digest_of, refusal
@@ -193,11 +193,25 @@ def track_once(parts: Iterable[_Part], work: str, count: int, total: int, purpos
     if count >= _MANY:
         log.info("%s, once: %s images, %s", work, f"{count:,}", purpose)
     began, first = time.monotonic(), max(total // 20, min(available_cores(), total - 1), 1)  # cores end parts together
-    for number, part in enumerate(track(parts, work, total=total, transient=True), start=1):
+    for number, part in enumerate(track(parts, work, total), start=1):
         yield part
         seconds = (time.monotonic() - began) * (total - number) / number
         if number == first and count >= _MANY and seconds > _LONG:
             log.info("%s: about %.0f minutes", work, seconds / 60)
+
+
+def track(parts: Iterable[_Part], work: str, total: int | None = None, shown: bool = True) -> Iterable[_Part]:
+    """Parts of some work under a progress bar, which leaves the terminal when the work is done.
+
+    Args:
+        parts: The parts, each of which is done when the next one is requested.
+        work: Name of the work.
+        total: Number of parts; None for their length.
+        shown: Whether the bar is shown in a terminal. In a log file, it would only end in an empty line.
+    """
+    console = get_console()
+    shown = shown and (console.is_interactive or console.is_jupyter)
+    return progress.track(parts, work, total=total, transient=True, disable=not shown)
 
 
 def available_cores() -> int:

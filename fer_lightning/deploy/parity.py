@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from rich.progress import track
 from rich.table import Table
 from scipy.special import softmax
 from torch import nn
@@ -20,7 +19,7 @@ from fer_lightning.data.auxiliary import SIDE_SIZES, SideVectors
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.dataset import ExpressionDataset
 from fer_lightning.data.labels import SEVEN
-from fer_lightning.data.store import LazyImages
+from fer_lightning.data.store import LazyImages, track
 from fer_lightning.data.synthetic import SyntheticFaces
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.cross_dataset import share_classes
@@ -86,7 +85,7 @@ def measure(
     for form, compute in computes.items():
         batches = faces.batches()
         total = -(-len(faces) // _BATCH)
-        shown = track(batches, total=total, description=f"Computing {form}", transient=True)
+        shown = track(batches, f"Computing {form}", total)
         logits[form] = np.concatenate([compute(inputs) for inputs in shown])
     reference = next(iter(logits.values()))
     times = _milliseconds(computes, faces)
@@ -106,7 +105,7 @@ def measure(
 def _milliseconds(computes: Mapping[str, Compute], faces: Faces) -> dict[str, float]:
     one = {name: value[:1] for name, value in next(faces.batches()).items()}
     calls = {form: partial(compute, one) for form, compute in computes.items()}
-    times = thread_milliseconds(calls, track(range(ROUNDS), description="Timing", transient=True))
+    times = thread_milliseconds(calls, track(range(ROUNDS), "Timing"))
     return {form: float(times[form].median()) for form in computes}
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
-from rich.progress import track
 
 from fer_lightning.data.corruptions import SEVERITIES, corruption
 from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.data.store import track
 from fer_lightning.evaluation.cross_dataset import share_classes
 from fer_lightning.evaluation.scoring import Inference, predict_split, score
 
@@ -48,7 +48,7 @@ def score_corruptions(
     trainer.callbacks = [callback for callback in callbacks if callback is not bar]  # type: ignore[attr-defined]
     rows = []
     try:
-        for name, severity in track(levels, f"corrupted {split} split", disable=not shown, transient=True):
+        for name, severity in track(levels, f"corrupted {split} split", shown=shown):
             corrupt = corruption(name, severity, datamodule.image_size) if severity else None
             predicted = predict_split(trainer, inference, datamodule, split, classes, corrupt)
             shared = share_classes(predicted, classes, datamodule.label_set.classes)

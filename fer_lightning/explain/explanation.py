@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from rich.progress import track
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from fer_lightning.data.datamodule import ExpressionDataModule
+from fer_lightning.data.store import track
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.scoring import Inference
 from fer_lightning.explain.attention import attention_maps, fusion_shares
@@ -111,7 +111,7 @@ class Explanation:
             (name, "moved", seed, moved(values, seed)) for name, values in maps.items() for seed in range(random_maps)
         ]
         jobs += [("", "noise", seed, noise(self.heat["predicted class"].shape, seed)) for seed in range(random_maps)]
-        for name, kind, seed, values in track(jobs, "Deletion and insertion", transient=True):
+        for name, kind, seed, values in track(jobs, "Deletion and insertion"):
             curves = trace(
                 self.net,
                 self.faces.image,

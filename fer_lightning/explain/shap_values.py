@@ -13,9 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 
+from fer_lightning.data.store import track
 from fer_lightning.errors import UserError
 from fer_lightning.explain.gradcam import WithSide, differentiable, ordinary
 
@@ -69,7 +69,7 @@ def shap_maps(
     shap = _library()
     explained = []
     with differentiable(net) as network:
-        for row in track(range(len(image)), description="SHAP", transient=True):
+        for row in track(range(len(image)), "SHAP"):
             auxiliary = None if side is None else ordinary(side[row : row + 1])
             single = _OneLogit(WithSide(network, auxiliary), int(target[row]))
             shown = ordinary(image[row : row + 1])

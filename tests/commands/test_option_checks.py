@@ -54,6 +54,8 @@ MISSING = {
     "train init=nowhere": "init=nowhere does not exist",
     f"evaluate checkpoint={'x' * 5000}": "does not exist",
 }
+if sys.platform == "linux" and not any([*Path("/dev").glob(f"{name}*")] for name in ("nv", "kfd", "dxg")):
+    MISSING["train trainer=ddp"] = "trainer.accelerator=gpu needs a GPU, and /dev has none: use trainer=cpu"
 
 
 def compose(config: str, *overrides: str) -> DictConfig:

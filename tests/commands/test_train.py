@@ -277,8 +277,7 @@ def test_a_run_begins_with_what_it_trains_and_counts_its_epochs(tiny, fer, tmp_p
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(rich.get_console(), "_width", 200)  # that of the log, which may exist already
     options = ["callbacks=[progress]", "logger=csv", "trainer.max_epochs=2", "data.batch_size=1", "corruptions=[blur]"]
-    options += ["callbacks.progress.leave=true", f"hydra.run.dir={tmp_path}"]
-    assert fer("train", *tiny, *options) == 0
+    assert fer("train", *tiny, *options, f"hydra.run.dir={tmp_path}") == 0
     printed, metrics = capsys.readouterr().out, metrics_of(tmp_path)
     name = "resnet, data.batch_size=1"
     assert f"net     {name}" in printed and f"(ResNet), {metrics['parameters']:,} parameters, seed 0" in printed
@@ -287,18 +286,25 @@ def test_a_run_begins_with_what_it_trains_and_counts_its_epochs(tiny, fer, tmp_p
     assert "time    2 epochs" in printed and "by the first 20 batches; validation is not included" in printed
     first, second = (line for line in printed.splitlines() if "epoch 1/2" in line or "epoch 2/2" in line)
     assert first.rstrip().endswith("left") and "left" not in second
-    assert "epoch 2 of 2" in printed and "v_num" not in printed
     title = f"{name}, data.image_size=32, model.widths=[8,8,8,8] on folder, seed 0"
     assert title in " ".join(printed.split())
     blur = f"{metrics['robustness']['accuracy']['blur']:.1%}"
     assert next(line for line in printed.splitlines() if line.startswith("│ blur")).split()[3] == blur
 
 
-def test_finished_bars_disappear(tiny, fer, tmp_path, capsys):
-    options = ["callbacks=[progress]", "logger=csv", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}"]
-    assert fer("train", *tiny, *options) == 0
+def test_bars_are_shown_in_a_terminal_only_and_disappear(tiny, fer, tmp_path, capsys, monkeypatch):
+    options = [*tiny, "callbacks=[progress]", "logger=csv", "trainer.max_epochs=1"]
+    assert fer("train", *options, f"hydra.run.dir={tmp_path / 'log'}") == 0
     printed = capsys.readouterr().out
-    assert "epoch 1/1" in printed and "epoch 1 of 1" not in printed and "Predicting" not in printed
+    assert "epoch 1/1" in printed and "epoch 1 of 1" not in printed and "\n\n\n" not in printed
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    rich.reconfigure()
+    assert fer("train", *options, f"hydra.run.dir={tmp_path / 'terminal'}") == 0
+    monkeypatch.undo()
+    rich.reconfigure()
+    _, *bars = capsys.readouterr().out.split("epoch 1 of 1")
+    assert bars and "v_num" not in "".join(bars)
+    assert "\x1b[1A\x1b[2K" in bars[-1]  # the line is erased
 
 
 def test_a_quiet_run_prints_one_line(tiny, fer, tmp_path, capsys):

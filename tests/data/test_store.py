@@ -20,7 +20,7 @@ import rich
 from fer_lightning.data import store
 from fer_lightning.data.image_decoding import conform
 from fer_lightning.data.samples import BadSample, ImageFiles
-from fer_lightning.data.store import LazyImages, PackedImages, cache_key, find_undecodable, pack
+from fer_lightning.data.store import LazyImages, PackedImages, cache_key, find_undecodable, pack, track
 from fer_lightning.errors import UserError
 
 FORK = multiprocessing.get_context("fork")
@@ -278,6 +278,18 @@ class TestFiles:
         assert "7.png: not a readable image" in bad[7]
         (photos.root / "8.png").unlink()
         assert find_undecodable(photos, tmp_path / "cache" / "bad") == bad
+
+
+def test_a_bar_leaves_nothing_in_a_log_file() -> None:
+    log = io.StringIO()
+    rich.reconfigure(file=log)
+    try:
+        for part in track(range(3), "Working"):
+            rich.print(part)
+            time.sleep(0.06)
+    finally:
+        rich.reconfigure()
+    assert log.getvalue() == "0\n1\n2\n"
 
 
 def test_cache_key_follows_everything_that_decides_the_pixels(monkeypatch: pytest.MonkeyPatch) -> None:

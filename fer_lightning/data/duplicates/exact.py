@@ -6,16 +6,15 @@ import hashlib
 from collections.abc import Iterator
 
 import numpy as np
-from rich.progress import track
 
-from fer_lightning.data.store import Images
+from fer_lightning.data.store import Images, track
 
 _BLOCK = 512
 
 
 def pixel_blocks(images: Images, rows: np.ndarray, description: str) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields the position in `rows` and the images uint8 `(B, H, W, C)` of each block, under a progress bar."""
-    for start in track(range(0, len(rows), _BLOCK), description=description, transient=True):
+    for start in track(range(0, len(rows), _BLOCK), description):
         place = slice(start, start + _BLOCK)
         yield place, images.batch(rows[place])
 

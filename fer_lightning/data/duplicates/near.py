@@ -10,14 +10,13 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
-from rich.progress import track
 from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from fer_lightning.data.duplicates.exact import equal_pairs, pixel_blocks
 from fer_lightning.data.image_decoding import conform
-from fer_lightning.data.store import Images
+from fer_lightning.data.store import Images, track
 
 RADIUS = 6
 LEAST_CORRELATION = 0.9
@@ -93,7 +92,7 @@ def _without_axis(image: np.ndarray) -> np.ndarray:
 
 def _correlations(thumbnails: np.ndarray, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     correlations = np.zeros(len(first))
-    for start in track(range(0, len(first), _BLOCK), description="Comparing pixels", transient=True):
+    for start in track(range(0, len(first), _BLOCK), "Comparing pixels"):
         place = slice(start, start + _BLOCK)
         one, other = thumbnails[first[place]], thumbnails[second[place]]
         other = np.where(mirrored[place, None, None], other[:, :, ::-1], other)
@@ -144,7 +143,7 @@ def pairs_within(
     batches: list[np.ndarray] = []
     degrees = np.zeros(len(hashes), np.int64)
     groups = np.arange(len(hashes))
-    for chosen in track(choices, description="Comparing hashes", transient=True):
+    for chosen in track(choices, "Comparing hashes"):
         joined = len(batches)
         for pairs in _pairs_of_choice(
             hashes, radius, masks, chosen, None if crowd is None else 2 * crowd * len(hashes)

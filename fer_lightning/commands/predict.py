@@ -7,6 +7,7 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,6 @@ from rich.text import Text
 from fer_lightning.errors import UserError, printable, require_known
 from fer_lightning.files import write_whole
 from fer_lightning.inference.annotate import AnnotatedVideo, can_show, draw_predictions, show
-from fer_lightning.inference.images import read_picture
 from fer_lightning.inference.predictions import FILES, Prediction, PredictionFiles, Predictions
 from fer_lightning.inference.predictor import Predictor
 from fer_lightning.inference.tracking import VideoReading
@@ -84,6 +84,9 @@ def _open_predictor(cfg: DictConfig, thorough: bool) -> Predictor:
         cfg.min_face,
         thorough=thorough,
         threads=cfg.threads,
+        batch_size=cfg.batch_size,
+        device=cfg.device,
+        providers=cfg.providers,
     )
 
 
@@ -117,21 +120,19 @@ def _read_photos(cfg: DictConfig, folder: Path, content: FolderContent, predicto
             os.path.relpath(path, root): printable(f"{path} {reason}.") for path, reason in content.unread.items()
         }
         try:
-            with _progress() as progress:
-                for file in progress.track(files, description="Reading pictures"):
-                    name = os.path.relpath(file, root)
-                    try:
-                        picture = read_picture(file)
-                    except UserError as error:
-                        reading.files.unread[name] = str(error)
+            with _progress() as progress, closing(predictor.read(files)) as results:
+                pictures = progress.track(results, total=len(files), description="Reading pictures")
+                for file, (picture, predictions) in zip(files, pictures):
+                    predictions.source = os.path.relpath(file, root)
+                    if predictions.error:
+                        reading.files.unread[predictions.source] = predictions.error
                         if len(files) > 1:
-                            log.warning("%s", error)
+                            log.warning("%s", predictions.error)
                         continue
-                    predictions = Predictions(predictor(picture), name, predictor.classes)
                     reading.add(predictions)
                     read += 1
                     if cfg.annotate:
-                        _save(draw_predictions(picture, predictions), reading.folder / "annotated" / name)
+                        _save(draw_predictions(picture, predictions), reading.folder / "annotated" / predictions.source)
         finally:
             marked = f"\nMarked:   {reading.folder}/annotated" if cfg.annotate and read else ""
             faces = f"{table.count:,} face{'' if table.count == 1 else 's'}"
@@ -162,10 +163,12 @@ def _read_video(cfg: DictConfig, source: str, video: Video, predictor: Predictor
     table = PeopleTable()
     with _Reading(cfg, predictor, table) as reading:
         try:
-            with _progress() as progress, AnnotatedVideo(reading.folder / "annotated.mp4", video.rate) as annotated:
-                for frame in progress.track(video.frames(), total=video.expected, description="Reading frames"):
-                    faces = following.read(frame.pixels, frame.seconds)
-                    predictions = Predictions(faces, source, predictor.classes, "", frame.number, frame.seconds)
+            with (
+                _progress() as progress,
+                AnnotatedVideo(reading.folder / "annotated.mp4", video.rate) as annotated,
+                closing(following.read_all(video.frames(), source, is_live=is_camera or window)) as results,
+            ):
+                for frame, predictions in progress.track(results, video.expected, description="Reading frames"):
                     reading.add(predictions)
                     read += 1
                     if cfg.annotate or window:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,9 +18,16 @@ from fer_lightning.inference.card import card_of
 from fer_lightning.training.safetensors_weights import WEIGHTS, find_checkpoint
 
 if TYPE_CHECKING:
+    from fer_lightning.inference.face_detector import Face
     from fer_lightning.training.checkpoints import TrainedNet
 
 BACKENDS = ("auto", "torch", "onnxruntime")
+DEVICES = ("cpu", "cuda")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+# Limits of what is in memory, whatever the number of faces: pictures that are read ahead, and pixels of one batch.
+_AHEAD = 2
+_MOST_BYTES = 2**26
 
 
 class FaceClassifier(Protocol):
@@ -62,23 +73,36 @@ class FaceClassifier(Protocol):
         ...
 
 
-def open_classifier(source: str, backend: str = "auto", threads: int | None = None) -> FaceClassifier:
-    """Opens a trained network for use on the CPU.
+def open_classifier(
+    source: str,
+    backend: str = "auto",
+    threads: int | None = None,
+    device: str = "cpu",
+    providers: Sequence[str] | None = None,
+) -> FaceClassifier:
+    """Opens a trained network.
 
     Args:
         source: Run folder, `.ckpt`, `.safetensors` or `.onnx` file, or name of a network that ships with the package.
         backend: `"torch"`, `"onnxruntime"` (for `.onnx` files and networks that ship with the package), or `"auto"`:
             PyTorch where it is installed, except for `.onnx` files.
         threads: Number of threads of one call; None leaves the choice to the backend.
+        device: `"cpu"` or `"cuda"`.
+        providers: Execution providers of ONNX Runtime, the preferred one first; None for that of the device.
 
     Raises:
-        UserError: The file does not exist or was not written by this project, the backend does not support it, or the
-            network has an auxiliary input.
+        UserError: The file does not exist or was not written by this project, the backend or the machine does not
+            support it, or the network has an auxiliary input.
     """
     require_known("backend", backend, BACKENDS)
+    require_known("device", device, DEVICES)
     if threads is not None and threads < 1:
         raise UserError(f"threads must be at least 1, or null for the backend's default; got {threads}.")
     path = Path(source)
+    if backend == "auto" and providers is not None:
+        backend = "onnxruntime"
+    elif backend == "auto" and device == "cuda" and path.suffix != ".onnx":
+        backend = "torch"  # whose package supports GPUs, unlike the usual one of ONNX Runtime
     if path.suffix == ".onnx" and backend == "torch":
         raise UserError(f"backend must be onnxruntime for {source}; got torch: use the run it was exported from.")
     if path.suffix != ".onnx":
@@ -104,11 +128,13 @@ def open_classifier(source: str, backend: str = "auto", threads: int | None = No
         except ModuleNotFoundError as error:
             raise UserError(f"{path.name} needs {error.name}: pip install 'fer_lightning[predict]'.") from None
 
-        opened = OnnxClassifier(path, source, threads)
+        opened = OnnxClassifier(path, source, threads, device, providers)
     else:
         from fer_lightning.training.checkpoints import load_net
 
-        opened = TorchClassifier(load_net(path), source, threads)
+        if providers is not None:
+            raise UserError(f"providers are those of ONNX Runtime, and {source} is opened by PyTorch: omit providers.")
+        opened = TorchClassifier(load_net(path), source, threads, device)
     side = opened.preprocessing["side"]
     if side != "none":
         raise UserError(
@@ -124,20 +150,28 @@ class TorchClassifier:
         trained: Trained network without auxiliary input.
         source: Source of the network, as the user named it.
         threads: Number of PyTorch's threads in the whole process; None does not change it.
+        device: `"cpu"` or `"cuda"`.
+
+    Raises:
+        UserError: PyTorch finds no GPU.
     """
 
     backend = "torch"
     precision = "float32"
 
-    def __init__(self, trained: TrainedNet, source: str, threads: int | None) -> None:
-        if threads is not None:
-            import torch
+    def __init__(self, trained: TrainedNet, source: str, threads: int | None, device: str = "cpu") -> None:
+        import torch
 
+        if threads is not None:
             torch.set_num_threads(threads)
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UserError("device=cuda needs a GPU, and PyTorch finds none here: use device=cpu.")
         self.classes = trained.classes
         self.preprocessing = trained.description["preprocessing"]
         self.card = card_of(trained, source)
         self.trained = trained
+        self.device = device
+        trained.net.to(device)
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`."""
@@ -146,8 +180,8 @@ class TorchClassifier:
         import torch
 
         with torch.inference_mode():
-            logits = self.trained.net(torch.from_numpy(normalise(faces, self.preprocessing)))
-        return (logits.float() / self.card["temperature"]).softmax(dim=1).numpy()
+            logits = self.trained.net(torch.from_numpy(normalise(faces, self.preprocessing)).to(self.device))
+        return (logits.float() / self.card["temperature"]).softmax(dim=1).cpu().numpy()
 
     def embed(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`."""
@@ -160,7 +194,8 @@ class TorchClassifier:
                 "ferplus or, for a vote, a run of one of its members."
             )
         with torch.inference_mode():
-            return net.forward_features(torch.from_numpy(normalise(faces, self.preprocessing))).float().numpy()
+            images = torch.from_numpy(normalise(faces, self.preprocessing)).to(self.device)
+            return net.forward_features(images).float().cpu().numpy()
 
 
 def normalise(faces: np.ndarray, preprocessing: Mapping[str, Any]) -> np.ndarray:
@@ -182,3 +217,106 @@ def normalise(faces: np.ndarray, preprocessing: Mapping[str, Any]) -> np.ndarray
         raise ValueError(f"faces must be uint8 (N, {size}, {size}, {channels}); got {faces.dtype} {faces.shape}.")
     mean, std = (255 * np.asarray(preprocessing[name], np.float32).reshape(-1, 1, 1) for name in ("mean", "std"))
     return np.ascontiguousarray((faces.transpose(0, 3, 1, 2) - mean) / std, np.float32)
+
+
+@dataclass
+class DetectedFaces:
+    """Faces of a picture, which `classify_ahead` classifies.
+
+    Attributes:
+        source: Origin of the picture.
+        picture: RGB, uint8 `(H, W, 3)`; empty for a picture that cannot be read.
+        faces: N faces, the largest first.
+        crops: uint8 `(N, S, S, C)`.
+        error: Reason why the picture could not be read; empty where it was.
+        probabilities: float32 `(N, K)`, as soon as the faces are classified.
+    """
+
+    source: Any
+    picture: np.ndarray
+    faces: Sequence[Face]
+    crops: np.ndarray
+    error: str = ""
+    probabilities: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+
+def classify_ahead(
+    classify: Callable[[np.ndarray], np.ndarray],
+    items: Iterable[Item],
+    read: Callable[[Item], Result | None],
+    detect: Callable[[Result], DetectedFaces],
+    batch_size: int,
+    pictures: int,
+) -> Iterator[DetectedFaces]:
+    """Yields the classified faces of pictures in their order; reading, detection and classification overlap.
+
+    A thread reads, and another one classifies the faces of several pictures in one pass, while the caller's thread
+    detects the faces of the next ones. Batches depend on the pictures alone, not on the time, so that results can be
+    repeated. However the iteration ends, both threads end with it.
+
+    Args:
+        classify: Function from crops uint8 `(N, S, S, C)` to probabilities float32 `(N, K)`.
+        items: Sources of the pictures, iterated in the caller's thread.
+        read: Function from an item to the input of `detect`; None ends the iteration.
+        detect: Function that detects faces.
+        batch_size: Maximum number of faces of one call of `classify`.
+        pictures: Maximum number of pictures of a batch; 1 for live pictures, which must not wait for each other: all
+            is then computed in the caller's thread.
+    """
+
+    def classified(batch: list[DetectedFaces]) -> list[DetectedFaces]:
+        crops = np.concatenate([each.crops for each in batch])
+        parts = range(0, max(1, len(crops)), batch_size)
+        probabilities = np.concatenate([classify(crops[start : start + batch_size]) for start in parts])
+        ends = np.cumsum([len(each.crops) for each in batch])
+        for each, rows in zip(batch, np.split(probabilities, ends[:-1])):
+            each.probabilities = rows
+        return batch
+
+    if pictures == 1:
+        for item in items:
+            if (result := read(item)) is None:
+                return
+            yield from classified([detect(result)])
+        return
+    with ExitStack() as stack:
+        reader, classifier = (ThreadPoolExecutor(1, f"fer_{name}") for name in ("reader", "classifier"))
+        for pool in (reader, classifier):
+            stack.callback(pool.shutdown, cancel_futures=True)
+        results = _ahead(reader, read, items)
+        batch: list[DetectedFaces] = []
+        before: Future[list[DetectedFaces]] | None = None
+        more, failure = True, None
+        while more:
+            try:
+                if more := (result := next(results, None)) is not None:
+                    batch.append(detect(result))
+            except BaseException as error:  # the faces that were detected before it are still classified
+                more, failure = False, error
+                reader.shutdown(wait=False, cancel_futures=True)
+            if batch and (not more or _is_full(batch, batch_size, pictures)):
+                now = classifier.submit(classified, batch)
+                batch = []
+                if before is not None:
+                    yield from before.result()
+                before = now
+        if before is not None:
+            yield from before.result()
+        if failure is not None:
+            raise failure
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Like `map`, in the order of the items, computed in the thread of a pool before the results are asked for."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > _AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _is_full(batch: Sequence[DetectedFaces], batch_size: int, pictures: int) -> bool:
+    faces, size = sum(len(each.crops) for each in batch), sum(each.picture.nbytes for each in batch)
+    return len(batch) >= pictures or faces >= batch_size or size >= _MOST_BYTES

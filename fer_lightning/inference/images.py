@@ -26,7 +26,8 @@ def open_picture(picture: Any) -> np.ndarray:
     """
     if not isinstance(picture, (str, os.PathLike)):
         return to_rgb(picture)
-    path = os.path.expanduser(picture)  # noqa: PTH111 (pathlib fails on unknown users, such as ~x)
+    # pathlib fails on unknown users, such as ~x, and a file of such a name is itself.
+    path = os.fspath(picture) if os.path.lexists(picture) else os.path.expanduser(picture)  # noqa: PTH111
     if is_address(path):
         raise UserError(f"{picture} is an address, and nothing is downloaded: save the picture first.")
     return read_picture(Path(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import onnx.numpy_helper
 import onnxruntime
 from scipy.special import softmax
 
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, require_known
 from fer_lightning.inference.classifier import normalise
 from fer_lightning.training.description import check_metadata
 from fer_lightning.training.safetensors_weights import WEIGHTS
@@ -22,16 +22,36 @@ from fer_lightning.training.safetensors_weights import WEIGHTS
 METADATA = ("classes", "preprocessing", "protocol", "card", "precision")
 
 
-def open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
-    """Opens an ONNX file on the CPU.
+_PROVIDERS = {"cpu": ("CPUExecutionProvider",), "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider")}
+
+
+def open_session(
+    path: Path, threads: int | None, device: str = "cpu", providers: Sequence[str] | None = None
+) -> onnxruntime.InferenceSession:
+    """Opens an ONNX file.
 
     Args:
         path: Path of the file.
         threads: Number of threads of one call; None for all cores.
+        device: `"cpu"` or `"cuda"`.
+        providers: Execution providers, the preferred one first; None for that of the device.
 
     Raises:
-        UserError: The file does not exist, is not an ONNX model, or refers to other files.
+        UserError: The file does not exist, is not an ONNX model, or refers to other files; or a provider is unknown or
+            not available.
     """
+    option = f"device={device}" if providers is None else "providers"
+    chosen = list(_PROVIDERS[device] if providers is None else providers)
+    if not chosen:
+        raise UserError("providers must name at least one execution provider, or be null for that of the device.")
+    for name in chosen:
+        require_known("providers", name, onnxruntime.get_all_providers())
+        if name not in onnxruntime.get_available_providers():
+            raise UserError(
+                f"{option} needs the {name} of ONNX Runtime, and the one installed here has "
+                f"{', '.join(onnxruntime.get_available_providers())}: install a build that has it, such as "
+                "onnxruntime-gpu for CUDA."
+            )
     if not path.is_file():
         raise UserError(f"{path} does not exist: create it with fer export checkpoint=... format=onnx.")
     try:
@@ -45,7 +65,10 @@ def open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessio
         options.log_severity_level = 4  # fatal errors; others are raised as exceptions
         if threads is not None:
             options.intra_op_num_threads = threads
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=chosen)
+        if missing := [name for name in chosen if name not in session.get_providers()]:
+            raise UserError(f"{option} needs hardware or a library that the {missing[0]} does not find here.")
+        return session
     except UserError:
         raise
     except Exception as error:  # both libraries raise exceptions of many types for a broken file
@@ -111,15 +134,24 @@ class OnnxClassifier:
         path: Path of the file; its network has no auxiliary input.
         source: Source of the network, as the user named it.
         threads: Number of threads of one call; None for all cores.
+        device: `"cpu"` or `"cuda"`.
+        providers: See `open_session`.
 
     Raises:
-        UserError: The file does not exist, or was not written by `fer export`.
+        UserError: The file does not exist, or was not written by `fer export`; see also `open_session`.
     """
 
     backend = "onnxruntime"
 
-    def __init__(self, path: Path, source: str, threads: int | None) -> None:
-        self.session = open_session(path, threads)
+    def __init__(
+        self,
+        path: Path,
+        source: str,
+        threads: int | None,
+        device: str = "cpu",
+        providers: Sequence[str] | None = None,
+    ) -> None:
+        self.session = open_session(path, threads, device, providers)
         metadata = read_metadata(self.session, path)
         if metadata["preprocessing"]["side"] == "none":
             check_logits(self.session, metadata, path)

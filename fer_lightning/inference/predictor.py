@@ -7,7 +7,7 @@ print(predictor("photo.jpg"))
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from fer_lightning.errors import UserError
-from fer_lightning.inference.classifier import open_classifier
+from fer_lightning.inference.classifier import DetectedFaces, Item, Result, classify_ahead, open_classifier
 from fer_lightning.inference.face_detector import Face, FaceFinder, WholePicture, crop_faces
 from fer_lightning.inference.images import is_tensor, open_picture
 from fer_lightning.inference.predictions import PredictionBatch, Predictions, predict
 from fer_lightning.inference.tracking import VideoReading
-from fer_lightning.inference.video import Video, find_source, folder_content, is_video
+from fer_lightning.inference.video import Frame, Video, find_source, folder_content, is_video
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-_BATCH = 64  # faces of one call of the network
+# Pictures in which faces are detected before those of the first are classified, half a second of most videos: more
+# would not be faster, and would be lost where the program is killed.
+_MOST_DETECTED = 16
+_NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
 
 
 class Predictor:
@@ -44,6 +47,10 @@ class Predictor:
         threads: Number of threads of the net; None leaves the choice to the backend.
         detect: Whether to search for faces; False for pictures that are cropped faces, as in the data sets, which needs
             no MediaPipe.
+        batch_size: Maximum number of faces that the net classifies in one pass; with 1, several pictures are read one
+            after the other, in the caller's thread.
+        device: Device of the net, `"cpu"` or `"cuda"`; faces are detected on the CPU.
+        providers: Execution providers of ONNX Runtime, the preferred one first; None for that of the device.
 
     Raises:
         UserError: The net or MediaPipe is missing.
@@ -75,11 +82,17 @@ class Predictor:
         thorough: bool = True,
         threads: int | None = None,
         detect: bool = True,
+        batch_size: int = 64,
+        device: str = "cpu",
+        providers: Sequence[str] | None = None,
     ) -> None:
+        if batch_size < 1:
+            raise UserError(f"batch_size must be at least 1; got {batch_size}.")
         self.model = str(model)
         self.max_faces = max_faces
         self.threshold = threshold
-        self.classifier = open_classifier(self.model, backend, threads)
+        self.batch_size = batch_size
+        self.classifier = open_classifier(self.model, backend, threads, device, providers)
         self.finder = FaceFinder(thorough, min_face) if detect else WholePicture()
 
     @property
@@ -108,12 +121,35 @@ class Predictor:
         Raises:
             UserError: The one picture is missing, an address, or of another kind; or the folder holds no pictures.
         """
-        if isinstance(image, (str, Path)):
-            return self._read_folder(Path(image)) if Path(image).is_dir() else self._read(image, str(image))
+        if isinstance(image, (str, Path)) and Path(image).is_dir():
+            return self._read_folder(Path(image))
         is_array = isinstance(image, np.ndarray) or is_tensor(image)
-        if image.ndim == 4 if is_array else isinstance(image, Iterable):
-            return PredictionBatch(self._try_to_read(each, number) for number, each in enumerate(image))
-        return self._read(image, "0")
+        if image.ndim == 4 if is_array else isinstance(image, Iterable) and not isinstance(image, (str, Path)):
+            return PredictionBatch(predictions for _, predictions in self.read(image))
+        picture = self._open(image)
+        faces = self._detect(image, picture)
+        faces.probabilities = self.classifier.probabilities(faces.crops)
+        return self._predictions(faces, 0)
+
+    def read(self, pictures: Iterable[Any]) -> Generator[tuple[np.ndarray, Predictions], None, None]:
+        """Yields pictures and their predictions, while the next ones are read, detected and classified.
+
+        Args:
+            pictures: Pictures of any kind, see `__call__`, of which only a few are in memory.
+
+        Yields:
+            Pixels, RGB uint8 `(H, W, 3)`, and predictions. A picture that cannot be read has no pixels and an `error`.
+        """
+
+        def open_one(image: Any) -> tuple[Any, np.ndarray | UserError]:
+            try:
+                return image, self._open(image)
+            except UserError as error:
+                return image, error
+
+        # Not kept in a variable: whatever ends this loop, the iterator is freed and its threads end.
+        for number, faces in enumerate(self.classify_ahead(pictures, open_one, lambda opened: self._detect(*opened))):
+            yield faces.picture, self._predictions(faces, number)
 
     def video(
         self, source: str | Path | int | Iterable[Any], smoothing: float = 0.3, rate: float = 30.0
@@ -123,7 +159,8 @@ class Predictor:
         A predictor with `thorough=False` is faster, and misses faces that are small or rotated.
 
         Args:
-            source: File, number of a camera, or frames, each a picture of any kind.
+            source: File, number of a camera, or frames, each a picture of any kind. Frames of a camera or an iterator
+                are predicted as they come; those of a file or a list are read ahead, and classified in batches.
             smoothing: Time constant in seconds of the average over frames; 0 for none.
             rate: Frames per second, where `source` are frames.
 
@@ -134,17 +171,16 @@ class Predictor:
             raise UserError(f"smoothing must be 0 or more seconds, and rate positive; got {smoothing} and {rate}.")
         reading = VideoReading(self, smoothing)
         if not isinstance(source, (str, Path, int)):
-            for number, frame in enumerate(source):
-                found = reading.read(open_picture(frame), number / rate)
-                yield Predictions(found, "frames", self.classes, frame=number, seconds=number / rate)
+            frames = (Frame(number, number / rate, open_picture(frame)) for number, frame in enumerate(source))
+            for _, predictions in reading.read_all(frames, "frames", is_live=isinstance(source, Iterator)):
+                yield predictions
             return
         path = find_source(str(source))
         if not isinstance(path, int) and (path.is_dir() or not is_video(path)):
             raise UserError(f"{source} is not a video: call the predictor with it.")
         with Video(path) as video:
-            for each in video.frames():
-                found = reading.read(each.pixels, each.seconds)
-                yield Predictions(found, str(source), self.classes, frame=each.number, seconds=each.seconds)
+            for _, predictions in reading.read_all(video.frames(), str(source), is_live=isinstance(path, int)):
+                yield predictions
 
     def embed(self, image: Any) -> np.ndarray:
         """Features of all faces before the last layer of the network.
@@ -164,43 +200,45 @@ class Predictor:
         size, channels = (self.classifier.preprocessing[name] for name in ("image_size", "channels"))
         if not faces:
             return self.classifier.embed(np.zeros((1, size, size, channels), np.uint8))[:0]
-        parts = (np.array(faces[start : start + _BATCH]) for start in range(0, len(faces), _BATCH))
+        parts = (np.array(faces[start : start + self.batch_size]) for start in range(0, len(faces), self.batch_size))
         return np.concatenate([self.classifier.embed(part) for part in parts])
 
-    def classify(self, picture: np.ndarray, faces: Sequence[Face]) -> tuple[np.ndarray, np.ndarray]:
-        """Crops and class probabilities of detected faces.
+    def classify_ahead(
+        self,
+        items: Iterable[Item],
+        read: Callable[[Item], Result | None],
+        detect: Callable[[Result], DetectedFaces],
+        is_live: bool = False,
+    ) -> Iterator[DetectedFaces]:
+        """Classified faces of pictures in batches of this predictor, see `classifier.classify_ahead`."""
+        most = self.batch_size if isinstance(self.finder, WholePicture) else min(self.batch_size, _MOST_DETECTED)
+        classify = self.classifier.probabilities
+        return classify_ahead(classify, items, read, detect, self.batch_size, 1 if is_live else most)
 
-        Args:
-            picture: RGB, uint8 `(H, W, 3)`.
-            faces: N faces of the picture.
-
-        Returns:
-            uint8 `(N, S, S, C)` and float32 `(N, K)`.
-        """
-        crops = crop_faces(picture, faces, self.classifier.preprocessing)
-        return crops, self.classifier.probabilities(crops)
-
-    def _read(self, image: Any, source: str) -> Predictions:
+    def _open(self, image: Any) -> np.ndarray:
         try:
-            picture = open_picture(image)
+            return open_picture(image)
         except UserError:
             if isinstance(image, (str, Path)) and Path(image).is_file() and is_video(Path(image)):
                 raise UserError(f"{image} is a video: read it by Predictor.video.") from None
             raise
-        faces = self.finder.find(picture)[: self.max_faces]
-        crops, probabilities = self.classify(picture, faces)
-        found = (
-            predict(face.box, row, self.classes, self.threshold, crop)
-            for face, row, crop in zip(faces, probabilities, crops)
-        )
-        return Predictions(found, source, self.classes)
 
-    def _try_to_read(self, image: Any, number: int) -> Predictions:
-        source = str(image) if isinstance(image, (str, Path)) else str(number)
-        try:
-            return self._read(image, source)
-        except UserError as error:
-            return Predictions((), source, self.classes, str(error))
+    def _detect(self, source: Any, picture: np.ndarray | UserError) -> DetectedFaces:
+        if isinstance(picture, UserError):
+            return self.crop(source, _NO_PICTURE, (), str(picture))
+        return self.crop(source, picture, self.finder.find(picture)[: self.max_faces])
+
+    def crop(self, source: Any, picture: np.ndarray, faces: Sequence[Face], error: str = "") -> DetectedFaces:
+        """Detected faces of a picture with their crops for the network, see `DetectedFaces`."""
+        return DetectedFaces(source, picture, faces, crop_faces(picture, faces, self.classifier.preprocessing), error)
+
+    def _predictions(self, faces: DetectedFaces, number: int) -> Predictions:
+        predictions = (
+            predict(face.box, row, self.classes, self.threshold, crop)
+            for face, row, crop in zip(faces.faces, faces.probabilities, faces.crops)
+        )
+        source = str(faces.source) if isinstance(faces.source, (str, Path)) else str(number)
+        return Predictions(predictions, source, self.classes, faces.error)
 
     def _read_folder(self, folder: Path) -> PredictionBatch:
         content = folder_content(folder)
@@ -209,8 +247,7 @@ class Predictor:
         unread = (
             Predictions((), str(path), self.classes, f"{path} {reason}.") for path, reason in content.unread.items()
         )
-        read = (self._try_to_read(path, number) for number, path in enumerate(content.pictures))
-        return PredictionBatch([*read, *unread])
+        return PredictionBatch([*self(content.pictures), *unread])
 
     def close(self) -> None:
         """Frees the face detector."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from fer_lightning.inference.classifier import DetectedFaces
 from fer_lightning.inference.face_detector import Face
-from fer_lightning.inference.predictions import Prediction, predict
+from fer_lightning.inference.predictions import Prediction, Predictions, predict
+from fer_lightning.inference.video import Frame
 
 if TYPE_CHECKING:
     from fer_lightning.inference.predictor import Predictor
@@ -133,20 +136,41 @@ class VideoReading:
         Returns:
             Predictions with tracks, the largest face first.
         """
-        self._faces = self._find(picture, seconds)[: self._predictor.max_faces]
-        crops, probabilities = self._predictor.classify(picture, self._faces)
-        tracks = self._tracker.update([face.box for face in self._faces], seconds)
-        return [
-            predict(
-                face.box,
-                self._smoother.smooth(track, row, seconds),
-                self._predictor.classes,
-                self._predictor.threshold,
-                crop,
-                track,
-            )
-            for face, track, row, crop in zip(self._faces, tracks, probabilities, crops)
-        ]
+        [(_, predictions)] = self.read_all(iter([Frame(0, seconds, picture)]), "", is_live=True)
+        return predictions
+
+    def read_all(
+        self, frames: Iterator[Frame], source: str, is_live: bool
+    ) -> Generator[tuple[Frame, Predictions], None, None]:
+        """Yields the next frames with the predictions of their faces, which are followed and averaged in their order.
+
+        Args:
+            frames: Frames, read ahead by another thread unless they are live.
+            source: Name of the video.
+            is_live: Whether every frame is predicted before the next one is read; otherwise the faces of several frames
+                are classified in one pass, while those of the next ones are detected.
+        """
+        predictor = self._predictor
+
+        def detect(frame: Frame) -> DetectedFaces:
+            self._faces = self._find(frame.pixels, frame.seconds)[: predictor.max_faces]
+            return predictor.crop(frame, frame.pixels, self._faces)
+
+        for seen in predictor.classify_ahead(repeat(frames), lambda frames: next(frames, None), detect, is_live):
+            frame: Frame = seen.source
+            tracks = self._tracker.update([face.box for face in seen.faces], frame.seconds)
+            predictions = [
+                predict(
+                    face.box,
+                    self._smoother.smooth(track, row, frame.seconds),
+                    predictor.classes,
+                    predictor.threshold,
+                    crop,
+                    track,
+                )
+                for face, track, row, crop in zip(seen.faces, tracks, seen.probabilities, seen.crops)
+            ]
+            yield frame, Predictions(predictions, source, predictor.classes, "", frame.number, frame.seconds)
 
     def _find(self, picture: np.ndarray, seconds: float) -> list[Face]:
         before, self._glances = self._glances, int(seconds * _GLANCES + 1e-6)

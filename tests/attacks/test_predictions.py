@@ -21,7 +21,6 @@ from PIL import Image
 from fer_lightning.commands import predict
 from fer_lightning.errors import UserError, printable
 from fer_lightning.inference.face_detector import Face
-from fer_lightning.inference.predictions import Prediction
 from fer_lightning.inference.predictor import Predictor
 from fer_lightning.inference.tracking import VideoReading
 from fer_lightning.inference.video import FolderContent, Video, folder_content
@@ -107,20 +106,24 @@ def test_odd_names_of_pictures(campaign, predictor, portrait, tmp_path, capsys, 
         caplog.clear()
 
 
-class Stopping:
-    """A predictor that reads one face of each picture, and stops as it is told in one of them."""
+class Stopping(Predictor):
+    """A predictor that finds one face in each picture, and stops as it is told in one of them."""
 
     classes = ("happy", "sad")
 
-    def __init__(self, after: int, error: BaseException) -> None:
-        self.after, self.error, self.classifier = after, error, self
-        self.card = {"model": "Net"}
+    def __init__(self, after: int, error: BaseException, batch_size: int) -> None:
+        self.after, self.error, self.classifier, self.finder = after, error, self, self
+        self.card, self.preprocessing = {"model": "Net"}, {"image_size": 48, "channels": 1}
+        self.max_faces, self.threshold, self.batch_size = 20, 0.0, batch_size
 
-    def __call__(self, picture: np.ndarray) -> list[Prediction]:
+    def find(self, picture: np.ndarray) -> list[Face]:
         self.after -= 1
         if self.after < 0:
             raise self.error
-        return [Prediction((1.0, 2.0, 30.0, 30.0), "happy", 0.75, {"happy": 0.75, "sad": 0.25}, picture)]
+        return [Face((1.0, 2.0, 30.0, 30.0), 0.9, np.zeros((0, 2), np.float32))]
+
+    def probabilities(self, faces: np.ndarray) -> np.ndarray:
+        return np.tile(np.array([0.75, 0.25], np.float32), (len(faces), 1))
 
 
 def test_stops_at_any_picture(campaign, tmp_path, capsys):
@@ -140,9 +143,8 @@ def test_stops_at_any_picture(campaign, tmp_path, capsys):
         after, error = int(rng.integers(0, 8)), errors[rng.integers(len(errors))]
         out = tmp_path / f"out{case}"
         try:
-            predict._read_photos(
-                settings(out, rng.random() < 0.3), tmp_path, FolderContent(files), Stopping(after, error)
-            )
+            predictor = Stopping(after, error, int(rng.choice([1, 3, 64])))
+            predict._read_photos(settings(out, rng.random() < 0.3), tmp_path, FolderContent(files), predictor)
             problem = "was not stopped"
         except BaseException as stop:
             table, tree = read_back(out)
@@ -200,21 +202,17 @@ def test_kills_of_a_folder_run(campaign, portrait, tmp_path):
         campaign.held((case, number), right, f"{process.returncode} {len(table)} {left} {printed[-300:]}")
 
 
-class Walking:
+class Walking(Stopping):
     """A predictor that finds two faces in every frame, of which one is somebody else every second."""
 
-    classes, max_faces, threshold = ("happy", "sad"), 20, 0.0
-
     def __init__(self) -> None:
-        self.finder, self.classifier, self.card, self.frame = self, self, {"model": "Net"}, 0
+        super().__init__(0, RuntimeError(), batch_size=64)
+        self.frame = 0
 
     def follow(self, picture: np.ndarray, faces: list[Face], glances: object) -> list[Face]:
         self.frame += 1
         places = (0.01 * self.frame % 20, 40.0 + 60 * (self.frame // 30))
-        return [Face((place, 10.0, 30.0, 30.0), 0.9, np.zeros((6, 2), np.float32)) for place in places]
-
-    def classify(self, picture: np.ndarray, faces: list[Face]) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros((len(faces), 48, 48, 1), np.uint8), np.full((len(faces), 2), 0.5, np.float32)
+        return [Face((place, 10.0, 30.0, 30.0), 0.9, np.zeros((0, 2), np.float32)) for place in places]
 
 
 @pytest.mark.slow
@@ -226,15 +224,15 @@ def test_memory_over_a_long_video(campaign, tmp_path):
         writer.write(np.full((240, 320, 3), number % 250, np.uint8))
     writer.release()
     resident: list[int] = []
-    read = VideoReading.read
+    find = VideoReading._find
 
     def measured(self, picture, seconds):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         resident.append(pages * os.sysconf("SC_PAGE_SIZE"))
-        return read(self, picture, seconds)
+        return find(self, picture, seconds)
 
     with pytest.MonkeyPatch.context() as patch, Video(path) as video:
-        patch.setattr(VideoReading, "read", measured)
+        patch.setattr(VideoReading, "_find", measured)
         predict._read_video(settings(tmp_path / "out"), str(path), video, Walking(), is_camera=False)
     table, tree = read_back(tmp_path / "out")
     grown = (resident[-1] - resident[1000]) / 2**20

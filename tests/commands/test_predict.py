@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_lightning.inference import predictor as predictor_file
 from fer_lightning.inference import video
+from fer_lightning.inference.face_detector import FaceFinder
 
 
 @pytest.fixture(scope="module")
@@ -79,16 +79,16 @@ def test_a_video_has_one_track_and_as_many_frames(predict, portrait, tmp_path):
 def test_ctrl_c_keeps_what_was_read(predict, portrait, tmp_path, monkeypatch):
     for name in ("a.png", "b.png"):
         Image.fromarray(portrait).save(tmp_path / name)
-    read = predictor_file.Predictor.__call__
+    find = FaceFinder.find
 
     def once(self, image):
-        monkeypatch.setattr(predictor_file.Predictor, "__call__", stop)
-        return read(self, image)
+        monkeypatch.setattr(FaceFinder, "find", stop)
+        return find(self, image)
 
     def stop(self, image):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(predictor_file.Predictor, "__call__", once)
+    monkeypatch.setattr(FaceFinder, "find", once)
     assert predict(f"source={tmp_path}", "annotate=false") == 130
     assert list(pd.read_csv(tmp_path / "out" / "predictions.csv")["source"]) == ["a.png"]
 
@@ -124,6 +124,8 @@ def test_ctrl_c_is_how_a_camera_ends(predict, portrait, tmp_path, monkeypatch):
         (["source={folder}", "search=deep"], "search=deep is unknown: use one of auto, quick, thorough"),
         (["source={folder}", "smoothing=-1"], "smoothing must be 0 or more seconds; got -1"),
         (["source={folder}", "max_faces=0"], "max_faces must be at least 1; got 0"),
+        (["source={folder}/text.jpg", "batch_size=0"], "batch_size must be at least 1; got 0"),
+        (["source={folder}/text.jpg", "device=tpu"], "device=tpu is unknown: use one of cpu, cuda"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(predict, tmp_path, capsys, options, told):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ from onnx import TensorProto, helper, save
 from fer_lightning.data.dataset import ExpressionDataset
 from fer_lightning.deploy.onnx import export_onnx, onnx_metadata
 from fer_lightning.errors import UserError
-from fer_lightning.inference.classifier import normalise, open_classifier
+from fer_lightning.inference.classifier import DetectedFaces, classify_ahead, normalise, open_classifier
 from fer_lightning.training.checkpoints import TrainedNet, load_net, save_net
 
 FACES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 1), dtype=np.uint8)
@@ -162,3 +164,110 @@ def test_faces_of_another_shape(shape):
 def test_floats_are_no_pixels():
     with pytest.raises(ValueError, match="float32"):
         normalise(np.zeros((1, 20, 20, 1), np.float32), {"image_size": 20, "channels": 1, "mean": [0.5], "std": [0.25]})
+
+
+class Pictures:
+    """Pictures 0, 1, ..., each with `number % 4` faces of its own shade, and a network that returns the shade."""
+
+    def __init__(self, side=8):
+        self.side, self.asked, self.detected, self.sizes = side, 0, 0, []
+
+    def numbers(self):
+        while True:
+            yield self.asked
+            self.asked += 1
+
+    def detect(self, number):
+        assert threading.current_thread() is threading.main_thread()  # MediaPipe's detector has one thread
+        if number == 70:
+            raise KeyboardInterrupt
+        self.detected += 1
+        crops = np.full((number % 4, 4, 4, 1), number, np.uint8)
+        return DetectedFaces(number, np.zeros((self.side, self.side, 3), np.uint8), [], crops)
+
+    def classify(self, crops):
+        self.sizes.append(len(crops))
+        return crops[:, 0, 0].astype(np.float32)
+
+
+def fer_threads():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("fer_")]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "pictures", "side", "expected"),
+    [(6, 16, 8, 6), (64, 16, 8, 24), (2, 100, 8, 2), (64, 16, 2000, 11), (64, 1, 8, 3)],
+)
+def test_faces_are_classified_together_in_the_order_of_their_pictures(batch_size, pictures, side, expected):
+    """By whichever limit is reached first: faces, pictures, or bytes (six of 12 MB); the last is for live pictures."""
+    of = Pictures(side)
+    read = lambda number: number if number < 50 else None  # noqa: E731
+    given = list(classify_ahead(of.classify, of.numbers(), read, of.detect, batch_size, pictures))
+    assert [each.source for each in given] == list(range(50))
+    for each in given:
+        np.testing.assert_array_equal(each.probabilities, np.full((each.source % 4, 1), each.source, np.float32))
+    assert max(of.sizes) == expected and sum(of.sizes) == sum(number % 4 for number in range(50))
+    assert not fer_threads()
+
+
+def test_what_was_detected_before_an_interrupt_is_still_classified():
+    of, given = Pictures(), []
+    with pytest.raises(KeyboardInterrupt):
+        given.extend(each.source for each in classify_ahead(of.classify, of.numbers(), abs, of.detect, 64, 16))
+    assert given == list(range(70)) and of.asked < 75 and not fer_threads()
+
+
+@pytest.mark.parametrize("part", ["read", "classify"])
+def test_an_error_of_a_thread_ends_both(part):
+    def fails(values):
+        if np.max(values) >= 40:
+            raise MemoryError("of the test")
+        return np.zeros((np.size(values) // 16, 1)) if part == "classify" else values
+
+    of = Pictures()
+    read, classify = (fails, of.classify) if part == "read" else (abs, fails)
+    given = []
+    with pytest.raises(MemoryError, match="of the test"):
+        given.extend(each.source for each in classify_ahead(classify, of.numbers(), read, of.detect, 8, 4))
+    assert given == list(range(40)) and not fer_threads()
+
+
+@pytest.mark.parametrize("pictures", [1, 16])
+def test_an_endless_source_is_read_ahead_by_a_bounded_number_and_stops_when_closed(pictures):
+    of = Pictures()
+    iteration = classify_ahead(of.classify, of.numbers(), lambda number: number % 60, of.detect, 64, pictures)
+    for number, _ in enumerate(islice(iteration, 300)):
+        # Two batches of 16, two pictures read ahead, and one at work; a live picture is answered before the next one.
+        assert of.asked - number <= (35 if pictures > 1 else 0)
+        assert len(fer_threads()) == (2 if pictures > 1 else 0)
+    iteration.close()
+    asked = of.asked
+    assert not fer_threads() and of.asked == asked
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "tpu"}, "device=tpu is unknown: use one of cpu, cuda"),
+        ({"device": "cuda"}, "device=cuda needs a GPU, and PyTorch finds none here"),
+        ({"device": "cuda", "backend": "onnxruntime"}, "device=cuda needs the CUDAExecutionProvider of ONNX Runtime"),
+        ({"providers": ["Cuda"]}, "providers=Cuda is unknown: use one of .*CPUExecutionProvider"),
+        (
+            {"providers": ["CoreMLExecutionProvider"]},
+            "providers needs the CoreMLExecutionProvider .* has .*CPU",
+        ),
+        ({"providers": []}, "providers must name at least one"),
+        ({"providers": ["CPUExecutionProvider"], "backend": "torch"}, "omit providers"),
+    ],
+)
+def test_devices_that_are_not_there(options, message):
+    if options.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("needs a machine without a GPU")
+    with pytest.raises(UserError, match=message) as error:
+        open_classifier("ferplus", **options)
+    assert "\n" not in str(error.value)
+
+
+def test_a_provider_by_name():
+    opened = open_classifier("ferplus", providers=["CPUExecutionProvider"])
+    assert opened.backend == "onnxruntime" and opened.session.get_providers() == ["CPUExecutionProvider"]

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -9,7 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from fer_lightning.benchmark.pipeline import HEIGHT, WIDTH, astronaut_frames
 from fer_lightning.data.image_decoding import conform
+from fer_lightning.data.synthetic_faces import draw_face, sample_face
 from fer_lightning.errors import UserError
 from fer_lightning.inference.predictions import PredictionBatch
 from fer_lightning.inference.predictor import Predictor
@@ -116,6 +120,91 @@ def test_frames_and_files_of_a_video(portrait, finder, tmp_path):
         for wrong, message in ((tmp_path, "is not a video"), ("https://a.org/b.mp4", "nothing is downloaded")):
             with pytest.raises(UserError, match=message):
                 next(predictor.video(wrong))
+
+
+def assert_same(given, expected):
+    """The same faces, labels and tracks, in the same order, and probabilities to 1e-5."""
+    assert [len(each) for each in given] == [len(each) for each in expected]
+    assert [(each.source, each.frame, each.seconds) for each in given] == [
+        (each.source, each.frame, each.seconds) for each in expected
+    ]
+    for read, other in zip((face for each in given for face in each), (face for each in expected for face in each)):
+        assert (read.box, read.label, read.track) == (other.box, other.label, other.track)
+        assert read.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+        np.testing.assert_array_equal(read.face, other.face)
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_batches_are_read_as_pictures_one_by_one(finder, portrait, backend, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    Image.fromarray(np.hstack([portrait, portrait[:, ::-1]])).save(tmp_path / "two.png")
+    pictures = [portrait, tmp_path / "broken.png", tmp_path / "two.png", np.zeros((50, 60)), portrait[:, ::-1]]
+    pictures += [np.roll(portrait, (step, -step), (0, 1)) for step in range(0, 60, 12)]
+    with Predictor("ferplus", backend, threads=1, batch_size=1) as predictor:
+        expected = predictor(pictures)
+        assert [len(each) for each in expected[:5]] == [1, 0, 2, 0, 1]
+        for batch_size in (3, 64):
+            predictor.batch_size = batch_size
+            given = predictor(iter(pictures))
+            assert_same(given, expected)
+            assert [each.error for each in given] == [each.error for each in expected]
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_synthetic_faces_in_batches(backend):
+    classes = ("happy", "sad", "angry")
+    faces = [draw_face(sample_face(0, index, index, classes[index % 3], classes, 0.5), 64) for index in range(40)]
+    with Predictor("ferplus", backend, threads=1, detect=False, batch_size=16) as predictor:
+        assert_same(predictor(faces), [*map_sources(predictor(face) for face in faces)])
+
+
+def map_sources(results):
+    for number, result in enumerate(results):
+        result.source = str(number)
+        yield result
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_a_video_is_followed_in_batches_as_frame_by_frame(finder, backend, tmp_path):
+    path = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (WIDTH, HEIGHT))
+    for number, frame in enumerate(astronaut_frames(40)):
+        writer.write(frame[..., ::-1] if number not in (20, 21) else np.zeros_like(frame))
+    writer.release()
+    with Predictor("ferplus", backend, thorough=False, threads=1) as predictor:
+        given = list(predictor.video(path))
+        predictor.batch_size = 1
+        expected = list(predictor.video(path))
+        assert_same(given, expected)
+        assert len(given) == 40 and {face.track for each in given for face in each} == {1} and not given[20]
+
+
+def test_a_live_source_waits_for_no_batch_and_threads_end_with_the_iteration(finder, portrait):
+    """Of a camera's frames, the first is answered before the second is asked for; a list is read ahead."""
+    asked = []
+
+    def frames():
+        for number in range(100):
+            asked.append(number)
+            yield portrait
+
+    def threads():
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("fer_")]
+
+    with Predictor("ferplus", thorough=False, threads=1) as predictor:
+        for number, _ in enumerate(islice(predictor.video(frames()), 3)):
+            assert asked == list(range(number + 1)) and not threads()
+        ahead = predictor.video([portrait] * 100)
+        assert next(ahead).frame == 0 and sorted(threads()) == ["fer_classifier_0", "fer_reader_0"]
+        ahead.close()
+        assert not threads()
+        with pytest.raises(ZeroDivisionError):
+            for _ in predictor.read([portrait] * 100):
+                1 / 0  # noqa: B018
+        assert not threads()
+        with pytest.raises(UserError, match="got NoneType"):
+            list(predictor.video([portrait, portrait, None]))
+        assert not threads()
 
 
 def test_cropped_faces_are_not_searched_for(portrait):

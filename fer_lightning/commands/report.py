@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import os
 import shlex
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -26,15 +25,25 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from fer_lightning.errors import UserError, printable
-from fer_lightning.files import shown_path
+from fer_lightning.files import shown_path, write_json
 from fer_lightning.overrides import grid_runs
+from fer_lightning.plots.result_table import RunBoard, post_event
 from fer_lightning.plots.text import duration, percent, print_line, shorten
-from fer_lightning.results.metrics_schema import NAME, identity, read_metrics, typed_options
-from fer_lightning.results.naming import name_variants
+from fer_lightning.results.metrics_schema import (
+    NAME,
+    STARTED,
+    UNFINISHED,
+    UnfinishedRun,
+    is_run_of,
+    read_metrics,
+    typed_options,
+)
+from fer_lightning.results.naming import name_runs, upload_command
 
 if TYPE_CHECKING:
     from fer_lightning.studies.discovery import StudyRuns
 
+_OF_MULTIRUN = {"reference", "show"}  # options that change what is printed, not what is trained
 _CONFIG_DIR = "command-line"  # Hydra's name of the folder that --config-dir adds
 
 _EXAMPLES = """examples:
@@ -120,15 +129,19 @@ class RunProgress(Callback):
     """
 
     started: RunProgress | None = None  # the multirun of this process that has not ended
+    board: RunBoard | None = None  # of a multirun in several processes
 
     def __init__(self) -> None:
         self._runs: list[dict[str, str]] = []
         self._names: list[str] = []
         self._seconds: list[float] = []
+        self._outcomes: dict[int, str] = {}
         self._began = 0.0
         self._repeated = False
         self._plain = False  # whether no sampler chooses the runs
         self._warned: set[str] = set()
+        self._process = os.getpid()
+        self._events: Path | None = None  # of the board
 
     # The signatures are Hydra's.
 
@@ -143,7 +156,7 @@ class RunProgress(Callback):
         self._study = config.hydra.runtime.choices.get("study")
         self._plain = str(config.hydra.sweeper._target_).endswith("BasicSweeper")
         places = [Path(source.path) for source in config.hydra.runtime.config_sources if source.provider == _CONFIG_DIR]
-        self._config_dir = ["--config-dir", str(shown_path(places[0]))] if places else []
+        self._config_dir = places[0] if places else None
         self._command = ["fer", "train", *(word for word in sys.argv[1:] if not word.startswith("hydra.sweep.dir="))]
         if not self._plain:
             return
@@ -151,24 +164,39 @@ class RunProgress(Callback):
         for launcher in ("hydra", "hydra_plugins.hydra_joblib_launcher"):
             logging.getLogger(launcher).setLevel(logging.WARNING)
         swept = [f"{name}={value}" for name, value in (config.hydra.sweeper.get("params") or {}).items()]
-        self._runs = runs = [typed_options(run) for run in grid_runs([*swept, *config.hydra.overrides.task])]
+        grid = map(typed_options, grid_runs([*swept, *config.hydra.overrides.task]))
+        self._runs = runs = [{name: run[name] for name in run if name not in _OF_MULTIRUN} for run in grid]
         values = {name: list(dict.fromkeys(run[name] for run in runs)) for name in runs[0]}
+        self._names = name_runs(runs)
         axes = [name for name, several in values.items() if len(several) > 1]
-        self._names = _names(runs, axes)
         shown = " x ".join(f"{name} ({shorten(', '.join(values[name]), 60)})" for name in axes)
         count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
         _print(f"{count}{': ' if shown else ''}{shown}, in {shown_path(self._folder)}")
         RunProgress.started = self
+        at_once = _at_once(config.hydra.launcher)
+        if at_once > 1 and config.show != "verbose":
+            RunProgress.board = RunBoard(self._names, min(at_once, len(runs)))
+            self._events = RunProgress.board.events
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         self._began = perf_counter()
-        self._repeated = (Path(config.hydra.runtime.output_dir) / NAME).is_file()
+        folder = Path(config.hydra.runtime.output_dir)
+        self._repeated = (folder / NAME).is_file()
+        beside = self._events is not None and os.getpid() != self._process
+        if beside:
+            assert self._events is not None
+            post_event(self._events, int(config.hydra.job.num), "running")
+            _print_to(folder / f"{config.hydra.job.name}.log")
         if config.show == "quiet" or (config.show == "auto" and config.hydra.mode == RunMode.MULTIRUN):
-            for handler in logging.getLogger().handlers:
+            root = logging.getLogger()
+            for handler in root.handlers[:]:
                 if isinstance(handler, RichHandler):  # the log file of the run stays complete
                     handler.setLevel(logging.WARNING)
                     # What one run says of its data, the others need not repeat.
                     handler.addFilter(partial(_unless_said, frozenset(self._warned), self._warned))
+                    if beside:
+                        root.removeHandler(handler)
+                        root.addHandler(_Forward(self._events, int(config.hydra.job.num)))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         several = config.hydra.mode == RunMode.MULTIRUN
@@ -177,17 +205,26 @@ class RunProgress(Callback):
         seconds = perf_counter() - self._began
         folder = Path(config.hydra.runtime.output_dir)
         outcome = _outcome(job_return, folder, self._repeated, seconds)
+        done = job_return.status is JobStatus.COMPLETED
         if not several:
-            if job_return.status is JobStatus.COMPLETED:
+            if done:
                 _print(f"{shown_path(folder)}: {outcome}")
             return
         number = int(config.hydra.job.num)
         if not self._plain:
             _print(f"[trial {number}] {outcome}")  # Hydra has listed its options
             return
-        if not self._repeated and job_return.status is JobStatus.COMPLETED:
-            self._seconds.append(seconds)
-        left = _time_left(config.hydra.launcher, self._seconds, len(self._names) - number - 1)
+        comparable = seconds - _startup(folder, seconds) if done and not self._repeated else None
+        if self._events is not None and os.getpid() != self._process:
+            post_event(self._events, number, "done" if done else "failed", outcome, comparable)
+            return
+        if not done:
+            self._outcomes[number] = outcome
+        if comparable is not None:
+            self._seconds.append(comparable)
+        left, runs = "", len(self._names) - number - 1
+        if self._seconds and runs and _at_once(config.hydra.launcher) == 1:
+            left = f"; about {duration(runs * sum(self._seconds) / len(self._seconds))} left"
         _print(f"[{number + 1} of {len(self._names)}] {self._names[number]}: {outcome}{left}")
 
     @classmethod
@@ -198,32 +235,90 @@ class RunProgress(Callback):
             stopped: Whether the user stopped it, for which the command that continues it is printed elsewhere.
         """
         run, cls.started = cls.started, None
+        board, cls.board = cls.board, None
+        if board is not None:
+            board.stop()
         if run is not None and run._folder.is_dir():
-            run._end(stopped)
+            run._end(stopped, run._outcomes if board is None else board.outcomes)
 
-    def _end(self, stopped: bool) -> None:
-        from fer_lightning.commands.study_report import show_comparisons
+    def _end(self, stopped: bool, outcomes: Mapping[int, str]) -> None:
+        from fer_lightning.commands.study_report import show_comparisons, show_study_comparison
         from fer_lightning.results.collect import read_runs
-        from fer_lightning.studies.discovery import is_run_of
+        from fer_lightning.studies.discovery import StudyRuns
 
         records: dict[Path, dict[str, Any]] = {}
         try:
             records = read_runs(self._folder)
             if self._study is None:
                 show_comparisons(records, self._reference, Console())
+            else:
+                study = StudyRuns(self._study, self._folder, records, records)
+                show_study_comparison(study, self._config_dir, Console())
         except UserError as error:
             if records:
                 _print(error)
-        done = [any(is_run_of(record, run) for record in records.values()) for run in self._runs]
-        if missing := [name for name, has_record in zip(self._names, done) if not has_record]:
-            _print(f"{len(missing)} of {len(done)} runs have no record: {shorten('; '.join(missing), 300)}")
+        missing = {
+            self._names[number]: UnfinishedRun(
+                name=self._names[number], options=run, outcome=outcomes.get(number, "no record")
+            )
+            for number, run in enumerate(self._runs)
+            if not any(is_run_of(record, run) for record in records.values())
+        }
+        self._note_unfinished([*missing.values()])
+        if missing:
+            _print(f"{len(missing)} of {len(self._runs)} runs have no record: {shorten('; '.join(missing), 300)}")
             again = [*self._command, *([] if self._study else [f"hydra.sweep.dir={shown_path(self._folder)}"])]
             if not stopped:
                 _print(f"Only these run again with: {shlex.join(again)}")
         if records:
+            config_dir = ["--config-dir", str(shown_path(self._config_dir))] if self._config_dir else []
             reference = [f"reference={self._reference}"] if self._reference else []
-            report = ["fer", "report", *self._config_dir, str(shown_path(self._folder)), *reference]
+            report = ["fer", "report", *config_dir, str(shown_path(self._folder)), *reference]
             _print(f"Report with tests and figures: {shlex.join(report)}")
+        if command := upload_command(self._folder):
+            _print(f"W&B (offline): to upload the runs: {command}")
+
+    def _note_unfinished(self, runs: Sequence[UnfinishedRun]) -> None:
+        """Writes what has no record, for reports: a run that fails at its start leaves nothing in its folder."""
+        if runs:
+            write_json(self._folder / UNFINISHED, [run.model_dump() for run in runs])
+        else:
+            (self._folder / UNFINISHED).unlink(missing_ok=True)
+
+
+class _Forward(logging.Handler):
+    """Sends warnings of a run to the board of its multirun."""
+
+    def __init__(self, events: Path | None, run: int) -> None:
+        super().__init__(logging.WARNING)
+        self._events, self._run = events, run
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._events is not None:
+            text = printable(f"{record.levelname} {record.getMessage()}")
+            post_event(self._events, self._run, "message", text)
+
+
+def _print_to(path: Path) -> None:
+    """Makes a file the standard output and error of this process, which else would print into the board of another."""
+    with path.open("ab") as file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
+def _startup(folder: Path, seconds: float) -> float:
+    """Seconds of a run until it began: imports, which the next run in this process does not repeat.
+
+    Args:
+        folder: The run folder.
+        seconds: Time since the run was launched.
+    """
+    with suppress(OSError):
+        since = time() - (folder / STARTED).stat().st_mtime
+        return max(seconds - since, 0.0) if since < seconds else 0.0  # that of a continued run is from its first start
+    return 0.0
 
 
 def _unless_said(before: frozenset[str], said: set[str], record: logging.LogRecord) -> bool:
@@ -241,16 +336,6 @@ def _in_hydra(config: DictConfig, name: str) -> str:
         HydraConfig.instance().cfg = before
 
 
-def _names(runs: Sequence[Mapping[str, str]], axes: Sequence[str]) -> list[str]:
-    """Names of runs: their variants as in the report, and the other options in which they differ, such as the seed."""
-    variants = [identity([f"{name}={value}" for name, value in run.items()])["variant"] for run in runs]
-    names = name_variants(variants)
-    return [
-        " ".join([name, *(f"{axis}={run[axis]}" for axis in axes if axis not in variant)])
-        for name, variant, run in zip(names, variants, runs)
-    ]
-
-
 def _outcome(job_return: JobReturn, folder: Path, repeated: bool, seconds: float) -> str:
     """Scores of a run, or why it has none."""
     if job_return.status is not JobStatus.COMPLETED:
@@ -264,14 +349,11 @@ def _outcome(job_return: JobReturn, folder: Path, repeated: bool, seconds: float
     return f"{scores}, already finished" if repeated else f"{scores} in {duration(seconds)}"
 
 
-def _time_left(launcher: DictConfig, seconds: Sequence[float], runs: int) -> str:
-    """Estimate of the remaining time, from the runs of this process; empty if there is none."""
+def _at_once(launcher: DictConfig) -> int:
+    """Number of runs that a launcher trains at once on this machine; 0 if that is not known."""
     in_parallel = {"BasicLauncher": 1, "JoblibLauncher": launcher.get("n_jobs", 1)}
-    at_once = in_parallel.get(str(launcher._target_).rpartition(".")[2])
-    if not seconds or runs < 1 or at_once is None:
-        return ""
-    at_once = at_once if at_once > 0 else max(1, (os.cpu_count() or 1) + 1 + at_once)  # as joblib counts
-    return f"; about {duration(math.ceil(runs / at_once) * sum(seconds) / len(seconds))} left"
+    at_once = int(in_parallel.get(str(launcher._target_).rpartition(".")[2], 0))
+    return at_once if at_once >= 0 else max(1, (os.cpu_count() or 1) + 1 + at_once)  # as joblib counts
 
 
 def _print(line: object) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,23 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.table import Table
 
 from fer_lightning.commands.stored_config import read_yaml, sweep_group, wandb_nodes
 from fer_lightning.errors import UserError
 from fer_lightning.files import claims_dir, conf_dir, shown_path
 from fer_lightning.overrides import grid_runs, literal
-from fer_lightning.plots.text import NOTHING, duration, escape, print_fitting, print_line
+from fer_lightning.plots.text import print_line
 from fer_lightning.results.collect import score_table, unfinished_runs
+from fer_lightning.results.metrics_schema import is_run_of
 from fer_lightning.results.naming import RunLabels, network_name, upload_command, waits_for_upload, wandb_label
 from fer_lightning.search.report import SearchDefinition, write_search
 from fer_lightning.studies.comparison_table import build_comparison, read_credible, read_published
 from fer_lightning.studies.definition import StudyDefinition
-from fer_lightning.studies.discovery import StudyRuns, is_run_of
+from fer_lightning.studies.discovery import StudyRuns
 from fer_lightning.studies.markdown import write_study
 from fer_lightning.studies.page import write_page
-from fer_lightning.studies.presentation import Finding, PresentedTable, present_comparison
-from fer_lightning.studies.report import StudyReport, build_study, seconds_of
+from fer_lightning.studies.presentation import present_comparison, print_comparison
+from fer_lightning.studies.report import StudyReport, build_study, compare_study, seconds_of
 
 log = logging.getLogger(__name__)
 _SCORES = {"accuracy": "accuracy", "macro F1": "macro_f1"}  # of runs without a study
@@ -47,18 +47,12 @@ def report_study(study: StudyRuns, to: Path, config_dir: Path | None, wandb: str
     Raises:
         UserError: The study has no valid report block, or its runs cannot be compared.
     """
-    assert study.name is not None
-    config = compose_study(study.name, study.budget, config_dir)
-    if config.report is None:
-        raise UserError(f"study={study.name} must have a report block that defines its rows.")
-    definition = StudyDefinition.from_block(study.name, config.report)
-    runs = score_table(study.beside)
-    claims = claims_dir()
+    config, definition, published = _define(study, config_dir)
     report = build_study(
         definition,
-        runs,
-        read_published(claims / definition.paper / "published.csv") if definition.table and definition.paper else None,
-        read_credible(claims / "credible.csv"),
+        score_table(study.beside),
+        published,
+        read_credible(claims_dir() / "credible.csv"),
         study.command(config.grid[0] if config.grid else ()),
         config.budget,
         len(config.grid),
@@ -69,6 +63,27 @@ def report_study(study: StudyRuns, to: Path, config_dir: Path | None, wandb: str
     # The names are from records and must not lead out of the folder.
     name = re.sub(r"[^\w.+-]+", "_", "_".join(part for part in parts if part)).lstrip(".")
     _write(report, study.folder, study.beside, to / (definition.paper or "") / name, wandb, console)
+
+
+def show_study_comparison(study: StudyRuns, config_dir: Path | None, console: Console) -> None:
+    """Prints the comparison table of a study, without its report; errors as in `report_study`."""
+    _, definition, published = _define(study, config_dir)
+    runs = score_table(study.beside)
+    metric = next(iter(definition.metrics))
+    table = compare_study(definition, runs, published)
+    console.print()
+    print_comparison(console, f"{definition.heading} ({metric})", table, seconds_of(runs))
+
+
+def _define(study: StudyRuns, config_dir: Path | None) -> tuple[StudyConfig, StudyDefinition, pd.DataFrame | None]:
+    """Config and definition of a study, and the tables of its paper, or None."""
+    assert study.name is not None
+    config = compose_study(study.name, study.budget, config_dir)
+    if config.report is None:
+        raise UserError(f"study={study.name} must have a report block that defines its rows.")
+    definition = StudyDefinition.from_block(study.name, config.report)
+    of_paper = claims_dir() / definition.paper / "published.csv" if definition.table and definition.paper else None
+    return config, definition, None if of_paper is None else read_published(of_paper)
 
 
 def report_comparison(
@@ -88,7 +103,7 @@ def report_comparison(
         UserError: There is no such reference, or the runs of a data set cannot be compared.
     """
     records = {path: run for each in studies for path, run in each.runs.items()}
-    open_runs = unfinished_runs(folder)
+    open_runs = unfinished_runs(folder, records)
     place = folder / "report" if to is None else to / folder.resolve().name
     parts = list(_comparisons(records, folder.resolve().name, reference))
     for definition, runs in parts:
@@ -113,7 +128,7 @@ def show_comparisons(records: Mapping[Path, Mapping[str, Any]], reference: str |
         rows = definition.comparison_rows("accuracy", "")
         table = build_comparison(rows, {}, runs, definition.reference, {})
         console.print()
-        _show_comparison(definition.title, present_comparison(table, definition.reference), seconds_of(runs), console)
+        print_comparison(console, definition.title, present_comparison(table, definition.reference), seconds_of(runs))
 
 
 def _comparisons(
@@ -244,7 +259,7 @@ def find_included(studies: Sequence[StudyRuns], config_dir: Path | None) -> list
 def show_study(report: StudyReport, files: Sequence[Path], console: Console) -> None:
     """Prints the headline comparison of a study, its unfinished runs and its files."""
     metric, comparison = next(iter(report.comparisons.items()))
-    _show_comparison(f"{report.title} ({metric})", comparison, report.seconds, console)
+    print_comparison(console, f"{report.title} ({metric})", comparison, report.seconds)
     if report.unfinished:
         print_line(console, _not_finished(report.unfinished))
     show_files(report.name, files, console)
@@ -254,51 +269,6 @@ def _not_finished(runs: Sequence[str]) -> str:
     more = "; ..." if len(runs) > _NEXT else ""
     have = "run has" if len(runs) == 1 else "runs have"
     return f"{len(runs)} {have} no record yet: {'; '.join(runs[:_NEXT])}{more}"
-
-
-_DIFFERENCE, _TIME = "minus\nreference [95 %]", "train\ntime"
-_IN_TWO_LINES = "in two lines"
-
-
-def _show_comparison(
-    title: str, comparison: PresentedTable, seconds: Mapping[tuple[str, str], float], console: Console
-) -> None:
-    """Prints a comparison table, with what its columns mean where that is not plain."""
-    build = partial(_comparison_table, title, comparison, seconds)
-    print_fitting(console, build, (_TIME, "seeds", _IN_TWO_LINES))
-    if comparison.tested_by_images:
-        console.print("¹ One seed: covers the sampling of test images, not the variance of seeds.")
-
-
-def _comparison_table(
-    title: str, comparison: PresentedTable, seconds: Mapping[tuple[str, str], float], without: Collection[str] = ()
-) -> Table:
-    """Comparison table without some of its columns; published numbers have a column if there are any."""
-    table = Table(title=escape(title), title_justify="left", title_style="bold", pad_edge=False)
-    table.add_column("row" if comparison.claimed else "variant", overflow="fold")
-    headings = {"claimed": comparison.claimed, "measured": True, "seeds": True}
-    headings |= dict.fromkeys((_DIFFERENCE, "p\n(Holm)"), comparison.reference is not None)
-    headings[_TIME] = bool(seconds)
-    shown = [name for name, is_shown in headings.items() if is_shown and name not in without]
-    folded = _IN_TWO_LINES in without
-    for heading in shown:
-        table.add_column(heading.replace(" [", "\n[") if folded else heading, justify="right", no_wrap=True)
-    for line, (_, row) in zip(comparison.lines, comparison.table.iterrows()):
-        took = seconds.get((row["variant"], row["dataset"]))
-        difference = f"{line.difference.text} {line.difference.interval}".rstrip()
-        cells = {
-            "claimed": line.published.text,
-            "measured": f"{line.measured.text}{line.spread}",
-            "seeds": str(line.n_seeds),
-            _DIFFERENCE: "reference" if line.finding is Finding.REFERENCE else difference,
-            "p\n(Holm)": line.marked_p,
-            _TIME: NOTHING if took is None else duration(took),
-        }
-        numbers = [escape(cells[name]) for name in shown]
-        if folded:
-            numbers = [re.sub(r" (?=±|\\\[)", "\n", number) for number in numbers]
-        table.add_row(escape(line.title), *numbers)
-    return table
 
 
 def show_files(name: str, files: Sequence[Path], console: Console) -> None:

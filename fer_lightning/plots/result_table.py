@@ -1,22 +1,30 @@
-"""Tables of a finished run in the terminal."""
+"""Tables of runs in the terminal: of a finished one, and of those that a multirun trains at once."""
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
+from time import perf_counter
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.table import Table
 
 from fer_lightning.files import shown_path
-from fer_lightning.plots.text import escape, print_fitting, print_line, score_table
+from fer_lightning.plots.text import duration, escape, print_fitting, print_line, score_table
 from fer_lightning.results.calibration import bound_note
 from fer_lightning.results.naming import run_title, upload_command
 
 _SCORES = ("images", "accuracy [95%]", "balanced", "macro\nF1")
+_MOST_RUNNING = 10  # rows of the table of running runs
 _LEAST = ("ECE", "AUROC", "balanced", "images")  # columns that a narrow terminal does not show
 
 
@@ -154,3 +162,105 @@ def _percent(ratio: float) -> str:
 
 def _plain(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+class RunBoard:
+    """Line per ended run of a multirun whose runs are trained in processes beside this one, and a live table of them.
+
+    The processes append what happens to a file (`post_event`), which a thread reads here, so that all is printed by
+    one process. Where the output is no terminal, there are the lines alone.
+
+    Args:
+        names: Names of the runs, by number.
+        at_once: Number of runs that are trained at once.
+    """
+
+    def __init__(self, names: Sequence[str], at_once: int) -> None:
+        self._names, self._at_once = names, at_once
+        self._running: dict[int, float] = {}  # when they began
+        self._seconds: list[float] = []
+        self._messages: set[str] = set()
+        self.outcomes: dict[int, str] = {}  # why runs have no record
+        self._ended = 0
+        self._console = Console()
+        self._folder = TemporaryDirectory(prefix="fer_multirun_")
+        self.events = Path(self._folder.name) / "events"
+        self.events.touch()
+        self._stopped = Event()
+        self._thread = Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Prints what is left, removes the live table and ends the thread."""
+        self._stopped.set()
+        self._thread.join()
+        self._folder.cleanup()
+
+    def _watch(self) -> None:
+        live = Live(get_renderable=self._table, console=self._console, refresh_per_second=1, transient=True)
+        with live if self._console.is_terminal else nullcontext(), self.events.open(encoding="utf-8") as file:
+            unfinished, last = "", False
+            while not last:
+                last = self._stopped.wait(0.2)
+                *lines, unfinished = (unfinished + file.read()).split("\n")
+                for line in lines:
+                    self._note(**json.loads(line))
+
+    def _note(self, run: int, state: str, text: str = "", seconds: float | None = None) -> None:
+        """Keeps and prints an event, see `post_event`."""
+        if state == "running":
+            self._running[run] = perf_counter()
+        elif state == "message":
+            if text not in self._messages:  # what one run says of its data, the others need not repeat
+                print_line(self._console, text)
+            self._messages.add(text)
+        else:
+            self._running.pop(run, None)
+            self._ended += 1
+            self._seconds += [] if seconds is None else [seconds]
+            if state == "failed":
+                self.outcomes[run] = text
+            print_line(self._console, f"[{run + 1} of {len(self._names)}] {self._names[run]}: {text}{self._left()}")
+
+    def _left(self) -> str:
+        """Estimate of the remaining time; empty if there is none."""
+        if not self._seconds or self._ended == len(self._names):
+            return ""
+        each, now = sum(self._seconds) / len(self._seconds), perf_counter()
+        running = [max(each - (now - began), 0.0) for began in [*self._running.values()]]
+        waiting = each * (len(self._names) - self._ended - len(running))
+        # The last runs to end have no others beside them.
+        seconds = max([(sum(running) + waiting) / self._at_once, *running])
+        return f"; about {duration(seconds)} left" if seconds >= 1 else ""
+
+    def _table(self) -> Group:
+        failed = f", {len(self.outcomes)} failed" if self.outcomes else ""
+        count = f"{self._ended} of {len(self._names)} runs have ended{failed}{self._left()}"
+        table = Table.grid(padding=(0, 2))
+        table.add_column(overflow="fold")
+        table.add_column(justify="right", no_wrap=True)
+        running = [*self._running.items()]
+        for run, began in running[:_MOST_RUNNING]:
+            table.add_row(f"  {escape(self._names[run])}", duration(perf_counter() - began))
+        if more := running[_MOST_RUNNING:]:
+            table.add_row(f"  and {len(more)} more", "")
+        return Group(count, table)
+
+
+def post_event(events: Path, run: int, state: str, text: str = "", seconds: float | None = None) -> None:
+    """Appends an event of a run for the `RunBoard` of its multirun.
+
+    Args:
+        events: File of the board.
+        run: Number of the run.
+        state: `running`, `message`, `failed` or `done`.
+        text: Message, or what became of the run.
+        seconds: How long a run took that can be compared with the others.
+    """
+    line = json.dumps({"run": run, "state": state, "text": text, "seconds": seconds}) + "\n"
+    # In one piece, because other processes write there too.
+    file = os.open(events, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(file, line.encode())
+    finally:
+        os.close(file)

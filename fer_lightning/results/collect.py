@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,17 @@ import pandas as pd
 
 from fer_lightning.errors import UserError, printable
 from fer_lightning.files import shown_path
-from fer_lightning.results.metrics_schema import NAME, STARTED, read_metrics, read_started, typed_options
+from fer_lightning.results.metrics_schema import (
+    NAME,
+    STARTED,
+    UNFINISHED,
+    UnfinishedRun,
+    is_run_of,
+    read_metrics,
+    read_started,
+    read_unfinished,
+    typed_options,
+)
 from fer_lightning.results.naming import name_variants, variant_name
 from fer_lightning.results.protocol import Protocol
 from fer_lightning.results.run_record import PROBABILITY_PREFIX, predicted_arrays, read_table
@@ -59,20 +70,43 @@ def read_runs(folder: Path, evaluations: bool = False) -> dict[Path, dict[str, A
     return runs
 
 
-def unfinished_runs(folder: Path) -> list[str]:
-    """Names of the runs below a folder that were started and have no record: failed, stopped, or still running."""
-    names = []
+def unfinished_runs(folder: Path, records: Mapping[Path, Mapping[str, Any]]) -> list[str]:
+    """Names of the runs below a folder that have no record: failed, stopped, still running, or never started.
+
+    Args:
+        folder: Folder with run folders at any depth.
+        records: Records of the finished runs below it, by run folder (`read_runs`).
+    """
+    begun, names = {}, []
     for path in sorted(folder.rglob(STARTED)):
-        if (path.parent / NAME).is_file():
-            continue
-        try:
-            started = read_started(path.parent)
-        except UserError as error:
-            log.warning("Left out: %s", error)
-            continue
+        if not (path.parent / NAME).is_file():
+            with _left_out():
+                begun[path.parent] = read_started(path.parent)
+    for path in sorted(folder.rglob(UNFINISHED)):
+        planned: list[UnfinishedRun] = []
+        with _left_out():
+            planned = read_unfinished(path)
+        finished = [record for run, record in records.items() if run.is_relative_to(path.parent)]
+        for run in planned:
+            if any(is_run_of(record, run.options) for record in finished):  # trained since
+                continue
+            names.append(printable(f"{run.name} ({run.outcome})"))
+            listed = [place for place, started in begun.items() if is_run_of(started, run.options)]
+            for place in listed:
+                del begun[place]
+    for place, started in begun.items():
         seed = typed_options(started["overrides"]).get("seed", "0")
-        names.append(printable(f"{variant_name(started['variant'])} seed={seed} in {shown_path(path.parent)}"))
+        names.append(printable(f"{variant_name(started['variant'])} seed={seed} in {shown_path(place)}"))
     return names
+
+
+@contextmanager
+def _left_out() -> Iterator[None]:
+    """Context in which a damaged file is logged and skipped."""
+    try:
+        yield
+    except UserError as error:
+        log.warning("Left out: %s", error)
 
 
 def score_table(runs: Mapping[Path, Mapping[str, Any]]) -> pd.DataFrame:

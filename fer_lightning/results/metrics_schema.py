@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from typing_extensions import Self
 
 from fer_lightning.errors import UserError, problem_of
@@ -17,6 +17,7 @@ from fer_lightning.results.protocol import Protocol, Text
 
 NAME = "metrics.json"
 STARTED = "started.json"
+UNFINISHED = "unfinished.json"
 # Current names of options that earlier versions called otherwise, whose records keep the former names.
 _FORMER = {
     r"rival=": "baseline=",
@@ -158,6 +159,25 @@ class _Started(_Stored):
     variant: dict[Text, Text] = {}
 
 
+class UnfinishedRun(BaseModel):
+    """Run of a multirun that has no record.
+
+    Attributes:
+        name: Its name among the runs of the multirun.
+        options: Value by name of the options that were typed for it.
+        outcome: Why it has no record.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    name: Text
+    options: dict[Text, Text]
+    outcome: Text
+
+
+_UNFINISHED_RUNS = TypeAdapter(list[UnfinishedRun])
+
+
 class _Run(_Started, _Record):
     """Fields of the record of a run that an evaluation does not have."""
 
@@ -227,6 +247,18 @@ def read_started(folder: Path) -> dict[str, Any]:
     return started
 
 
+def read_unfinished(path: Path) -> list[UnfinishedRun]:
+    """Reads the `unfinished.json` of a multirun that has ended.
+
+    Raises:
+        UserError: The file cannot be read, or is damaged.
+    """
+    values = read_json(path)
+    with _refused(f"{path} is damaged: ", "Remove it."):
+        check_plain(values)
+        return _UNFINISHED_RUNS.validate_python(values)
+
+
 def identity(overrides: Sequence[str], budget: str = "pilot") -> dict[str, Any]:
     """Study, budget and variant of a run, by which reports group runs.
 
@@ -254,6 +286,16 @@ def identity(overrides: Sequence[str], budget: str = "pilot") -> dict[str, Any]:
 def typed_options(overrides: Iterable[str]) -> dict[str, str]:
     """Value by name of the typed options, for example `{"model": "resnet"}`; the last of several values counts."""
     return {key.lstrip("+"): value for key, _, value in (option.partition("=") for option in overrides)}
+
+
+def is_run_of(run: Mapping[str, Any], cell: Mapping[str, str]) -> bool:
+    """Whether a run has the options of one cell of a grid.
+
+    Args:
+        run: Its record, or what it wrote when it started.
+        cell: Value by name of the option.
+    """
+    return cell.items() <= typed_options(run["overrides"]).items()
 
 
 def check_metrics(values: Any, where: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_lightning.files import conf_dir, shown_path
-from fer_lightning.results.metrics_schema import typed_options
+from fer_lightning.results.metrics_schema import identity, typed_options
 
 Options = frozenset[tuple[str, str]]
 # The value alone is a good name. From the general to the special.
@@ -187,6 +187,20 @@ def name_variants(variants: Sequence[Mapping[str, str]]) -> list[str]:
     names = {options: _short_name(options, set(typed), shared) for options in typed}
     short = list(names.values())
     return [names[own] if short.count(names[own]) == 1 else _shown(own - shared) or "default" for own in typed]
+
+
+def name_runs(runs: Sequence[Mapping[str, str]]) -> list[str]:
+    """Names of the runs of a multirun: their variants, and the other options in which they differ, such as the seed.
+
+    Args:
+        runs: Typed value by option of each run.
+    """
+    axes = [name for name in runs[0] if len({run[name] for run in runs}) > 1]
+    variants = [identity([f"{name}={value}" for name, value in run.items()])["variant"] for run in runs]
+    return [
+        " ".join([name, *(f"{axis}={run[axis]}" for axis in axes if axis not in variant)])
+        for name, variant, run in zip(name_variants(variants), variants, runs)
+    ]
 
 
 def _options(variant: Mapping[str, str]) -> Options:

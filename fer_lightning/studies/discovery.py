@@ -9,7 +9,7 @@ from typing import Any
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.collect import read_runs
-from fer_lightning.results.metrics_schema import typed_options
+from fer_lightning.results.metrics_schema import is_run_of
 
 _NOT_TYPED = {"seed", "study", "budget", "logger", "callbacks", "threads", "plugins", "show", "reference"}
 _NOT_TYPED |= {"output_dir", "data.cache_dir"}
@@ -72,16 +72,6 @@ class StudyRuns:
             if shared and key not in (*swept, *_NOT_TYPED) and not key.startswith(("hydra", "logger.")):
                 words.append(f"{key}=..." if "/" in value or "\\" in value else override)
         return " ".join(words)
-
-
-def is_run_of(run: Mapping[str, Any], cell: Mapping[str, str]) -> bool:
-    """Whether a run has the options of one cell of a grid.
-
-    Args:
-        run: Its record.
-        cell: Value by name of the option.
-    """
-    return cell.items() <= typed_options(run["overrides"]).items()
 
 
 def find_studies(folder: Path) -> list[StudyRuns]:

@@ -6,18 +6,34 @@ Markdown, HTML, terminal, figures and W&B all show this presentation, so that al
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 import pandas as pd
+from rich.console import Console
+from rich.table import Table
 
-from fer_lightning.plots.text import NOTHING, as_printed, p_value, percent, points, range_of_percents
+from fer_lightning.plots.text import (
+    NOTHING,
+    as_printed,
+    duration,
+    escape,
+    p_value,
+    percent,
+    points,
+    print_fitting,
+    range_of_percents,
+)
 
 LEVEL = 0.05
 _UNCLAIMED = " that the paper does not claim"
 _ROUNDING = 1e-6  # published differences have rounding errors
+_DIFFERENCE, _TIME = "minus\nreference [95 %]", "train\ntime"
+_IN_TWO_LINES = "in two lines"
 _ROOM = 2.0  # bars of differences end at this multiple of the largest difference; wider intervals are clipped
 
 
@@ -276,3 +292,51 @@ def _against_claims(table: pd.DataFrame) -> list[str]:
 
 def _listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def print_comparison(
+    console: Console, title: str, comparison: PresentedTable, seconds: Mapping[tuple[str, str], float]
+) -> None:
+    """Prints a comparison table.
+
+    Args:
+        console: Console of the terminal.
+        title: Title of the table.
+        comparison: The table.
+        seconds: Mean seconds of a training by variant and data set; may be empty.
+    """
+    build = partial(_comparison_table, title, comparison, seconds)
+    print_fitting(console, build, (_TIME, "seeds", _IN_TWO_LINES))
+    if comparison.tested_by_images:
+        console.print("¹ One seed: covers the sampling of test images, not the variance of seeds.")
+
+
+def _comparison_table(
+    title: str, comparison: PresentedTable, seconds: Mapping[tuple[str, str], float], without: Collection[str] = ()
+) -> Table:
+    """Comparison table without some of its columns; published numbers have a column if there are any."""
+    table = Table(title=escape(title), title_justify="left", title_style="bold", pad_edge=False)
+    table.add_column("row" if comparison.claimed else "variant", overflow="fold")
+    headings = {"claimed": comparison.claimed, "measured": True, "seeds": True}
+    headings |= dict.fromkeys((_DIFFERENCE, "p\n(Holm)"), comparison.reference is not None)
+    headings[_TIME] = bool(seconds)
+    shown = [name for name, is_shown in headings.items() if is_shown and name not in without]
+    folded = _IN_TWO_LINES in without
+    for heading in shown:
+        table.add_column(heading.replace(" [", "\n[") if folded else heading, justify="right", no_wrap=True)
+    for line, (_, row) in zip(comparison.lines, comparison.table.iterrows()):
+        took = seconds.get((row["variant"], row["dataset"]))
+        difference = f"{line.difference.text} {line.difference.interval}".rstrip()
+        cells = {
+            "claimed": line.published.text,
+            "measured": f"{line.measured.text}{line.spread}",
+            "seeds": str(line.n_seeds),
+            _DIFFERENCE: "reference" if line.finding is Finding.REFERENCE else difference,
+            "p\n(Holm)": line.marked_p,
+            _TIME: NOTHING if took is None else duration(took),
+        }
+        numbers = [escape(cells[name]) for name in shown]
+        if folded:
+            numbers = [re.sub(r" (?=±|\\\[)", "\n", number) for number in numbers]
+        table.add_row(escape(line.title), *numbers)
+    return table

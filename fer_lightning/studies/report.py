@@ -55,12 +55,8 @@ def build_study(
         UserError: No run belongs to a row, the runs of a row have different options, a run has no test scores, a score
             is missing, or protocols differ.
     """
-    only = _only_variant(definition, runs)
+    only, runs = _runs_of_rows(definition, runs)
     titles = definition.titles(only)
-    _refuse_splinters(runs, titles)
-    variants, runs = runs["variant"].unique(), runs[runs["variant"].isin(titles)]
-    if runs.empty:
-        raise UserError(f"No run of study={definition.name} belongs to one of its rows; got {', '.join(variants)}.")
     test = runs[runs["split"] == "test"]
     if untested := set(runs["folder"]) - set(test["folder"]):
         raise UserError(
@@ -89,6 +85,28 @@ def build_study(
         beside=beside,
         tables=tables,
     )
+
+
+def compare_study(definition: StudyDefinition, runs: pd.DataFrame, published: pd.DataFrame | None) -> PresentedTable:
+    """Comparison table of the first metric of a study, without a report; arguments and errors as in `build_study`."""
+    only, runs = _runs_of_rows(definition, runs)
+    _require_scores(definition, runs)
+    metric, score = next(iter(definition.metrics.items()))
+    rows, claims = definition.comparison_rows(score, only), definition.claims(published, metric)
+    table = build_comparison(rows, claims, runs, definition.reference, {})
+    return present_comparison(table, definition.reference)
+
+
+def _runs_of_rows(definition: StudyDefinition, runs: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """The only variant of a study with `per_dataset`, or any, and the runs that belong to a row of a study."""
+    only = _only_variant(definition, runs)
+    titles = definition.titles(only)
+    _refuse_splinters(runs, titles)
+    belong = runs[runs["variant"].isin(titles)]
+    if belong.empty:
+        variants = ", ".join(runs["variant"].unique())
+        raise UserError(f"No run of study={definition.name} belongs to one of its rows; got {variants}.")
+    return only, belong
 
 
 def _comparisons(

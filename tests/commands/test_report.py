@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+import time
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -19,6 +21,17 @@ from fer_lightning.errors import UserError
 from fer_lightning.files import claims_dir, write_json
 
 TABLE = "study=psysfa_table7"
+STUDY = """# @package _global_
+defaults: [shared/grid, _self_]
+hydra:
+  sweeper:
+    params: {model: "resnet,attention_cnn"}
+report:
+  title: Which net?
+  reference: First
+  metrics: {accuracy: accuracy}
+  own_rows: {First: resnet, Second: attention_cnn}
+"""
 SHARES = {"psysfa_full": 0.8, "psysfa_band_low": 0.6, "psysfa_band_all": 0.7}
 
 
@@ -128,6 +141,9 @@ def test_a_multirun_ends_with_a_comparison_and_commands_that_work(multirun, fer,
     assert "reference" in next(line for line in printed.splitlines() if line.startswith("│attention_cnn"))
     assert fer(*report[1:], "reference=attention_cnn") == 0
     shown = capsys.readouterr().out
+    reason = "(failed: model.dropout must be from 0 to 1; got 1.5)"
+    failed = f"resnet, model.dropout=1.5 {reason}; attention_cnn, model.dropout=1.5 {reason}"
+    assert f"2 runs have no record yet: {failed}\n" in shown
     assert "reference" in next(line for line in shown.splitlines() if line.startswith("│attention_cnn"))
     report_table = pd.read_csv(folder / "report" / "accuracy.csv").set_index("row")
     run = json.loads((folder / "0" / "metrics.json").read_text())
@@ -149,6 +165,53 @@ def test_a_multirun_that_is_stopped_compares_what_it_has(fer, tiny, tmp_path, mo
     printed, error = capsys.readouterr()
     assert "2 of 3 runs have no record: resnet seed=1; resnet seed=2" in printed and "│resnet" in printed
     assert "Only these" not in printed and f"hydra.sweep.dir={tmp_path / 'runs'}" in error
+
+
+def test_runs_that_never_started_are_listed_until_they_are_trained(tmp_path, write_record, capsys):
+    write_record(tmp_path / "0", ["model=resnet"], 0, np.arange(200) < 90)
+    write_json(tmp_path / "1" / "started.json", {"overrides": ["model=vit", "seed=0"], "variant": {"model": "vit"}})
+    outcomes = {"resnet": "no record", "vit": "failed: stopped", "dan": "no record"}
+    ledger = [
+        {"name": name, "options": {"model": name, "seed": "0"}, "outcome": outcome}
+        for name, outcome in outcomes.items()
+    ]
+    write_json(tmp_path / "unfinished.json", ledger)
+    report_studies.main([str(tmp_path)])
+    assert "2 runs have no record yet: vit (failed: stopped); dan (no record)" in capsys.readouterr().out
+    (tmp_path / "unfinished.json").write_text('[{"name": "vit"}]')
+    report_studies.main([str(tmp_path)])
+    assert "1 run has no record yet: vit seed=0 in " in capsys.readouterr().out
+
+
+def test_a_study_ends_with_its_table_and_the_command_of_its_report(fer, tiny, tmp_path, monkeypatch, capsys):
+    conf = tmp_path / "conf" / "study"
+    conf.mkdir(parents=True)
+    (conf / "mine.yaml").write_text(STUDY)
+    monkeypatch.chdir(tmp_path)
+    options = [option for option in tiny if not option.startswith("model")]
+    study = ["study=mine", "budget=smoke", "trainer.max_epochs=1", "trainer.limit_train_batches=1.0"]
+    command = ["train", "--config-dir", "conf", *options, *study, "hydra.sweep.dir=runs"]
+    assert fer(*command) == 0
+    table = capsys.readouterr().out.partition("Which net? (accuracy)")[2]
+    shown = {line.split()[0].strip("│"): line for line in table.splitlines() if line.startswith("│")}
+    assert {"First", "Second"} <= shown.keys() and "reference" in shown["First"]
+    means = {}
+    for number in range(4):
+        record = json.loads((tmp_path / "runs" / str(number) / "metrics.json").read_text())
+        means.setdefault(record["variant"]["model"], []).append(record["splits"]["test"]["accuracy"])
+    assert f"{100 * np.mean(means['resnet']):.1f} % ±" in shown["First"]
+    hint = shlex.split(table.partition("Report with tests and figures: ")[2])
+    assert hint == ["fer", "report", "--config-dir", "conf", "runs"]
+    assert fer(*hint[1:]) == 0
+    assert (tmp_path / "experiments" / "mine_folder_smoke" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(("started", "startup"), [(60, 40), (100, 0), (3000, 0)])
+def test_imports_are_no_part_of_an_estimate(tmp_path, started, startup):
+    """A run that was launched 100 seconds ago, and wrote its first file so many seconds ago."""
+    write_json(tmp_path / "started.json", {})
+    os.utime(tmp_path / "started.json", (time.time() - started,) * 2)
+    assert report_studies._startup(tmp_path, 100) == pytest.approx(startup, abs=1)
 
 
 def test_what_two_runs_warn_of_is_printed_once(fer, trees, tmp_path, capsys):

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import io
 import math
+import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from fer_lightning.plots.result_table import print_result
+from fer_lightning.plots import result_table
+from fer_lightning.plots.result_table import RunBoard, post_event, print_result
 
 
 @pytest.fixture
@@ -77,6 +81,69 @@ def test_a_run_that_w_and_b_has_offline_says_what_uploads_it(metrics, tmp_path, 
     assert printed(metrics, [], folder=log.parents[1]).endswith(hint)
     (log / "run-abc.wandb.synced").touch()
     assert "W&B" not in printed(metrics, [], folder=log.parents[1])
+
+
+def play(monkeypatch, terminal: bool) -> tuple[str, RunBoard]:
+    """What a board prints of three runs, two at once, of which one fails."""
+    console = Console(file=io.StringIO(), width=60, force_terminal=terminal, color_system=None)
+    monkeypatch.setattr(result_table, "Console", lambda: console)
+    board = RunBoard(["resnet seed=0", "resnet seed=1", "vit"], at_once=2)
+    for event in (
+        (0, "running"),
+        (1, "running"),
+        (0, "message", "WARNING seven faces are missing"),
+        (1, "message", "WARNING seven faces are missing"),
+        (0, "done", "test 50.0 % in 10 h 1 min", 36000.0),
+    ):
+        post_event(board.events, *event)
+    wait_for(lambda: "[1 of 3]" in console.file.getvalue())
+    post_event(board.events, 2, "running")
+    wait_for(lambda: not terminal or "  vit" in console.file.getvalue())
+    post_event(board.events, 2, "failed", "failed: no faces")
+    post_event(board.events, 1, "done", "test 60.0 % in 91 s", 61.0)
+    board.stop()
+    return console.file.getvalue(), board
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_runs_beside_each_other_have_a_line_each_on_no_terminal(monkeypatch):
+    text, board = play(monkeypatch, terminal=False)
+    assert text.splitlines() == [
+        "WARNING seven faces are missing",
+        "[1 of 3] resnet seed=0: test 50.0 % in 10 h 1 min; about 10 h 0 min left",
+        "[3 of 3] vit: failed: no faces; about 10 h 0 min left",
+        "[2 of 3] resnet seed=1: test 60.0 % in 91 s",
+    ]
+    assert board.outcomes == {2: "failed: no faces"} and not board.events.exists()
+
+
+def test_runs_beside_each_other_have_a_live_table_that_leaves_the_lines_alone(monkeypatch):
+    text, _ = play(monkeypatch, terminal=True)
+    assert "1 of 3 runs have ended; about 10 h 0 min left" in text and "  vit" in text
+    left = screen(text)
+    assert left == screen(play(monkeypatch, terminal=False)[0]) and len(left) == 4
+
+
+def screen(text: str) -> list[str]:
+    """Lines on a terminal after a text with the controls that Rich uses for live tables."""
+    lines, row = [""], 0
+    for part in re.findall(r"\x1b\[\??[\d;]*[A-Za-z]|\n|\r|[^\x1b\n\r]+", text):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif part.endswith("A") and part.startswith("\x1b"):
+            row -= int(part[2:-1])
+        elif part.startswith("\x1b") and part.endswith("K"):
+            lines[row] = ""
+        elif not part.startswith("\x1b") and part != "\r":
+            lines[row] += part
+    return [line.rstrip() for line in lines if line.strip()]
 
 
 def test_corruptions_have_a_table(metrics):

@@ -183,9 +183,9 @@ class RunProgress(Callback):
         folder = Path(config.hydra.runtime.output_dir)
         self._repeated = (folder / NAME).is_file()
         beside = self._events is not None and os.getpid() != self._process
-        if beside:
-            assert self._events is not None
+        if self._events is not None:
             post_event(self._events, int(config.hydra.job.num), "running")
+        if beside:
             _print_to(folder / f"{config.hydra.job.name}.log")
         if config.show == "quiet" or (config.show == "auto" and config.hydra.mode == RunMode.MULTIRUN):
             root = logging.getLogger()
@@ -194,7 +194,7 @@ class RunProgress(Callback):
                     handler.setLevel(logging.WARNING)
                     # What one run says of its data, the others need not repeat.
                     handler.addFilter(partial(_unless_said, frozenset(self._warned), self._warned))
-                    if beside:
+                    if beside and self._events is not None:
                         root.removeHandler(handler)
                         root.addHandler(_Forward(self._events, int(config.hydra.job.num)))
 
@@ -215,7 +215,7 @@ class RunProgress(Callback):
             _print(f"[trial {number}] {outcome}")  # Hydra has listed its options
             return
         comparable = seconds - _startup(folder, seconds) if done and not self._repeated else None
-        if self._events is not None and os.getpid() != self._process:
+        if self._events is not None:
             post_event(self._events, number, "done" if done else "failed", outcome, comparable)
             return
         if not done:
@@ -289,14 +289,12 @@ class RunProgress(Callback):
 class _Forward(logging.Handler):
     """Sends warnings of a run to the board of its multirun."""
 
-    def __init__(self, events: Path | None, run: int) -> None:
+    def __init__(self, events: Path, run: int) -> None:
         super().__init__(logging.WARNING)
         self._events, self._run = events, run
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self._events is not None:
-            text = printable(f"{record.levelname} {record.getMessage()}")
-            post_event(self._events, self._run, "message", text)
+        post_event(self._events, self._run, "message", printable(f"{record.levelname} {record.getMessage()}"))
 
 
 def _print_to(path: Path) -> None:

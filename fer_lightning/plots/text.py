@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NOTHING = "-"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of a formula
 _NOTHING = "[none][/none]"
+_LONGEST_CELL = 40  # characters of a name in a narrow table, which continues below
 _LATEST = 4e9  # seconds since 1970, in 2096: clocks and archives may exceed the range of dates
 
 
@@ -186,6 +187,8 @@ def folder_table(
         [heading for heading in kept if heading in numbers],
     )
     table.pad_edge = False
+    if not shown[0]:
+        table.columns[0].max_width = _LONGEST_CELL
     if "when" in kept:
         table.add_column("when", no_wrap=True)
     for folder, others, changed in rows:

@@ -129,6 +129,7 @@ def test_names_and_folders_are_never_cut(width, columns, tmp_path, write_record,
     assert {len(cells) for cells in shown} == {columns} and max(map(len, table.splitlines())) <= width
     for name in ("psysfa_no_fusion", "psysfa_no_texture"):
         assert any(f"{name}-fer2013-s0" in cells for cells in shown)
+    assert any(cells[-1].startswith("1970" if columns == 1 else "20") for cells in shown) == (width > 60)
     assert [cells[0] for cells in shown if cells[0].startswith("multirun/2026-11-28_03-11-12/")]
 
 

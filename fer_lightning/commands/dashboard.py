@@ -326,10 +326,11 @@ def sync_runs(runs: Sequence[LoggedRun]) -> None:
     from fer_lightning.training.wandb_logger import choose_mode
 
     if choose_mode("auto") != "online":
+        several = "1 run" if len(waiting) == 1 else f"{len(waiting)} runs"
         for folder in waiting:
             print(f"wandb sync {shlex.quote(str(folder.absolute()))}")
         raise UserError(
-            f"--sync needs a login and a network to upload {len(waiting)} runs, by the commands above: run wandb "
+            f"--sync needs a login and a network to upload {several}, by the commands above: run wandb "
             "login, or set WANDB_API_KEY, and unset WANDB_MODE."
         )
     _show([sys.executable, "-m", "wandb", "sync", *map(str, waiting)])

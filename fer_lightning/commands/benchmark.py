@@ -39,6 +39,7 @@ from fer_lightning.plots.text import print_line
 from fer_lightning.training.callbacks import SeedEveryBatch
 from fer_lightning.training.checkpoints import load_net
 from fer_lightning.training.classifier import ExpressionClassifier
+from fer_lightning.training.trainer_options import check_devices
 
 PARTS = {  # what each measures, and its duration on two cores
     "pipeline": "prediction from frame to label, compared with other packages: a minute",
@@ -186,8 +187,6 @@ def time_training(cfg: DictConfig) -> None:
     """Times training with `fer train` and with a plain loop; writes `bench.csv`."""
     from fer_lightning.benchmark import training
 
-    if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu":
-        raise UserError("part=training measures training on the CPU: add trainer=cpu.")
     if cfg.data.side != "none" or getattr(get_class(cfg.loss._target_), "needs_features", False):
         raise UserError(
             "part=training needs a network and a loss without auxiliary inputs and features: use another model or loss."
@@ -195,6 +194,7 @@ def time_training(cfg: DictConfig) -> None:
     if get_class(cfg.procedure._target_) is not ExpressionClassifier:
         raise UserError("part=training compares supervised training with a plain loop: use procedure=supervised.")
     check_parts(cfg)
+    check_devices(cfg.trainer, multirun=False)
     limit_threads(cfg.training)
     datamodule = build_datamodule(cfg)
     precision = resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
@@ -207,12 +207,14 @@ def time_training(cfg: DictConfig) -> None:
         datamodule,
         net=net,
         classifier=lambda: build_classifier(cfg, net(), datamodule),
-        trainer=lambda history: build_trainer(cfg, [SeedEveryBatch(cfg.seed), history], []),
+        trainer=lambda clock: build_trainer(cfg, [SeedEveryBatch(cfg.seed), clock], []),
         optimizer=build(cfg.optimizer, fused=None),  # torch's default, as in plain scripts
         scheduler=build(cfg.scheduler),
         batches=cfg.training.batches,
         bf16=precision.startswith("bf16"),
         clip=cfg.trainer.gradient_clip_val,
+        device=torch.device("cpu" if cfg.trainer.accelerator == "cpu" or not torch.cuda.is_available() else "cuda"),
+        workers=cfg.training.workers,
     )
     rates = training.training_rates(recipe, cfg.training.rounds)
     write_csv(Path(cfg.output_dir) / "bench.csv", rates, index_label="round", float_format="%.1f")

@@ -68,15 +68,15 @@ def plain(cfg: DictConfig) -> Any:
     return OmegaConf.to_container(cfg, resolve=True)
 
 
-def build(node: Any, **extra: Any) -> Any:
-    """Instantiates a config node; `extra` arguments replace those of the node.
+def build(node: Any, omit: Sequence[str] = (), **extra: Any) -> Any:
+    """Instantiates a config node without the options `omit`; `extra` arguments replace those of the node.
 
     Raises:
         UserError: An argument is invalid.
     """
     node_left = node.copy()
     with open_dict(node_left):
-        for name in extra.keys() & set(node_left):  # their interpolations may not resolve
+        for name in {*extra, *omit} & set(node_left):  # their interpolations may not resolve
             del node_left[name]
     # Hydra resolves a node and then its values again, so literal values are escaped twice.
     values = literal(literal(OmegaConf.to_container(node_left, resolve=True)))
@@ -155,6 +155,7 @@ def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionData
         scheduler=build(cfg.scheduler) if cfg.scheduler else None,
         mixing=mixing,
         channels_last=cfg.channels_last,
+        compile_net=cfg.trainer.get("compile", False),
         description={
             "model": describe_model(cfg, datamodule),
             "classes": list(classes),
@@ -221,6 +222,7 @@ def build_trainer(
         callbacks = [StopAfterSteps(max_steps), *callbacks]
     return build(
         cfg.trainer,
+        omit=["compile"],
         max_steps=-1,
         enable_progress_bar=bars,
         precision=resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),

@@ -207,7 +207,9 @@ def check_target(values: Mapping[str, Any], name: str) -> None:
         if key in _OF_HYDRA or key == "checkpoints":  # of a vote, from which its members are loaded
             continue
         option = f"{name}.{key}"
-        if key in parameters:
+        if option == "trainer.compile":  # of the network, not of Lightning's Trainer
+            _check(option, value, bool)
+        elif key in parameters:
             _check(option, value, kinds.get(key, Any))
         elif not open_ended:
             close = did_you_mean(option, [f"{name}.{parameter}" for parameter in parameters])

@@ -44,6 +44,8 @@ class ExpressionClassifier(pl.LightningModule):
             class names, the protocol and the preprocessing. None: `describe` of the network and the trainer's data
             module.
         lr: Learning rate; None for that of `optimizer`, by default 1e-3.
+        compile_net: Compile the network with `torch.compile`, for training and validation. The first batches then take
+            a minute or more. On one core, ResNet trains at 0.9 times its speed and PsySFA-Net at 1.15 times.
 
     An ordinary `Trainer` trains it and resumes it by `ckpt_path`, with the `max_epochs` that the schedule was planned
     for. A resumed run has the same weights to the last bit only with the callbacks `SeedEveryBatch` and
@@ -74,6 +76,7 @@ class ExpressionClassifier(pl.LightningModule):
         channels_last: bool = True,
         description: Mapping[str, Any] | None = None,
         lr: float | None = None,
+        compile_net: bool = False,
     ) -> None:
         super().__init__()
         num_classes = num_classes or getattr(net, "options", {}).get("num_classes")
@@ -82,6 +85,11 @@ class ExpressionClassifier(pl.LightningModule):
                 f"num_classes must be set for {type(net).__name__}, which is not a fer_lightning.models.Architecture."
             )
         self.net = net.to(memory_format=torch.channels_last) if channels_last else net
+        self._compiled_features: Any = None
+        if compile_net:
+            self.net.compile()
+            if features := getattr(net, "forward_features", None):
+                self._compiled_features = torch.compile(features)
         self.loss = nn.CrossEntropyLoss(label_smoothing=0.1) if loss is None else loss
         self.mixing = mixing
         self.description = description or {}
@@ -132,7 +140,8 @@ class ExpressionClassifier(pl.LightningModule):
             logits = self(image, *side)
             return logits, self.loss(logits, target)
         net: Any = self.net
-        features = net.forward_features(image.contiguous(memory_format=self._memory_format), *side)
+        forward_features = self._compiled_features or net.forward_features
+        features = forward_features(image.contiguous(memory_format=self._memory_format), *side)
         logits = net.forward_head(features)
         return logits, self.loss(logits, target, features)
 

@@ -56,6 +56,7 @@ class AdversarialAugmentation(ExpressionClassifier):
         discriminator_optimizer: Builds the optimizer of the discriminator.
         gan_epochs: Number of epochs that train the GAN.
         generated_share: Largest share of a joined batch that is generated.
+        compile_net: Compile the classifier with `torch.compile`.
 
     Readings:
         The comparison of PsySFA-Net has a row "GAN-based Model" without a citation or a description, so all of this is
@@ -91,8 +92,11 @@ class AdversarialAugmentation(ExpressionClassifier):
         discriminator_optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
         gan_epochs: int = 5,
         generated_share: float = 0.25,
+        compile_net: bool = False,
     ) -> None:
-        super().__init__(net, loss, num_classes, optimizer, scheduler, mixing, channels_last, description)
+        super().__init__(
+            net, loss, num_classes, optimizer, scheduler, mixing, channels_last, description, compile_net=compile_net
+        )
         if gan_epochs < 1:
             raise UserError(
                 f"procedure.gan_epochs must be at least 1; got {gan_epochs}: use procedure=supervised for no GAN."

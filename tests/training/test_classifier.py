@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 
 import pytest
 import pytorch_lightning as pl
@@ -9,6 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from fer_lightning.errors import UserError
+from fer_lightning.losses.compound import CompoundLoss
+from fer_lightning.models.resnet import ResNet
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.mixup import Mixing
 from fer_lightning.training.schedulers import one_cycle
@@ -150,6 +153,24 @@ def test_losses_that_judge_embeddings_get_them_and_side_vectors_reach_the_net(mo
     assert told is target
     torch.testing.assert_close(loss, features.sum() + logits.sum())
     torch.testing.assert_close(classifier(image, side), logits)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+@pytest.mark.parametrize("judged", [False, True])
+def test_a_compiled_net_learns_the_same(judged):
+    def train(compile_net: bool) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        net = ResNet(num_classes=CLASSES, widths=[4, 4, 4, 4])
+        loss = CompoundLoss([9, 5, 6], net.embed_dim) if judged else None
+        classifier = ExpressionClassifier(net, loss, scheduler=None, description={"a": 1}, compile_net=compile_net)
+        fit(classifier, max_epochs=2)
+        assert all(name.startswith(("net.", "loss.")) for name, _ in classifier.named_parameters())
+        return dict(net.state_dict())
+
+    eager, compiled = train(False), train(True)
+    for name, value in eager.items():
+        torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_an_ordinary_trainer_tests_and_resumes(tmp_path):

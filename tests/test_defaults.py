@@ -50,7 +50,7 @@ OTHER_DEFAULT = {
     "checkpoints": "the runs whose networks become the members of a vote",
 }
 # What the command computes from the data, and what stays for the procedure.
-NOT_IN_CONF = {"num_classes", "class_counts", "embed_dim", "members"}
+NOT_IN_CONF = {"num_classes", "class_counts", "embed_dim", "members", "mirror"}
 
 
 @pytest.fixture(autouse=True)

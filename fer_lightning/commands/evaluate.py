@@ -16,6 +16,7 @@ from fer_lightning.data.samples import SPLITS
 from fer_lightning.errors import printable, require_known
 from fer_lightning.evaluation.cross_dataset import predict_shared
 from fer_lightning.evaluation.scoring import Inference
+from fer_lightning.models.weighted_voting import TTA
 from fer_lightning.results.metrics_schema import identity
 from fer_lightning.results.run_record import describe_code
 from fer_lightning.training.checkpoints import load_net
@@ -29,6 +30,8 @@ def run(cfg: DictConfig) -> float:
         Its accuracy.
     """
     require_known("split", cfg.split, SPLITS)
+    tta = "mirror" if cfg.flip else cfg.tta
+    require_known("tta", tta, TTA)
     check_devices(cfg.trainer, multirun=HydraConfig.get().mode == RunMode.MULTIRUN)
     limit_threads(cfg)
     trained = load_net(Path(cfg.checkpoint))
@@ -36,8 +39,8 @@ def run(cfg: DictConfig) -> float:
     datamodule = data_for(cfg, trained)
     run = trained.record
     variant = dict(run.get("variant") or identity(run.get("overrides", ()))["variant"])
-    if cfg.flip:
-        variant["flip"] = "true"
+    if tta != "none":
+        variant["tta"] = tta
     scored_net = {
         **run,
         "variant": variant,
@@ -46,7 +49,7 @@ def run(cfg: DictConfig) -> float:
     }
     loggers = open_loggers(cfg, scored_net, "evaluate")
     trainer = build_trainer(cfg, [], loggers)
-    inference = Inference(trained.net, cfg.channels_last, cfg.flip)
+    inference = Inference(trained.net, cfg.channels_last, tta)
     shared = predict_shared(trainer, inference, datamodule, cfg.split, trained.classes)
     scored = score_run(
         trainer, inference, trained, datamodule, {cfg.split: shared}, cfg.elsewhere, corruptions, describe_code()
@@ -56,7 +59,6 @@ def run(cfg: DictConfig) -> float:
         **({"trained_seed": run["seed"]} if "seed" in run else {}),
         "trained_under": trained.description["protocol"],
         "checkpoint": printable(cfg.checkpoint),
-        "flip": cfg.flip,
         "left_out": shared.left_out,
         "never_right": list(shared.never_right),
     }

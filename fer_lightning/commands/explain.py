@@ -108,7 +108,7 @@ def _faces(cfg: DictConfig, trained: TrainedNet) -> tuple[Faces, Tensor, str]:
         datamodule = data_for(cfg, trained)
     else:
         datamodule = data_for(cfg, trained)
-        inference = Inference(trained.net, channels_last=False, flip=False)
+        inference = Inference(trained.net, channels_last=False)
         faces = faces_of_split(datamodule, cfg.split, trained.classes, inference, cfg.n, cfg.seed)
     background = training_background(datamodule, cfg.seed)
     return faces, background, f"{len(background)} training faces of {datamodule.dataset_name}"

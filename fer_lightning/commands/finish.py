@@ -157,13 +157,14 @@ def score_run(
         The common part of the records of `fer train` and `fer evaluate`, without a history.
     """
     split, shared = [*predicted.items()][-1]
+    tta = inference.tta if inference.tta != "none" else getattr(trained.net, "tta", "none")  # of a vote
     tables = {name: each.table for name, each in predicted.items()}
     if datamodule.protocol.fingerprint == trained.description["protocol"]["fingerprint"]:
         splits = score_splits(tables, shared.classes, datamodule)
     else:  # it is unknown which of these images were used for training
         splits = {name: score(table, shared.classes) for name, table in tables.items()}
     metrics = {
-        "protocol": replace(datamodule.protocol, classes=shared.classes).to_dict(),
+        "protocol": replace(datamodule.protocol, classes=shared.classes, tta=tta).to_dict(),
         "model": type(trained.net).__name__,
         "preprocessing": trained.description["preprocessing"],
         "splits": splits,

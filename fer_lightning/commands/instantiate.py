@@ -37,7 +37,7 @@ from fer_lightning.training.checkpoints import TrainedNet, load_net
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.mixup import Mixing
 from fer_lightning.training.registry import check_arguments, known, look_up
-from fer_lightning.training.trainer_options import SUPPORTED, StopAfterSteps
+from fer_lightning.training.trainer_options import SUPPORTED, StopAfterSteps, resolve_precision
 from fer_lightning.training.voting import load_members
 
 if TYPE_CHECKING:
@@ -116,7 +116,12 @@ def build_net(cfg: DictConfig, num_classes: int) -> nn.Module:
     if "checkpoints" not in cfg.model:
         return build(cfg.model, num_classes=num_classes)
     members = [load_net(Path(checkpoint)).net for checkpoint in cfg.model.checkpoints]
-    return get_class(cfg.model._target_)(num_classes=num_classes, members=members, mirror=cfg.model.mirror)
+    return get_class(cfg.model._target_)(num_classes=num_classes, members=members, **_views(cfg))
+
+
+def _views(cfg: DictConfig) -> dict[str, Any]:
+    """Test-time augmentation of a vote; configs of earlier versions have `mirror`."""
+    return {name: cfg.model[name] for name in ("tta", "mirror") if name in cfg.model}
 
 
 def describe_model(cfg: DictConfig, datamodule: ExpressionDataModule) -> dict[str, Any]:
@@ -129,7 +134,7 @@ def describe_model(cfg: DictConfig, datamodule: ExpressionDataModule) -> dict[st
         return plain(cfg.model)
     members = load_members(list(cfg.model.checkpoints), datamodule.protocol, preprocessing_of(cfg))
     models = [member.description["model"] for member in members]
-    return {"_target_": cfg.model._target_, "members": models, "mirror": cfg.model.mirror}
+    return {"_target_": cfg.model._target_, "members": models, **_views(cfg)}
 
 
 def preprocessing_of(cfg: DictConfig) -> dict[str, Any]:
@@ -229,16 +234,6 @@ def build_trainer(
         callbacks=callbacks,
         logger=loggers or False,
     )
-
-
-def resolve_precision(precision: str, accelerator: str) -> str:
-    """Precision of a trainer; for `auto`, mixed precision on devices that compute in it, otherwise float32."""
-    if precision != "auto":
-        return precision
-    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    return "bf16-mixed" if "avx512_bf16" in flags or "amx_bf16" in flags else "32-true"
 
 
 def limit_threads(cfg: DictConfig) -> None:

@@ -87,6 +87,7 @@ def _open_predictor(cfg: DictConfig, thorough: bool) -> Predictor:
         batch_size=cfg.batch_size,
         device=cfg.device,
         providers=cfg.providers,
+        tta=cfg.tta,
     )
 
 

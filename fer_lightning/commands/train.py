@@ -267,7 +267,7 @@ def score(
     A search selects among its trials, which are therefore not scored on the test split.
     """
     trained = load_net(run.checkpoints / "best.ckpt")
-    inference = Inference(trained.net, cfg.channels_last, flip=False)
+    inference = Inference(trained.net, cfg.channels_last)
     splits, elsewhere = (("val", "test"), cfg.get("elsewhere") or {}) if cfg.trial is None else (("val",), {})
     predicted = {split: predict_shared(trainer, inference, datamodule, split, trained.classes) for split in splits}
     scored = score_run(trainer, inference, trained, datamodule, predicted, elsewhere, _corruptions(cfg), code)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, require_known
 from fer_lightning.evaluation.metrics import build_metrics, per_class_scores
+from fer_lightning.models.weighted_voting import TTA, views
 from fer_lightning.results.intervals import accuracy_interval
 from fer_lightning.results.run_record import PROBABILITY_PREFIX
 
@@ -124,23 +125,21 @@ class Inference(pl.LightningModule):
     Args:
         net: Maps images `(B, C, H, W)`, and auxiliary inputs `(B, S)` if the data has them, to logits `(B, K)`.
         channels_last: Use the channels-last memory format.
-        flip: Average the probabilities of each image and its mirror image.
+        tta: Average the probabilities of these views of an image, see `fer_lightning.models.weighted_voting.views`.
     """
 
-    def __init__(self, net: nn.Module, channels_last: bool = True, flip: bool = False) -> None:
+    def __init__(self, net: nn.Module, channels_last: bool = True, tta: str = "none") -> None:
         super().__init__()
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=self._memory_format)
-        self.flip = flip
+        require_known("tta", tta, TTA)
+        self.tta = tta
 
     def predict_step(self, batch: tuple[Tensor, ...], batch_index: int) -> tuple[Tensor, Tensor]:
         """Probabilities `(B, K)` and unchanged targets of a batch."""
         image, *side, target = batch
         image = image.contiguous(memory_format=self._memory_format)
-        probabilities = self.net(image, *side).float().softmax(dim=1)
-        if self.flip:
-            if side:
-                raise UserError("flip=true mirrors images but not the auxiliary input of this network: use flip=false.")
-            mirrored = self.net(image.flip(-1)).float().softmax(dim=1)
-            probabilities = (probabilities + mirrored) / 2
-        return probabilities, target
+        if side and self.tta != "none":
+            raise UserError(f"tta={self.tta} changes images but not the auxiliary input of this network: use tta=none.")
+        probabilities = [self.net(view, *side).float().softmax(dim=1) for view in views(image, self.tta)]
+        return torch.stack(probabilities).mean(dim=0), target

@@ -55,7 +55,7 @@ def gradcam(net: nn.Module, image: Tensor, target: Tensor, side: Tensor | None =
 
 def _of_vote(net: WeightedVoting, image: Tensor, target: Tensor) -> np.ndarray:
     members = np.array([gradcam(member, image, target) for member in net.members])
-    if net.mirror:
+    if net.tta != "none":  # the maps of translated views would be those of the image
         mirrored = np.array([gradcam(member, image.flip(-1), target) for member in net.members])
         members = (members + mirrored[..., ::-1]) / 2
     return np.average(members, axis=0, weights=net.weights.float().cpu().numpy()).astype(np.float32)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fer_lightning.training.checkpoints import TrainedNet
 
 BACKENDS = ("auto", "torch", "onnxruntime")
+TTA = ("none", "mirror", "crops")
 DEVICES = ("cpu", "cuda")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -79,6 +80,7 @@ def open_classifier(
     threads: int | None = None,
     device: str = "cpu",
     providers: Sequence[str] | None = None,
+    tta: str = "none",
 ) -> FaceClassifier:
     """Opens a trained network.
 
@@ -89,6 +91,7 @@ def open_classifier(
         threads: Number of threads of one call; None leaves the choice to the backend.
         device: `"cpu"` or `"cuda"`.
         providers: Execution providers of ONNX Runtime, the preferred one first; None for that of the device.
+        tta: Views of each face whose probabilities are averaged, see `views_of`.
 
     Raises:
         UserError: The file does not exist or was not written by this project, the backend or the machine does not
@@ -96,6 +99,7 @@ def open_classifier(
     """
     require_known("backend", backend, BACKENDS)
     require_known("device", device, DEVICES)
+    require_known("tta", tta, TTA)
     if threads is not None and threads < 1:
         raise UserError(f"threads must be at least 1, or null for the backend's default; got {threads}.")
     path = Path(source)
@@ -140,7 +144,7 @@ def open_classifier(
         raise UserError(
             f"{source} needs the auxiliary input {side}, which prediction does not provide: use another net."
         )
-    return opened
+    return opened if tta == "none" else AveragedViews(opened, tta)
 
 
 class TorchClassifier:
@@ -196,6 +200,47 @@ class TorchClassifier:
         with torch.inference_mode():
             images = torch.from_numpy(normalise(faces, self.preprocessing)).to(self.device)
             return net.forward_features(images).float().cpu().numpy()
+
+
+class AveragedViews:
+    """`FaceClassifier` that averages the probabilities of several views of each face.
+
+    Args:
+        classifier: Classifier of one view.
+        tta: `"mirror"` or `"crops"`, see `views_of`.
+    """
+
+    def __init__(self, classifier: FaceClassifier, tta: str) -> None:
+        self.classifier = classifier
+        self.tta = tta
+        self.classes, self.preprocessing = classifier.classes, classifier.preprocessing
+        self.card, self.backend, self.precision = classifier.card, classifier.backend, classifier.precision
+
+    def probabilities(self, faces: np.ndarray) -> np.ndarray:
+        """See `FaceClassifier`."""
+        return np.mean([self.classifier.probabilities(view) for view in views_of(faces, self.tta)], axis=0)
+
+    def embed(self, faces: np.ndarray) -> np.ndarray:
+        """See `FaceClassifier`; features of the faces as they are."""
+        return self.classifier.embed(faces)
+
+
+def views_of(faces: np.ndarray, tta: str) -> Iterator[np.ndarray]:
+    """Views of faces, as `fer_lightning.models.weighted_voting.views` gives them of tensors.
+
+    Args:
+        faces: uint8 `(N, S, S, C)`.
+        tta: `"none"`, `"mirror"` (twice the cost) or `"crops"` (ten times).
+    """
+    height, width = faces.shape[1:3]
+    shift = round(width / 16) if tta == "crops" else 0
+    padded = np.pad(faces, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode="edge")
+    for down, right in ((0, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)) if shift else ((0, 0),):
+        top, left = shift * (1 + down), shift * (1 + right)
+        view = padded[:, top : top + height, left : left + width]
+        yield view
+        if tta != "none":
+            yield view[:, :, ::-1]
 
 
 def normalise(faces: np.ndarray, preprocessing: Mapping[str, Any]) -> np.ndarray:

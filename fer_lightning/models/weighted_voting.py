@@ -6,13 +6,44 @@ Source: the linear opinion pool, M. Stone, The opinion pool (1961).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from fer_lightning.errors import UserError
+from fer_lightning.errors import UserError, require_known
 from fer_lightning.models.architecture import Architecture
+
+TTA = ("none", "mirror", "crops")
+
+
+def views(image: Tensor, tta: str) -> Iterator[Tensor]:
+    """Views of images whose predictions are averaged at test time.
+
+    Args:
+        image: Images `(B, C, H, W)`.
+        tta: `"none"`: the images alone; `"mirror"`: their mirror images too; `"crops"`: both, and both of four diagonal
+            translations by a sixteenth of the width, ten views like the crops of Krizhevsky et al. (2012). Edge pixels
+            are repeated outside the image.
+
+    Yields:
+        Images `(B, C, H, W)`.
+
+    Raises:
+        UserError: The name is unknown.
+    """
+    require_known("tta", tta, TTA)
+    height, width = image.shape[-2:]
+    shift = round(width / 16) if tta == "crops" else 0
+    padded = pad(image, (shift,) * 4, mode="replicate") if shift else image
+    signs = ((0, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)) if shift else ((0, 0),)
+    for down, right in signs:
+        top, left = shift * (1 + down), shift * (1 + right)
+        view = padded[..., top : top + height, left : left + width]
+        yield view
+        if tta != "none":
+            yield view.flip(-1)
 
 
 class WeightedVoting(Architecture):
@@ -24,7 +55,8 @@ class WeightedVoting(Architecture):
     Args:
         num_classes: Number K of classes, the same for all members.
         members: The M networks; each maps images (B, C, H, W) to logits (B, K).
-        mirror: Each member sees the image and its mirror image, and votes with the mean of both probabilities.
+        tta: Each member votes with the mean of its probabilities for these views of an image, see `views`.
+        mirror: Former name of `tta="mirror"`.
 
     Shape:
         | stage                           | shape        |
@@ -41,7 +73,8 @@ class WeightedVoting(Architecture):
         - Soft votes: probabilities are averaged, so an uncertain member counts less, and the vote is a distribution.
         - One weight per member for all classes: weights per class are K times as many values to fit on rare classes,
           and their vote no longer sums to one.
-        - The mirror image shares the weight of its member: a separate weight could only distinguish left from right.
+        - All views of an image share the weight of their member: separate weights could only distinguish left from
+          right, or one side of the face.
 
     Raises:
         UserError: `members` is empty.
@@ -49,15 +82,18 @@ class WeightedVoting(Architecture):
 
     weights: Tensor
 
-    def __init__(self, *, num_classes: int, members: Sequence[nn.Module], mirror: bool = False) -> None:
+    def __init__(
+        self, *, num_classes: int, members: Sequence[nn.Module], tta: str = "none", mirror: bool = False
+    ) -> None:
         super().__init__()
+        require_known("model.tta", tta, TTA)
         if not members:
             raise UserError(
                 "model.checkpoints must name the finished runs that vote, as in "
                 "'model.checkpoints=[outputs/a,outputs/b]'; got an empty list."
             )
         self.num_classes = num_classes
-        self.mirror = mirror
+        self.tta = "mirror" if mirror and tta == "none" else tta
         self.members = nn.ModuleList(members).requires_grad_(False)
         self.register_buffer("weights", torch.full((len(members),), 1 / len(members)))
         self.train()
@@ -73,10 +109,8 @@ class WeightedVoting(Architecture):
         return torch.stack([self._log_probabilities(member, image) for member in self.members], dim=1)
 
     def _log_probabilities(self, member: nn.Module, image: Tensor) -> Tensor:
-        original = member(image).float().log_softmax(dim=1)
-        if not self.mirror:
-            return original
-        return torch.logaddexp(original, member(image.flip(-1)).float().log_softmax(dim=1)) - math.log(2)
+        votes = torch.stack([member(view).float().log_softmax(dim=1) for view in views(image, self.tta)])
+        return votes.logsumexp(dim=0) - math.log(len(votes))
 
     def vote(self, log_probabilities: Tensor) -> Tensor:
         """Log of the weighted mean (B, K) of the members' probabilities, given as logs (B, M, K)."""

@@ -29,6 +29,7 @@ class Protocol:
         test: Split on which the final score is computed.
         counts: Images per split.
         fingerprint: Hash over image content keys, labels and the split of every row.
+        tta: Test-time augmentation: `"none"`, `"mirror"` or `"crops"`.
     """
 
     dataset: Text
@@ -40,6 +41,7 @@ class Protocol:
     test: Text
     counts: Annotated[Mapping[str, Annotated[int, Field(strict=True, ge=0)]], Field(max_length=100)]
     fingerprint: Text
+    tta: Text = "none"
 
     def to_dict(self) -> dict[str, object]:
         """Fields as JSON values."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -332,7 +332,9 @@ def compare(*runs: str | Path, split: str = "test") -> pd.DataFrame:
     rows = []
     for one, other in combinations(records, 2):
         protocol = Protocol.from_dict(records[one]["protocol"])
-        protocol.require_same(Protocol.from_dict(records[other]["protocol"]), f"{names[one]} and {names[other]}")
+        # The same images seen with and without test-time augmentation are compared; their names say which is which.
+        second_protocol = replace(Protocol.from_dict(records[other]["protocol"]), tta=protocol.tta)
+        protocol.require_same(second_protocol, f"{names[one]} and {names[other]}")
         first, second = _both_correct(str(one), str(other), protocol.classes, split)
         low, high = bootstrap_difference(second, first)
         images = compare_images(first, second)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -111,6 +112,16 @@ def check_devices(options: Mapping[str, Any], multirun: bool) -> None:
             f"trainer.devices={devices} starts processes that repeat the command line, which in a multirun would "
             "repeat the whole sweep: start the runs one by one, or give each one device with trainer.devices=1."
         )
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """Precision of a trainer; for `auto`, mixed precision on devices that compute in it, otherwise float32."""
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    return "bf16-mixed" if "avx512_bf16" in flags or "amx_bf16" in flags else "32-true"
 
 
 class StopAfterSteps(pl.Callback):

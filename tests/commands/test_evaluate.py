@@ -51,19 +51,20 @@ def test_repeats_what_training_reported(evaluate, trained_run, split):
     pd.testing.assert_frame_equal(again.predictions, before)
 
 
-@pytest.mark.parametrize("flip", ["false", "true"])
-def test_it_is_named_as_the_run_is(evaluate, trained_run, capsys, flip):
-    metrics = evaluate(f"checkpoint={trained_run}", f"flip={flip}").metrics
+@pytest.mark.parametrize("tta", ["none", "crops"])
+def test_it_is_named_as_the_run_is(evaluate, trained_run, capsys, tta):
+    metrics = evaluate(f"checkpoint={trained_run}", f"tta={tta}").metrics
     run = json.loads((trained_run / "metrics.json").read_text())
-    name = run_title({**run, "variant": {**run["variant"], **({"flip": "true"} if flip == "true" else {})}})
+    name = run_title({**run, "variant": {**run["variant"], **({"tta": tta} if tta != "none" else {})}})
     assert run_title(metrics) == name and name.startswith("resnet, ") and name.endswith(" on folder, seed 0")
     assert " ".join(name.split()) in " ".join(capsys.readouterr().out.split())
 
 
-def test_flip_looks_at_both_sides(evaluate, trained_run):
+@pytest.mark.parametrize(("option", "tta"), [("tta=mirror", "mirror"), ("flip=true", "mirror"), ("tta=crops", "crops")])
+def test_views_are_averaged_and_belong_to_the_protocol(evaluate, trained_run, option, tta):
     plain = evaluate(f"checkpoint={trained_run}").predictions
-    flipped = evaluate(f"checkpoint={trained_run}", "flip=true")
-    assert flipped.metrics["flip"] is True
+    flipped = evaluate(f"checkpoint={trained_run}", option)
+    assert flipped.metrics["protocol"] == {**RunRecord.read(trained_run).metrics["protocol"], "tta": tta}
     assert not np.allclose(plain["prob_happy"], flipped.predictions["prob_happy"], atol=1e-5)
     np.testing.assert_allclose(flipped.predictions.filter(like="prob_").sum(axis=1), 1, atol=1e-5)
 
@@ -143,9 +144,9 @@ def test_mistakes_are_told_in_a_sentence(fer, trained_run, tmp_path, capsys, opt
 
 
 def test_evaluations_are_compared_with_runs_under_the_same_protocol(evaluate, trained_run, other_folder, tmp_path):
-    evaluate(f"checkpoint={trained_run}", "flip=true")
+    evaluate(f"checkpoint={trained_run}", "tta=mirror")
     [pair] = compare(trained_run, tmp_path / "evaluation").itertuples()
-    assert pair.second == f"{pair.first}, flip=true" and pair.images == 15
+    assert pair.second == f"{pair.first}, tta=mirror" and pair.images == 15
     flipped = RunRecord.read(tmp_path / "evaluation").metrics["splits"]["test"]["accuracy"]
     assert (pair.accuracy_second, pair.difference) == pytest.approx((flipped, flipped - pair.accuracy_first))
     with pytest.raises(UserError, match="holds no predictions of split=val: use split=test"):

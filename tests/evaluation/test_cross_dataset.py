@@ -72,7 +72,7 @@ def run():
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, barebones=False
     )
-    return trainer, Inference(Brightness(), channels_last=False, flip=False)
+    return trainer, Inference(Brightness(), channels_last=False)
 
 
 def test_copies_of_what_training_or_selection_saw_are_left_out(run, other, own):

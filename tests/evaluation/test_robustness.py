@@ -57,7 +57,7 @@ def trainer(**options: object) -> pl.Trainer:
 
 def test_scores_are_those_of_the_corrupted_pictures(datamodule):
     """All pictures are named happy when clean and, four stops darker, sad; a third of them is of either class."""
-    inference = Inference(Brightness(), channels_last=False, flip=False)
+    inference = Inference(Brightness(), channels_last=False)
     table = score_corruptions(
         trainer(enable_progress_bar=False), inference, datamodule, CLASSES, ["darkness", "noise"], "test"
     )
@@ -93,7 +93,7 @@ def test_classes_that_net_and_data_share_are_scored(datamodule):
         def forward(self, image: Tensor) -> Tensor:
             return super().forward(image)[:, [0, 1]]
 
-    inference = Inference(TwoAndOne(), channels_last=False, flip=False)
+    inference = Inference(TwoAndOne(), channels_last=False)
     table = score_corruptions(
         trainer(enable_progress_bar=False), inference, datamodule, ("happy", "sad"), ["blur"], "val"
     )
@@ -103,7 +103,7 @@ def test_classes_that_net_and_data_share_are_scored(datamodule):
 def test_one_bar_is_shown_for_all(datamodule, capsys):
     own = trainer()
     bar = own.progress_bar_callback
-    inference = Inference(Brightness(), channels_last=False, flip=False)
+    inference = Inference(Brightness(), channels_last=False)
     score_corruptions(own, inference, datamodule, CLASSES, ["mask"], "val")
     assert bar in own.callbacks and own.progress_bar_callback is bar
     assert "Predicting" not in capsys.readouterr().out

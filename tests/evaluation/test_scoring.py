@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -38,7 +39,7 @@ def test_a_probability_of_zero_costs_much_but_not_everything():
 
 def make_net() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 36, 3)).eval()
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Linear(2 * 36, 3)).eval()
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
@@ -46,19 +47,32 @@ def test_probabilities(channels_last):
     net, image = make_net(), torch.randn(4, 1, 8, 8)
     expected = net(image).softmax(dim=1)
     target = torch.tensor([0, 1, 2, 0])
-    probabilities, same = Inference(net, channels_last, flip=False).predict_step((image, target), 0)
+    probabilities, same = Inference(net, channels_last).predict_step((image, target), 0)
     torch.testing.assert_close(probabilities, expected)
     assert same is target
 
 
-def test_flip_averages_the_probabilities_of_both_images():
+@pytest.mark.parametrize(("tta", "count"), [("mirror", 2), ("crops", 10)])
+def test_tta_averages_the_probabilities_of_all_views(tta, count):
     net, image = make_net(), torch.randn(4, 1, 8, 8)
-    mirrored = torch.from_numpy(image.numpy()[..., ::-1].copy())
-    expected = (net(image).softmax(dim=1) + net(mirrored).softmax(dim=1)) / 2
-    probabilities, _ = Inference(net, channels_last=False, flip=True).predict_step((image, torch.zeros(4)), 0)
-    torch.testing.assert_close(probabilities, expected)
-    turned, _ = Inference(net, channels_last=False, flip=True).predict_step((mirrored, torch.zeros(4)), 0)
-    torch.testing.assert_close(turned, expected)
+    image = image.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    padded = np.pad(image.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge")
+    places = [(2, 2)] + ([(top, left) for top in (0, 4) for left in (0, 4)] if tta == "crops" else [])
+    expected = []
+    for top, left in places:
+        view = padded[..., top : top + 32, left : left + 32]
+        expected += [net(torch.from_numpy(each.copy())).softmax(dim=1) for each in (view, view[..., ::-1])]
+    inference = Inference(net, channels_last=False, tta=tta)
+    probabilities, _ = inference.predict_step((image, torch.zeros(4)), 0)
+    assert len(expected) == count
+    torch.testing.assert_close(probabilities, torch.stack(expected).mean(dim=0))
+    mirrored, _ = inference.predict_step((image.flip(-1), torch.zeros(4)), 0)
+    torch.testing.assert_close(mirrored, probabilities)
+
+
+def test_an_unknown_tta_is_refused():
+    with pytest.raises(UserError, match="tta=five is unknown: use one of none, mirror, crops"):
+        Inference(make_net(), tta="five")
 
 
 class WithSide(nn.Module):
@@ -68,11 +82,11 @@ class WithSide(nn.Module):
 
 def test_side_vectors_reach_the_net():
     image, side, target = torch.randn(4, 3, 8, 8), torch.randn(4, 3), torch.zeros(4)
-    probabilities, same = Inference(WithSide(), True, flip=False).predict_step((image, side, target), 0)
+    probabilities, same = Inference(WithSide(), True).predict_step((image, side, target), 0)
     torch.testing.assert_close(probabilities, (image.mean(dim=(2, 3)) + side).softmax(dim=1))
     assert same is target
 
 
 def test_mirrored_images_do_not_go_with_side_vectors_that_are_not():
-    with pytest.raises(UserError, match="use flip=false"):
-        Inference(WithSide(), True, flip=True).predict_step((torch.randn(4, 3, 8, 8), torch.zeros(4, 3), 0), 0)
+    with pytest.raises(UserError, match="use tta=none"):
+        Inference(WithSide(), True, tta="mirror").predict_step((torch.randn(4, 3, 8, 8), torch.zeros(4, 3), 0), 0)

@@ -167,7 +167,7 @@ def test_tokens_become_a_map_row_by_row_without_their_prefix():
 def test_a_vote_shows_the_weighted_mean_of_its_members(mirror):
     torch.manual_seed(0)
     first, second, image, target = Small(), Small(), torch.randn(2, 1, 12, 12), torch.tensor([1, 2])
-    net = WeightedVoting(num_classes=3, members=[first, second], mirror=mirror)
+    net = WeightedVoting(num_classes=3, members=[first, second], tta="mirror" if mirror else "none")
     net.weights.copy_(torch.tensor([0.75, 0.25]))
 
     def of_member(member: Small) -> np.ndarray:

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, save
 from fer_lightning.data.dataset import ExpressionDataset
 from fer_lightning.deploy.onnx import export_onnx, onnx_metadata
 from fer_lightning.errors import UserError
-from fer_lightning.inference.classifier import DetectedFaces, classify_ahead, normalise, open_classifier
+from fer_lightning.inference.classifier import DetectedFaces, classify_ahead, normalise, open_classifier, views_of
+from fer_lightning.models.weighted_voting import views
 from fer_lightning.training.checkpoints import TrainedNet, load_net, save_net
 
 FACES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 1), dtype=np.uint8)
@@ -271,3 +272,23 @@ def test_devices_that_are_not_there(options, message):
 def test_a_provider_by_name():
     opened = open_classifier("ferplus", providers=["CPUExecutionProvider"])
     assert opened.backend == "onnxruntime" and opened.session.get_providers() == ["CPUExecutionProvider"]
+
+
+@pytest.mark.parametrize("tta", ["none", "mirror", "crops"])
+@pytest.mark.parametrize("size", [16, 48, 72])
+def test_views_are_those_of_evaluation(tta, size):
+    faces = np.random.default_rng(0).integers(0, 256, (3, size, size, 1), dtype=np.uint8)
+    tensors = torch.from_numpy(faces).permute(0, 3, 1, 2).float()
+    for own, other in zip(views_of(faces, tta), views(tensors, tta), strict=True):
+        np.testing.assert_array_equal(own.transpose(0, 3, 1, 2), other.numpy())
+
+
+def test_probabilities_are_averaged_over_the_views():
+    faces = np.random.default_rng(0).integers(0, 256, (3, 72, 72, 1), dtype=np.uint8)
+    plain, averaged = open_classifier("ferplus"), open_classifier("ferplus", tta="mirror")
+    expected = (plain.probabilities(faces) + plain.probabilities(faces[:, :, ::-1])) / 2
+    np.testing.assert_allclose(averaged.probabilities(faces), expected, atol=1e-6)
+    np.testing.assert_array_equal(averaged.embed(faces), plain.embed(faces))
+    assert averaged.classes == plain.classes and averaged.probabilities(faces[:0]).shape == (0, 8)
+    with pytest.raises(UserError, match="tta=five is unknown: use one of none, mirror, crops"):
+        open_classifier("ferplus", tta="five")

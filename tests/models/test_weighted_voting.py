@@ -20,9 +20,10 @@ def softmax(logits):
     return shifted / shifted.sum(1, keepdims=True)
 
 
-def test_with_mirror_images_left_and_right_are_one():
+@pytest.mark.parametrize("option", [{"tta": "mirror"}, {"mirror": True}], ids=["tta", "former name"])
+def test_with_mirror_images_left_and_right_are_one(option):
     nets = [member(seed) for seed in range(2)]
-    vote = WeightedVoting(num_classes=3, members=nets, mirror=True)
+    vote = WeightedVoting(num_classes=3, members=nets, **option)
     vote.weights.copy_(torch.tensor([0.3, 0.7]))
     image = torch.randn(5, 1, 8, 8)
     views = [image, torch.from_numpy(image.numpy()[..., ::-1].copy())]

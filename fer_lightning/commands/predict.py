@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
@@ -22,12 +23,13 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from fer_lightning.errors import UserError, printable, require_known
-from fer_lightning.files import write_whole
+from fer_lightning.files import shown_path, write_whole
 from fer_lightning.inference.annotate import AnnotatedVideo, can_show, draw_predictions, show
 from fer_lightning.inference.predictions import FILES, Prediction, PredictionFiles, Predictions
 from fer_lightning.inference.predictor import Predictor
 from fer_lightning.inference.tracking import VideoReading
 from fer_lightning.inference.video import ACCEPTED, FolderContent, Video, find_source, folder_content, is_video
+from fer_lightning.training.safetensors_weights import WEIGHTS, find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +78,13 @@ def _opens_window(cfg: DictConfig) -> bool:
 
 
 def _open_predictor(cfg: DictConfig, thorough: bool) -> Predictor:
+    backend = cfg.backend
+    is_shipped = find_checkpoint(cfg.checkpoint).parent == WEIGHTS
+    if backend == "auto" and cfg.device == "cpu" and is_shipped and find_spec("onnxruntime"):
+        backend = "onnxruntime"  # starts in a quarter of PyTorch's time, and this command needs no features
     return Predictor(
         str(cfg.checkpoint),
-        cfg.backend,
+        backend,
         cfg.max_faces,
         cfg.threshold,
         cfg.min_face,
@@ -135,7 +141,7 @@ def _read_photos(cfg: DictConfig, folder: Path, content: FolderContent, predicto
                     if cfg.annotate:
                         _save(draw_predictions(picture, predictions), reading.folder / "annotated" / predictions.source)
         finally:
-            marked = f"\nMarked:   {reading.folder}/annotated" if cfg.annotate and read else ""
+            marked = f"\nMarked:   {shown_path(reading.folder)}/annotated" if cfg.annotate and read else ""
             faces = f"{table.count:,} face{'' if table.count == 1 else 's'}"
             reading.summary = f"{faces} in {read:,} of {len(files):,} picture{'' if len(files) == 1 else 's'}.{marked}"
         if not read:
@@ -187,7 +193,8 @@ def _read_video(cfg: DictConfig, source: str, video: Video, predictor: Predictor
         finally:
             if video.broken:
                 reading.files.unread[source] = f"{printable(source)} {video.broken}"
-            marked = f"\nMarked:   {reading.folder}/annotated.mp4" if cfg.annotate and annotated.path.is_file() else ""
+            is_written = cfg.annotate and annotated.path.is_file()
+            marked = f"\nMarked:   {shown_path(reading.folder)}/annotated.mp4" if is_written else ""
             reading.summary = f"{table.count:,} faces in {read:,} frames.{marked}"
         if not read:
             raise UserError(f"source={source} must contain readable frames; got none.")
@@ -222,7 +229,7 @@ class _Reading:
     def _print(self) -> None:
         console = Console()
         console.print(self.table.table())
-        for line in (*self.summary.splitlines(), f"Numbers:  {self.folder}/{FILES[0]} and .json"):
+        for line in (*self.summary.splitlines(), f"Numbers:  {shown_path(self.folder)}/{FILES[0]} and .json"):
             console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
 

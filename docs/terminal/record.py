@@ -18,6 +18,7 @@ import struct
 import sys
 import termios
 from io import StringIO
+from itertools import groupby
 from pathlib import Path
 
 import pyte
@@ -63,9 +64,9 @@ def screen_lines(screen: pyte.HistoryScreen) -> list[Text]:
     lines = []
     for row in rows:
         line = Text()
-        for column in range(screen.columns):
-            cell = row[column]
-            line.append(cell.data, Style(color=_colour(cell.fg), bold=cell.bold, italic=cell.italics))
+        cells = (row[column] for column in range(screen.columns))
+        for (colour, bold, italic), alike in groupby(cells, lambda cell: (cell.fg, cell.bold, cell.italics)):
+            line.append("".join(cell.data for cell in alike), Style(color=_colour(colour), bold=bold, italic=italic))
         line.rstrip()
         lines.append(line)
     while lines and not lines[-1].plain:

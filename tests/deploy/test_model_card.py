@@ -13,6 +13,7 @@ from fer_lightning.deploy.model_card import card_page, model_card
 from fer_lightning.deploy.parity import Measured
 from fer_lightning.inference.card import card_of
 from fer_lightning.training.checkpoints import TrainedNet, load_net
+from fer_lightning.training.safetensors_weights import WEIGHTS, shipped_nets
 
 ROW = Measured("ONNX, float32", 6.3, 1e-6, 1.0, {}, 2.5)
 PREPROCESSING = {"image_size": 72, "channels": 1, "mean": [0.5], "std": [0.25], "align": True, "side": "none"}
@@ -173,3 +174,13 @@ def test_a_net_without_a_record():
     text = told({**CARD, "protocol": protocol, "measured": {}, "command": None}, {})
     assert "Measured accuracy unknown" in text and "faces of my_faces" in text and "62.7 %" not in text
     assert "Trained by unknown" in text
+
+
+@pytest.mark.parametrize("name", shipped_nets())
+def test_the_cards_of_the_networks_that_ship_are_those_of_their_records(name):
+    file = WEIGHTS / f"{name}.safetensors"
+    trained, export = load_net(file), json.loads(file.with_suffix(".json").read_text())["export"]
+    rows = [Measured(**form) for form in export["forms"]]
+    card = card_of(trained, export["checkpoint"])
+    written = model_card(trained, card, rows, export["faces"], export["hardware"]["processor"], [file])
+    assert (Path(__file__).parents[2] / "experiments" / "weights" / f"card_{name}.md").read_text() == written

@@ -231,7 +231,7 @@ def _run(name: str, arguments: list[str]) -> None:
         _print_choices(run) if listing else run()
     except (UserError, OSError, KeyboardInterrupt, SystemExit) as end:
         if not isinstance(end, SystemExit) or end.code:
-            remove_failed_start()
+            remove_failed_start(stopped=isinstance(end, KeyboardInterrupt))
         raise
     finally:
         sys.argv = typed

@@ -246,15 +246,22 @@ class FolderBefore(Callback):
         FolderBefore.made = missing[-1] if missing else None
 
 
-def remove_failed_start() -> None:
-    """Removes the folder of this process's run or sweep, unless the run itself wrote a file there."""
+def remove_failed_start(stopped: bool) -> None:
+    """Removes the folder of this process's run or sweep, unless training wrote a file there.
+
+    Args:
+        stopped: Whether the user stopped it; a run that had started its data can then be continued.
+    """
+    from fer_lightning.results.metrics_schema import STARTED
+
     folder, FolderBefore.used = FolderBefore.used, None
+    before = _BEFORE_A_RUN if stopped else {*_BEFORE_A_RUN, STARTED}
     if folder is None or not folder.is_dir():
         return
     # Each run of a sweep has its own folder.
     for place in [*(child for child in folder.iterdir() if child.is_dir() and child.name != ".hydra"), folder]:
         entries = list(place.iterdir())
-        if all(entry.name in _BEFORE_A_RUN or entry.suffix == ".log" for entry in entries):
+        if all(entry.name in before or entry.suffix == ".log" for entry in entries):
             for entry in entries:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             if place != folder or FolderBefore.made is not None:

@@ -73,6 +73,18 @@ def test_the_commands_of_the_template_run_in_another_folder(template, fer, capsy
     assert list(template.glob("outputs/explain/*/gradcam.png")) and list(template.glob("outputs/export/*/model.onnx"))
 
 
+def test_its_data_set_names_its_columns_and_a_failed_start_leaves_nothing(template, fer, capsys):
+    table = template / "data" / "mine" / "faces.csv"
+    pd.read_csv(table).rename(columns={"person": "who"}).to_csv(table, index=False)
+    assert fer(*COMMANDS[0], *QUICK["train"]) == 2
+    error = capsys.readouterr().err
+    assert "faces.csv must have the columns file,expression,person,split; person is missing." in error
+    table.unlink()
+    assert fer(*COMMANDS[0], *QUICK["train"]) == 2
+    assert "a table with the columns file,expression,person,split; got data/mine" in capsys.readouterr().err
+    assert not (template / "outputs").exists()
+
+
 def test_a_network_without_its_plugin_is_refused_before_training(template, fer, capsys):
     command = [word for word in COMMANDS[0] if not word.startswith("plugins")]
     assert fer(*command, *QUICK["train"]) == 2

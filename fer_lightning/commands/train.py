@@ -242,7 +242,8 @@ def _log_header(
     hardware = describe_hardware(trainer.strategy.root_device, trainer.precision)
     threads = hardware["threads"]
     device = hardware.get("gpu") or f"{hardware['device']}, {threads} thread{'s' if threads != 1 else ''}"
-    epochs = "no limit of epochs" if cfg.trainer.max_epochs == -1 else f"{cfg.trainer.max_epochs} epochs"
+    limit = cfg.trainer.max_epochs
+    epochs = "no limit of epochs" if limit == -1 else f"{limit} epoch{'s' if limit != 1 else ''}"
     lines = {
         "net": f"{name}, {parameters(net):,} parameters, seed {cfg.seed}",
         "data": f"{protocol.dataset}, {len(protocol.classes)} classes: {counts}{split}",

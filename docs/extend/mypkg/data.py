@@ -12,6 +12,8 @@ from fer_lightning.data.labels import LabelSet
 from fer_lightning.data.samples import ImageFiles, Samples
 from fer_lightning.errors import UserError
 
+COLUMNS = ("file", "expression", "person", "split")
+
 
 @dataclass(kw_only=True, eq=False)
 class Faces(ExpressionDataModule):
@@ -29,9 +31,15 @@ class Faces(ExpressionDataModule):
     def scan(self) -> Samples:
         """Reads the list; no image is opened yet."""
         root = Path(str(self.root)).expanduser()
-        if not (root / "faces.csv").is_file():
-            raise UserError(f"data.root must be a folder with faces.csv; got {self.root}.")
-        rows = pd.read_csv(root / "faces.csv", dtype=str)
+        table = root / "faces.csv"
+        if not table.is_file():
+            raise UserError(
+                f"data.root must be a folder with faces.csv, a table with the columns {','.join(COLUMNS)}; "
+                f"got {self.root}: point data.root or FER_MINE_ROOT at it."
+            )
+        rows = pd.read_csv(table, dtype=str)
+        if missing := [name for name in COLUMNS if name not in rows]:
+            raise UserError(f"{table} must have the columns {','.join(COLUMNS)}; {','.join(missing)} is missing.")
         rows = rows[rows.groupby("person")["file"].transform("size") >= self.min_images].reset_index(drop=True)
         labels = LabelSet.of(rows["expression"])  # the project's order; happiness and happy are one class
         frame = pd.DataFrame(

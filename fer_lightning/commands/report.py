@@ -27,7 +27,6 @@ from rich.logging import RichHandler
 from fer_lightning.errors import UserError, printable
 from fer_lightning.files import shown_path, write_json
 from fer_lightning.overrides import grid_runs
-from fer_lightning.plots.result_table import RunBoard, post_event
 from fer_lightning.plots.text import duration, percent, print_line, shorten
 from fer_lightning.results.metrics_schema import (
     NAME,
@@ -41,6 +40,7 @@ from fer_lightning.results.metrics_schema import (
 from fer_lightning.results.naming import name_runs, upload_command
 
 if TYPE_CHECKING:
+    from fer_lightning.plots.result_table import RunBoard
     from fer_lightning.studies.discovery import StudyRuns
 
 _OF_MULTIRUN = {"reference", "show"}  # options that change what is printed, not what is trained
@@ -175,6 +175,8 @@ class RunProgress(Callback):
         RunProgress.started = self
         at_once = _at_once(config.hydra.launcher)
         if at_once > 1 and config.show != "verbose":
+            from fer_lightning.plots.result_table import RunBoard  # here, because it takes a second
+
             RunProgress.board = RunBoard(self._names, min(at_once, len(runs)))
             self._events = RunProgress.board.events
 
@@ -184,7 +186,7 @@ class RunProgress(Callback):
         self._repeated = (folder / NAME).is_file()
         beside = self._events is not None and os.getpid() != self._process
         if self._events is not None:
-            post_event(self._events, int(config.hydra.job.num), "running")
+            _post(self._events, int(config.hydra.job.num), "running")
         if beside:
             _print_to(folder / f"{config.hydra.job.name}.log")
         if config.show == "quiet" or (config.show == "auto" and config.hydra.mode == RunMode.MULTIRUN):
@@ -216,7 +218,7 @@ class RunProgress(Callback):
             return
         comparable = seconds - _startup(folder, seconds) if done and not self._repeated else None
         if self._events is not None:
-            post_event(self._events, number, "done" if done else "failed", outcome, comparable)
+            _post(self._events, number, "done" if done else "failed", outcome, comparable)
             return
         if not done:
             self._outcomes[number] = outcome
@@ -294,7 +296,13 @@ class _Forward(logging.Handler):
         self._events, self._run = events, run
 
     def emit(self, record: logging.LogRecord) -> None:
-        post_event(self._events, self._run, "message", printable(f"{record.levelname} {record.getMessage()}"))
+        _post(self._events, self._run, "message", printable(f"{record.levelname} {record.getMessage()}"))
+
+
+def _post(events: Path, run: int, *event: Any) -> None:
+    from fer_lightning.plots.result_table import post_event
+
+    post_event(events, run, *event)
 
 
 def _print_to(path: Path) -> None:

@@ -102,7 +102,9 @@ def check_names(cfg: DictConfig, config: str) -> None:
     """
     defaults = _defaults_of(config)
     options: Any = OmegaConf.to_container(cfg)
-    unread = [name for name in _unread(options, defaults) if not any(_covers(name, word) for word in _referred_to(cfg))]
+    unread = list(_unread(options, defaults))
+    referred = _referred_to(cfg) if unread else ()
+    unread = [name for name in unread if not any(_covers(name, word) for word in referred)]
     if not unread:
         return
     name, known = unread[0], [each for each in option_names(cfg) if not any(_covers(none, each) for none in unread)]

@@ -134,14 +134,15 @@ def main() -> None:
         _fail(f"unknown command {name!r}: {hint}")
     try:
         with _signals_like_ctrl_c():
-            _run(name, rest)
+            try:
+                _run(name, rest)
+            except Exception as error:
+                _fail_for(error, name, rest)
     except KeyboardInterrupt as stop:
         from fer_lightning.error_messages import how_to_continue
 
         message = how_to_continue(rest) if name == "train" else COMMANDS[name].stopped
         _fail(message, name, status=128 + (stop.number if isinstance(stop, _Stop) else signal.SIGINT))
-    except Exception as error:
-        _fail_for(error, name, rest)
 
 
 def _of_benchmark(arguments: list[str]) -> list[str]:
@@ -322,9 +323,19 @@ def _strip_command_from_completion(name: str) -> None:
 
 
 def _fail_for(error: Exception, name: str, arguments: list[str]) -> NoReturn:
-    """Exits with the message of a user's error; re-raises errors of the program, whose traceback is needed."""
+    """Exits with the message of a user's error; re-raises errors of the program, whose traceback is needed.
+
+    Raises:
+        KeyboardInterrupt: The error happened while the command was being stopped: OmegaConf's lists, for one, are
+            inconsistent after a signal, and what restores their flags then fails.
+    """
     if isinstance(error, UserError):
         _fail(str(error), name)
+    behind = error.__context__
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
+        behind = behind.__context__
+    if behind is not None:
+        raise behind
     from fer_lightning.error_messages import explain
 
     if (sentence := explain(error, COMMANDS[name].config, arguments)) is None:

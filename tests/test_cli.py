@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 import fer_lightning
 from fer_lightning.cli import COMMANDS
@@ -254,6 +255,18 @@ def test_signals_that_end_a_process_end_a_command_like_ctrl_c(name, fer, monkeyp
     finally:
         signal.signal(number, before)
     assert closed == [True] and capsys.readouterr().err == "fer completion: stopped.\n"
+
+
+def test_a_signal_while_a_config_is_composed_is_a_stop(fer, monkeypatch, capsys):
+    """In the middle of a list: OmegaConf then fails to restore its flags, with an error of its own."""
+
+    class Interrupting(str):
+        def __contains__(self, text):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("fer_lightning.cli.print_completion", lambda _: OmegaConf.create([Interrupting()]))
+    assert fer("completion") == 130
+    assert capsys.readouterr().err == "fer completion: stopped.\n"
 
 
 def test_a_signal_in_a_forked_child_ends_the_child():

@@ -31,7 +31,7 @@ ORDER = (
 )
 RANK = {room: rank for rank, row in enumerate(ORDER) for room in row}
 # What commands share or import late: stored configs, the objects that configs describe, the ends of runs and studies.
-SHARED_BY_COMMANDS = {"finish", "instantiate", "stored_config", "study_report"}
+SHARED_BY_COMMANDS = {"finish", "instantiate", "option_checks", "stored_config", "study_report"}
 # The command line: starts the commands, which take the syntax of overrides and the words of errors from it.
 COMMAND_LINE = {"__main__", "cli", "error_messages", "overrides"}
 HEAVY = {"torch", "torchvision", "torchmetrics", "pytorch_lightning", "timm"}

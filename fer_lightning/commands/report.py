@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.logging import RichHandler
 
+from fer_lightning.commands.option_checks import require_inputs
 from fer_lightning.errors import UserError, printable
 from fer_lightning.files import shown_path, write_json
 from fer_lightning.overrides import grid_runs
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 _OF_MULTIRUN = {"reference", "show"}  # options that change what is printed, not what is trained
 _CONFIG_DIR = "command-line"  # Hydra's name of the folder that --config-dir adds
+_READ_FROM = {"data", "experiment", "init"}  # options that decide which files a run reads
 
 _EXAMPLES = """examples:
   fer train study=psysfa_table6 budget=smoke           a study of a paper's table, in minutes
@@ -169,6 +172,8 @@ class RunProgress(Callback):
         values = {name: list(dict.fromkeys(run[name] for run in runs)) for name in runs[0]}
         self._names = name_runs(runs)
         axes = [name for name, several in values.items() if len(several) > 1]
+        if not _READ_FROM & {re.split(r"[.@]", name)[0] for name in axes}:
+            _require_inputs(config)
         shown = " x ".join(f"{name} ({shorten(', '.join(values[name]), 60)})" for name in axes)
         count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
         _print(f"{count}{': ' if shown else ''}{shown}, in {shown_path(self._folder)}")
@@ -325,6 +330,15 @@ def _startup(folder: Path, seconds: float) -> float:
         since = time() - (folder / STARTED).stat().st_mtime
         return max(seconds - since, 0.0) if since < seconds else 0.0  # that of a continued run is from its first start
     return 0.0
+
+
+def _require_inputs(config: DictConfig) -> None:
+    """Ends the command if an input is missing that all runs read, instead of failing once for each of them."""
+    try:
+        require_inputs(config, "train")
+    except UserError as error:
+        print(f"fer train: {error}", file=sys.stderr)
+        sys.exit(2)  # of an exception, Hydra would make a warning
 
 
 def _unless_said(before: frozenset[str], said: set[str], record: logging.LogRecord) -> bool:

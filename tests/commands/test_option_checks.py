@@ -18,6 +18,7 @@ from fer_lightning.training.safetensors_weights import WEIGHTS, find_checkpoint
 
 # Runs each command line of the first argument in one interpreter; prints what each said, and what was imported.
 RUN_EACH = """
+HEAVY = ("torch", "timm", "mediapipe", "pytorch_lightning", "pandas")
 import contextlib, io, json, sys
 from fer_lightning.cli import main
 answers = []
@@ -26,7 +27,7 @@ for arguments in json.loads(sys.argv[1]):
     with contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
         main()
     answers.append(said.getvalue())
-print(json.dumps([answers, [name for name in ("torch", "pytorch_lightning", "pandas") if name in sys.modules]]))
+print(json.dumps([answers, [name for name in HEAVY if name in sys.modules]]))
 """
 MISSING = {
     "predict": "source=... is missing: give a picture",
@@ -52,6 +53,11 @@ MISSING = {
     "explain checkpoint=fer2013 image=nowhere.png": "nowhere.png does not exist",
     "explain checkpoint=fer2013 image=.": ". is not a file",
     "train init=nowhere": "init=nowhere does not exist",
+    "train data=fer2013": "No FER2013 was found at data.root=data/fer2013",
+    "train data=rafdb model.widht=3": "Unknown option 'model.widht': did you mean",
+    "train optimiser.lr=1": "Unknown option 'optimiser.lr': did you mean optimizer.lr?",
+    "train study=psysfa_table6 data=fer2013": "No FER2013 was found at data.root=data/fer2013",
+    "train -m seed=0,1 data=rafdb": "No RAF-DB was found at data.root=data/rafdb",
     f"evaluate checkpoint={'x' * 5000}": "does not exist",
 }
 if sys.platform == "linux" and not any([*Path("/dev").glob(f"{name}*")] for name in ("nv", "kfd", "dxg")):

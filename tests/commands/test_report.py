@@ -214,6 +214,15 @@ def test_imports_are_no_part_of_an_estimate(tmp_path, started, startup):
     assert report_studies._startup(tmp_path, 100) == pytest.approx(startup, abs=1)
 
 
+def test_what_no_run_can_read_is_reported_once_before_any_starts(fer, tmp_path, capsys):
+    runs = ["data.root=/nowhere", f"hydra.sweep.dir={tmp_path / 'runs'}"]
+    assert fer("train", "-m", "data=fer2013", "seed=0,1", *runs) == 2
+    printed, error = capsys.readouterr()
+    assert (printed, error.count("found at data.root=/nowhere")) == ("", 1) and not (tmp_path / "runs").exists()
+    assert fer("train", "-m", "data=fer2013,rafdb", *runs) == 2  # one of them may be there
+    assert capsys.readouterr().out.count("failed: No ") == 2
+
+
 def test_what_two_runs_warn_of_is_printed_once(fer, trees, tmp_path, capsys):
     data = ["data=fer2013", f"data.root={trees / 'fer2013'}", f"data.cache_dir={tmp_path / 'cache'}", "model=resnet"]
     short = ["seed=0,1", "trainer=cpu", "trainer.max_epochs=1", "callbacks=[]", "logger=none"]

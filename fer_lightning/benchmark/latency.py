@@ -1,4 +1,4 @@
-"""Latency of a network for one image on a GPU, and summaries of repeated measurements with their uncertainty."""
+"""Latency of a network on a GPU, and summaries of repeated measurements with their uncertainty."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ def find_gpu() -> torch.device:
 
 
 def time_net(net: nn.Module, inputs: Sequence[Tensor], device: torch.device, rounds: Iterable[object]) -> pd.DataFrame:
-    """Times of forward passes of one image that is already on the device, without overlap between passes.
+    """Times of forward passes of images that are already on the device, without overlap between passes.
 
     Every round times one pass in each precision.
 
     Args:
         net: Network, which is moved to the device and put into evaluation mode.
-        inputs: Arguments of its `forward`, each `(1, ...)`.
+        inputs: Arguments of its `forward`, each `(B, ...)`.
         device: Device that computes.
         rounds: Iterable with one item per round, such as a range or a progress bar.
 

@@ -51,7 +51,7 @@ OPTIONS = {  # options that each part uses
     "part=pipeline": {"checkpoint", "plugins", "device", "rounds", "count", "backends", "int8", "frames", "threads"}
     | {"peers", "peer_python", "peer_node_modules"},
     "part=pipeline device=cuda": {"checkpoint", "plugins", "device", "rounds", "count", "model", "data", "num_classes"}
-    | {"channels_last", "seed"},
+    | {"batch", "channels_last", "seed"},
     "part=training": {"training", "data", "model", "loss", "procedure", "augment", "optimizer", "scheduler", "trainer"}
     | {"mixing", "channels_last", "seed"},
     "part=latency": {"latency"},
@@ -150,23 +150,28 @@ def time_pipeline(cfg: DictConfig) -> None:
 
 
 def time_on_gpu(cfg: DictConfig) -> None:
-    """Times a network on a GPU, one image at a time; writes `benchmark.csv` and `benchmark.json`."""
+    """Times a network on a GPU, `batch` images at a time; writes `benchmark.csv` and `benchmark.json`."""
     device = latency.find_gpu()
+    if cfg.batch < 1:
+        raise UserError(f"batch must be at least 1; got {cfg.batch}.")
     net, inputs = net_and_input(cfg)
     size = {"parameters": efficiency.parameters(net), "multiply_adds": efficiency.multiply_adds(net, inputs)}
     passes = track(range(cfg.rounds * cfg.count), "Timing")
-    times = latency.time_net(net, inputs, device, passes)
+    batch = [part.repeat_interleave(cfg.batch, dim=0) for part in inputs]
+    times = latency.time_net(net, batch, device, passes)
     table = latency.summarise_times(times, ["precision"]).assign(peak_memory_mb=latency.peak_memory(device))
+    table["fps"] *= cfg.batch
     console = Console()
     hardware = efficiency.describe_hardware(device, "float32")
-    title = f"{type(net).__name__}, one picture at a time, {hardware.get('gpu', hardware['processor'])}"
+    at_once = "one picture" if cfg.batch == 1 else f"{cfg.batch} pictures"
+    title = f"{type(net).__name__}, {at_once} at a time, {hardware.get('gpu', hardware['processor'])}"
     console.print(output.speed_table(table, title))
     console.print(
         f"The network has {size['parameters'] / 1e6:.2f} M parameters and {size['multiply_adds'] / 1e6:,.0f} M "
         f"multiply-adds for an image of {' x '.join(map(str, inputs[0].shape[1:]))}.",
         markup=False,
     )
-    facts = {"model": type(net).__name__, "net": size, "input": list(inputs[0].shape)}
+    facts = {"model": type(net).__name__, "net": size, "input": list(batch[0].shape)}
     facts |= {"rounds": cfg.rounds, "count": cfg.count}
     _print_files(output.write_benchmark(Path(cfg.output_dir), table, facts, device, {}))
 

@@ -86,7 +86,7 @@ dashboard: setup  ## browse what was logged and searched, offline too
 demo: setup  ## a page on this machine to try a net: drop a picture, or the camera
 	$(BIN)/fer demo $(ARGS)
 
-bench: setup  ## time prediction from frame to label; ARGS=part=training, part=latency or part=samplers for the others
+bench: setup  ## time prediction from frame to label; ARGS=part=training, throughput, latency or samplers for the others
 	$(BIN)/fer benchmark $(ARGS)
 
 clean:  ## remove the environment and caches; outputs/ stays

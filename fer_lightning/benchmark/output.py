@@ -176,6 +176,21 @@ def write_benchmark(
     return [folder / "benchmark.csv", folder / "benchmark.json", *save_figures(folder, figures)]
 
 
+def throughput_table(times: pd.DataFrame, title: str) -> Table:
+    """Medians of `measure_throughput`, and of the ratios by round to the first predictor."""
+    drawn = score_table(title, ["source", "predictor"], ["faces/s", "times", "faces per CPU s", "times"])
+    for source, rows in times.groupby("source", sort=False):
+        rates = [
+            rows.assign(rate=rows["faces"] / rows[column]).pivot(index="round", columns="who", values="rate")
+            for column in ("seconds", "cpu_seconds")
+        ]
+        for who in (names := list(dict.fromkeys(rows["who"]))):
+            cells = [(f"{rate[who].median():.1f}", f"{(rate[who] / rate[names[0]]).median():.2f}") for rate in rates]
+            drawn.add_row(escape(str(source)), escape(who), *cells[0], *cells[1])
+        drawn.add_section()
+    return drawn
+
+
 def rates_table(rates: pd.DataFrame, precision: str) -> Table:
     """Medians of `training_rates`, and medians of their ratios by round."""
     threads = torch.get_num_threads()

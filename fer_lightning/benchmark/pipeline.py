@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter, process_time
 from typing import Any
 
 import cv2
@@ -24,6 +25,7 @@ from fer_lightning.benchmark.peers import Driver, DriverError
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.evaluation.efficiency import multiply_adds, parameters
 from fer_lightning.inference.images import read_picture
+from fer_lightning.inference.predictor import Predictor
 from fer_lightning.training.checkpoints import load_net
 
 WARM_UP = 2  # passes over all frames before those that are timed
@@ -222,13 +224,13 @@ def _exported(source: str, folder: Path) -> str:
     return str(file)
 
 
-def astronaut_frames(count: int) -> list[np.ndarray]:
-    """Frames of one moving person: scikit-image's picture of Eileen Collins (NASA), shifted and scaled.
+def astronaut_frames(count: int) -> Iterator[np.ndarray]:
+    """Yields frames of one moving person: scikit-image's picture of Eileen Collins (NASA), shifted and scaled.
 
     Args:
         count: Number of frames; from one to the next the face moves to the left and grows.
 
-    Returns:
+    Yields:
         uint8 RGB `(480, 640, 3)` each; the face is about 130 to 170 pixels high.
 
     Raises:
@@ -242,7 +244,8 @@ def astronaut_frames(count: int) -> list[np.ndarray]:
             "video with frames=<file>."
         ) from None
     picture = astronaut()
-    return [_moved(picture, place) for place in np.linspace(0, 1, count)]
+    for place in np.linspace(0, 1, count):
+        yield _moved(picture, place)
 
 
 def _moved(picture: np.ndarray, place: float) -> np.ndarray:
@@ -250,6 +253,45 @@ def _moved(picture: np.ndarray, place: float) -> np.ndarray:
     shift = np.array([(picture.shape[1] * scale - WIDTH) * place, 10 * place])
     move = np.array([[scale, 0, -shift[0]], [0, scale, -shift[1]]])
     return cv2.warpAffine(picture, move, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
+
+
+def write_sources(pictures: int, frames: int, folder: Path) -> dict[str, Path]:
+    """Writes a folder of JPEG pictures and an MP4 video of `astronaut_frames`, and returns their paths by name."""
+    photos, film = folder / "pictures", folder / "video.mp4"
+    photos.mkdir(parents=True)
+    for number, frame in enumerate(astronaut_frames(pictures)):
+        cv2.imwrite(str(photos / f"{number:05d}.jpg"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"mp4v"), 30, (WIDTH, HEIGHT))
+    for frame in astronaut_frames(frames):
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    writer.release()
+    return {f"folder of {pictures} pictures": photos, f"video of {frames} frames": film}
+
+
+def measure_throughput(
+    predictors: Mapping[str, Predictor], sources: Mapping[str, Path], rounds: Iterable[object]
+) -> pd.DataFrame:
+    """Times predictions from file to label; in each round every predictor reads every source once.
+
+    Args:
+        predictors: Predictors by name; the one that begins changes from round to round.
+        sources: Folders of pictures and video files by name.
+        rounds: Iterable with one item per round, such as a range or a progress bar.
+
+    Returns:
+        One row per round, source and predictor: `round`, `source`, `who`, `faces`, `seconds` (elapsed) and
+        `cpu_seconds` (processor time of all threads).
+    """
+    rows = []
+    for number, _ in enumerate(rounds):
+        for name, path in sources.items():
+            for who in _from(list(predictors), number):
+                started, worked = perf_counter(), process_time()
+                predictor = predictors[who]
+                results = predictor(sorted(path.iterdir())) if path.is_dir() else predictor.video(path)
+                faces = sum(len(result) for result in results)
+                rows.append((number, name, who, faces, perf_counter() - started, process_time() - worked))
+    return pd.DataFrame(rows, columns=["round", "source", "who", "faces", "seconds", "cpu_seconds"])
 
 
 def read_frames(path: Path, count: int) -> list[np.ndarray]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -34,6 +36,7 @@ from fer_lightning.data.store import track
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.evaluation import efficiency
 from fer_lightning.files import write_csv
+from fer_lightning.inference.predictor import Predictor
 from fer_lightning.plots.style import save_figures
 from fer_lightning.plots.text import print_line
 from fer_lightning.training.callbacks import SeedEveryBatch
@@ -41,9 +44,13 @@ from fer_lightning.training.checkpoints import load_net
 from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.trainer_options import check_devices
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
 PARTS = {  # what each measures, and its duration on two cores
     "pipeline": "prediction from frame to label, compared with other packages: a minute",
     "training": "fer train against a plain PyTorch loop; data loading against the network: two minutes",
+    "throughput": "faces per second of a folder and a video, one by one and in batches: ten minutes",
     "latency": "HAFEM against its backbone without attention: a minute",
     "samplers": "comparison of samplers on problems with known optima: twenty minutes",
 }
@@ -54,6 +61,7 @@ OPTIONS = {  # options that each part uses
     | {"batch", "channels_last", "seed"},
     "part=training": {"training", "data", "model", "loss", "procedure", "augment", "optimizer", "scheduler", "trainer"}
     | {"mixing", "channels_last", "seed"},
+    "part=throughput": {"throughput", "checkpoint", "plugins", "device", "backends"},
     "part=latency": {"latency"},
     "part=samplers": {"samplers"},
 }
@@ -76,7 +84,12 @@ def run(cfg: DictConfig) -> None:
     require_known("device", cfg.device, DEVICES)
     on_gpu = cfg.part == "pipeline" and cfg.device == "cuda"
     check_typed(cfg, f"part={cfg.part}{' device=cuda' if on_gpu else ''}")
-    parts = {"training": time_training, "latency": time_attention, "samplers": compare_samplers}
+    parts = {
+        "training": time_training,
+        "throughput": time_files,
+        "latency": time_attention,
+        "samplers": compare_samplers,
+    }
     (time_on_gpu if on_gpu else parts.get(cfg.part, time_pipeline))(cfg)
 
 
@@ -115,7 +128,9 @@ def time_pipeline(cfg: DictConfig) -> None:
         raise UserError("threads and backends must have at least one entry, for example threads=[1] backends=[torch].")
     python, modules = (Path(cfg[option]) if cfg[option] else None for option in ("peer_python", "peer_node_modules"))
     others, left_out = peers.peer_commands(cfg.peers, python, modules)
-    frames = pipeline.read_frames(Path(cfg.frames), cfg.count) if cfg.frames else pipeline.astronaut_frames(cfg.count)
+    frames = (
+        pipeline.read_frames(Path(cfg.frames), cfg.count) if cfg.frames else list(pipeline.astronaut_frames(cfg.count))
+    )
     tables: list[pd.DataFrame] = []
     figures: dict[str, Figure] = {}
     with tempfile.TemporaryDirectory() as place:
@@ -226,15 +241,58 @@ def time_training(cfg: DictConfig) -> None:
     Console().print(output.rates_table(rates, precision))
 
 
+def time_files(cfg: DictConfig) -> None:
+    """Times predictions of a folder of pictures and of a video, one by one and in batches; writes `throughput.csv`."""
+    options = cfg.throughput
+    with tempfile.TemporaryDirectory() as place, ExitStack() as opened:
+        predictors = {}
+        for backend in cfg.backends:
+            for size in options.batch_sizes:
+                predictor = Predictor(
+                    cfg.checkpoint,
+                    backend,
+                    thorough=False,
+                    threads=options.threads,
+                    batch_size=size,
+                    device=cfg.device,
+                )
+                name = f"{backend}, {'one by one' if size == 1 else f'batches of {size}'}"
+                predictors[name] = opened.enter_context(predictor)
+        sources = pipeline.write_sources(options.pictures, options.frames, Path(place))
+        pipeline.measure_throughput(predictors, pipeline.write_sources(1, 1, Path(place, "warm_up")), [0])
+        rounds = track(range(options.rounds), "Timing")
+        times = pipeline.measure_throughput(predictors, sources, rounds)
+    write_csv(Path(cfg.output_dir) / "throughput.csv", times, index=False, float_format="%.4g")
+    title = f"From file to label, median of {options.rounds} rounds, {options.threads} thread(s) of the network"
+    Console().print(output.throughput_table(times, title))
+
+
 def time_attention(cfg: DictConfig) -> None:
-    """Times each network with and without its attention, interleaved; writes `latency.csv`."""
-    nets, inputs = {}, {}
-    for name, options in cfg.latency.nets.items():
-        for title, overrides in ((name, options), (output.without_attention(name), [*options, *cfg.latency.bare])):
-            nets[title], inputs[title] = compose_net("benchmark", overrides, NUM_CLASSES)
-    times = efficiency.latency(nets, inputs, track(range(cfg.latency.rounds), "Timing"))
+    """Times each network with and without its attention, by PyTorch and by ONNX Runtime; writes `latency.csv`."""
+    nets, inputs, exported = {}, {}, {}
+    with Console().status("Exporting the networks"), tempfile.TemporaryDirectory() as place:
+        for name, options in cfg.latency.nets.items():
+            for title, overrides in ((name, options), (output.without_attention(name), [*options, *cfg.latency.bare])):
+                nets[title], inputs[title] = compose_net("benchmark", overrides, NUM_CLASSES)
+                session = open_exported(nets[title], inputs[title], Path(place, "net.onnx"))
+                run = partial(session.run, None, {"image": inputs[title][0].numpy()})
+                exported[title.replace(name, f"{name} onnxruntime")] = run
+    times = efficiency.latency(nets, inputs, track(range(cfg.latency.rounds), "Timing PyTorch"))
+    rounds = track(range(cfg.latency.rounds), "Timing ONNX Runtime")
+    times = times.join(efficiency.thread_milliseconds(exported, rounds))
     write_csv(Path(cfg.output_dir) / "latency.csv", times, index_label="round", float_format="%.3f")
-    Console().print(output.latency_table(times, list(cfg.latency.nets)))
+    names = [*cfg.latency.nets, *(f"{name} onnxruntime" for name in cfg.latency.nets)]
+    Console().print(output.latency_table(times, names))
+
+
+def open_exported(net: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> InferenceSession:
+    """Session of ONNX Runtime, with one thread, of a network without auxiliary input."""
+    from fer_lightning.deploy.onnx import export_onnx  # no other part needs the packages of the export
+    from fer_lightning.inference.onnx_classifier import open_session
+
+    _, channels, size, _ = inputs[0].shape
+    export_onnx(net.eval(), {"preprocessing": {"channels": channels, "image_size": size, "side": "none"}}, path)
+    return open_session(path, threads=1)
 
 
 def compare_samplers(cfg: DictConfig) -> None:

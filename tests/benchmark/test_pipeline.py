@@ -113,7 +113,7 @@ def test_the_most_frequent_label_is_missing_without_a_face():
 
 def test_the_astronaut_fills_every_frame_and_moves():
     pytest.importorskip("skimage")
-    frames = astronaut_frames(5)
+    frames = list(astronaut_frames(5))
     assert all(frame.shape == (480, 640, 3) and frame.dtype == np.uint8 for frame in frames)
     for frame in frames:  # no black border
         assert all(edge.max(axis=-1).mean() > 5 for edge in (frame[0], frame[-1], frame[:, 0], frame[:, -1]))
@@ -123,7 +123,7 @@ def test_the_astronaut_fills_every_frame_and_moves():
 def test_without_scikit_image_a_photo_is_asked_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.data", None)
     with pytest.raises(UserError, match="pip install scikit-image, or use a photo"):
-        astronaut_frames(1)
+        next(astronaut_frames(1))
 
 
 @pytest.mark.parametrize(

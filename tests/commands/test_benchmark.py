@@ -97,7 +97,7 @@ def test_no_face_in_the_frames_is_one_sentence(stand_ins, benchmark, tmp_path, c
             "part=samplers",
             "checkpoint has no effect with part=samplers: it belongs to part=pipeline and part=pipeline ",
         ),
-        ("part=speed", "part=speed is unknown: use one of pipeline, training, latency, samplers"),
+        ("part=speed", "part=speed is unknown: use one of pipeline, training, throughput, latency, samplers"),
         ("checkpoint=nowhere", "nowhere does not exist"),
         ("checkpoint=net.onnx", "net.onnx is an ONNX file: use backends=[onnxruntime]"),
     ],
@@ -193,12 +193,29 @@ def test_every_round_of_training_measures_everything(tiny, fer, tmp_path, capsys
     assert "training.batches must be at most 5, the batches of an epoch; got 6" in capsys.readouterr().err
 
 
+def test_throughput_of_a_folder_and_a_video(fer, trained_run, tmp_path, capsys):
+    pytest.importorskip("mediapipe", exc_type=ImportError)
+    options = ["throughput.pictures=4", "throughput.frames=6", "throughput.rounds=2", f"hydra.run.dir={tmp_path}"]
+    assert fer("benchmark", "part=throughput", f"checkpoint={trained_run}", "backends=[torch]", *options) == 0
+    times = pd.read_csv(tmp_path / "throughput.csv")
+    faces = {"folder of 4 pictures": 4, "video of 6 frames": 6}
+    assert list(times["source"].unique()) == list(faces) and (times["faces"] == times["source"].map(faces)).all()
+    assert set(times["who"]) == {"torch, one by one", "torch, batches of 64"} and len(times) == 8
+    assert (times[["seconds", "cpu_seconds"]] > 0).all(axis=None)
+    rates = (times["faces"] / times["seconds"]).groupby([times["source"], times["who"]]).median()
+    printed = [float(number) for number in re.findall(r"\d+\.\d\b", capsys.readouterr().out)]
+    assert rates["video of 6 frames", "torch, batches of 64"] == pytest.approx(printed[-2], rel=0.01)
+
+
 def test_latency_of_hafem_with_and_without_attention(fer, tmp_path, capsys):
-    options = ["part=latency", "~latency.nets.hafem_224px", "latency.rounds=3", f"hydra.run.dir={tmp_path}"]
+    overrides = ("model=hafem_lite", "model.backbone=lcnet_035", "model.stage=1", "model.pretrained=none")
+    tiny = f"latency.nets.hafem_lite_48px={json.dumps(overrides)}"
+    options = ["part=latency", "~latency.nets.hafem_224px", tiny, "latency.rounds=3", f"hydra.run.dir={tmp_path}"]
     assert fer("benchmark", *options) == 0
     times = pd.read_csv(tmp_path / "latency.csv", index_col="round")
     whole, bare = "hafem_lite_48px", "hafem_lite_48px without attention"
-    assert list(times) == [whole, bare] and len(times) == 3
+    assert list(times) == [whole, bare, f"{whole} onnxruntime", f"{whole} onnxruntime without attention"]
+    assert len(times) == 3 and (times > 0).all(axis=None)
     told = re.search(r"hafem_lite_48px : without attention\D+([\d.]+) x", capsys.readouterr().out)
     assert told and float(told[1]) == pytest.approx((times[whole] / times[bare]).median(), abs=0.001)
     assert {path.name for path in tmp_path.glob("*.csv")} == {"latency.csv"}
@@ -251,5 +268,5 @@ def test_its_former_name_measures_the_same_with_its_former_options(fer, tmp_path
 def test_its_former_name_without_a_part_lists_the_parts(fer, tmp_path, capsys):
     assert fer("bench", f"hydra.run.dir={tmp_path}") == 0
     listed = capsys.readouterr().out
-    assert all(f"fer benchmark part={name}" in listed for name in ("pipeline", "training", "latency", "samplers"))
+    assert all(f"fer benchmark part={name}" in listed for name in ("pipeline", "training", "throughput", "latency"))
     assert "twenty minutes" in listed and not list(tmp_path.glob("*.csv"))

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fer_lightning.data.store import Images, track
+from fer_lightning.data.store import Images, track_once
 
 _BLOCK = 512
 
 
 def pixel_blocks(images: Images, rows: np.ndarray, description: str) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields the position in `rows` and the images uint8 `(B, H, W, C)` of each block, under a progress bar."""
-    for start in track(range(0, len(rows), _BLOCK), description):
+    """Yields the position in `rows` and the images uint8 `(B, H, W, C)` of each block, see `track_once`."""
+    starts = range(0, len(rows), _BLOCK)
+    for start in track_once(starts, description, len(rows), len(starts), "to find copies"):
         place = slice(start, start + _BLOCK)
         yield place, images.batch(rows[place])
 

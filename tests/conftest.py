@@ -5,15 +5,16 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Before torch is imported anywhere: one thread, so that runs here and in subprocesses compute the same sums.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -21,17 +22,13 @@ os.environ["FER_CACHE_DIR"] = tempfile.mkdtemp(prefix="fer_cache_")  # not that 
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
-import torch
-from matplotlib.figure import Figure
 
 from fer_lightning import cli
-from fer_lightning.data.datamodule import ExpressionDataModule
-from fer_lightning.results.run_record import RunRecord
-from fer_lightning.studies.comparison_table import COLUMNS
-from fer_lightning.studies.presentation import present_comparison
-from fer_lightning.studies.report import StudyReport
+
+if TYPE_CHECKING:  # imported where they are used: the process that hands out the tests needs neither PyTorch nor pandas
+    from fer_lightning.data.datamodule import ExpressionDataModule
+    from fer_lightning.studies.report import StudyReport
 
 atexit.register(shutil.rmtree, os.environ["FER_CACHE_DIR"], ignore_errors=True)
 
@@ -135,6 +132,68 @@ def fer_process() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.fixture(scope="session")
+def fer_undrawn() -> Callable[..., int]:
+    """`fer(*arguments)`, whose runs and searches end without figures and tables: a third of the time of short ones."""
+
+    def run(*arguments: object) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fer_lightning.commands.finish.show_record", lambda *_: None)
+            patch.setattr("fer_lightning.commands.sweep.draw_search", lambda *_: ({}, []))
+            return _call(*arguments)
+
+    return run
+
+
+# Its processes have imported what takes seconds; the process that they are copies of has done nothing else.
+_COPIES = multiprocessing.get_context("forkserver")
+_COPIES.set_forkserver_preload(["fer_lightning.commands.train", "hydra_plugins.fer_sweeper.sweeper", "optuna"])
+_PROGRAM = """
+import os, sys
+os.environ.clear()
+os.environ.update(environment)
+os.chdir(folder)
+for number, path in enumerate(outputs, 1):
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+sys.argv = arguments
+exec(compile(code, "program", "exec"), {"__name__": "__main__"})
+"""
+
+
+class Copy:
+    """Python code in a process of its own that starts at once; the methods are those of `subprocess.Popen`."""
+
+    def __init__(self, code: str, arguments: Sequence[object], outputs: Sequence[Path], env: Mapping[str, str]) -> None:
+        known = {"environment": dict(env), "folder": str(Path.cwd()), "outputs": [str(path) for path in outputs]}
+        known |= {"arguments": ["fer", *map(str, arguments)], "code": code}
+        self._process = _COPIES.Process(target=exec, args=(_PROGRAM, known), daemon=True)
+        self._process.start()
+        self.pid = self._process.pid or 0
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self._process.join(timeout)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+@pytest.fixture(scope="session")
+def start_copy() -> Callable[..., Copy]:
+    """`start_copy(code, *arguments, outputs=(stdout, stderr), env=os.environ)`, see `Copy`."""
+
+    def start(code: str, *arguments: object, outputs: Sequence[Path], env: Mapping[str, str] | None = None) -> Copy:
+        return Copy(code, arguments, outputs, os.environ if env is None else env)
+
+    return start
+
+
 @pytest.fixture
 def make_data(tmp_path: Path) -> Callable[..., ExpressionDataModule]:
     """Makes a data module of small images; keyword arguments replace and extend its options."""
@@ -177,10 +236,17 @@ def trained_run(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def _weights(folder: Path, name: str) -> dict[str, Any]:
+    import torch
+
     return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
 
 
 def _assert_same_run(one: Path, other: Path) -> None:
+    import pandas as pd
+    import torch
+
+    from fer_lightning.results.run_record import RunRecord
+
     for name in ("best", "last"):
         first, second = _weights(one, name), _weights(other, name)
         assert first.keys() == second.keys() and first
@@ -295,6 +361,8 @@ RECORD_TARGETS = np.arange(200) % 2
 def _write_record(
     folder: Path, overrides: Sequence[str], seed: int, right: np.ndarray, dataset: str = "fer2013", parameters: int = 10
 ) -> None:
+    import pandas as pd
+
     protocol = {
         "dataset": dataset,
         "release": "csv",
@@ -331,6 +399,13 @@ def write_record() -> Callable[..., None]:
 
 def make_study_report() -> StudyReport:
     """A study that never took place: three rows, of which one was not run, and text that HTML could mistake."""
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from fer_lightning.studies.comparison_table import COLUMNS
+    from fer_lightning.studies.presentation import present_comparison
+    from fer_lightning.studies.report import StudyReport
+
     figure = Figure(figsize=(3, 2))
     figure.subplots().plot([0, 1])
     shared = {"dataset": "fer2013", "n_seeds": 3, "interval": "seeds"}

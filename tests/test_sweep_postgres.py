@@ -9,11 +9,11 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -111,7 +111,9 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 class Sweep:
     """`fer train -m`, or a program like it, in a process of its own that shares `folder` and `database`."""
 
-    def __init__(self, program: list[str], folder: Path, database: str, name: str) -> None:
+    def __init__(
+        self, start_copy: Callable[..., Any], code: str, typed: list[str], folder: Path, database: str, name: str
+    ) -> None:
         self.output = folder.parent / f"{name}.txt"
         options = [
             "hydra/sweeper=optuna",
@@ -124,14 +126,9 @@ class Sweep:
             "optimizer.lr=tag(log,interval(1e-4,1e-1))",
             "logger=none",
         ]
-        with self.output.open("w") as output:
-            self.process = subprocess.Popen(
-                [*program, *options, "-m"],
-                cwd=folder.parent,
-                env={**os.environ, "FER_SWEEP_STORAGE": database},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        self.output.touch()
+        environment = {**os.environ, "FER_SWEEP_STORAGE": database}
+        self.process = start_copy(code, *typed, *options, "-m", outputs=[self.output] * 2, env=environment)
 
     def told(self) -> list[int]:
         """The trials whose result it told to the search."""
@@ -160,14 +157,11 @@ def kill_at_work(sweep: Sweep, study: optuna.Study, folder: Path) -> int:
 
 
 @pytest.mark.parametrize("job", ["quick", pytest.param("training", marks=pytest.mark.slow)])
-def test_a_survivor_takes_over_what_a_killed_process_left(job, tiny, database, tmp_path):
-    (tmp_path / "quick.py").write_text(QUICK)
-    program = {
-        "quick": [sys.executable, str(tmp_path / "quick.py")],
-        "training": [sys.executable, "-m", "fer_lightning", "train", *tiny],
-    }[job]
+def test_a_survivor_takes_over_what_a_killed_process_left(job, tiny, database, start_copy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    program = {"quick": (QUICK, []), "training": ("from fer_lightning.cli import main; main()", ["train", *tiny])}[job]
     folder = tmp_path / "search"
-    sweeps = [Sweep(program, folder, database, name) for name in ("one", "other")]
+    sweeps = [Sweep(start_copy, *program, folder, database, name) for name in ("one", "other")]
     try:
         killed, survivor = sweeps
         wait_for(lambda: "trials done" in killed.output.read_text(), "the search")

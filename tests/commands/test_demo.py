@@ -383,17 +383,19 @@ with server.listen("127.0.0.1", 0) as listening:
 """
 
 
-def test_a_server_that_hangs_ends_too(tmp_path):
-    folder = tmp_path / "pictures"
+def test_a_server_that_hangs_ends_too(start_copy, tmp_path):
+    folder, printed = tmp_path / "pictures", tmp_path / "printed"
     folder.mkdir()
-    process = subprocess.Popen([sys.executable, "-c", BLOCKED, folder], stdout=subprocess.PIPE, text=True)
+    process = start_copy(BLOCKED, folder, outputs=[printed, tmp_path / "errors"])
     try:
-        assert process.stdout is not None
-        port = int(process.stdout.readline())
+        while not (printed.exists() and printed.read_text().endswith("\n")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        port = int(printed.read_text())
         with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             time.sleep(0.5)
-            process.terminate()
+            process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=SECONDS) == 143
     finally:
         process.kill()

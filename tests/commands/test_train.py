@@ -35,10 +35,10 @@ def weights_of(folder: Path, name: str) -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
 
 
-def kill_when_told(arguments: list[str], folder: Path, told: str) -> None:
+def kill_when_told(start_copy, arguments: list[str], folder: Path, told: str) -> None:
     """Starts `fer train` and kills it, without any warning, as soon as its log tells `told`."""
-    command = [sys.executable, "-m", "fer_lightning", "train", *arguments, f"hydra.run.dir={folder}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    code = "from fer_lightning.cli import main; main()"
+    process = start_copy(code, "train", *arguments, f"hydra.run.dir={folder}", outputs=[Path(os.devnull)] * 2)
     log = folder / "train.log"
     deadline = time.monotonic() + 300
     while not (log.is_file() and told in log.read_text()):
@@ -122,12 +122,12 @@ def test_checkpoints_load_without_running_code(trained_run):
 # Going on after a kill
 
 
-def test_goes_on_after_a_kill(trained_run, tiny, fer, tmp_path, assert_same_run):
+def test_goes_on_after_a_kill(trained_run, tiny, fer_undrawn, start_copy, tmp_path, assert_same_run):
     folder = tmp_path / "killed"
-    kill_when_told(tiny, folder, "epoch 2/4")
+    kill_when_told(start_copy, tiny, folder, "epoch 2/4")
     names = ("overrides", "study", "budget", "variant")
     assert read_started(folder) == {name: metrics_of(trained_run)[name] for name in names}
-    assert fer("train", f"resume={folder}") == 0
+    assert fer_undrawn("train", f"resume={folder}") == 0
     assert_same_run(trained_run, folder)
     for name in ("overrides", "variant"):
         assert metrics_of(folder)[name] == metrics_of(trained_run)[name]
@@ -151,39 +151,41 @@ def stop_before_the_record(monkeypatch, fer, arguments: list[str], folder: Path)
     assert (folder / "checkpoints" / "last.ckpt").is_file() and not (folder / "metrics.json").exists()
 
 
-def test_goes_on_after_a_kill_before_the_record(trained_run, tiny, fer, tmp_path, monkeypatch, assert_same_run):
+def test_goes_on_after_a_kill_before_the_record(trained_run, tiny, fer_undrawn, tmp_path, monkeypatch, assert_same_run):
     folder = tmp_path / "late"
-    stop_before_the_record(monkeypatch, fer, tiny, folder)
+    stop_before_the_record(monkeypatch, fer_undrawn, tiny, folder)
     (folder / STARTED).unlink()  # as a run that an earlier version started
-    assert fer("train", f"resume={folder}") == 0
+    assert fer_undrawn("train", f"resume={folder}") == 0
     assert_same_run(trained_run, folder)
     assert metrics_of(folder)["overrides"] == metrics_of(trained_run)["overrides"]
 
 
-def test_a_stopped_training_stays_stopped(tiny, fer, tmp_path, monkeypatch, assert_same_run):
+def test_a_stopped_training_stays_stopped(tiny, fer_undrawn, tmp_path, monkeypatch, assert_same_run):
     # By this rule training ends unless the accuracy falls in each of the four epochs.
     rule = ["callbacks.early_stopping.patience=1", "callbacks.early_stopping.mode=min"]
     arguments = [*tiny[:-1], "callbacks=early_stopping", *rule]
     whole, late = tmp_path / "whole", tmp_path / "late"
-    assert fer("train", *arguments, f"hydra.run.dir={whole}") == 0
+    assert fer_undrawn("train", *arguments, f"hydra.run.dir={whole}") == 0
     assert metrics_of(whole)["epochs"] < 4
-    stop_before_the_record(monkeypatch, fer, arguments, late)
-    assert fer("train", f"resume={late}") == 0
+    stop_before_the_record(monkeypatch, fer_undrawn, arguments, late)
+    assert fer_undrawn("train", f"resume={late}") == 0
     assert_same_run(whole, late)
 
 
-def test_a_moved_run_goes_on(trained_run, tiny, fer, tmp_path, monkeypatch, assert_same_run):
-    stop_before_the_record(monkeypatch, fer, tiny, tmp_path / "here")
+def test_a_moved_run_goes_on(trained_run, tiny, fer_undrawn, tmp_path, monkeypatch, assert_same_run):
+    stop_before_the_record(monkeypatch, fer_undrawn, tiny, tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")
-    assert fer("train", f"resume={tmp_path / 'there'}") == 0
+    assert fer_undrawn("train", f"resume={tmp_path / 'there'}") == 0
     assert_same_run(trained_run, tmp_path / "there")
     assert not (tmp_path / "here").exists()
 
 
-def test_the_same_command_in_the_same_folder_goes_on(trained_run, tiny, fer, tmp_path, monkeypatch, assert_same_run):
+def test_the_same_command_in_the_same_folder_goes_on(
+    trained_run, tiny, fer_undrawn, tmp_path, monkeypatch, assert_same_run
+):
     folder = tmp_path / "requeued"
-    stop_before_the_record(monkeypatch, fer, tiny, folder)
-    assert fer("train", *tiny, f"hydra.run.dir={folder}") == 0
+    stop_before_the_record(monkeypatch, fer_undrawn, tiny, folder)
+    assert fer_undrawn("train", *tiny, f"hydra.run.dir={folder}") == 0
     assert_same_run(trained_run, folder)
 
 
@@ -262,8 +264,8 @@ def test_ctrl_c_says_how_to_go_on(tiny, fer, tmp_path, capsys, monkeypatch):
 # Several runs
 
 
-def test_runs_of_a_multirun_stay_apart(trained_run, tiny, fer, tmp_path):
-    assert fer("train", "-m", *tiny, "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}") == 0
+def test_runs_of_a_multirun_stay_apart(trained_run, tiny, fer_undrawn, tmp_path):
+    assert fer_undrawn("train", "-m", *tiny, "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}") == 0
     first, second = sorted(path.parent for path in (tmp_path / "sweep").glob("*/metrics.json"))
     assert [metrics_of(folder)["seed"] for folder in (first, second)] == [0, 1]
     assert [len(RunRecord.read(folder).history) for folder in (first, second)] == [4, 4]
@@ -360,8 +362,8 @@ def ddp_run(same_steps, fer_process, tmp_path_factory):
     return folder
 
 
-def test_two_processes_take_the_steps_of_one_with_the_double_batch(same_steps, ddp_run, fer, tmp_path):
-    assert fer("train", *same_steps, "data.batch_size=8", "trainer=cpu", f"hydra.run.dir={tmp_path}") == 0
+def test_two_processes_take_the_steps_of_one_with_the_double_batch(same_steps, ddp_run, fer_undrawn, tmp_path):
+    assert fer_undrawn("train", *same_steps, "data.batch_size=8", "trainer=cpu", f"hydra.run.dir={tmp_path}") == 0
     one, two = weights_of(tmp_path, "last"), weights_of(ddp_run, "last")
     assert one.keys() == two.keys()
     for name in one:
@@ -412,13 +414,9 @@ def test_two_processes_evaluate_together(ddp_run, fer_process, tmp_path):
         (["show=loud"], "show=loud is unknown: use one of auto, quiet, verbose"),
         (["threads=0"], "threads must be from 1 to"),
         (["threads=100000"], "the number of cores; got 100000"),
-        (["threads=two"], "threads must be a whole number or null; got 'two'"),
-        (["seed=-1"], "seed must be from 0 to 4294967295; got -1"),
         (["mixing.mixup_alpha=-1"], "mixing.mixup_alpha must be at least 0; got -1"),
-        (["mixing.probability=2"], "mixing.probability must be from 0 to 1; got 2"),
         (["loss.class_weights=some"], "loss.class_weights must be none or inverse; got some"),
         (["loss.label_smoothing=1.5"], "loss.label_smoothing must be at least 0 and below 1; got 1.5"),
-        (["optimizer.lr=-1"], "optimizer.lr must be at least 0; got -1"),
         (["scheduler.rise_share=1"], "scheduler.rise_share must be at least 0 and below 1; got 1"),
         (["selection.monitor=val/acc"], "selection.monitor=val/acc is unknown: use one of val/accuracy, "),
         (["selection.monitor=test/accuracy"], "selection.monitor=test/accuracy is unknown"),
@@ -484,26 +482,26 @@ def test_a_run_that_was_told_to_stop_is_no_success(stop, tiny, fer, tmp_path, mo
     )
 
 
-def test_a_stopped_multirun_says_how_to_continue(tiny, fer, tmp_path, monkeypatch, capsys):
+def test_a_stopped_multirun_says_how_to_continue(tiny, fer_undrawn, tmp_path, monkeypatch, capsys):
     def stopped(*arguments: object) -> None:
         raise SIGTERMException
 
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr("fer_lightning.commands.train.fit", stopped)
-        assert fer("train", "-m", *tiny, "trainer.max_epochs=1", "seed=0,1") == 130
+        assert fer_undrawn("train", "-m", *tiny, "trainer.max_epochs=1", "seed=0,1") == 130
     words = shlex.split(capsys.readouterr().err.splitlines()[-1].partition("runs that are left: ")[2])
     (folder,) = Path("outputs/multirun").iterdir()
     assert words == ["fer", "train", "-m", *tiny, "trainer.max_epochs=1", "seed=0,1", f"hydra.sweep.dir={folder}"]
-    assert fer(*words[1:]) == 0
+    assert fer_undrawn(*words[1:]) == 0
     assert len(list(folder.glob("*/metrics.json"))) == 2
 
 
 @pytest.mark.parametrize(("choice", "epochs"), [("fast", 1), ("overfit", 2), ("profile", 1)])
-def test_debug_runs_are_short_and_whole(choice, epochs, tiny, fer, tmp_path, capsys):
+def test_debug_runs_are_short_and_whole(choice, epochs, tiny, fer_undrawn, tmp_path, capsys):
     options = [option for option in tiny if not option.startswith(("trainer.max_epochs", "logger"))]
     typed = [f"trainer.max_epochs={epochs}"] if choice == "overfit" else []
-    assert fer("train", *options, *typed, f"debug={choice}", f"hydra.run.dir={tmp_path}") == 0
+    assert fer_undrawn("train", *options, *typed, f"debug={choice}", f"hydra.run.dir={tmp_path}") == 0
     record = RunRecord.read(tmp_path)
     assert len(record.history) == epochs and record.metrics["splits"]["test"]["accuracy"] >= 0
     assert f"debug={choice}" in record.metrics["overrides"] and not (tmp_path / "wandb").exists()

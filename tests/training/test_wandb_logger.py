@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,19 +63,22 @@ for mode in ("offline", "disabled"):
 """
 
 
+@pytest.fixture(scope="module")
 def in_process_of_its_own(
-    code: str, *arguments: object, home: Path, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """Runs code as somebody who never used W&B."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "NETRC"))}
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env={**environment, "HOME": str(home), **variables},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    start_copy: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., tuple[str, str]]:
+    """`in_process_of_its_own(code, *arguments, home=..., **variables)`: what code prints for one new to W&B."""
+
+    def run(code: str, *arguments: object, home: Path, **variables: str) -> tuple[str, str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "NETRC"))}
+        outputs = [tmp_path_factory.mktemp("outputs") / name for name in ("stdout", "stderr")]
+        process = start_copy(code, *arguments, outputs=outputs, env={**environment, "HOME": str(home), **variables})
+        status = process.wait(timeout=300)
+        printed, errors = (path.read_text() for path in outputs)
+        assert status == 0, errors
+        return printed, errors
+
+    return run
 
 
 def inspect(folder: Path) -> list[dict]:
@@ -85,11 +90,9 @@ def inspect(folder: Path) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_runs(in_process_of_its_own, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("two_runs")
-    done = in_process_of_its_own(TWO_RUNS, root, home=root)
-    assert done.returncode == 0, done.stderr
-    assert "wandb" not in done.stdout + done.stderr
+    assert "wandb" not in "".join(in_process_of_its_own(TWO_RUNS, root, home=root))
     return root
 
 
@@ -127,8 +130,8 @@ logger.close(failed=False)
 """
 
 
-def test_online_without_a_server_goes_offline_and_says_so(tmp_path):
-    done = in_process_of_its_own(
+def test_online_without_a_server_goes_offline_and_says_so(in_process_of_its_own, tmp_path):
+    _, errors = in_process_of_its_own(
         UNREACHABLE,
         tmp_path / "run",
         home=tmp_path,
@@ -136,18 +139,16 @@ def test_online_without_a_server_goes_offline_and_says_so(tmp_path):
         WANDB_BASE_URL="http://127.0.0.1:9",  # the discard port: refused
         WANDB_HTTP_TIMEOUT="1",
     )
-    assert done.returncode == 0, done.stderr
-    assert "this run is logged offline; upload it later with fer dashboard --sync" in done.stderr
+    assert "this run is logged offline; upload it later with fer dashboard --sync" in errors
     assert any(record["type"] == "history" for record in inspect(tmp_path / "run"))
 
 
-def test_a_run_of_a_wandb_sweep_is_that_of_its_agent(tmp_path):
+def test_a_run_of_a_wandb_sweep_is_that_of_its_agent(in_process_of_its_own, tmp_path):
     code = UNREACHABLE.replace('"online"', '"offline"')
-    done = in_process_of_its_own(
+    _, errors = in_process_of_its_own(
         code, tmp_path / "run", home=tmp_path, WANDB_SWEEP_ID="sweep1", WANDB_RUN_ID="agents", WANDB_PROJECT="theirs"
     )
-    assert done.returncode == 0, done.stderr
-    assert "Ignoring" not in done.stderr
+    assert "Ignoring" not in errors
     (run,) = [record["run"] for record in inspect(tmp_path / "run") if record["type"] == "run"]
     assert (run["run_id"], run["project"], run["sweep_id"]) == ("agents", "theirs", "sweep1")
 
@@ -269,7 +270,7 @@ def predictions() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def folder(predictions: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(predictions: pd.DataFrame, in_process_of_its_own, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder, logged to W&B offline."""
     home = tmp_path_factory.mktemp("report")
     folder = home / "run"
@@ -297,15 +298,7 @@ def folder(predictions: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) 
         "splits": {"test": {**test, "per_class": dict.fromkeys(CLASSES, scores)}},
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    done = subprocess.run(
-        [sys.executable, "-c", LOG, str(folder)],
-        env={**environment, "HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    in_process_of_its_own(LOG, folder, home=home)
     return folder
 
 

@@ -66,9 +66,9 @@ def test_a_record_holds_the_same_scores(artifacts, expected):
     assert (predicted == test["target"]).mean() == pytest.approx(expected["accuracy"]["test"])
 
 
-def test_an_unfinished_run_goes_on_to_the_same_weights(artifacts, expected, fer, monkeypatch):
+def test_an_unfinished_run_goes_on_to_the_same_weights(artifacts, expected, fer_undrawn, monkeypatch):
     monkeypatch.chdir(artifacts)
-    assert fer("train", "resume=killed") == 0
+    assert fer_undrawn("train", "resume=killed") == 0
     continued, whole = (load_net(Path(run)).net.state_dict() for run in ("killed", "run"))
     for name, weights in whole.items():
         torch.testing.assert_close(continued[name], weights, rtol=1e-3, atol=1e-4)

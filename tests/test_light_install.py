@@ -48,7 +48,10 @@ def run(*arguments: str, folder: Path, left_out: Sequence[str] = LEFT_OUT) -> su
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(("net", "left_out"), [("ferplus", LEFT_OUT), ("fer2013", LEFT_OUT), ("fer2013", ())])
+@pytest.mark.parametrize(
+    ("net", "left_out"),
+    [("ferplus", LEFT_OUT), pytest.param("fer2013", LEFT_OUT, marks=pytest.mark.slow), ("fer2013", ())],
+)
 def test_predictions_are_those_of_pytorch(net: str, left_out: Sequence[str], pictures: Path, tmp_path: Path) -> None:
     pytest.importorskip("mediapipe", exc_type=ImportError)
     options = [f"source={pictures}", f"checkpoint={net}", "hydra.run.dir=out"]

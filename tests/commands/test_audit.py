@@ -66,9 +66,9 @@ def test_a_run_is_scored_on_the_clean_part_too(options, fer, tmp_path, capsys):
     assert again["test_clean"]["accuracy"] == pytest.approx(scores["test_clean"]["accuracy"])
 
 
-def test_training_without_leaks_has_nothing_to_clean(options, fer, tmp_path):
+def test_training_without_leaks_has_nothing_to_clean(options, fer_undrawn, tmp_path):
     run = tmp_path / "run"
-    assert fer("train", *options, "trainer.max_epochs=1", "data.drop_leaked=exact", f"hydra.run.dir={run}") == 0
+    assert fer_undrawn("train", *options, "trainer.max_epochs=1", "data.drop_leaked=exact", f"hydra.run.dir={run}") == 0
     metrics = RunRecord.read(run).metrics
     assert list(metrics["splits"]) == ["val", "test"]
     assert metrics["protocol"]["counts"] == {"train": 40, "val": 18, "test": 15}

@@ -106,6 +106,7 @@ def test_every_choice_fits(choice, monkeypatch):
         ("data.image_size=[48,48]", "data.image_size must be a whole number; got the list [48, 48]."),
         ("trainer.max_epochs=1.5", "trainer.max_epochs must be a whole number or null; got 1.5."),
         ("model.dropout=2", "model.dropout must be from 0 to 1; got 2."),
+        ("mixing.probability=2", "mixing.probability must be from 0 to 1; got 2."),
         ("channels_last=yes", "channels_last must be true or false; got 'yes'."),
         ("threads=abc", "threads must be a whole number or null; got 'abc'."),
         ("data.root=5", "data.root must be a path; got 5."),

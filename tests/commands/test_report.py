@@ -95,7 +95,7 @@ def test_while_the_first_runs_are_trained(tmp_path, write_record, capsys):
 
 
 @pytest.fixture(scope="module")
-def multirun(fer, tiny, tmp_path_factory) -> tuple[Path, str]:
+def multirun(fer_undrawn, tiny, tmp_path_factory) -> tuple[Path, str]:
     """Folder and output of a multirun of two networks of which one cannot be built with one of two options."""
     place = tmp_path_factory.mktemp("multirun")
     (place / "my conf").mkdir()
@@ -104,7 +104,7 @@ def multirun(fer, tiny, tmp_path_factory) -> tuple[Path, str]:
     printed = io.StringIO()
     with redirect_stdout(printed):
         folder = f"hydra.sweep.dir={place / 'my runs'}"
-        assert fer("train", "-m", f"--config-dir={place / 'my conf'}", *options, folder) == 2
+        assert fer_undrawn("train", "-m", f"--config-dir={place / 'my conf'}", *options, folder) == 2
     return place / "my runs", printed.getvalue()
 
 
@@ -153,7 +153,7 @@ def test_a_multirun_ends_with_a_comparison_and_commands_that_work(multirun, fer,
         assert "claim" not in re.sub(r"<style>.*?</style>|<script>.*?</script>", "", text, flags=re.DOTALL).lower()
 
 
-def test_a_multirun_that_is_stopped_compares_what_it_has(fer, tiny, tmp_path, monkeypatch, capsys):
+def test_a_multirun_that_is_stopped_compares_what_it_has(fer_undrawn, tiny, tmp_path, monkeypatch, capsys):
     def fit_or_stop(cfg, *arguments):
         if cfg.seed == 1:
             raise KeyboardInterrupt
@@ -161,7 +161,7 @@ def test_a_multirun_that_is_stopped_compares_what_it_has(fer, tiny, tmp_path, mo
 
     monkeypatch.setattr("fer_lightning.commands.train.fit", fit_or_stop)
     options = ["trainer.max_epochs=1", "seed=0,1,2", f"hydra.sweep.dir={tmp_path / 'runs'}"]
-    assert fer("train", "-m", *tiny, *options) == 130
+    assert fer_undrawn("train", "-m", *tiny, *options) == 130
     printed, error = capsys.readouterr()
     assert "2 of 3 runs have no record: resnet seed=1; resnet seed=2" in printed and "│resnet" in printed
     assert "Only these" not in printed and f"hydra.sweep.dir={tmp_path / 'runs'}" in error
@@ -183,7 +183,9 @@ def test_runs_that_never_started_are_listed_until_they_are_trained(tmp_path, wri
     assert "1 run has no record yet: vit seed=0 in " in capsys.readouterr().out
 
 
-def test_a_study_ends_with_its_table_and_the_command_of_its_report(fer, tiny, tmp_path, monkeypatch, capsys):
+def test_a_study_ends_with_its_table_and_the_command_of_its_report(
+    fer, fer_undrawn, tiny, tmp_path, monkeypatch, capsys
+):
     conf = tmp_path / "conf" / "study"
     conf.mkdir(parents=True)
     (conf / "mine.yaml").write_text(STUDY)
@@ -191,7 +193,7 @@ def test_a_study_ends_with_its_table_and_the_command_of_its_report(fer, tiny, tm
     options = [option for option in tiny if not option.startswith("model")]
     study = ["study=mine", "budget=smoke", "trainer.max_epochs=1", "trainer.limit_train_batches=1.0"]
     command = ["train", "--config-dir", "conf", *options, *study, "hydra.sweep.dir=runs"]
-    assert fer(*command) == 0
+    assert fer_undrawn(*command) == 0
     table = capsys.readouterr().out.partition("Which net? (accuracy)")[2]
     shown = {line.split()[0].strip("│"): line for line in table.splitlines() if line.startswith("│")}
     assert {"First", "Second"} <= shown.keys() and "reference" in shown["First"]
@@ -223,10 +225,10 @@ def test_what_no_run_can_read_is_reported_once_before_any_starts(fer, tmp_path, 
     assert capsys.readouterr().out.count("failed: No ") == 2
 
 
-def test_what_two_runs_warn_of_is_printed_once(fer, trees, tmp_path, capsys):
+def test_what_two_runs_warn_of_is_printed_once(fer_undrawn, trees, tmp_path, capsys):
     data = ["data=fer2013", f"data.root={trees / 'fer2013'}", f"data.cache_dir={tmp_path / 'cache'}", "model=resnet"]
     short = ["seed=0,1", "trainer=cpu", "trainer.max_epochs=1", "callbacks=[]", "logger=none"]
-    assert fer("train", "-m", *data, *short, f"hydra.sweep.dir={tmp_path / 'runs'}") == 0
+    assert fer_undrawn("train", "-m", *data, *short, f"hydra.sweep.dir={tmp_path / 'runs'}") == 0
     said = "fer2013 differs from its official release"
     printed, error = capsys.readouterr()
     assert (printed + error).count(said) == 1

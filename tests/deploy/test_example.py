@@ -16,18 +16,17 @@ import pytest
 from PIL import Image
 
 from fer_lightning.deploy.formats import EXAMPLE
-from fer_lightning.deploy.onnx import export_onnx, onnx_metadata
 from fer_lightning.inference.face_detector import ALIGNED
 from fer_lightning.inference.predictor import Predictor
-from fer_lightning.training.checkpoints import load_net
+from fer_lightning.training.safetensors_weights import WEIGHTS
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `fer export` leaves it."""
+    """As `fer export` leaves it, but for the weights, which are beside the graph that ships."""
     folder = tmp_path_factory.mktemp("exported")
-    trained = load_net("ferplus")
-    export_onnx(trained.net, onnx_metadata(trained, "ferplus"), folder / "model.onnx")
+    shutil.copy(WEIGHTS / "ferplus.onnx", folder / "model.onnx")
+    shutil.copy(WEIGHTS / "ferplus.safetensors", folder)
     shutil.copy(EXAMPLE, folder / "predict.py")
     return folder
 

@@ -117,7 +117,7 @@ def test_normalization_can_be_left_out(name):
 
 @every_net
 def test_it_overfits_32_random_images(name):
-    net, inputs = make(f"+model={name}", batch=32)
+    net, inputs = make(f"+model={name}", "image_size=32", batch=32)
     target = torch.arange(32) % 7
     optimizer = torch.optim.AdamW(net.parameters(), LEARNING_RATE)
     losses = []

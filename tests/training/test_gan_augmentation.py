@@ -315,10 +315,10 @@ def rare(tiny: list[str], tiny_folder: Path, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def whole(rare: list[str], tmp_path_factory: pytest.TempPathFactory, fer) -> Path:
+def whole(rare: list[str], tmp_path_factory: pytest.TempPathFactory, fer_undrawn) -> Path:
     """Folder of a run of two epochs of the GAN and two of the classifier. Do not write to it."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    assert fer("train", *rare, *FOUR_EPOCHS, f"hydra.run.dir={folder}") == 0
+    assert fer_undrawn("train", *rare, *FOUR_EPOCHS, f"hydra.run.dir={folder}") == 0
     return folder
 
 
@@ -338,7 +338,7 @@ def test_a_run_leaves_a_normal_record_and_the_pictures(whole):
 
 
 @pytest.mark.parametrize("epoch", [1, 3], ids=["gan", "classifier"])
-def test_goes_on_after_a_stop_in_either_phase(epoch, whole, rare, fer, tmp_path, monkeypatch):
+def test_goes_on_after_a_stop_in_either_phase(epoch, whole, rare, fer_undrawn, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -352,9 +352,9 @@ def test_goes_on_after_a_stop_in_either_phase(epoch, whole, rare, fer, tmp_path,
     with monkeypatch.context() as patch:
         patch.setattr(History, "on_train_epoch_start", killed)
         with pytest.raises(Killed):
-            fer("train", *rare, *FOUR_EPOCHS, f"hydra.run.dir={tmp_path}")
+            fer_undrawn("train", *rare, *FOUR_EPOCHS, f"hydra.run.dir={tmp_path}")
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file() and not (tmp_path / "metrics.json").exists()
-    assert fer("train", f"resume={tmp_path}") == 0
+    assert fer_undrawn("train", f"resume={tmp_path}") == 0
 
     for name in ("best.ckpt", "last.ckpt"):
         one, other = (torch.load(run / "checkpoints" / name, weights_only=True) for run in (whole, tmp_path))

@@ -99,10 +99,10 @@ def test_members_that_are_sure_and_wrong_break_nothing():
 
 
 @pytest.fixture(scope="module")
-def second_run(tiny, tmp_path_factory, fer):
+def second_run(tiny, tmp_path_factory, fer_undrawn):
     """Another finished run on the same data, with another seed."""
     folder = tmp_path_factory.mktemp("runs") / "second"
-    assert fer("train", *tiny, "seed=1", f"hydra.run.dir={folder}") == 0
+    assert fer_undrawn("train", *tiny, "seed=1", f"hydra.run.dir={folder}") == 0
     return folder
 
 
@@ -111,12 +111,12 @@ def metrics_of(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def vote(fer, tiny, trained_run, second_run, tmp_path_factory):
+def vote(fer_undrawn, tiny, trained_run, second_run, tmp_path_factory):
     """Folder of a vote of both runs."""
     folder = tmp_path_factory.mktemp("runs") / "vote"
     options = [option for option in tiny if not option.startswith("model")]
     checkpoints = f"model.checkpoints=[{trained_run},{second_run}/checkpoints/best.ckpt]"
-    assert fer("train", *options, "experiment=weighted_voting", checkpoints, f"hydra.run.dir={folder}") == 0
+    assert fer_undrawn("train", *options, "experiment=weighted_voting", checkpoints, f"hydra.run.dir={folder}") == 0
     return folder
 
 

@@ -188,6 +188,7 @@ def throughput_table(times: pd.DataFrame, title: str) -> Table:
             cells = [(f"{rate[who].median():.1f}", f"{(rate[who] / rate[names[0]]).median():.2f}") for rate in rates]
             drawn.add_row(escape(str(source)), escape(who), *cells[0], *cells[1])
         drawn.add_section()
+    drawn.caption = "times: ratio to the first predictor, median of the ratios of the rounds"
     return drawn
 
 

@@ -63,6 +63,8 @@ def open_session(
             _check_graph(onnx.load_model_from_string(content), path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # fatal errors; others are raised as exceptions
+        # Idle threads would spin for milliseconds and take the cores from the face detector, which runs meanwhile.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
         session = onnxruntime.InferenceSession(content, options, providers=chosen)

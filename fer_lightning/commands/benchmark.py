@@ -280,7 +280,7 @@ def time_attention(cfg: DictConfig) -> None:
     times = efficiency.latency(nets, inputs, track(range(cfg.latency.rounds), "Timing PyTorch"))
     rounds = track(range(cfg.latency.rounds), "Timing ONNX Runtime")
     times = times.join(efficiency.thread_milliseconds(exported, rounds))
-    write_csv(Path(cfg.output_dir) / "latency.csv", times, index_label="round", float_format="%.3f")
+    write_csv(Path(cfg.output_dir) / "latency.csv", times, index_label="round", float_format="%.6f")
     names = [*cfg.latency.nets, *(f"{name} onnxruntime" for name in cfg.latency.nets)]
     Console().print(output.latency_table(times, names))
 

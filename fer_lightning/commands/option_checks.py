@@ -292,7 +292,8 @@ def _describe(kind: Any) -> str:
         return "null"
     if (origin or kind) in _LISTS:
         of = [_describe(each).removeprefix("a ") for each in inner if each not in (Any, Ellipsis)]
-        plural = f" of {of[0]}s" if of and not of[0].startswith(("text", "one", "true")) else ""
+        several = "groups of options" if of and of[0].startswith("group") else f"{of[0]}s" if of else ""
+        plural = f" of {several}" if of and not of[0].startswith(("text", "one", "true")) else ""
         return f"a list{plural}" if len(of) < 2 else f"a list of {len(of)} values"
     return _WORDS.get(kind, "a group of options")
 

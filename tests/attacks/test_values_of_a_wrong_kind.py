@@ -69,7 +69,8 @@ def test_options_of_a_wrong_kind_are_refused_by_name(campaign, configs):
     for config, cfg in configs.items():
         plain = OmegaConf.to_container(cfg, resolve=True)
         for name, value in leaves(plain):
-            derived = config == "show_models" and name.startswith("data.")  # from its other options
+            # From other options.
+            derived = (config == "show_models" and name.startswith("data.")) or name.startswith("data.transforms.")
             if name not in MORE and not derived and not name.startswith(("latency.nets", "search.most", "augment")):
                 wrongs = (wrong for wrong in WRONG.get(type(value), []) if name not in ALSO or wrong != ALSO[name])
                 options += [(config, name, wrong) for wrong in wrongs]

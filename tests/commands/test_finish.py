@@ -142,7 +142,7 @@ def test_no_chart_in_wandb_has_a_picture_of_the_same(logged):
 
 def test_every_panel_of_the_saved_workspace_shows_what_a_run_logs(logged):
     pytest.importorskip("wandb_workspaces", reason="needs the extra workspaces")
-    from fer_lightning.studies.wandb_study import build_workspace
+    from fer_lightning.studies.wandb_study import build_workspace, view_panels
 
     _, _, records = logged
     known: set[str] = set()
@@ -154,7 +154,8 @@ def test_every_panel_of_the_saved_workspace_shows_what_a_run_logs(logged):
             known.update(record["summary"]["update"])
         if record["type"] == "config":
             config.update(record["config"]["update"])
-    used = panel_keys(build_workspace("me", "faces", "rates")._to_model().model_dump(mode="json", by_alias=True))
+    workspace = build_workspace("me", "faces", "rates", view_panels())
+    used = panel_keys(workspace._to_model().model_dump(mode="json", by_alias=True))
     assert {"val/accuracy", "lr", "test/ece_scaled", "robustness/severity_table"} <= used["metrics"]
     # Tables and pictures are files.
     assert [name for name in used["metrics"] if name not in known and f"{name}.path" not in known] == []

@@ -125,7 +125,6 @@ class BatchAugmentation:
         self, transforms: BatchTransforms, seed: int, epoch: int, count: int, device: torch.device | str
     ) -> None:
         self.transforms = transforms
-        self.epoch = epoch
         # Row by row, so that the numbers of a row do not depend on how many rows there are.
         draws = np.random.default_rng([seed, epoch]).random((count, len(_DRAWS)), dtype=np.float32)
         if transforms.mirror == "alternating":
@@ -186,9 +185,7 @@ class BatchAugmentation:
         c, d = (sin + cos * shear_y) * width_factor, (sin * shear_x + cos) * height_factor
         inverse = torch.stack([d, -b, -c, a], dim=1).div_((a * d - b * c)[:, None]).view(-1, 2, 2)
         inverse[:, 0] *= (1 - 2 * self._mirrors(draws["mirror"]).float())[:, None]
-        shift = torch.stack(
-            [either("translate_x", 2 * options.translate), either("translate_y", 2 * options.translate)]
-        )
+        shift = torch.stack([either(name, 2 * options.translate) for name in ("translate_x", "translate_y")])
         x, y = ((2 * torch.arange(size, device=angle.device) + 1) / size - 1 for size in (width, height))
         # One plane per coordinate, which is three times as fast as `affine_grid`.
         of_row = inverse[:, :, 1, None] * y + (inverse @ -shift.T[:, :, None])
@@ -198,9 +195,8 @@ class BatchAugmentation:
         lit = (draws["light"] < self.transforms.p_light).float()
         contrast = 1 + (2 * draws["contrast"] - 1) * self.transforms.contrast * lit
         brightness = (2 * draws["brightness"] - 1) * self.transforms.brightness * lit
-        means = pixels.mean(
-            dim=(1, 2, 3)
-        )  # relative to the mean: relative to 255, many faces would turn white or black
+        # Relative to the image's mean: relative to 255, many faces would turn white or black.
+        means = pixels.mean(dim=(1, 2, 3))
         pixels.mul_(contrast[:, None, None, None]).add_((brightness * means)[:, None, None, None]).clamp_(0, 255)
 
     def _add_noise(self, pixels: Tensor, draws: Mapping[str, Tensor]) -> None:
@@ -213,8 +209,7 @@ class BatchAugmentation:
 
     def _erase(self, pixels: Tensor, draws: Mapping[str, Tensor]) -> None:
         low, high = self.transforms.erase
-        erased = draws["erase"] < self.transforms.p_erase
-        inside = erased[:, None, None]
+        inside = (draws["erase"] < self.transforms.p_erase)[:, None, None]
         for side, first, dim in (("erase_height", "erase_top", 2), ("erase_width", "erase_left", 3)):
             share = low + draws[side] * (high - low)
             size = pixels.shape[dim]

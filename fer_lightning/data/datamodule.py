@@ -343,7 +343,7 @@ class ExpressionDataModule(LightningDataModule):
 
     def _belongs_on(self, device: torch.device) -> bool:
         """Whether `store=auto` copies the images to a device: to a GPU that has four times the memory free."""
-        if device.type != "cuda" or not (isinstance(self.transforms, BatchTransforms) or not self.transforms):
+        if device.type != "cuda" or (self.transforms and not isinstance(self.transforms, BatchTransforms)):
             return False
         size = len(self.samples.frame) * self.image_size**2 * self.channels
         return 4 * size <= torch.cuda.mem_get_info(device)[0]

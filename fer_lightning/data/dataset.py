@@ -15,6 +15,8 @@ from fer_lightning.data.batch_transforms import BatchAugmentation
 from fer_lightning.data.store import Images
 from fer_lightning.errors import UserError
 
+_COPIED = 4096  # images that are copied to a device at once
+
 
 class DeviceImages:
     """All images of a store as one uint8 tensor on the training device, where batches are gathered and augmented.
@@ -34,9 +36,6 @@ class DeviceImages:
 
     def batch(self, rows: np.ndarray) -> np.ndarray:
         return self.tensor[torch.from_numpy(rows).to(self.tensor.device)].cpu().numpy()
-
-
-_COPIED = 4096  # images
 
 
 class ExpressionDataset(Dataset):
@@ -105,11 +104,11 @@ class ExpressionDataset(Dataset):
             else:
                 pixels, mirrored = self.augmentation.track_mirroring(pixels, rows)
             return _channels_first(torch.from_numpy(pixels).to(self.device)), mirrored
+        places = torch.from_numpy(rows).to(self.device)
         if isinstance(self.images, DeviceImages):
-            places = torch.from_numpy(rows).to(self.device)
             images = self.images.tensor[places]
         else:
-            places, images = torch.from_numpy(rows), torch.from_numpy(self.images.batch(rows))
+            images = torch.from_numpy(self.images.batch(rows))
         if self.augmentation is None:
             return _channels_first(images), mirrored
         if self.side is not None:

@@ -20,9 +20,9 @@ PATHS = {"source", "checkpoint", "init", "resume", "path", "image", "frames", "i
 PATHS |= {"peer_python", "peer_node_modules"}
 PATHS_OF_GROUPS = {"root", "cache_dir", "landmark_model", "pretrained", "dir", "subdir", "save_dir", "default_root_dir"}
 PATHS_OF_GROUPS |= {"folder", "storage"}
-PATH_LISTS = {"checkpoints"}
+PATH_LISTS = {"checkpoints", "teacher"}
 # Options that accept `last`, the newest run, and whether that run must be finished.
-LAST = {"resume": False, "init": True, "checkpoint": True}
+LAST = {"resume": False, "init": True, "checkpoint": True, "teacher": True}
 
 _OVERRIDE = re.compile(r"(\+{0,2})([A-Za-z_$][\w$./@-]*)=(.*)", re.DOTALL | re.ASCII)
 WITHOUT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}

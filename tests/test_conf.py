@@ -148,7 +148,8 @@ def build_one_loss(name: str, cfg: DictConfig) -> None:
     net = build_net(cfg, 3)
     loss = build_loss(cfg, net, [3, 4, 5])
     features = [torch.zeros(2, net.embed_dim)] if getattr(loss, "needs_features", False) else []
-    assert float(loss(torch.zeros(2, 3), torch.tensor([0, 2]), *features)) > 0
+    target = torch.full((2, 2, 3), 1 / 3) if name == "distillation" else torch.tensor([0, 2])
+    assert float(loss(torch.zeros(2, 3), target, *features)) > 0
 
 
 def build_procedure(name: str, cfg: DictConfig) -> None:

@@ -345,6 +345,8 @@ def require_inputs(cfg: DictConfig, command: str) -> None:
     # A resumed run no longer needs its initial weights.
     if cfg.get("init") is not None and not Path(cfg.output_dir, "checkpoints", "last.ckpt").is_file():
         find_checkpoint(Path(cfg.init), "init")
+    for teacher in [cfg.teacher] if isinstance(cfg.get("teacher"), str) else cfg.get("teacher") or []:
+        find_checkpoint(Path(teacher), "teacher")
     _require_data(cfg, command)
     _require_gpu(cfg)
 

@@ -76,6 +76,7 @@ class _Config(_Stored):
     threads: int | None
     trial: int | None = None
     init: str | None = None
+    teacher: str | list[str] | None = None
     corruptions: str | list[str] = []
     selection: _Selection
     mixing: _Mixing
@@ -118,7 +119,10 @@ def with_paths_from_here(cfg: DictConfig, folder: Path) -> DictConfig:
     start = started_in(folder)
     options = ["data.root", "data.cache_dir", "data.landmark_model"]
     options += [f"elsewhere.{name}.root" for name in cfg.get("elsewhere") or {}]
-    options += [f"model.checkpoints.{place}" for place in range(len(cfg.model.get("checkpoints") or []))]
+    options += ["teacher"] if isinstance(cfg.get("teacher"), str) else []
+    for name in ("model.checkpoints", "teacher"):
+        paths = OmegaConf.select(cfg, name)
+        options += [f"{name}.{place}" for place in range(len(paths) if OmegaConf.is_list(paths) else 0)]
     for option in options:
         value = OmegaConf.select(cfg, option)
         if value is None or Path(str(value)).expanduser().exists():

@@ -66,6 +66,7 @@ from fer_lightning.training.callbacks import (
     fit_from_last,
 )
 from fer_lightning.training.checkpoints import add_record, load_net, start_from
+from fer_lightning.training.teacher import teach
 from fer_lightning.training.trainer_options import check_devices, check_trainer
 
 log = logging.getLogger(__name__)
@@ -140,6 +141,7 @@ def check(cfg: DictConfig, resumed: bool) -> None:
     check_optimizer(cfg)
     _corruptions(cfg)
     check_parts(cfg)
+    _teachers(cfg)
     check_devices(cfg.trainer, multirun=HydraConfig.get().mode == RunMode.MULTIRUN)
     check_trainer(cfg.trainer)
     limit_threads(cfg)
@@ -220,6 +222,8 @@ def fit(
     last = LastCheckpoint(run.checkpoints, decisive_options(cfg))
     always = [history, SeedEveryBatch(cfg.seed), StopAfterDivergence(), *([trial] if trial else [])]
     trainer = build_trainer(cfg, [*always, *build_each(cfg.get("callbacks")), best, last], loggers, bars)
+    if teachers := _teachers(cfg):
+        teach(datamodule, teachers, cfg.teacher_tta, trainer.strategy.root_device)
     for logger in loggers:
         logger.log_hyperparams(plain(cfg))
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
@@ -290,6 +294,23 @@ def score(
         },
     }
     return replace(scored, metrics={**of_training, **scored.metrics}, history=epochs)
+
+
+def _teachers(cfg: DictConfig) -> list[str]:
+    """Trained networks that the run learns from; configs of earlier versions have none.
+
+    Raises:
+        UserError: The loss does not learn from a teacher but there is one, or the other way round.
+    """
+    teachers = plain(cfg).get("teacher") or []
+    learns = cfg.loss["_target_"].endswith(".Distillation")
+    if learns and not teachers:
+        raise UserError("loss=distillation needs the run that it learns from: use teacher=outputs/...")
+    if teachers and not learns:
+        raise UserError("teacher=... needs a loss that learns from it: add loss=distillation.")
+    if teachers and not cfg.procedure["_target_"].endswith(".ExpressionClassifier"):
+        raise UserError("loss=distillation needs procedure=supervised; the others do not use a teacher.")
+    return [teachers] if isinstance(teachers, str) else teachers
 
 
 def _show_again(cfg: DictConfig, folder: Path, verbose: bool) -> RunRecord:

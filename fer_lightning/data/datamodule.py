@@ -183,7 +183,7 @@ class ExpressionDataModule(LightningDataModule):
             log.warning("%s: %s", self.dataset_name, note)
         if self.bad:
             log.warning("%s: %d bad rows left out, the first: %s", self.dataset_name, len(self.bad), self.bad[0])
-        if not (table := self.unexpected_counts()).empty:
+        if not (table := samples.unexpected_counts()).empty:
             log.warning("%s differs from its official release:", self.dataset_name)
             for line in table.to_string(index=False).splitlines():
                 log.warning("%s", line)
@@ -250,6 +250,12 @@ class ExpressionDataModule(LightningDataModule):
             return self.samples.distributions[chosen["row"]]
         return np.array(chosen["label"], np.int64)
 
+    def add_teacher(self, probabilities: np.ndarray) -> None:
+        """Makes training targets of the labels and a teacher's probabilities `(N, K)`: `(N, 2, K)` float32."""
+        labels = self._targets_of("train")
+        distributions = np.eye(len(self.label_set))[labels] if labels.ndim == 1 else labels
+        self._targets["train"] = np.stack([distributions, probabilities], axis=1).astype(np.float32)
+
     def _check_presence(self) -> None:
         for split in SPLITS:
             if not (self.frame["split"] == split).any():
@@ -287,22 +293,6 @@ class ExpressionDataModule(LightningDataModule):
         """Images of each class in a split."""
         labels = self.frame.loc[self.frame["split"] == split, "label"]
         return np.bincount(labels, minlength=len(self.label_set)).tolist()
-
-    def unexpected_counts(self) -> pd.DataFrame:
-        """Differences of this copy from the official counts.
-
-        Returns:
-            The columns `split`, `class`, `official` and `found`, one row per difference.
-        """
-        sizes = self.samples.frame.groupby(["official", "label"]).size()
-        rows = [
-            (split, name, official, int(sizes.get((split, self.label_set.index(name)), 0)))
-            for split, counts in self.samples.expected.items()
-            if (self.samples.frame["official"] == split).any()
-            for name, official in counts.items()
-        ]
-        table = pd.DataFrame(rows, columns=["split", "class", "official", "found"])
-        return table[table["official"] != table["found"]]
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
         """Images uint8 `(N, H, W, C)` of rows of the store (column `row` of `frame`), of whatever split."""

@@ -187,6 +187,22 @@ class Samples:
     expected: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def unexpected_counts(self) -> pd.DataFrame:
+        """Differences of these rows from the official counts.
+
+        Returns:
+            The columns `split`, `class`, `official` and `found`, one row per difference.
+        """
+        sizes = self.frame.groupby(["official", "label"]).size()
+        rows = [
+            (split, name, official, int(sizes.get((split, self.label_set.index(name)), 0)))
+            for split, counts in self.expected.items()
+            if (self.frame["official"] == split).any()
+            for name, official in counts.items()
+        ]
+        table = pd.DataFrame(rows, columns=["split", "class", "official", "found"])
+        return table[table["official"] != table["found"]]
+
 
 def refuse_or_skip(messages: Sequence[str], policy: str) -> tuple[str, ...]:
     """Applies `data.on_bad_sample` to the messages of bad rows.

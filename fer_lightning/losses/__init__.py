@@ -2,6 +2,7 @@
 
 - `CrossEntropy`: cross-entropy with label smoothing and class weights
 - `DistributionAwareCrossEntropy`: label smoothing that follows the class distribution
+- `Distillation`: the labels and the probabilities of a teacher, targets `(B, 2, K)`
 - `CompoundLoss`: HAFEM's loss: smoothed cross-entropy, center loss and intra-class variation
 - `CenterLoss`: distance of embeddings to the centers of their classes
 - `IntraClassVariation`: variance of the embeddings of a class within a batch

@@ -255,5 +255,10 @@ class ExpressionClassifier(pl.LightningModule):
 
 
 def hard(target: Tensor) -> Tensor:
-    """Class indices (B,) of targets: class indices unchanged, the likeliest class of label distributions (B, K)."""
+    """Class indices (B,) of targets: class indices unchanged, the likeliest class of label distributions (B, K).
+
+    Of labels and a teacher's probabilities (B, 2, K), those of the labels.
+    """
+    if target.ndim == 3:
+        target = target[:, 0]
     return target if target.ndim == 1 else target.argmax(dim=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 from torchvision.transforms import v2
 
 from fer_lightning.errors import UserError
@@ -29,20 +30,23 @@ class Mixing:
         if not 0 <= probability <= 1:
             raise UserError(f"mixing.probability must be between 0 and 1; got {probability}.")
         alphas = ((v2.MixUp, mixup_alpha), (v2.CutMix, cutmix_alpha))
-        self.methods = [method(alpha=float(alpha), num_classes=num_classes) for method, alpha in alphas if alpha > 0]
+        self.methods = [method(alpha=float(alpha)) for method, alpha in alphas if alpha > 0]
         self.probability = probability
+        self.num_classes = num_classes
 
     def __call__(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Mixes a batch.
 
         Args:
             image: `(B, C, H, W)`.
-            target: Class indices `(B,)` or label distributions `(B, K)`.
+            target: Class indices `(B,)`, label distributions `(B, K)`, or those and a teacher's `(B, 2, K)`.
 
         Returns:
-            Images `(B, C, H, W)` and targets: `(B, K)` if the batch was mixed, else unchanged.
+            Images `(B, C, H, W)` and targets: `(B, K)` or `(B, 2, K)` if the batch was mixed, else unchanged.
         """
         if not self.methods or torch.rand(()) >= self.probability:
             return image, target
         method = self.methods[int(torch.randint(len(self.methods), ()))]
-        return method(image, target)
+        distributions = one_hot(target, self.num_classes).float() if target.ndim == 1 else target
+        mixed, labels = method(image, distributions.flatten(1))
+        return mixed, labels.view_as(distributions)

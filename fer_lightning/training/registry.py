@@ -73,6 +73,7 @@ KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "fer_lightning.losses.compound.CompoundLoss",
             "fer_lightning.losses.cross_entropy.CrossEntropy",
+            "fer_lightning.losses.distillation.Distillation",
             "fer_lightning.losses.label_smoothing.DistributionAwareCrossEntropy",
         ),
         (),

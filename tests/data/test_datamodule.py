@@ -295,7 +295,7 @@ class TestCounts:
             "withheld": {"happy": 100, "sad": 100, "neutral": 100},
         }
         with caplog.at_level(logging.WARNING):
-            table = ready(make(expected=expected)).unexpected_counts()
+            table = ready(make(expected=expected)).samples.unexpected_counts()
         assert table.to_dict("records") == [
             {"split": "train", "class": "sad", "official": 13, "found": 12},
             {"split": "val", "class": "neutral", "official": 5, "found": 4},
@@ -305,8 +305,8 @@ class TestCounts:
 
     def test_nothing_unexpected(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.WARNING):
-            assert ready(make()).unexpected_counts().empty
-            assert ready(make(expected={"val": {"happy": 4, "sad": 4, "neutral": 4}})).unexpected_counts().empty
+            assert ready(make()).samples.unexpected_counts().empty
+            assert ready(make(expected={"val": {"happy": 4, "sad": 4, "neutral": 4}})).samples.unexpected_counts().empty
         assert "official release" not in caplog.text
         assert "drawn at random" in caplog.text
 

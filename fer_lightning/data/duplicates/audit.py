@@ -79,7 +79,7 @@ def audit(datamodule: ExpressionDataModule) -> Findings:
         exposed=pd.DataFrame(exposed),
         blank=frame.loc[copies.blank[frame["row"]], "id"].tolist(),
         bad=datamodule.bad,
-        differences=datamodule.unexpected_counts(),
+        differences=datamodule.samples.unexpected_counts(),
         official=bool(set(datamodule.samples.expected) & set(datamodule.samples.frame["official"])),
         groups=int(frame["group"].nunique()) if divided else None,
         crossing=crossing_groups(frame),

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fer_lightning.errors import UserError
-from fer_lightning.plots.text import range_of_percents
+from fer_lightning.plots.text import as_printed
 from fer_lightning.results.collect import require_one_protocol
 from fer_lightning.results.intervals import mean_over_seeds
 from fer_lightning.results.significance import adjust_p_values, compare_variants
@@ -45,7 +46,11 @@ COLUMNS = (
     "seeds",
 )
 _PUBLISHED = ("table", "row", "metric", "dataset", "value", "unit", "note")
-_CREDIBLE = ("dataset", "classes", "split", "pretraining", "low", "high", "annotator_agreement", "note")
+_CREDIBLE = (
+    *("dataset", "classes", "split", "net", "pretraining", "crops", "selection"),
+    *("low", "high", "annotator_agreement", "note"),
+)
+_ONE_NET = "one net"
 
 
 @dataclass(frozen=True)
@@ -214,9 +219,10 @@ class Credible:
     """Range of the best credible accuracies in the literature on one test split.
 
     Attributes:
-        protocol: The split and the range for each kind of pretraining, in words.
-        low: Lowest accuracy of any kind, in 0..1.
-        high: Highest accuracy.
+        protocol: The split, and the range of each kind of net and of pretraining with its test-time crops and the
+            images that it was selected on, in words.
+        low: Lowest accuracy of a single net with any pretraining, in 0..1.
+        high: Highest accuracy of a single net.
         annotator_agreement: Share of the labels that equal the consensus of other annotators, in 0..1; NaN if unknown.
     """
 
@@ -275,14 +281,23 @@ def read_credible(path: Path) -> dict[tuple[str, int, str], Credible]:
     """
     ranges = {}
     for (dataset, classes, split), rows in _read(path, _CREDIBLE).groupby(["dataset", "classes", "split"], sort=False):
-        kinds = [f"{row.pretraining} {range_of_percents(row.low / 100, row.high / 100)}" for row in rows.itertuples()]
+        single = rows[rows["net"] == _ONE_NET]
         ranges[dataset, classes, split] = Credible(
-            f"{dataset} {split}: {', '.join(kinds)}",
-            rows["low"].min() / 100,
-            rows["high"].max() / 100,
+            f"{dataset} {split}: {', '.join(map(_described, rows.itertuples()))}",
+            single["low"].min() / 100,
+            single["high"].max() / 100,
             rows["annotator_agreement"].max() / 100,
         )
     return ranges
+
+
+def _described(row: Any) -> str:
+    """A row of `credible.csv` in words."""
+    weights = "from scratch" if row.pretraining == "none" else f"pretrained on {row.pretraining}"
+    ends = " to ".join(dict.fromkeys(as_printed(end / 100) for end in (row.low, row.high)))
+    crops = row.crops if row.crops != "none" else ""
+    details = "; ".join(filter(None, [crops, row.selection and f"selected on {row.selection}"]))
+    return f"{row.net} {weights} {ends}{f' ({details})' if details else ''}"
 
 
 def scored_split(protocol: Mapping[str, object]) -> str:

@@ -123,5 +123,5 @@ def _notes(comparison: PresentedTable) -> list[str]:
         )
     if comparison.protocols:
         protocols = markdown_text(comparison.protocols)
-        notes.append(f"Credible are the best results of others that can be believed: {protocols}.")
+        notes.append(f"Credible are the best results of others on the same split that can be believed: {protocols}.")
     return notes

@@ -58,6 +58,7 @@ NEED_CHECKPOINTS = {
 IN_STUDIES = {("baseline", "gan_based"), ("baseline", "weighted_voting")}
 SEARCHES = {"psysfa_mboa", "hafem_bayes"}
 OVER_FOLDS = {"psysfa_table5"}
+OVER_LENGTHS = {"selection_optimism"}
 # Experiments whose networks the ablations change.
 ABLATED = {"psysfa": "psysfa_tuned", "hafem": "hafem_lite"}
 NEEDS_GPU = {"gpu", "ddp", "slurm"}
@@ -307,7 +308,7 @@ def test_searches_have_every_budget(name, budget):
 
 @pytest.mark.parametrize(
     ("name", "budget"),
-    [*zip(sorted(set(names("study")) - SEARCHES - OVER_FOLDS), cycle(["smoke", "pilot", "paper"]))],
+    [*zip(sorted(set(names("study")) - SEARCHES - OVER_FOLDS - OVER_LENGTHS), cycle(["smoke", "pilot", "paper"]))],
 )
 def test_grids_report_what_they_run(name, budget):
     """A budget decides epochs, images and seeds; each row of a report has runs, and each run a row and a folder."""
@@ -322,6 +323,17 @@ def test_grids_report_what_they_run(name, budget):
     assert named == f"${{hydra.runtime.choices.{swept}}}_seed${{seed}}"
     rows = [*cfg.report.get("rows", {}).values(), *cfg.report.get("own_rows", {}).values()]
     assert sorted(rows) == sorted(choices.split(","))
+
+
+@pytest.mark.parametrize(("budget", "epochs", "images"), [("smoke", "3,2", 0.1), ("pilot", "30,10", 1.0)])
+def test_the_optimism_of_a_selection_is_measured_at_several_lengths(budget, epochs, images):
+    cfg = compose("study=selection_optimism", f"budget={budget}", "baseline=resnet", "seed=1")
+    params = dict(cfg.hydra.sweeper.params)
+    assert [*params] == ["seed", "baseline", "trainer.max_epochs"] and params["trainer.max_epochs"] == epochs
+    assert sorted(params["baseline"].split(",")) == sorted(cfg.report.own_rows.values())
+    assert cfg.track_test and cfg.trainer.limit_train_batches == images
+    assert cfg.hydra.sweep.subdir == f"resnet_{cfg.trainer.max_epochs}epochs_seed1"
+    assert cfg.hydra.sweep.dir == f"outputs/studies/selection_optimism_synthetic_{budget}"
 
 
 def test_table_5_has_a_run_and_a_folder_for_each_fold():

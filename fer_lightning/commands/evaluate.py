@@ -57,6 +57,7 @@ def run(cfg: DictConfig) -> float:
     of_evaluation = {
         "variant": variant,
         **({"trained_seed": run["seed"]} if "seed" in run else {}),
+        **({"track_test": True} if run.get("track_test") else {}),
         "trained_under": trained.description["protocol"],
         "checkpoint": printable(cfg.checkpoint),
         "left_out": shared.left_out,

@@ -56,6 +56,7 @@ from fer_lightning.results.calibration import calibrate
 from fer_lightning.results.metrics_schema import STARTED, identity, read_started
 from fer_lightning.results.naming import network_name, variant_name
 from fer_lightning.results.run_record import RunRecord, describe_code
+from fer_lightning.results.selection_optimism import TRACKED
 from fer_lightning.training.callbacks import (
     BestCheckpoint,
     History,
@@ -67,6 +68,7 @@ from fer_lightning.training.callbacks import (
 )
 from fer_lightning.training.checkpoints import add_record, load_net, start_from
 from fer_lightning.training.teacher import teach
+from fer_lightning.training.tracking import TrackTestSplit
 from fer_lightning.training.trainer_options import check_devices, check_trainer
 
 log = logging.getLogger(__name__)
@@ -138,6 +140,11 @@ def check(cfg: DictConfig, resumed: bool) -> None:
     if cfg.trial is not None and not resumed and "study_name" not in HydraConfig.get().sweeper:
         raise UserError(f"trial={cfg.trial} is set by the sweeper only: omit it, or add hydra/sweeper=optuna.")
     check_selection(cfg.selection.monitor, cfg.selection.mode)
+    if cfg.get("track_test") and (cfg.trial is not None or "checkpoints" in cfg.model):
+        raise UserError(
+            "track_test=true scores each epoch of one training; a trial of a search and a vote of finished runs have "
+            "no such scores: omit it."
+        )
     check_optimizer(cfg)
     _corruptions(cfg)
     check_parts(cfg)
@@ -221,6 +228,8 @@ def fit(
     best = BestCheckpoint(run.checkpoints, cfg.selection.monitor, cfg.selection.mode)
     last = LastCheckpoint(run.checkpoints, decisive_options(cfg))
     always = [history, SeedEveryBatch(cfg.seed), StopAfterDivergence(), *([trial] if trial else [])]
+    if cfg.get("track_test"):  # runs of earlier versions have none
+        always.append(TrackTestSplit(history, datamodule, run.folder / TRACKED))
     trainer = build_trainer(cfg, [*always, *build_each(cfg.get("callbacks")), best, last], loggers, bars)
     if teachers := _teachers(cfg):
         teach(datamodule, teachers, cfg.teacher_tta, trainer.strategy.root_device)
@@ -285,6 +294,7 @@ def score(
         "selection": {"monitor": cfg.selection.monitor, "mode": cfg.selection.mode},
         "best_epoch": trained.epoch,
         "epochs": len(epochs),
+        **({"track_test": True} if cfg.get("track_test") else {}),
         "bad_samples": len(datamodule.bad),
         "calibration": calibrate(scored.predictions, trained.classes),
         "timing": {

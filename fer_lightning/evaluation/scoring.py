@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.data.datamodule import ExpressionDataModule
@@ -46,14 +48,37 @@ def predict_split(
     """
     datamodule.trainer = trainer
     loader = datamodule.eval_dataloader(split, corruption)
-    batches = trainer.predict(inference, loader)
-    assert batches is not None
-    probabilities = torch.cat([batch[0] for batch in batches]).cpu().numpy()
-    targets = torch.cat([batch[1] for batch in batches]).cpu().numpy()
-    if not np.isfinite(probabilities).all():
+    batches: Any = trainer.predict(inference, loader)
+    table = prediction_table(trainer, batches, loader, datamodule.ids(split), split, classes)
+    if not np.isfinite(table[[PROBABILITY_PREFIX + name for name in classes]].to_numpy()).all():
         raise UserError(
             "Probabilities of the network must be finite; got NaN, because its training diverged: lower optimizer.lr."
         )
+    return table
+
+
+def prediction_table(
+    trainer: pl.Trainer,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    loader: DataLoader,
+    ids: np.ndarray,
+    split: str,
+    classes: Sequence[str],
+) -> pd.DataFrame:
+    """Table of the predicted batches of a split, over all processes of the trainer.
+
+    Args:
+        trainer: Trainer of the processes, each of which predicted its share.
+        batches: Probabilities `(B, K)` and targets of each batch of this process.
+        loader: Loader of the batches (`ExpressionDataModule.eval_dataloader`).
+        ids: Ids of all rows of the split, in the order of the data.
+        split: Name of the split.
+        classes: The K class names of the network.
+
+    Returns:
+        The columns `id`, `split`, `target` and `prob_<class>`, in the order of the data.
+    """
+    probabilities, targets = (torch.cat(parts).cpu().numpy() for parts in zip(*batches))
     targets = targets if targets.ndim == 1 else targets.argmax(axis=1)
     positions = loader.batch_sampler.indices  # type: ignore[union-attr]
     if trainer.world_size > 1:
@@ -61,7 +86,7 @@ def predict_split(
         torch.distributed.all_gather_object(parts, (positions, probabilities, targets))
         positions, probabilities, targets = (np.concatenate(part) for part in zip(*parts))
     order = np.argsort(positions)
-    table = pd.DataFrame({"id": datamodule.ids(split)[positions[order]], "split": split, "target": targets[order]})
+    table = pd.DataFrame({"id": ids[positions[order]], "split": split, "target": targets[order]})
     columns = [PROBABILITY_PREFIX + name for name in classes]
     return pd.concat([table, pd.DataFrame(probabilities[order], columns=columns)], axis=1)
 

@@ -140,12 +140,26 @@ def require_one_protocol(runs: pd.DataFrame) -> None:
     """Checks that runs (`score_table`) have one protocol, or are folds of one cross-validation.
 
     Raises:
-        UserError: The protocols of two runs differ.
+        UserError: The protocols of two runs differ, or a run was scored on the test split after every epoch.
     """
+    require_one_test(dict(zip(runs["folder"], runs["record"])))
     distinct = runs.drop_duplicates("protocol")
     first, *others = (Protocol.from_dict(json.loads(text)).over_folds() for text in distinct["protocol"])
     for other, folder in zip(others, distinct["folder"].iloc[1:]):
         first.require_same(other, f"{distinct['folder'].iloc[0]} and {folder}")
+
+
+def require_one_test(records: Mapping[Any, Mapping[str, Any]]) -> None:
+    """Checks that each run of a comparison was scored on the test split once; records are by name of the run.
+
+    Raises:
+        UserError: A run was trained with `track_test=true`.
+    """
+    if tracked := [name for name, record in records.items() if record.get("track_test")]:
+        raise UserError(
+            f"Runs that are compared must be scored on the test split once; {tracked[0]} was trained with "
+            "track_test=true, for study=selection_optimism only: train it without track_test to compare it."
+        )
 
 
 def read_predictions(folder: str | Path) -> pd.DataFrame:

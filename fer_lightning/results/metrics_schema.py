@@ -39,6 +39,7 @@ _LEFT_ASIDE = {
     "plugins",
     "output_dir",
     "corruptions",
+    "track_test",
     "logger",
     "data",
     "data.root",
@@ -138,6 +139,7 @@ class _Record(_Stored):
     commit: Text = ""
     best_epoch: _Count = 0
     epochs: _Count = 0
+    track_test: bool = False
     overrides: list[Text] = []
     variant: dict[Text, Text] = {}
     trained_seed: _Seed | None = None

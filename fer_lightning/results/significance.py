@@ -21,7 +21,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from fer_lightning.errors import UserError, printable
-from fer_lightning.results.collect import read_predictions, read_runs, require_one_protocol
+from fer_lightning.results.collect import read_predictions, read_runs, require_one_protocol, require_one_test
 from fer_lightning.results.intervals import SeedMean, mean_over_seeds
 from fer_lightning.results.naming import name_variants, network_name
 from fer_lightning.results.protocol import Protocol
@@ -311,7 +311,8 @@ def compare(*runs: str | Path, split: str = "test") -> pd.DataFrame:
         correctly), `p` of McNemar's test, and `p_holm`, adjusted over all pairs. Pairs are in the order of the runs.
 
     Raises:
-        UserError: There are fewer than two runs, or their protocols or images differ.
+        UserError: There are fewer than two runs, one was trained with `track_test=true`, or their protocols or images
+            differ.
 
     Example:
         >>> table = compare("outputs/two/0", "outputs/two/1")
@@ -326,6 +327,7 @@ def compare(*runs: str | Path, split: str = "test") -> pd.DataFrame:
     if len(records) < 2:
         raise UserError(f"A comparison needs the folders of two or more runs; got {len(records)}.")
     names = dict(zip(records, _run_names(records)))
+    require_one_test({names[folder]: record for folder, record in records.items()})
     for folder, name in names.items():
         if split not in (scored := read_predictions(folder)["split"].unique()):
             raise UserError(f"{name} holds no predictions of split={split}: use split={' or '.join(scored)}.")

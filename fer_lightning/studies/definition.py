@@ -61,6 +61,8 @@ class StudyDefinition:
             name of the study.
         robustness: Whether the runs were also scored on corrupted images.
         cross_dataset: Whether the runs were also scored on the data sets of the others.
+        selection_optimism: Whether the study measures the optimism of selection on the test split, whose scores after
+            every epoch its runs have, instead of comparing its rows.
     """
 
     name: str
@@ -77,6 +79,7 @@ class StudyDefinition:
     includes: dict[str, str | None] = field(default_factory=dict)
     robustness: bool = False
     cross_dataset: bool = False
+    selection_optimism: bool = False
 
     @classmethod
     def from_block(cls, name: str, block: Mapping[str, Any]) -> StudyDefinition:

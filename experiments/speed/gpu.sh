@@ -13,7 +13,7 @@ fer=${FER:-fer}
 if [ "$trainer" = cpu ]; then
   batches=3 rounds=1 workers=0 epochs=1 images=500 small=64 large=2
 else
-  batches=24 rounds=5 workers=15 epochs=25 images=null small=1024 large=64
+  batches=24 rounds=${ROUNDS:-5} workers=15 epochs=25 images=null small=1024 large=64
 fi
 
 speed() { # folder, images a batch, options

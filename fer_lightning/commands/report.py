@@ -57,6 +57,7 @@ _EXAMPLES = """examples:
   fer report outputs/multirun/2026-01-31_12-00-00      runs without a study: all variants side by side
   fer report outputs/multirun/2026-01-31_12-00-00 reference=psysfa_no_fusion
                                                        the same, tested against that variant
+  fer report experiments/published_protocols           what published accuracies were selected on, as a page
 
 Nothing is trained or scored again: reports are computed from the records of the runs.
 """
@@ -94,7 +95,12 @@ def main(argv: Sequence[str]) -> None:
     options = parser.parse_args([f"--{word}" if word.startswith("reference=") else word for word in argv])
     to = options.to or Path("experiments")
     from fer_lightning.studies.discovery import find_studies
+    from fer_lightning.studies.published_protocols import PROTOCOLS, write_protocols
 
+    if (options.folder / PROTOCOLS).is_file():
+        pages = write_protocols(options.folder, options.to or options.folder)
+        print_line(Console(), f"Protocols of published code: {', '.join(str(shown_path(page)) for page in pages)}")
+        return
     studies = find_studies(options.folder)
     named = [study for study in studies if study.name is not None or study.searched]
     from fer_lightning.commands.study_report import find_included, report_comparison, report_search, report_study

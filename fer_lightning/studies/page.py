@@ -1,4 +1,4 @@
-"""Report of a study, and all runs below a folder, each as one self-contained HTML file."""
+"""Report of a study, all runs below a folder, and an audit of published code, each as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -86,6 +87,12 @@ def runs_page(title: str, groups: Sequence[RunGroup], reports: Mapping[str, str]
         .get_template("runs_page.html")
         .render(title=title, groups=shown, reports=reports, records=records)
     )
+
+
+def protocols_page(verdict: Sequence[str], rows: Sequence[Mapping[str, Any]], figure: Figure) -> str:
+    """Makes the page of an audit of published code (`published_protocols`): verdict, figure, and a row per claim."""
+    template = _environment().get_template("protocols_page.html")
+    return template.render(verdict=map(_unbroken, verdict), rows=rows, picture=embed_figure(figure))
 
 
 @cache  # compiling the templates takes longer than rendering a page

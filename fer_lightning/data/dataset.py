@@ -87,7 +87,7 @@ class ExpressionDataset(Dataset):
         """Returns the batch `(image (B, C, H, W) float32, target)`, or `(image, side (B, S) float32, target)`."""
         rows = self.rows[np.asarray(indices)]
         pixels, mirrored = self._augmented(rows)
-        image, targets = pixels.sub_(self._mean).mul_(self._scale), self.targets[torch.as_tensor(indices)]
+        image, targets = pixels.sub_(self._mean).mul_(self._scale), self.targets[self._on_device(np.asarray(indices))]
         if self.side is None:
             return image, targets
         vectors = self.side.vectors[rows]
@@ -104,7 +104,7 @@ class ExpressionDataset(Dataset):
             else:
                 pixels, mirrored = self.augmentation.track_mirroring(pixels, rows)
             return _channels_first(torch.from_numpy(pixels).to(self.device)), mirrored
-        places = torch.from_numpy(rows).to(self.device)
+        places = self._on_device(rows)
         if isinstance(self.images, DeviceImages):
             images = self.images.tensor[places]
         else:
@@ -114,6 +114,10 @@ class ExpressionDataset(Dataset):
         if self.side is not None:
             mirrored = self.augmentation.mirrored(places).cpu().numpy()
         return self.augmentation(images, places), mirrored
+
+    def _on_device(self, rows: np.ndarray) -> Tensor:
+        # Without waiting for the device, which is still busy with the batch before.
+        return torch.from_numpy(rows).to(self.device, non_blocking=True)
 
 
 def _channels_first(images: Tensor) -> Tensor:

@@ -68,13 +68,13 @@ class History(pl.Callback):
         self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._seconds += perf_counter() - self._since
+        self._seconds += _clock() - self._since
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since = perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._seconds += perf_counter() - self._since  # all of it where nothing was validated
+        self._seconds += _clock() - self._since  # all of it where nothing was validated
         row = {
             "epoch": float(trainer.current_epoch + 1),
             "lr": self._lr,
@@ -118,6 +118,12 @@ class History(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
+
+
+def _clock() -> float:
+    if torch.cuda.is_initialized():  # the last steps may still be in the queue of the GPU
+        torch.cuda.synchronize()
+    return perf_counter()
 
 
 _MEASURED = 20  # batches

@@ -120,8 +120,8 @@ KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "fer_lightning.explain.callback.GradCAMPanels",
             "fer_lightning.training.callbacks.EarlyStopping",
             "fer_lightning.training.gan_augmentation.GeneratedFaces",
-            "pytorch_lightning.callbacks.EMAWeightAveraging",
             "fer_lightning.training.trainer_options.EpochBar",
+            "fer_lightning.training.trainer_options.MovingAverage",
         ),
         (),
     ),
@@ -140,6 +140,7 @@ FORMER: Mapping[str, str] = {
     "fer_lightning.training.schedules.plateau": "fer_lightning.training.schedulers.plateau",
     "fer_lightning.training.schedules.warmup_cosine": "fer_lightning.training.schedulers.warmup_cosine",
     "pytorch_lightning.callbacks.RichProgressBar": "fer_lightning.training.trainer_options.EpochBar",
+    "pytorch_lightning.callbacks.EMAWeightAveraging": "fer_lightning.training.trainer_options.MovingAverage",
 }
 _trusted: tuple[str, ...] = ()
 

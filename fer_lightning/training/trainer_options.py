@@ -13,7 +13,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks import EMAWeightAveraging, RichProgressBar
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fer_lightning.errors import UserError
 
@@ -163,6 +164,26 @@ def planned_steps(trainer: pl.Trainer) -> int:
             "A schedule needs trainer.max_epochs or trainer.max_steps; got -1 for both: use scheduler=constant."
         )
     return int(steps)
+
+
+class MovingAverage(EMAWeightAveraging):
+    """Lightning's moving average of the weights, on the device of the training.
+
+    Lightning creates it before the network is moved to the GPU, so that every step would copy all weights to the CPU.
+
+    Args:
+        decay: Share of the average that a step keeps.
+        use_buffers: Average the statistics of batch normalisation as well.
+        options: Other options of Lightning's callback.
+    """
+
+    def __init__(self, decay: float = 0.999, use_buffers: bool = True, **options: Any) -> None:
+        super().__init__(decay=decay, use_buffers=use_buffers, **options)
+        self._kwargs = {"multi_avg_fn": get_ema_multi_avg_fn(decay)}  # one operation for all weights
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._device = self._device or trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
 
 
 class EpochBar(RichProgressBar):

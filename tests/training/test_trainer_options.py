@@ -4,10 +4,15 @@ import math
 
 import hydra
 import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EMAWeightAveraging
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from fer_lightning.errors import UserError
 from fer_lightning.files import conf_dir
-from fer_lightning.training.trainer_options import SUPPORTED, check_trainer
+from fer_lightning.training.trainer_options import SUPPORTED, MovingAverage, check_trainer
 
 REFUSED = {
     "max_epochs": (0, -2, 1.5, None, True),
@@ -59,3 +64,41 @@ def test_the_trainers_of_conf_are_supported():
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = hydra.compose("train", [f"trainer={path.stem}"])
         check_trainer({name: cfg.trainer[name] for name in SUPPORTED if name in cfg.trainer})
+
+
+class Line(pl.LightningModule):
+    """Learns a line; the batch normalisation has buffers of whole numbers and of floats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+
+    def training_step(self, batch: list[Tensor], _: int) -> Tensor:
+        return self.net(batch[0]).square().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def averaged_weights(average: EMAWeightAveraging, accelerator: str = "cpu") -> tuple[dict[str, Tensor], torch.device]:
+    """Weights after a training, and the device on which they were averaged."""
+    images = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    net, loader = Line(), DataLoader(TensorDataset(images), batch_size=4)
+    bare = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    pl.Trainer(max_epochs=2, accelerator=accelerator, devices=1, callbacks=[average], **bare).fit(net, loader)
+    return net.cpu().state_dict(), average._average_model.n_averaged.device
+
+
+def test_weights_are_averaged_as_by_lightning():
+    ours, _ = averaged_weights(MovingAverage(decay=0.8, update_every_n_steps=2))
+    theirs, _ = averaged_weights(EMAWeightAveraging(decay=0.8, update_every_n_steps=2))
+    torch.testing.assert_close(ours, theirs)
+    assert not torch.equal(ours["net.0.weight"], averaged_weights(MovingAverage(decay=0.8))[0]["net.0.weight"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_weights_are_averaged_on_the_gpu():
+    weights, device = averaged_weights(MovingAverage(decay=0.8), accelerator="gpu")
+    assert device.type == "cuda"
+    torch.testing.assert_close(weights, averaged_weights(MovingAverage(decay=0.8))[0], rtol=1e-3, atol=1e-3)

@@ -71,6 +71,26 @@ def test_a_study_goes_on_shares_its_runs_and_is_reported(fer, fer_undrawn, tmp_p
     assert comparison.loc["High-frequency only", "mean"] == "not run"
 
 
+def test_the_optimism_of_a_selection_is_measured_and_reported(fer, fer_undrawn, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    study = ["study=selection_optimism", "budget=smoke", *SMALL, "data.batch_size=64", "baseline=resnet", "seed=0"]
+    assert fer_undrawn("train", *study, "trainer.max_epochs=2,1") == 0
+    shown = capsys.readouterr().out
+    assert "ResNet, 1 epoch " in shown and "ResNet, 2 epochs" in shown and "must" not in shown
+    folder = "outputs/studies/selection_optimism_synthetic_smoke"
+    assert (
+        set(records(tmp_path)) == {"resnet_1epochs_seed0", "resnet_2epochs_seed0"} and f"fer report {folder}" in shown
+    )
+    assert fer("report", folder, "--to", "reports", "--wandb", "disabled") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "the best of all epochs scores" in shown
+    [page] = tmp_path.glob("reports/selection_optimism*/index.html")
+    assert "What selection on the test split adds" in page.read_text()
+    runs = pd.read_csv(page.with_name("runs.csv")).set_index("run")
+    history = pd.read_csv(tmp_path / folder / "resnet_2epochs_seed0" / "history.csv")
+    assert runs.loc["resnet_2epochs_seed0", "test/best_epoch"] == pytest.approx(history["test/accuracy"].max())
+
+
 @pytest.mark.slow
 def test_a_killed_study_loses_at_most_an_epoch_and_repeats_nothing(tmp_path):
     command = ["train", "study=psysfa_table8", "budget=smoke", *SMALL, "trainer.max_epochs=3", "seed=0"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,12 +18,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from rich.table import Table
 
 from fer_lightning.commands.stored_config import read_yaml, sweep_group, wandb_nodes
 from fer_lightning.errors import UserError
 from fer_lightning.files import claims_dir, conf_dir, shown_path
 from fer_lightning.overrides import grid_runs, literal
-from fer_lightning.plots.text import print_line
+from fer_lightning.plots.text import escape, print_fitting, print_line
+from fer_lightning.plots.text import score_table as text_table
 from fer_lightning.results.collect import score_table, unfinished_runs
 from fer_lightning.results.metrics_schema import is_run_of
 from fer_lightning.results.naming import RunLabels, network_name, upload_command, waits_for_upload, wandb_label
@@ -35,6 +37,7 @@ from fer_lightning.studies.markdown import write_study
 from fer_lightning.studies.page import write_page
 from fer_lightning.studies.presentation import present_comparison, print_comparison
 from fer_lightning.studies.report import StudyReport, build_study, compare_study, seconds_of
+from fer_lightning.studies.selection_optimism import build_optimism, measure_optimism, whole_table
 
 log = logging.getLogger(__name__)
 _SCORES = {"accuracy": "accuracy", "macro F1": "macro_f1"}  # of runs without a study
@@ -48,16 +51,13 @@ def report_study(study: StudyRuns, to: Path, config_dir: Path | None, wandb: str
         UserError: The study has no valid report block, or its runs cannot be compared.
     """
     config, definition, published = _define(study, config_dir)
-    report = build_study(
-        definition,
-        score_table(study.beside),
-        published,
-        read_credible(claims_dir() / "credible.csv"),
-        study.command(config.grid[0] if config.grid else ()),
-        config.budget,
-        len(config.grid),
-        [" ".join(f"{name}={value}" for name, value in cell.items()) for cell in study.missing(config.grid)],
-    )
+    runs, command = score_table(study.beside), study.command(config.grid[0] if config.grid else ())
+    unfinished = [" ".join(f"{name}={value}" for name, value in cell.items()) for cell in study.missing(config.grid)]
+    scope = command, config.budget, len(config.grid), unfinished
+    if definition.selection_optimism:
+        report = build_optimism(definition, runs, *scope)
+    else:
+        report = build_study(definition, runs, published, read_credible(claims_dir() / "credible.csv"), *scope)
     datasets = report.runs["dataset"].unique()
     parts = [study.name, study.experiment, *(datasets if len(datasets) == 1 else []), config.budget]
     # The names are from records and must not lead out of the folder.
@@ -69,9 +69,12 @@ def show_study_comparison(study: StudyRuns, config_dir: Path | None, console: Co
     """Prints the comparison table of a study, without its report; errors as in `report_study`."""
     _, definition, published = _define(study, config_dir)
     runs = score_table(study.beside)
+    console.print()
+    if definition.selection_optimism:
+        _show_plain(definition.heading, whole_table(measure_optimism(definition, runs)[1]), console)
+        return
     metric = next(iter(definition.metrics))
     table = compare_study(definition, runs, published)
-    console.print()
     print_comparison(console, f"{definition.heading} ({metric})", table, seconds_of(runs))
 
 
@@ -258,11 +261,29 @@ def find_included(studies: Sequence[StudyRuns], config_dir: Path | None) -> list
 
 def show_study(report: StudyReport, files: Sequence[Path], console: Console) -> None:
     """Prints the headline comparison of a study, its unfinished runs and its files."""
-    metric, comparison = next(iter(report.comparisons.items()))
-    print_comparison(console, f"{report.title} ({metric})", comparison, report.seconds)
+    if report.comparisons:
+        metric, comparison = next(iter(report.comparisons.items()))
+        print_comparison(console, f"{report.title} ({metric})", comparison, report.seconds)
+    else:
+        _show_plain(report.title, next(iter(report.beside.values())), console)
+        for sentence in report.verdict:
+            console.print(sentence, highlight=False, markup=False)
     if report.unfinished:
         print_line(console, _not_finished(report.unfinished))
     show_files(report.name, files, console)
+
+
+def _show_plain(title: str, cells: pd.DataFrame, console: Console) -> None:
+    """Prints a table of text, without its last column where the terminal is too narrow."""
+
+    def build(without: Collection[str]) -> Table:
+        shown = cells.drop(columns=[*without])
+        table = text_table(title, [shown.columns[0]], [name.replace(" ", "\n", 1) for name in shown.columns[1:]])
+        for line in shown.map(escape).to_numpy():
+            table.add_row(*line)
+        return table
+
+    print_fitting(console, build, [cells.columns[-1]])
 
 
 def _not_finished(runs: Sequence[str]) -> str:

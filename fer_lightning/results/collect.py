@@ -142,7 +142,16 @@ def require_one_protocol(runs: pd.DataFrame) -> None:
     Raises:
         UserError: The protocols of two runs differ, or a run was scored on the test split after every epoch.
     """
-    require_one_test(dict(zip(runs["folder"], runs["record"])))
+    require_one_test(dict(zip(runs["folder"], runs.get("record", ()))))  # scores on other data sets have no records
+    require_same_protocol(runs)
+
+
+def require_same_protocol(runs: pd.DataFrame) -> None:
+    """Checks as `require_one_protocol`, also for runs whose scores are not compared.
+
+    Raises:
+        UserError: The protocols of two runs differ.
+    """
     distinct = runs.drop_duplicates("protocol")
     first, *others = (Protocol.from_dict(json.loads(text)).over_folds() for text in distinct["protocol"])
     for other, folder in zip(others, distinct["folder"].iloc[1:]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from statistics import mode
 from typing import Any
 
@@ -39,7 +40,7 @@ def study_facts(runs: pd.DataFrame, budget: str | None, expected: int | None) ->
             f"{name} ({each['release']}), {len(each['classes'])} classes, {each['label_rule']}"
             for name, (each, *_) in protocols.items()
         ),
-        "Protocol": by_dataset(_protocol),
+        "Protocol": by_dataset(partial(_protocol, tracked=any(each.get("track_test") for each in records.values()))),
         "Training images": by_dataset(lambda folds: _images(folds, "train")),
         "Test images": by_dataset(lambda folds: _images(folds, "test") + _clean(records.values(), folds[0]["dataset"])),
         "Budget": _budget(records, budget),
@@ -54,11 +55,11 @@ def study_facts(runs: pd.DataFrame, budget: str | None, expected: int | None) ->
     return {heading: text for heading, text in facts.items() if text}
 
 
-def _protocol(folds: list[dict[str, Any]]) -> str:
-    first = folds[0]
+def _protocol(folds: list[dict[str, Any]], tracked: bool) -> str:
+    first, often = folds[0], "after every epoch, for analysis," if tracked else "once"
     begin = f"{len(folds)} folds, the first: " if len(folds) > 1 else ""
     return (
-        f"{begin}{first['split']}; best epoch chosen on validation ({first['selection']}); scored once on "
+        f"{begin}{first['split']}; best epoch chosen on validation ({first['selection']}); scored {often} on "
         f"{first['test']}; fingerprint {first['fingerprint']}"
     )
 

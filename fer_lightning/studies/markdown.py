@@ -41,6 +41,7 @@ def write_study(report: StudyReport, folder: Path) -> list[Path]:
 def study_markdown(report: StudyReport) -> str:
     """Report as a section of a README: conditions, command, tables and figures."""
     parts = [f"## {markdown_text(report.title)}", facts_markdown(report.facts)]
+    parts += map(markdown_text, report.findings)
     if report.unfinished:
         parts.append(f"Not run yet, {len(report.unfinished)} of the grid: {markdown_text(_listed(report.unfinished))}.")
     parts.append(f"```bash\n{printable(report.command)}\n```")
@@ -52,12 +53,12 @@ def study_markdown(report: StudyReport) -> str:
     pictures = [f"![{caption}]({name}.png)\n\n*{caption}*" for name, caption in captions.items()]
     beside = [f"### {title}\n\n{table_markdown(table)}" for title, table in report.beside.items()]
     others = [f"### {title}\n\n{table}" for title, table in report.tables.items()]
-    parts += [tables[0], *pictures[:1], *others, *beside, *tables[1:], *pictures[1:]]
+    parts += [*tables[:1], *pictures[:1], *others, *beside, *tables[1:], *pictures[1:]]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
 def _file_name(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
+    return re.sub(r"[^a-z0-9]+", "_", title.partition(":")[0].lower()).strip("_")
 
 
 def _listed(unfinished: list[str], most: int = 6) -> str:

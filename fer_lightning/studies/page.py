@@ -19,7 +19,7 @@ from fer_lightning.errors import printable
 from fer_lightning.files import write_text
 from fer_lightning.plots.text import NOTHING, duration
 from fer_lightning.studies.figures import draw_study_curves
-from fer_lightning.studies.presentation import Cell, conclusions
+from fer_lightning.studies.presentation import Cell
 from fer_lightning.studies.report import StudyReport
 
 NAME = "index.html"
@@ -32,11 +32,10 @@ def study_page(report: StudyReport) -> str:
 
     It has conclusions, conditions, comparison tables, figures, all runs and the command.
     """
-    headline = next(iter(report.comparisons.values()))
     template = _environment().get_template("study_page.html")
     return template.render(
         report=report,
-        verdict=[_unbroken(sentence) for sentence in conclusions(headline)],
+        verdict=[_unbroken(sentence) for sentence in report.verdict],
         pictures={name: embed_figure(figure) for name, figure in report.figures.items()},
         beside={title: _cells(table) for title, table in report.beside.items()},
         runs=_cells(report.runs),

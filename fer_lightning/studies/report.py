@@ -21,7 +21,7 @@ from fer_lightning.studies.comparison_table import ComparisonRow, Credible, buil
 from fer_lightning.studies.definition import FurtherTable, StudyDefinition
 from fer_lightning.studies.facts import study_facts
 from fer_lightning.studies.figures import Picture, draw_study
-from fer_lightning.studies.presentation import PresentedTable, present_comparison
+from fer_lightning.studies.presentation import PresentedTable, conclusions, present_comparison
 
 CLEAN = "test_clean"
 _MEASURED = {"mean": "mean", "sd": "sd", "p": "p", "p_holm": "p (Holm)"}
@@ -186,6 +186,7 @@ class StudyReport:
         beside: Further published tables by title, numbers as text.
         tables: Scores on corrupted images and other data sets, in Markdown by title.
         seconds: Mean seconds of a training by variant and data set (`seconds_of`).
+        findings: Verdict of a study without comparison tables, in sentences.
     """
 
     name: str
@@ -200,6 +201,12 @@ class StudyReport:
     beside: dict[str, pd.DataFrame] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
     seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> list[str]:
+        """Findings, or the conclusions of the headline comparison, in sentences."""
+        return self.findings or conclusions(next(iter(self.comparisons.values())))
 
 
 def seconds_of(runs: pd.DataFrame) -> dict[tuple[str, str], float]:

@@ -15,7 +15,7 @@ from PIL import Image
 from wandb.sdk.wandb_run import Run
 
 from fer_lightning.errors import UserError
-from fer_lightning.studies.presentation import PresentedTable, conclusions
+from fer_lightning.studies.presentation import PresentedTable
 from fer_lightning.studies.report import StudyReport
 
 
@@ -54,9 +54,8 @@ def _table(table: pd.DataFrame) -> wandb.Table:
 def _summary(report: StudyReport) -> dict[str, Any]:
     """Plain values to sort studies by: number of runs, conclusions, and scores of the reference."""
     summary: dict[str, Any] = {"runs/finished": len(report.runs), "runs/unfinished": len(report.unfinished)}
-    for place, (metric, comparison) in enumerate(report.comparisons.items()):
-        if place == 0:
-            summary["verdict"] = " ".join(conclusions(comparison))
+    summary["verdict"] = " ".join(report.verdict)
+    for metric, comparison in report.comparisons.items():
         for _, row in comparison.table[comparison.table["row"] == comparison.reference].iterrows():
             known = row[["published", "mean", "sd", "n_seeds"]].dropna()
             summary |= {f"reference/{metric}/{name}": float(value) for name, value in known.items()}
@@ -137,7 +136,7 @@ def build_report(entity: str, project: str, group: str, panels: Mapping[str, lis
     from wandb_workspaces import expr
 
     runs = wr.Runset(entity, project, name=group, filters=[expr.Metric("Group") == group], groupby=["config.variant"])
-    blocks: list[Any] = [wr.P(sentence) for sentence in conclusions(next(iter(report.comparisons.values())))]
+    blocks: list[Any] = [wr.P(sentence) for sentence in report.verdict]
     blocks.append(wr.P([wr.InlineCode(report.command)]))
     for name, shown in panels.items():
         blocks += [wr.H2(name), wr.PanelGrid(runsets=[runs], panels=shown)]

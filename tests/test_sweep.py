@@ -83,7 +83,7 @@ def test_a_search_never_sees_the_test_split(finished):
     for number in range(5):
         record = RunRecord.read(finished / str(number))
         assert list(record.metrics["splits"]) == ["val"]
-        assert set(record.metrics["calibration"]) == {"temperature", "fitted_on"}
+        assert set(record.metrics["calibration"]) == {"temperature", "fitted_on", "tau"}
         assert record.metrics["elsewhere"] == {}
         assert set(record.predictions["split"]) == {"val"}
         assert not list((finished / str(number) / "figures").glob("*test*"))

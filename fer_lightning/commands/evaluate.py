@@ -10,14 +10,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fer_lightning.commands.finish import ending, finish_run, open_loggers, score_run
-from fer_lightning.commands.instantiate import build_trainer, data_for, limit_threads
+from fer_lightning.commands.instantiate import build_trainer, data_for, limit_threads, plain
 from fer_lightning.data.corruptions import select_corruptions
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.errors import printable, require_known
 from fer_lightning.evaluation.cross_dataset import predict_shared
 from fer_lightning.evaluation.scoring import Inference
+from fer_lightning.inference.card import card_of
 from fer_lightning.models.weighted_voting import TTA
 from fer_lightning.results.metrics_schema import identity
+from fer_lightning.results.prior import AS_TRAINED, PriorShift
 from fer_lightning.results.run_record import describe_code
 from fer_lightning.training.checkpoints import load_net
 from fer_lightning.training.trainer_options import check_devices
@@ -41,6 +43,10 @@ def run(cfg: DictConfig) -> float:
     variant = dict(run.get("variant") or identity(run.get("overrides", ()))["variant"])
     if tta != "none":
         variant["tta"] = tta
+    prior = AS_TRAINED
+    if cfg.prior != "training":
+        prior = PriorShift.of(plain(cfg)["prior"], card_of(trained, cfg.checkpoint))
+        variant["prior"] = prior.name
     scored_net = {
         **run,
         "variant": variant,
@@ -49,7 +55,7 @@ def run(cfg: DictConfig) -> float:
     }
     loggers = open_loggers(cfg, scored_net, "evaluate")
     trainer = build_trainer(cfg, [], loggers)
-    inference = Inference(trained.net, cfg.channels_last, tta)
+    inference = Inference(trained.net, cfg.channels_last, tta, prior)
     shared = predict_shared(trainer, inference, datamodule, cfg.split, trained.classes)
     scored = score_run(
         trainer, inference, trained, datamodule, {cfg.split: shared}, cfg.elsewhere, corruptions, describe_code()

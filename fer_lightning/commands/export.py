@@ -28,6 +28,7 @@ from fer_lightning.files import shown_path, write_text, write_whole, writing
 from fer_lightning.inference.card import card_of, portable
 from fer_lightning.plots.text import print_line
 from fer_lightning.results.calibration import calibrate
+from fer_lightning.results.prior import training_prior
 from fer_lightning.results.run_record import RunRecord, describe_software
 from fer_lightning.training.checkpoints import TrainedNet, load_net
 
@@ -126,13 +127,14 @@ def _formats(cfg: DictConfig) -> list[str]:
 
 
 def _record(checkpoint: str, trained: TrainedNet) -> dict[str, Any]:
-    """Record of the network's run, with a temperature if one can be fitted."""
+    """Record of the network's run, with a temperature and tau if they can be fitted."""
     table = Path(checkpoint).expanduser() / "predictions.parquet"
     if not trained.record:
         log.warning("%s has no record of its run: the model card has no scores of the training.", checkpoint)
-    elif "calibration" not in trained.record and table.is_file():  # runs of versions that did not record it
+    elif "tau" not in trained.record.get("calibration", {}) and table.is_file():  # runs of earlier versions
         predictions = RunRecord.read(table.parent).predictions
-        return {**trained.record, "calibration": calibrate(predictions, trained.classes)}
+        calibration = calibrate(predictions, trained.classes, training_prior(card_of(trained, "")))
+        return {**trained.record, "calibration": {**calibration, **trained.record.get("calibration", {})}}
     return trained.record
 
 

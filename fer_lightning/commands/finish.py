@@ -164,7 +164,7 @@ def score_run(
     else:  # it is unknown which of these images were used for training
         splits = {name: score(table, shared.classes) for name, table in tables.items()}
     metrics = {
-        "protocol": replace(datamodule.protocol, classes=shared.classes, tta=tta).to_dict(),
+        "protocol": replace(datamodule.protocol, classes=shared.classes, tta=tta, prior=inference.prior.name).to_dict(),
         "model": type(trained.net).__name__,
         "preprocessing": trained.description["preprocessing"],
         "splits": splits,

@@ -35,6 +35,7 @@ from fer_lightning.inference.card import PLACES
 from fer_lightning.overrides import literal
 from fer_lightning.training.checkpoints import TrainedNet, load_net
 from fer_lightning.training.classifier import ExpressionClassifier
+from fer_lightning.training.description import class_shares
 from fer_lightning.training.mixup import Mixing
 from fer_lightning.training.registry import check_arguments, known, look_up
 from fer_lightning.training.trainer_options import SUPPORTED, StopAfterSteps, resolve_precision
@@ -152,9 +153,10 @@ def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionData
     classes = datamodule.label_set.classes
     _warn_of_normalisation(net, datamodule)
     mixing = Mixing(cfg.mixing.mixup_alpha, cfg.mixing.cutmix_alpha, cfg.mixing.probability, len(classes))
+    loss = build_loss(cfg, net, datamodule.class_counts("train"))
     return build(cfg.procedure)(
         net=net,
-        loss=build_loss(cfg, net, datamodule.class_counts("train")),
+        loss=loss,
         num_classes=len(classes),
         optimizer=build(cfg.optimizer),
         scheduler=build(cfg.scheduler) if cfg.scheduler else None,
@@ -167,6 +169,7 @@ def build_classifier(cfg: DictConfig, net: nn.Module, datamodule: ExpressionData
             "protocol": datamodule.protocol.to_dict(),
             "preprocessing": preprocessing_of(cfg),
             "data": {**plain(cfg.data), "transforms": []},
+            "training_prior": class_shares(datamodule, loss),
         },
     )
 

@@ -38,7 +38,7 @@ _NULL = {
     "models": list[str],
     "reference": str,
 }
-_ONE_OR_SEVERAL = {"corruptions", "format"}
+_TEXT_OR = {"corruptions": list[str], "format": list[str], "prior": dict}
 # Smallest and largest value by the end of an option's name, for options that are checked nowhere else.
 _RANGES = {
     "seed": (0, 2**32 - 1),  # of NumPy's and Lightning's generators
@@ -181,8 +181,8 @@ def _check_constructors(value: Any, name: str) -> None:
 
 
 def _kind_of_default(name: str, default: Any) -> Any:
-    if name in _ONE_OR_SEVERAL:
-        return str | list[str]
+    if name in _TEXT_OR:
+        return str | _TEXT_OR[name]
     if default is None:
         kind = str if is_path(name) else _NULL.get(name.rpartition(".")[2], Any)
         return kind | None if kind is not Any else Any

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from rich import get_console
 from rich.console import Console
@@ -94,6 +94,7 @@ def _open_predictor(cfg: DictConfig, thorough: bool) -> Predictor:
         device=cfg.device,
         providers=cfg.providers,
         tta=cfg.tta,
+        prior=OmegaConf.to_container(cfg, resolve=True)["prior"],  # type: ignore[index,call-overload]
     )
 
 

@@ -296,7 +296,7 @@ def score(
         "epochs": len(epochs),
         **({"track_test": True} if cfg.get("track_test") else {}),
         "bad_samples": len(datamodule.bad),
-        "calibration": calibrate(scored.predictions, trained.classes),
+        "calibration": calibrate(scored.predictions, trained.classes, trained.description.get("training_prior")),
         "timing": {
             "fit_seconds": float(epochs["seconds"].sum()),
             "train_seconds": train_seconds,

@@ -103,7 +103,7 @@ def model_card(
         forms=measured_cells(rows),
         ratio=ratio_line(rows),
         processor=processor,
-        calibration={"test": None, "temperature": None, **record.get("calibration", {})},
+        calibration={"test": None, "temperature": None, "balanced": None, **record.get("calibration", {})},
         robustness=record.get("robustness"),
         limits=_LIMITS.get(dataset, _ANY_LIMITS),
         command=card["command"],

@@ -99,7 +99,7 @@ def score_other_data(
         )
     scores = score(table, shared.classes)
     return {
-        "protocol": replace(datamodule.protocol, classes=shared.classes).to_dict(),
+        "protocol": replace(datamodule.protocol, classes=shared.classes, prior=inference.prior.name).to_dict(),
         **{name: scores[name] for name in _SCORES},
         "left_out": shared.left_out,
         "never_right": list(shared.never_right),

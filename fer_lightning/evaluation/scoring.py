@@ -18,6 +18,7 @@ from fer_lightning.errors import UserError, require_known
 from fer_lightning.evaluation.metrics import build_metrics, per_class_scores
 from fer_lightning.models.weighted_voting import TTA, views
 from fer_lightning.results.intervals import accuracy_interval
+from fer_lightning.results.prior import AS_TRAINED, PriorShift
 from fer_lightning.results.run_record import PROBABILITY_PREFIX
 
 
@@ -151,14 +152,18 @@ class Inference(pl.LightningModule):
         net: Maps images `(B, C, H, W)`, and auxiliary inputs `(B, S)` if the data has them, to logits `(B, K)`.
         channels_last: Use the channels-last memory format.
         tta: Average the probabilities of these views of an image, see `fer_lightning.models.weighted_voting.views`.
+        prior: Change of the class prior, of calibrated probabilities; by default, neither changes them.
     """
 
-    def __init__(self, net: nn.Module, channels_last: bool = True, tta: str = "none") -> None:
+    def __init__(
+        self, net: nn.Module, channels_last: bool = True, tta: str = "none", prior: PriorShift = AS_TRAINED
+    ) -> None:
         super().__init__()
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=self._memory_format)
         require_known("tta", tta, TTA)
         self.tta = tta
+        self.prior = prior
 
     def predict_step(self, batch: tuple[Tensor, ...], batch_index: int) -> tuple[Tensor, Tensor]:
         """Probabilities `(B, K)` and unchanged targets of a batch."""
@@ -166,5 +171,6 @@ class Inference(pl.LightningModule):
         image = image.contiguous(memory_format=self._memory_format)
         if side and self.tta != "none":
             raise UserError(f"tta={self.tta} changes images but not the auxiliary input of this network: use tta=none.")
-        probabilities = [self.net(view, *side).float().softmax(dim=1) for view in views(image, self.tta)]
-        return torch.stack(probabilities).mean(dim=0), target
+        logits = (self.net(view, *side).float() / self.prior.temperature for view in views(image, self.tta))
+        probabilities = torch.stack([each.softmax(dim=1) for each in logits]).mean(dim=0)
+        return torch.from_numpy(self.prior(probabilities.numpy(force=True))), target

@@ -37,10 +37,15 @@ def card_of(trained: TrainedNet, source: str) -> dict[str, Any]:
     Returns:
         `model` (its class), `protocol`, `temperature` (divisor of the logits; 1 where none was fitted), `measured`
         (`split`, `test` of the protocol, and the scores; empty without a record), `command` (that reproduces the
-        training; None where unknown) and `source`.
+        training; None where unknown), `source` and, where they are known, `training_prior` (share of each class in
+        training) and `tau` (see `PriorShift`).
     """
     if source and "calibration" not in trained.record:
         log.warning("%s holds no temperature: its confidences are those of the net, not calibrated.", source)
+    shift = {
+        "training_prior": trained.description.get("training_prior"),
+        "tau": trained.record.get("calibration", {}).get("tau"),
+    }
     return {
         "model": type(trained.net).__name__,
         "protocol": trained.description["protocol"],
@@ -48,6 +53,7 @@ def card_of(trained: TrainedNet, source: str) -> dict[str, Any]:
         "measured": _measured(trained.record),
         "command": training_command(trained.record),
         "source": source,
+        **{name: value for name, value in shift.items() if value is not None},
     }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.inference.card import card_of
+from fer_lightning.results.prior import PriorShift
 from fer_lightning.training.safetensors_weights import WEIGHTS, find_checkpoint
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def open_classifier(
     device: str = "cpu",
     providers: Sequence[str] | None = None,
     tta: str = "none",
+    prior: str | Mapping[str, float] = "training",
 ) -> FaceClassifier:
     """Opens a trained network.
 
@@ -92,10 +94,11 @@ def open_classifier(
         device: `"cpu"` or `"cuda"`.
         providers: Execution providers of ONNX Runtime, the preferred one first; None for that of the device.
         tta: Views of each face whose probabilities are averaged, see `views_of`.
+        prior: Expected shares of the classes, see `PriorShift.of`.
 
     Raises:
         UserError: The file does not exist or was not written by this project, the backend or the machine does not
-            support it, or the network has an auxiliary input.
+            support it, the network has an auxiliary input, or the shares of its training are not known.
     """
     require_known("backend", backend, BACKENDS)
     require_known("device", device, DEVICES)
@@ -144,7 +147,9 @@ def open_classifier(
         raise UserError(
             f"{source} needs the auxiliary input {side}, which prediction does not provide: use another net."
         )
-    return opened if tta == "none" else AveragedViews(opened, tta)
+    shift = PriorShift.of(prior, opened.card)
+    opened.card |= {"tta": tta, "prior": shift.name}
+    return opened if (tta, shift.name) == ("none", "training") else AdjustedClassifier(opened, tta, shift)
 
 
 class TorchClassifier:
@@ -202,23 +207,26 @@ class TorchClassifier:
             return net.forward_features(images).float().cpu().numpy()
 
 
-class AveragedViews:
-    """`FaceClassifier` that averages the probabilities of several views of each face.
+class AdjustedClassifier:
+    """`FaceClassifier` that averages the probabilities of several views of each face and changes their class prior.
 
     Args:
-        classifier: Classifier of one view.
-        tta: `"mirror"` or `"crops"`, see `views_of`.
+        classifier: Classifier of one view, with the prior of its training.
+        tta: See `views_of`.
+        shift: Change of the prior.
     """
 
-    def __init__(self, classifier: FaceClassifier, tta: str) -> None:
+    def __init__(self, classifier: FaceClassifier, tta: str, shift: PriorShift) -> None:
         self.classifier = classifier
         self.tta = tta
+        self.shift = shift
         self.classes, self.preprocessing = classifier.classes, classifier.preprocessing
         self.card, self.backend, self.precision = classifier.card, classifier.backend, classifier.precision
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`."""
-        return np.mean([self.classifier.probabilities(view) for view in views_of(faces, self.tta)], axis=0)
+        views = [self.classifier.probabilities(view) for view in views_of(faces, self.tta)]
+        return self.shift(np.mean(views, axis=0))
 
     def embed(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`; features of the faces as they are."""

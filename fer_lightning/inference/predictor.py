@@ -7,7 +7,7 @@ print(predictor("photo.jpg"))
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
@@ -53,9 +53,13 @@ class Predictor:
         providers: Execution providers of ONNX Runtime, the preferred one first; None for that of the device.
         tta: Test-time augmentation, which averages the probabilities of several views of a face: `"mirror"`, of it and
             its mirror image at twice the cost; `"crops"`, of ten views at ten times the cost; or `"none"`.
+        prior: Expected shares of the classes, which change the calibrated logits by
+            `tau * (log share - log share in training)` (see `fer_lightning.results.prior`): `"training"`, no change;
+            `"balanced"`, all classes equally likely, so that rare ones are found more often and frequent ones less; or
+            a positive number for each class, `{"happy": 3, "sad": 1, ...}`, divided by their sum.
 
     Raises:
-        UserError: The net or MediaPipe is missing.
+        UserError: The net or MediaPipe is missing, or the net's shares in training are not known.
 
     Example:
         >>> predictor = Predictor("ferplus", detect=False)
@@ -88,6 +92,7 @@ class Predictor:
         device: str = "cpu",
         providers: Sequence[str] | None = None,
         tta: str = "none",
+        prior: str | Mapping[str, float] = "training",
     ) -> None:
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1; got {batch_size}.")
@@ -95,7 +100,7 @@ class Predictor:
         self.max_faces = max_faces
         self.threshold = threshold
         self.batch_size = batch_size
-        self.classifier = open_classifier(self.model, backend, threads, device, providers, tta)
+        self.classifier = open_classifier(self.model, backend, threads, device, providers, tta, prior)
         self.finder = FaceFinder(thorough, min_face) if detect else WholePicture()
 
     @property

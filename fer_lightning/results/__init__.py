@@ -10,7 +10,8 @@
 - `compare_seeds`: paired test of the scores of two networks over seeds
 - `adjust_p_values`: Holm-adjusted p-values of a table
 - `CriticalDifference`: mean ranks of several networks over data sets or seeds
-- `calibrate`: temperature fitted on validation and its effect on test
+- `calibrate`: temperature and tau fitted on validation, and their effect on test
+- `PriorShift`: probabilities under other class shares than those of the training
 - `confusion_counts`: confusion matrix
 - `roc_curves`: ROC curves of the classes
 """

@@ -5,6 +5,7 @@ from .curves import confusion_counts as confusion_counts
 from .curves import roc_curves as roc_curves
 from .intervals import accuracy_interval as accuracy_interval
 from .intervals import mean_over_seeds as mean_over_seeds
+from .prior import PriorShift as PriorShift
 from .protocol import Protocol as Protocol
 from .run_record import RunRecord as RunRecord
 from .significance import adjust_p_values as adjust_p_values

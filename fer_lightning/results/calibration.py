@@ -1,8 +1,8 @@
-"""Calibration error and temperature scaling."""
+"""Calibration error, temperature scaling, and the factor of a change of prior."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,15 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
+from sklearn.metrics import f1_score, recall_score
 
+from fer_lightning.results.prior import PriorShift
 from fer_lightning.results.run_record import predicted_arrays
 
 BINS = 15  # number of bins of all calibration errors and reliability diagrams
 LEAST, MOST = 0.05, 20.0  # temperatures
+MOST_TAU = 3.0
+_TAU_SPREAD = 0.5  # standard deviation of tau around 1 before validation is seen
 _NEAR = 1e-3  # tolerance of the log temperature: minimize_scalar stops just before a bound
 _FLOOR = 1e-12  # smallest probability, as in the recorded loss
 
@@ -103,19 +107,61 @@ def scale_probabilities(probabilities: np.ndarray, temperature: float) -> np.nda
     return softmax(_logits(probabilities) / temperature, axis=1)
 
 
-def calibrate(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
-    """Fits a temperature on the validation predictions and evaluates it on the test predictions.
+def fit_tau(targets: np.ndarray, probabilities: np.ndarray, shares: np.ndarray) -> float:
+    """Factor of a change of prior that maximises the likelihood of predictions if all classes are equally likely.
+
+    Args:
+        targets: Class indices `(N,)` of validation images, N at least 1.
+        probabilities: `(N, K)`, calibrated by a temperature.
+        shares: Shares of the classes in training `(K,)`.
+
+    Returns:
+        tau in 0..`MOST_TAU`; 1 if the probabilities are the true posteriors under these shares.
+
+    Source: Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, which chooses tau on held-out images.
+
+    Readings:
+        - An image counts as much as its class is rare in validation, so that the classes which have images are equally
+          likely. Unlike balanced accuracy, this likelihood is smooth and convex in tau, and keeps confidences honest.
+        - One tau serves every target prior: it corrects how much of its prior the network has learned, and label
+          smoothing, averaged weights and early stopping change that.
+        - Where the shares are almost equal, the likelihood says nothing about tau. A normal distribution around 1 with
+          standard deviation 0.5 is therefore part of the maximum; 100 images with unequal shares outweigh it.
+    """
+    logits, log_shares = _logits(probabilities), np.log(shares)
+    weights = 1 / np.bincount(targets)[targets]
+    weights *= weights.sum() / (weights @ weights)  # their sum is the number of images of equal weight that say as much
+    of_target = logits[np.arange(len(targets)), targets]
+
+    def negative_log_posterior(tau: float) -> float:
+        losses = logsumexp(logits - tau * log_shares, axis=1) - (of_target - tau * log_shares[targets])
+        return float(weights @ losses + ((tau - 1) / _TAU_SPREAD) ** 2 / 2)
+
+    return float(minimize_scalar(negative_log_posterior, bounds=(0, MOST_TAU), method="bounded").x)
+
+
+def calibrate(
+    predictions: pd.DataFrame, classes: Sequence[str], training: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Fits a temperature and tau on the validation predictions and evaluates them on the test predictions.
 
     Args:
         predictions: Columns `split`, `target` and `prob_<class>`, with rows of the split `val`.
         classes: The K class names.
+        training: Share of each class in training, see `PriorShift`; None where it is not known.
 
     Returns:
-        `temperature`, `fitted_on` (`"val"`) and, if there are test rows, `test`: expected calibration error `ece` and
-        mean negative log-likelihood `loss` in nats, and both with the temperature as `ece_scaled` and `loss_scaled`.
+        `temperature`, `fitted_on` (`"val"`), `tau` with `training`, and if there are test rows, `test`: expected
+        calibration error `ece` and mean negative log-likelihood `loss` in nats, and both with the temperature as
+        `ece_scaled` and `loss_scaled`; with `training` also `balanced`: `accuracy`, `balanced_accuracy` and `macro_f1`
+        with `prior="balanced"`.
     """
-    temperature = fit_temperature(*predicted_arrays(predictions, classes, "val"))
+    targets, probabilities = predicted_arrays(predictions, classes, "val")
+    temperature = fit_temperature(targets, probabilities)
     calibration: dict[str, Any] = {"temperature": temperature, "fitted_on": "val"}
+    if training is not None:
+        shares = np.array([training[name] for name in classes])
+        calibration["tau"] = fit_tau(targets, scale_probabilities(probabilities, temperature), shares)
     targets, probabilities = predicted_arrays(predictions, classes, "test")
     if len(targets):
         scaled = scale_probabilities(probabilities, temperature)
@@ -124,6 +170,15 @@ def calibrate(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, An
             "ece_scaled": reliability(targets, scaled, BINS).error,
             "loss": _loss(targets, probabilities),
             "loss_scaled": _loss(targets, scaled),
+        }
+    if len(targets) and training is not None:
+        card = {**calibration, "training_prior": training, "protocol": {"classes": classes}}
+        predicted = PriorShift.of("balanced", card)(scaled).argmax(axis=1)
+        present = np.unique(targets)
+        calibration["balanced"] = {
+            "accuracy": float(np.mean(predicted == targets)),
+            "balanced_accuracy": float(recall_score(targets, predicted, labels=present, average="macro")),
+            "macro_f1": float(f1_score(targets, predicted, average="macro")),
         }
     return calibration
 

@@ -236,7 +236,8 @@ def _row(folder: Path, metrics: Mapping[str, Any], variant: str, split: str) -> 
         "seed": metrics["seed"],
         "split": split,
         "dataset": printable(metrics["protocol"]["dataset"]),
-        "protocol": json.dumps(metrics["protocol"], sort_keys=True),
+        # With the fields that earlier versions did not write: equal protocols are equal texts.
+        "protocol": json.dumps(Protocol.from_dict(metrics["protocol"]).to_dict(), sort_keys=True),
         "folder": str(folder),
         "record": metrics,
         "model": printable(metrics["model"]),

@@ -126,6 +126,8 @@ class _Elsewhere(_Stored):
 
 class _Calibration(_Stored):
     temperature: Annotated[float, Field(ge=0.01, le=100)]
+    tau: Annotated[float, Field(ge=0, le=10)] = 1.0
+    balanced: dict[str, _Number] = {}
     test: dict[str, _Number] | None = None
 
 

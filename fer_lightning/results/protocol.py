@@ -30,6 +30,7 @@ class Protocol:
         counts: Images per split.
         fingerprint: Hash over image content keys, labels and the split of every row.
         tta: Test-time augmentation: `"none"`, `"mirror"` or `"crops"`.
+        prior: Class prior of the predictions: `"training"`, `"balanced"`, or the shares by class (see `PriorShift`).
     """
 
     dataset: Text
@@ -42,6 +43,7 @@ class Protocol:
     counts: Annotated[Mapping[str, Annotated[int, Field(strict=True, ge=0)]], Field(max_length=100)]
     fingerprint: Text
     tta: Text = "none"
+    prior: Text = "training"
 
     def to_dict(self) -> dict[str, object]:
         """Fields as JSON values."""

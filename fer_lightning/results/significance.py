@@ -334,8 +334,9 @@ def compare(*runs: str | Path, split: str = "test") -> pd.DataFrame:
     rows = []
     for one, other in combinations(records, 2):
         protocol = Protocol.from_dict(records[one]["protocol"])
-        # The same images seen with and without test-time augmentation are compared; their names say which is which.
-        second_protocol = replace(Protocol.from_dict(records[other]["protocol"]), tta=protocol.tta)
+        # The same images with other views or another prior are compared; their names say which is which.
+        second_protocol = Protocol.from_dict(records[other]["protocol"])
+        second_protocol = replace(second_protocol, tta=protocol.tta, prior=protocol.prior)
         protocol.require_same(second_protocol, f"{names[one]} and {names[other]}")
         first, second = _both_correct(str(one), str(other), protocol.classes, split)
         low, high = bootstrap_difference(second, first)

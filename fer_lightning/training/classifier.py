@@ -111,7 +111,7 @@ class ExpressionClassifier(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Describes the network and the data, unless a description was passed."""
         if not self.description:
-            self.description = describe(self.net, self.trainer.datamodule)  # type: ignore[attr-defined]
+            self.description = describe(self.net, self.trainer.datamodule, self.loss)  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self) -> None:
         # Lightning would repeat values of an earlier epoch, such as validation scores, where this one has none.

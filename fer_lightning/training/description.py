@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
@@ -23,6 +24,7 @@ _LARGEST_OPTION = 8192  # channels, units, pixels
 _DEEPEST_NET = 200  # layers of a stage
 _LAYERS = ("depth", "depths", "num_layers")
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Shares = dict[str, Annotated[float, Field(gt=0, le=1)]]
 
 
 class Preprocessing(BaseModel):
@@ -50,6 +52,7 @@ class _Description(BaseModel):
     protocol: dict[str, Any]
     preprocessing: Preprocessing
     data: dict[str, Any]
+    training_prior: _Shares | None = None
 
 
 class _Card(BaseModel):
@@ -58,6 +61,8 @@ class _Card(BaseModel):
     temperature: Annotated[float, Field(ge=0.01, le=100)]
     measured: dict[str, Any] = {}
     command: Annotated[str, Field(max_length=10_000)] | None = None
+    training_prior: _Shares | None = None
+    tau: Annotated[float, Field(ge=0, le=10)] = 1.0
     protocol: dict[str, Any]
 
 
@@ -70,16 +75,17 @@ class _Metadata(BaseModel):
     precision: Literal["float32", "int8"]
 
 
-def describe(net: Any, datamodule: Any) -> dict[str, Any]:
+def describe(net: Any, datamodule: Any, loss: Any = None) -> dict[str, Any]:
     """Description of a network and its training data, as checkpoints store it.
 
     Args:
         net: The network, an `Architecture`.
         datamodule: The data, an `ExpressionDataModule` that is set up.
+        loss: Loss of the training.
 
     Returns:
-        `model`, `classes`, `protocol`, `preprocessing` and `data`, all plain values. Empty if either is of another
-        type, which no checkpoint could name.
+        `model`, `classes`, `protocol`, `preprocessing`, `data` and `training_prior`, all plain values. Empty if either
+        is of another type, which no checkpoint could name.
     """
     if not hasattr(net, "options") or not hasattr(datamodule, "protocol"):
         return {}
@@ -90,9 +96,33 @@ def describe(net: Any, datamodule: Any) -> dict[str, Any]:
         "protocol": datamodule.protocol.to_dict(),
         "preprocessing": {name: data[name] for name in Preprocessing.model_fields},
         "data": {"_target_": _name_of(datamodule), **data, "transforms": []},
+        "training_prior": class_shares(datamodule, loss),
     }
     plain: dict[str, Any] = json.loads(json.dumps(description, default=str))
     return plain
+
+
+def class_shares(datamodule: Any, loss: Any) -> dict[str, float] | None:
+    """Share of each class in training, as the sampler draws and the loss weighs the labels.
+
+    Args:
+        datamodule: The data, an `ExpressionDataModule` that is set up.
+        loss: Loss of the training, whose attribute `weight`, if it has one, weighs the classes.
+
+    Returns:
+        Shares that sum to 1, of label distributions their mean; None if a class has no share, which no prior can
+        change. Images that a GAN generates are not counted.
+    """
+    targets = datamodule.dataset("train").targets.numpy()
+    targets = targets[:, 0] if targets.ndim == 3 else targets  # the labels beside a teacher's probabilities
+    labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
+    drawn = 1 / np.bincount(labels)[labels] if datamodule.sampler == "balanced" else np.ones(len(labels))
+    classes = datamodule.label_set.classes
+    shares = np.bincount(labels, drawn, minlength=len(classes)) if targets.ndim == 1 else drawn @ targets
+    weight = getattr(loss, "weight", None)
+    if getattr(weight, "shape", None) == shares.shape:
+        shares = shares * weight.numpy(force=True)  # type: ignore[union-attr]
+    return dict(zip(classes, (shares / shares.sum()).tolist())) if shares.min() > 0 else None
 
 
 def _options_of(net: Any) -> dict[str, Any]:

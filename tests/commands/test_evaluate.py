@@ -11,6 +11,7 @@ import torch
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.naming import run_title
+from fer_lightning.results.protocol import Protocol
 from fer_lightning.results.run_record import RunRecord
 from fer_lightning.results.significance import compare
 
@@ -67,6 +68,32 @@ def test_views_are_averaged_and_belong_to_the_protocol(evaluate, trained_run, op
     assert flipped.metrics["protocol"] == {**RunRecord.read(trained_run).metrics["protocol"], "tta": tta}
     assert not np.allclose(plain["prob_happy"], flipped.predictions["prob_happy"], atol=1e-5)
     np.testing.assert_allclose(flipped.predictions.filter(like="prob_").sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "shares"),
+    [
+        ("prior=balanced", "balanced", [1, 1, 1]),
+        ("prior={surprise: 1, happy: 6, sad: 3}", "happy 0.6, sad 0.3, surprise 0.1", [6, 3, 1]),
+    ],
+)
+def test_another_prior_changes_calibrated_predictions_and_belongs_to_the_protocol(
+    evaluate, trained_run, tmp_path, option, name, shares
+):
+    run = RunRecord.read(trained_run)
+    calibration = run.metrics["calibration"]
+    shifted = evaluate(f"checkpoint={trained_run}", option)
+    assert shifted.metrics["protocol"] == {**run.metrics["protocol"], "prior": name}
+    assert shifted.metrics["variant"]["prior"] == name
+    # The training split has equally many images of each class.
+    columns = [f"prob_{name}" for name in ("happy", "sad", "surprise")]
+    plain = run.predictions.query("split == 'test'")[columns].to_numpy()
+    expected = plain ** (1 / calibration["temperature"]) * np.array(shares) ** calibration["tau"]
+    np.testing.assert_allclose(shifted.predictions[columns], expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
+    [pair] = compare(trained_run, tmp_path / "evaluation").itertuples()
+    assert pair.second == f"{pair.first}, prior={name}"
+    with pytest.raises(UserError, match="cannot be compared \\(prior: 'training' and "):
+        Protocol.from_dict(run.metrics["protocol"]).require_same(Protocol.from_dict(shifted.metrics["protocol"]))
 
 
 def test_other_classes_are_matched_by_name(evaluate, trained_run, other_folder, tmp_path):
@@ -133,6 +160,12 @@ def test_a_checkpoint_with_an_option_of_another_version(fer, trained_run, tmp_pa
     [
         ([], "checkpoint=... is missing"),
         (["checkpoint=/nowhere/best.ckpt"], "checkpoint=/nowhere/best.ckpt does not exist"),
+        (["checkpoint={run}", "prior=[1,2]"], "prior must be text or a group of options; got the list [1, 2]"),
+        (["checkpoint={run}", "prior=even"], "prior must be training, balanced, or a share for each class"),
+        (
+            ["checkpoint={run}", "prior={{happi: 1}}"],
+            "prior names 'happi', which is not a class of this network: did you",
+        ),
         (["checkpoint={run}", "split=validation"], "split=validation is unknown: use one of train, val, test"),
     ],
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -50,6 +51,29 @@ def test_what_was_measured(exported, trained_run):
     assert forms["ONNX, float32"]["difference"] < 1e-3 and forms["ONNX, float32"]["agreement"] == 1
     assert forms["ONNX, int8"]["difference"] > forms["ONNX, float32"]["difference"]
     assert all(row["milliseconds"] > 0 for row in told["forms"])
+
+
+def test_files_hold_the_prior_and_tau(exported, trained_run):
+    run = load_net(trained_run)
+    for name in ("model.onnx", "model_int8.onnx", "model.safetensors"):
+        card = open_classifier(str(exported / name)).card
+        assert card["training_prior"] == run.description["training_prior"]
+        assert card["tau"] == run.record["calibration"]["tau"]
+    shifted = run.record["calibration"]["balanced"]["balanced_accuracy"]
+    assert f"mean over classes **{100 * shifted:.1f} %** (as trained: " in (exported / "README.md").read_text()
+
+
+def test_tau_of_a_run_of_an_earlier_version_is_fitted(fer, trained_run, tmp_path):
+    folder = shutil.copytree(trained_run, tmp_path / "run")
+    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    fitted = checkpoint["record"]["calibration"]
+    checkpoint["record"]["calibration"] = {"temperature": 1.25, "fitted_on": "val"}
+    torch.save(checkpoint, folder / "checkpoints" / "best.ckpt")
+    options = [f"checkpoint={folder}", "format=safetensors", f"hydra.run.dir={tmp_path / 'out'}"]
+    assert fer("export", *options) == 0
+    calibration = load_net(tmp_path / "out" / "model.safetensors").record["calibration"]
+    # The temperature stays. Shares that a version did not store are those of known data sets alone.
+    assert calibration == {**fitted, "temperature": 1.25}
 
 
 def test_the_accuracy_of_int8_is_that_of_the_file(exported, trained_run, tiny_folder):

@@ -59,6 +59,21 @@ def test_a_folder_with_all_that_people_have(predict, portrait, tmp_path, capsys)
     assert "2 faces in 3 of 4 pictures." in printed and "text.jpg is not a picture" in printed
 
 
+def test_predictions_say_which_views_and_prior_they_have(predict, portrait, tmp_path, capsys):
+    Image.fromarray(portrait).save(tmp_path / "photo.jpg")
+    shares = []
+    for option in ("prior=training", "prior={surprise: 1, happy: 8, sad: 1}"):
+        assert predict(f"source={tmp_path / 'photo.jpg'}", "tta=mirror", option) == 0
+        told = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
+        shares.append(np.array(list(told["faces"][0]["probabilities"].values())))
+    assert (told["model"]["tta"], told["model"]["prior"]) == ("mirror", "happy 0.8, sad 0.1, surprise 0.1")
+    # The net was trained on equally many images of each class.
+    np.testing.assert_allclose(shares[1], shares[0] * [8, 1, 1] / (shares[0] @ [8, 1, 1]), atol=1e-3)
+    capsys.readouterr()
+    assert predict(f"source={tmp_path / 'photo.jpg'}", "prior={happy: 1, sadd: 1}") == 2
+    assert "prior names 'sadd', which is not a class of this network: did you mean sad?" in capsys.readouterr().err
+
+
 def test_a_video_has_one_track_and_as_many_frames(predict, portrait, tmp_path):
     path = tmp_path / "moving.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (320, 240))

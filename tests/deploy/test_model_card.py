@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,6 +67,18 @@ def test_numbers_are_those_of_the_record(shipped):
     assert "Children, old people and dark-skinned faces" in text and "not feelings" in text
     named = yaml.safe_load(text.split("---\n")[1])["model-index"][0]["name"]
     assert named == f"{type(shipped.net).__name__} for facial expressions, FER2013"
+
+
+def test_the_balanced_prior_is_reported_where_it_was_measured(shipped):
+    assert "prior=" not in write(shipped)  # a record of an earlier version
+    balanced = {"accuracy": 0.6921, "balanced_accuracy": 0.6851, "macro_f1": 0.6648}
+    calibration = {**shipped.record["calibration"], "tau": 0.78, "balanced": balanced}
+    text = write(replace(shipped, record={**shipped.record, "calibration": calibration}))
+    as_trained = shipped.record["splits"]["test"]["balanced_accuracy"]
+    assert (
+        'With `prior="balanced"` (all classes equally likely; tau 0.78, fitted on validation): mean over classes '
+        f"**68.5 %** (as trained: {100 * as_trained:.1f} %), accuracy 69.2 %, macro F1 66.5 %." in text
+    )
 
 
 def test_a_net_without_a_record_claims_nothing(shipped):

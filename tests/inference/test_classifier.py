@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import replace
 from itertools import islice
 
 import cv2
@@ -25,7 +26,7 @@ def files(trained_run, tmp_path_factory):
     """The trained run with a temperature, as safetensors and ONNX."""
     folder = tmp_path_factory.mktemp("files")
     trained = load_net(trained_run)
-    record = {**trained.record, "calibration": {"temperature": 2.0}}
+    record = {**trained.record, "calibration": {"temperature": 2.0, "tau": 0.5}}
     trained = TrainedNet(trained.net, trained.classes, trained.epoch, trained.description, record)
     save_net(trained, folder / "net.safetensors", half=False)
     export_onnx(trained.net, onnx_metadata(trained, "run"), folder / "net.onnx")
@@ -292,3 +293,36 @@ def test_probabilities_are_averaged_over_the_views():
     assert averaged.classes == plain.classes and averaged.probabilities(faces[:0]).shape == (0, 8)
     with pytest.raises(UserError, match="tta=five is unknown: use one of none, mirror, crops"):
         open_classifier("ferplus", tta="five")
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("tta", ["none", "mirror"])
+def test_probabilities_under_another_prior(files, backend, tta):
+    shares = {"happy": 5, "sad": 4, "surprise": 1}
+    plain, shifted = (open_classifier(str(files[backend]), tta=tta, prior=prior) for prior in ("training", shares))
+    # The training split has equally many images of each class; tau is 0.5.
+    expected = plain.probabilities(FACES) * np.sqrt([5, 4, 1])
+    np.testing.assert_allclose(shifted.probabilities(FACES), expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
+    assert shifted.probabilities(FACES).dtype == np.float32
+    assert shifted.card == {**plain.card, "tta": tta, "prior": "happy 0.5, sad 0.4, surprise 0.1"}
+    assert plain.card["prior"] == "training" and plain.card["tau"] == 0.5
+    assert plain.card["training_prior"] == pytest.approx(dict.fromkeys(shifted.classes, 1 / 3))
+
+
+@pytest.mark.parametrize("name", ["fer2013", "ferplus"])
+def test_the_networks_that_ship_have_a_balanced_prior_on_both_backends(name):
+    by_torch, by_onnx = (open_classifier(name, backend, prior="balanced") for backend in ("torch", "onnxruntime"))
+    seen = by_torch.preprocessing
+    faces = np.random.default_rng(0).integers(0, 256, (4, seen["image_size"], seen["image_size"], 1), dtype=np.uint8)
+    shifted, plain = by_torch.probabilities(faces), open_classifier(name).probabilities(faces)
+    np.testing.assert_allclose(by_onnx.probabilities(faces), shifted, atol=1e-5)
+    assert (shifted > plain)[:, by_torch.classes.index("disgust")].all()
+
+
+def test_a_network_without_known_shares_has_no_other_prior(files, tmp_path):
+    trained = load_net(files["torch"])
+    description = {key: value for key, value in trained.description.items() if key != "training_prior"}
+    save_net(replace(trained, description=description), tmp_path / "old.safetensors", half=False)
+    assert open_classifier(str(tmp_path / "old.safetensors")).card["prior"] == "training"
+    with pytest.raises(UserError, match=r"old\.safetensors does not hold the shares of the classes in its training"):
+        open_classifier(str(tmp_path / "old.safetensors"), prior="balanced")

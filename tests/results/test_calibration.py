@@ -7,11 +7,13 @@ import torch
 from torch.nn.functional import cross_entropy
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from fer_lightning.evaluation.scoring import score
 from fer_lightning.results.calibration import (
     BINS,
     LEAST,
     MOST,
     calibrate,
+    fit_tau,
     fit_temperature,
     reliability,
     scale_probabilities,
@@ -103,6 +105,60 @@ def test_test_rows_change_no_temperature():
     alone = calibrate(validation, CLASSES)
     with_test = calibrate(pd.concat([validation, table_of("test", *drawn(500, 0.5, seed=6))]), CLASSES)
     assert alone == {"temperature": with_test["temperature"], "fitted_on": "val"}
+
+
+SHARES = np.array([0.75, 0.2, 0.05])
+
+
+def drawn_by_share(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Targets with the shares `SHARES`, and their exact posteriors from one normal observation of each."""
+    random = np.random.default_rng(seed)
+    targets = random.choice(3, count, p=SHARES)
+    seen = random.normal(np.array([-1.0, 0.5, 1.5])[targets], 1.0)
+    likelihoods = np.exp(-((seen[:, None] - [-1.0, 0.5, 1.5]) ** 2) / 2) * SHARES
+    return targets, likelihoods / likelihoods.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("learned", [0.5, 1.0, 2.0])
+def test_tau_is_how_much_of_its_prior_a_network_has_learned(learned):
+    targets, posteriors = drawn_by_share(40_000, seed=7)
+    twisted = posteriors * SHARES ** (learned - 1)
+    twisted /= twisted.sum(axis=1, keepdims=True)
+    assert fit_tau(targets, twisted, SHARES) == pytest.approx(learned, abs=0.07)
+
+
+def test_tau_is_the_best_of_a_grid():
+    targets, posteriors = drawn_by_share(400, seed=8)
+    counts = np.bincount(targets)
+    effective = 3**2 / (1 / counts).sum()  # Kish's effective number of images, each weighing one over its class
+    logits, log_shares = torch.tensor(posteriors).log(), torch.tensor(SHARES).log()
+
+    def loss(tau: float) -> float:
+        mean = cross_entropy(logits - tau * log_shares, torch.tensor(targets), torch.tensor(1 / counts))
+        return effective * float(mean) + (tau - 1) ** 2 / (2 * 0.5**2)
+
+    assert fit_tau(targets, posteriors, SHARES) == pytest.approx(min(np.linspace(0, 3, 3001), key=loss), abs=2e-3)
+
+
+def test_equal_shares_leave_tau_at_one():
+    assert fit_tau(*drawn_by_share(400, seed=8), np.full(3, 1 / 3)) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_balanced_prior_is_measured_on_test_and_fitted_on_validation():
+    prior = dict(zip(CLASSES, map(float, SHARES)))
+    validation, test = drawn_by_share(4000, seed=9), drawn_by_share(4000, seed=10)
+    validation_table, test_table = table_of("val", *validation), table_of("test", *test)
+    found = calibrate(pd.concat([validation_table, test_table]), CLASSES, prior)
+    plain = calibrate(pd.concat([validation_table, test_table]), CLASSES)
+    assert found.keys() - plain.keys() == {"tau", "balanced"} and plain.items() <= found.items()
+    scaled = scale_probabilities(test[1], found["temperature"])
+    shifted = scaled * SHARES ** -found["tau"]
+    expected = score(table_of("test", test[0], shifted / shifted.sum(axis=1, keepdims=True)), CLASSES)
+    assert found["balanced"] == pytest.approx({name: expected[name] for name in found["balanced"]}, abs=1e-6)
+    assert found["balanced"]["balanced_accuracy"] > score(test_table, CLASSES)["balanced_accuracy"] + 0.05
+    assert calibrate(validation_table, CLASSES, prior) == {
+        name: found[name] for name in ("temperature", "fitted_on", "tau")
+    }
 
 
 @pytest.mark.filterwarnings("error")

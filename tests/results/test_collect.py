@@ -101,6 +101,14 @@ def test_other_protocols_are_refused_by_name(study, write_record):
         require_one_protocol(collect_runs(study))
 
 
+def test_records_of_versions_without_a_field_have_the_same_protocol(study):
+    path = study / "0" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["protocol"] |= {"tta": "none", "prior": "training"}
+    path.write_text(json.dumps(metrics))
+    assert collect_runs(study)["protocol"].nunique() == 1
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(UserError, match="must have finished runs"):
         collect_runs(tmp_path)

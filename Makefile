@@ -11,7 +11,7 @@ STUDY ?= psysfa_table6
 BUDGET ?= smoke
 ARGS ?=
 
-.PHONY: help setup lock train sweep wandb-sweep study test test-full attack lint dashboard bench demo clean
+.PHONY: help setup lock train sweep wandb-sweep study test test-full attack lint docs dashboard bench demo clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -79,6 +79,14 @@ lint: setup  ## style, types, and what is known of unsafe code and packages
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml fer_lightning hydra_plugins
 	$(BIN)/python .ci/audit.py
+
+docs: $(VENV)/.docs  ## the documentation as a site in build/site, which loads nothing from other hosts
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "To read it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-build-isolation --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 dashboard: setup  ## browse what was logged and searched, offline too
 	$(BIN)/fer dashboard

@@ -72,14 +72,16 @@ class MultiHeadAttention(nn.Module):
 
     def heads(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (B, heads, T, E / heads)."""
-        batch, count, _ = tokens.shape
-        split = self.query_key_value(tokens).view(batch, count, 3, self.num_heads, -1)
-        query, key, value = split.permute(2, 0, 3, 1, 4)
+        parts = self.query_key_value(tokens).chunk(3, dim=-1)
+        query, key, value = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
         return query, key, value
 
     def forward(self, tokens: Tensor) -> Tensor:
         query, key, value = self.heads(tokens)
-        if tokens.device.type == "cpu":
+        if torch.compiler.is_exporting():
+            # In ONNX a third of the nodes of scaled_dot_product_attention, which for nine tokens are its cost.
+            attended = self._softmax(query, key) @ value
+        elif tokens.device.type == "cpu":
             # For a few hundred tokens PyTorch's bf16 kernel on the CPU takes two to five times as long as float32.
             with without_autocast(tokens.device):
                 attended = F.scaled_dot_product_attention(query.float(), key.float(), value.float()).to(query.dtype)
@@ -90,8 +92,10 @@ class MultiHeadAttention(nn.Module):
     def weights(self, tokens: Tensor) -> Tensor:
         """Attention weights (B, heads, T, T) of tokens (B, T, E), for explanation; every row sums to one."""
         query, key, _ = self.heads(tokens)
-        scale = query.shape[-1] ** -0.5
-        return (query.float() @ key.float().transpose(-1, -2) * scale).softmax(-1)
+        return self._softmax(query.float(), key.float())
+
+    def _softmax(self, query: Tensor, key: Tensor) -> Tensor:
+        return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
 
 
 def sinusoidal_grid(height: int, width: int, embed_dim: int) -> Tensor:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 
+from fer_lightning import __version__
 from fer_lightning.cli import COMMANDS
 from fer_lightning.errors import UserError
 from fer_lightning.files import conf_dir
@@ -31,12 +34,15 @@ PAGES = sorted(
 )
 GUIDES = [page for page in PAGES if "experiments" not in page.parts]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.M | re.S)
+HERE = re.compile(r" <<'E'\n.*?^E$", re.M | re.S)  # a file that a command writes
 LINK = re.compile(r"\]\(([^)\s]*)\)|src=\"([^\"]+)\"")
 # Programs that the documents start beside fer and make, as they are spelled.
 PROGRAMS = {"cd", "chmod", "cp", "echo", "export", "pip", "python", "ray", "scancel", "source", "sudo", "trap", "wait"}
-PROGRAMS |= {"for", "done", "wandb", "light/bin/pip", "python3", "ls", "git"}
+PROGRAMS |= {"cat", "for", "done", "light/bin/pip", "perl", "pre-commit", "printf", "python3", "ruff", "wandb"}
 # Of an extra that not every installation has, or of a folder that a search writes.
 NOT_HERE = {"hydra/launcher=ray", "hydra/launcher=ray_cluster", "outputs/sweeps/mine/conf", "my_conf"}
+# What the walk-throughs of CONTRIBUTING.md add to the package.
+NOT_HERE |= {"loss=focal", "model=small_cnn", "study=small_networks"}
 
 
 class Command(NamedTuple):
@@ -56,7 +62,7 @@ def blocks(page: Path, *languages: str) -> list[str]:
 
 def commands(page: Path) -> Iterator[Command]:
     """Simple commands of the shell blocks, with the variables that the page sets put in."""
-    script = "\n".join(blocks(page, "bash", "sh")).replace("\\\n", " ")
+    script = HERE.sub("", "\n".join(blocks(page, "bash", "sh"))).replace("\\\n", " ")
     for name, value in re.findall(r'^(\w+)="(.*)"$', script, re.M):
         script = script.replace(f"${name} ", f"{value} ")
     for line in script.splitlines():
@@ -197,6 +203,38 @@ def test_python_blocks_compile_and_import_what_exists():
 
 def test_yaml_blocks_are_yaml():
     assert all(yaml.safe_load(block) for page in GUIDES for block in blocks(page, "yaml"))
+
+
+def test_the_workflow_runs_every_supported_python():
+    """From the lowest that pyproject.toml asks for, on Linux and macOS."""
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["test"]
+    matrix = job["strategy"]["matrix"]
+    (lowest,) = re.findall(r'^requires-python = ">=(.*)"$', (ROOT / "pyproject.toml").read_text(), re.M)
+    assert matrix["python"][0] == lowest and all(isinstance(version, str) for version in matrix["python"])
+    assert [name.partition("-")[0] for name in matrix["os"]] == ["ubuntu", "macos"]
+    assert job["steps"][-1] == {"run": ".ci/run"}
+
+
+def test_the_citation_has_the_version_of_the_package():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
+    assert f"\n## {__version__} - " in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_walk_throughs_of_contributing_run_as_written(tmp_path):
+    """In a copy of the repository, one after the other: a loss, a network, a data set and a study."""
+    parts = ("fer_lightning", "conf", "hydra_plugins", "tests", "docs", "experiments")
+    for part in parts:
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    script = "\n".join(blocks(ROOT / "CONTRIBUTING.md", "bash")[1:])  # without make setup
+    folders = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    environment = {**os.environ, "PATH": os.pathsep.join(folders), "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(["bash", "-ex"], input=script, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    for name in ("ResNet", "Two convolutions"):
+        assert name in done.stdout
 
 
 @pytest.mark.slow

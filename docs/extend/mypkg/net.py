@@ -12,9 +12,10 @@ class MyNet(nn.Module):
         num_classes: Number K of classes, of the data set.
         in_channels: Number C of channels of the images.
         width: Channels of the second convolution, the size of the embedding.
+        dropout: Dropout rate before the last layer.
     """
 
-    def __init__(self, num_classes: int = 7, in_channels: int = 1, width: int = 32) -> None:
+    def __init__(self, num_classes: int = 7, in_channels: int = 1, width: int = 64, dropout: float = 0.1) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
             nn.Conv2d(in_channels, width // 2, 3, stride=2, padding=1),
@@ -24,7 +25,8 @@ class MyNet(nn.Module):
             nn.BatchNorm2d(width),
             nn.ReLU(),
         )
-        self.head = nn.Linear(width, num_classes)
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(width, num_classes)
         self.embed_dim = width  # of forward_features, for losses with an embedding and for Predictor.embed
         self.gradcam_layer = self.convolutions  # whose output Grad-CAM weighs; any layer `(B, D, h, w)`
 
@@ -32,6 +34,10 @@ class MyNet(nn.Module):
         """Embedding `(B, width)` of images `(B, C, H, W)`."""
         return self.convolutions(image).mean(dim=(2, 3))
 
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Logits `(B, K)` of embeddings `(B, width)`, for losses that see both, such as HAFEM's."""
+        return self.classify(self.dropout(features))
+
     def forward(self, image: Tensor) -> Tensor:
         """Logits `(B, K)` of images `(B, C, H, W)`."""
-        return self.head(self.forward_features(image))
+        return self.forward_head(self.forward_features(image))

@@ -18,6 +18,7 @@ train() {
   # shellcheck disable=SC2086 # several options
   $fer train experiment="release_$recipe" seed="$seed" trainer="$trainer" logger=csv show=quiet $data "$@" \
     >"outputs/release/${recipe}_$seed.log" 2>&1 || echo "${recipe}_$seed failed: outputs/release/${recipe}_$seed.log" &
+  [ "$trainer" = gpu ] || wait
 }
 
 for seed in 0 1 2; do train resnet $seed; train ferplus $seed; done

@@ -38,7 +38,7 @@ _NULL = {
     "models": list[str],
     "reference": str,
 }
-_TEXT_OR = {"corruptions": list[str], "format": list[str], "prior": dict}
+_TEXT_OR = {"corruptions": list[str], "format": list[str], "prior": dict, "groups": dict | None}
 # Smallest and largest value by the end of an option's name, for options that are checked nowhere else.
 _RANGES = {
     "seed": (0, 2**32 - 1),  # of NumPy's and Lightning's generators

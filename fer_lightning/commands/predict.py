@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -82,6 +83,7 @@ def _open_predictor(cfg: DictConfig, thorough: bool) -> Predictor:
     is_shipped = find_checkpoint(cfg.checkpoint).parent == WEIGHTS
     if backend == "auto" and cfg.device == "cpu" and is_shipped and find_spec("onnxruntime"):
         backend = "onnxruntime"  # starts in a quarter of PyTorch's time, and this command needs no features
+    options: Any = OmegaConf.to_container(cfg, resolve=True)
     return Predictor(
         str(cfg.checkpoint),
         backend,
@@ -94,7 +96,8 @@ def _open_predictor(cfg: DictConfig, thorough: bool) -> Predictor:
         device=cfg.device,
         providers=cfg.providers,
         tta=cfg.tta,
-        prior=OmegaConf.to_container(cfg, resolve=True)["prior"],  # type: ignore[index,call-overload]
+        prior=options["prior"],
+        groups=options["groups"],
     )
 
 

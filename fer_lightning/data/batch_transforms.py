@@ -67,7 +67,7 @@ class BatchTransforms:
     rotate: float = 10.0
     scale: Sequence[float] = (0.9, 1.1)
     shear: float = 0.0
-    translate: float = 0.08
+    translate: float = 0.06
     border: str = "edge"
     p_light: float = 0.0
     brightness: float = 0.2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,7 +26,7 @@ from fer_lightning.data.auxiliary import SIDE_SIZES, SideVectors, side_vectors
 from fer_lightning.data.batch_transforms import BatchAugmentation, BatchTransforms
 from fer_lightning.data.dataset import DeviceImages, EpochBatches, ExpressionDataset, OrderedBatches, balancing_weights
 from fer_lightning.data.duplicates.index import Copies
-from fer_lightning.data.labels import LabelSet
+from fer_lightning.data.labels import ClassGroups, LabelSet
 from fer_lightning.data.samples import SPLITS, ImageReader, Samples, refuse_or_skip
 from fer_lightning.data.splits import SplitPlan, plan_splits
 from fer_lightning.data.store import Images, LazyImages, available_cores, cache_key, find_undecodable, pack
@@ -68,6 +68,8 @@ class ExpressionDataModule(LightningDataModule):
         train_images: Number of training images, of each class equally many as far as there are; None for all.
         drop_leaked: Drop training rows that have a copy in validation or test: `"exact"` (or True) for those equal
             pixel for pixel, `"near"` also for near and mirrored ones (see `duplicates.near`). Evaluation rows stay.
+        groups: Groups that replace the classes, see `ClassGroups.of`: `"valence3"` (negative, neutral, positive), or
+            the classes of each group by its name; None for the classes themselves.
         copies: Index of the copies among the rows, set by `setup`.
     """
 
@@ -97,6 +99,7 @@ class ExpressionDataModule(LightningDataModule):
     transforms: BatchTransforms | Sequence[albumentations.BasicTransform] = ()
     drop_leaked: bool | str = False
     train_images: int | None = None
+    groups: str | Mapping[str, Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -153,6 +156,8 @@ class ExpressionDataModule(LightningDataModule):
         if self._ready:
             return
         samples = self.scan()
+        if self.groups:
+            samples = samples.grouped(ClassGroups.of(self.groups, samples.label_set.classes))
         if samples.frame.empty:
             raise UserError(f"data.root={self.root} must hold at least one usable image; none was found.")
         content_key = samples.reader.content_key()

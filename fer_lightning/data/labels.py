@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fer_lightning.errors import UserError
+import numpy as np
+
+from fer_lightning.errors import UserError, require_known
 from fer_lightning.results.protocol import check_class_names
 
 CANONICAL_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
@@ -62,3 +65,79 @@ class LabelSet:
 SEVEN = LabelSet.of(("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))
 
 EIGHT = LabelSet.of(CANONICAL_ORDER)
+
+# Named class groups. The valence of surprise depends on what surprises, so that `valence3` leaves it out.
+GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "valence3": {
+        "negative": ("angry", "disgust", "fear", "sad", "contempt"),
+        "neutral": ("neutral",),
+        "positive": ("happy",),
+    }
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ClassGroups:
+    """Groups of classes, which replace the classes of a data set or of a prediction.
+
+    Attributes:
+        name: Name of the groups, as in a protocol: `"valence3"`, or each group with its classes.
+        label_set: The groups, as classes.
+        membership: Group of each class, float32 `(K, G)` of zeros and ones; a class that is left out has zeros alone.
+
+    Example:
+        >>> groups = ClassGroups.of({"low": ["sad", "neutral"], "high": ["happy", "surprise"]}, SEVEN.classes)
+        >>> groups.label_set.classes
+        ('high', 'low')
+        >>> groups.probabilities(np.full((1, 7), 1 / 7)).tolist()
+        [[0.5, 0.5]]
+    """
+
+    name: str
+    label_set: LabelSet
+    membership: np.ndarray
+
+    @classmethod
+    def of(cls, groups: str | Mapping[str, Sequence[str]], classes: Sequence[str]) -> ClassGroups:
+        """Groups of the classes of a data set or a network.
+
+        Args:
+            groups: A key of `GROUPS`, or the classes of each group by its name. Classes in no group are left out.
+            classes: Names of the K classes.
+
+        Raises:
+            UserError: There are fewer than two groups, or a group has no class, an unknown one or one of another group.
+        """
+        if isinstance(groups, str):
+            require_known("groups", groups, GROUPS)
+            # Not every data set has each of them, such as contempt.
+            chosen = {name: [each for each in members if each in classes] for name, members in GROUPS[groups].items()}
+        else:
+            chosen = {str(name): [canonical_name(str(each)) for each in members] for name, members in groups.items()}
+        label_set = LabelSet.of(chosen)
+        if len(label_set) < 2 or len(label_set) < len(chosen):
+            raise UserError(f"groups must be two or more with different names; got {', '.join(chosen) or 'none'}.")
+        membership = np.zeros((len(classes), len(label_set)), np.float32)
+        for name, members in chosen.items():
+            if not members:
+                raise UserError(f"groups: {name} must have at least one class of {', '.join(classes)}; it has none.")
+            for member in members:
+                if member not in classes:
+                    close = difflib.get_close_matches(member, classes, n=1)
+                    hint = f"did you mean {close[0]}?" if close else f"choose of {', '.join(classes)}."
+                    raise UserError(f"groups: {name} has the unknown class {member!r}: {hint}")
+                row = membership[list(classes).index(member)]
+                if row.any():
+                    raise UserError(f"groups: a class must be in one group; {member} is in two: omit it in {name}.")
+                row[label_set.index(name)] = 1
+        described = "; ".join(f"{name}: {', '.join(members)}" for name, members in chosen.items())
+        return cls(groups if isinstance(groups, str) else described, label_set, membership)
+
+    def probabilities(self, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities `(N, G)` of the groups, from those `(N, K)` of the classes.
+
+        Without the classes that are left out, so that rows sum to 1; of a row that has nothing else, all are equal.
+        """
+        summed = probabilities @ self.membership.astype(probabilities.dtype)
+        totals = summed.sum(axis=1, keepdims=True)
+        return np.where(totals > 0, summed / np.where(totals > 0, totals, 1), 1 / len(self.label_set))

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from fer_lightning.data.image_decoding import UnreadableImage, read_image
-from fer_lightning.data.labels import LabelSet
+from fer_lightning.data.labels import ClassGroups, LabelSet
 from fer_lightning.errors import UserError, printable
 
 SPLITS = ("train", "val", "test")
@@ -186,6 +186,34 @@ class Samples:
     bad: tuple[str, ...] = ()
     expected: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def grouped(self, groups: ClassGroups) -> Samples:
+        """Samples whose classes are groups of classes; rows of a class that is left out are dropped.
+
+        The label distribution of a row is that of its groups, without the classes that are left out.
+        """
+        kept = np.flatnonzero(groups.membership[self.frame["label"]].any(axis=1))
+        frame = self.frame.iloc[kept].reset_index(drop=True)
+        distributions = self.distributions
+        if distributions is not None:
+            distributions = groups.probabilities(distributions[kept])
+        names = self.label_set.classes
+        expected = {
+            split: {
+                group: sum(count for name, count in counts.items() if groups.membership[names.index(name), number])
+                for number, group in enumerate(groups.label_set.classes)
+            }
+            for split, counts in self.expected.items()
+        }
+        return replace(
+            self,
+            frame=frame.assign(label=groups.membership[frame["label"]].argmax(axis=1)),
+            reader=self.reader.take(kept),
+            label_set=groups.label_set,
+            label_rule=f"{self.label_rule}, {groups.name}",
+            distributions=distributions,
+            expected=expected,
+        )
 
     def unexpected_counts(self) -> pd.DataFrame:
         """Differences of these rows from the official counts.

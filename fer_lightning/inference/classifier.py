@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from fer_lightning.data.labels import ClassGroups
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.inference.card import card_of
 from fer_lightning.results.prior import PriorShift
@@ -83,6 +84,7 @@ def open_classifier(
     providers: Sequence[str] | None = None,
     tta: str = "none",
     prior: str | Mapping[str, float] = "training",
+    groups: str | Mapping[str, Sequence[str]] | None = None,
 ) -> FaceClassifier:
     """Opens a trained network.
 
@@ -95,6 +97,7 @@ def open_classifier(
         providers: Execution providers of ONNX Runtime, the preferred one first; None for that of the device.
         tta: Views of each face whose probabilities are averaged, see `views_of`.
         prior: Expected shares of the classes, see `PriorShift.of`.
+        groups: Groups whose probabilities are given instead of those of the classes, see `ClassGroups.of`.
 
     Raises:
         UserError: The file does not exist or was not written by this project, the backend or the machine does not
@@ -148,8 +151,11 @@ def open_classifier(
             f"{source} needs the auxiliary input {side}, which prediction does not provide: use another net."
         )
     shift = PriorShift.of(prior, opened.card)
-    opened.card |= {"tta": tta, "prior": shift.name}
-    return opened if (tta, shift.name) == ("none", "training") else AdjustedClassifier(opened, tta, shift)
+    grouping = ClassGroups.of(groups, opened.classes) if groups else None
+    opened.card |= {"tta": tta, "prior": shift.name, **({"groups": grouping.name} if grouping else {})}
+    if (tta, shift.name, grouping) == ("none", "training", None):
+        return opened
+    return AdjustedClassifier(opened, tta, shift, grouping)
 
 
 class TorchClassifier:
@@ -208,25 +214,31 @@ class TorchClassifier:
 
 
 class AdjustedClassifier:
-    """`FaceClassifier` that averages the probabilities of several views of each face and changes their class prior.
+    """`FaceClassifier` that averages the probabilities of several views, changes their prior and groups their classes.
 
     Args:
         classifier: Classifier of one view, with the prior of its training.
         tta: See `views_of`.
         shift: Change of the prior.
+        groups: Groups of the classes; None for the classes themselves.
     """
 
-    def __init__(self, classifier: FaceClassifier, tta: str, shift: PriorShift) -> None:
+    def __init__(
+        self, classifier: FaceClassifier, tta: str, shift: PriorShift, groups: ClassGroups | None = None
+    ) -> None:
         self.classifier = classifier
         self.tta = tta
         self.shift = shift
-        self.classes, self.preprocessing = classifier.classes, classifier.preprocessing
+        self.groups = groups
+        self.classes = groups.label_set.classes if groups else classifier.classes
+        self.preprocessing = classifier.preprocessing
         self.card, self.backend, self.precision = classifier.card, classifier.backend, classifier.precision
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`."""
         views = [self.classifier.probabilities(view) for view in views_of(faces, self.tta)]
-        return self.shift(np.mean(views, axis=0))
+        probabilities = self.shift(np.mean(views, axis=0))
+        return self.groups.probabilities(probabilities) if self.groups else probabilities
 
     def embed(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`; features of the faces as they are."""

@@ -57,6 +57,9 @@ class Predictor:
             `tau * (log share - log share in training)` (see `fer_lightning.results.prior`): `"training"`, no change;
             `"balanced"`, all classes equally likely, so that rare ones are found more often and frequent ones less; or
             a positive number for each class, `{"happy": 3, "sad": 1, ...}`, divided by their sum.
+        groups: Groups that replace the classes, their probabilities summed: `"valence3"` (negative, neutral, positive),
+            or the classes of each group, `{"smiling": ["happy"], "other": ["neutral", "sad"]}`. Classes in no group are
+            left out, as surprise is in `valence3`.
 
     Raises:
         UserError: The net or MediaPipe is missing, or the net's shares in training are not known.
@@ -93,6 +96,7 @@ class Predictor:
         providers: Sequence[str] | None = None,
         tta: str = "none",
         prior: str | Mapping[str, float] = "training",
+        groups: str | Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1; got {batch_size}.")
@@ -100,7 +104,7 @@ class Predictor:
         self.max_faces = max_faces
         self.threshold = threshold
         self.batch_size = batch_size
-        self.classifier = open_classifier(self.model, backend, threads, device, providers, tta, prior)
+        self.classifier = open_classifier(self.model, backend, threads, device, providers, tta, prior, groups)
         self.finder = FaceFinder(thorough, min_face) if detect else WholePicture()
 
     @property

@@ -18,7 +18,7 @@ from fer_lightning.errors import UserError
 
 STILL = {"mirror": "none", "p_geometry": 0.0}
 STRONG = {
-    **{"rotate": 20.0, "scale": (0.8, 1.2), "shear": 8.0, "translate": 0.12},
+    **{"rotate": 20.0, "scale": (0.8, 1.2), "shear": 8.0, "translate": 0.1},
     **{"p_light": 0.5, "p_noise": 0.2, "p_erase": 0.5},
 }
 
@@ -91,7 +91,7 @@ class TestGeometry:
     @pytest.mark.parametrize("name", ["light", "strong"])
     def test_is_distributed_as_in_albumentations(self, name: str) -> None:
         """By where three points of an image come from, of which a ramp in x and one in y tell."""
-        share, most, least, shear = (0.08, 10, 0.9, 0) if name == "light" else (0.12, 20, 0.8, 8)
+        share, most, least, shear = (0.06, 10, 0.9, 0) if name == "light" else (0.1, 20, 0.8, 8)
         affine = albumentations.Affine(
             rotate=(-most, most),
             scale=(least, 2 - least),
@@ -112,6 +112,19 @@ class TestGeometry:
                 own, other = augmented[:, y, x, channel], reference[:, y, x, channel]
                 jitter = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 400))
                 assert ks_2samp(own.round() + jitter[0], other + jitter[1]).pvalue > 0.001, (y, x, channel)
+
+
+@pytest.mark.parametrize(("share", "former"), [(0.06, 0.08), (0.1, 0.12)], ids=["light", "strong"])
+def test_faces_of_48_pixels_move_as_far_as_they_did_image_by_image(share, former):
+    """With the shares of former versions, albumentations moved by whole pixels, cut off towards zero."""
+    ramp = np.tile(np.arange(48, dtype=np.uint8)[:, None] * 5, (4000, 48, 1, 1)).transpose(0, 2, 1, 3)
+    affine = albumentations.Affine(translate_percent=(-former, former), border_mode=cv2.BORDER_REPLICATE, p=1.0)
+    before = Augmentation([affine], 0, 0)(ramp, np.arange(4000))[:, 24, 24, 0] / 5 - 24.0
+    still = {"mirror": "none", "p_geometry": 1.0, "rotate": 0.0, "scale": (1.0, 1.0)}
+    now = augment(ramp, **still, translate=share)[0][:, 24, 24, 0] / 5 - 24
+    assert set(before % 1) == {0}
+    assert np.abs(now).max() > 0.95 * share * 48
+    assert np.abs(now).mean() == pytest.approx(np.abs(before).mean(), rel=0.05)
 
 
 class TestLight:

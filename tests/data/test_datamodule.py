@@ -105,6 +105,39 @@ def test_a_limited_number_of_training_images(make, count):
         make(train_images=0)
 
 
+def test_classes_as_groups(make):
+    """Sad and happy as one group, without the neutral rows."""
+    whole = ready(make(votes=True))
+    data = ready(make(votes=True, groups={"one": ["happy", "sad"], "two": ["neutral"]}))
+    assert data.label_set.classes == ("one", "two")
+    for split in ("train", "val", "test"):
+        happy, sad, neutral = whole.class_counts(split)
+        assert data.class_counts(split) == [happy + sad, neutral]
+    # The votes of a happy row: 0.8, 0.1 and 0.1.
+    targets = data._targets["train"]
+    neutral = np.arange(36)[:, None] % 3 == 2
+    np.testing.assert_allclose(targets, np.where(neutral, [[0.2, 0.8]], [[0.9, 0.1]]), rtol=1e-6)
+    assert data.protocol.label_rule == "single label, one: happy, sad; two: neutral"
+    assert data.protocol.fingerprint != whole.protocol.fingerprint
+
+
+def test_a_class_in_no_group_is_left_out(make):
+    expected = {"train": {"happy": 12, "sad": 12, "neutral": 12}}
+    whole, data = ready(make(expected=expected)), ready(make(expected=expected, groups={"a": ["sad"], "b": ["happy"]}))
+    kept = whole.frame[whole.frame["label"] != whole.label_set.index("neutral")]
+    assert data.frame["id"].tolist() == kept["id"].tolist()
+    assert [data.label_set.classes[label] for label in data.frame["label"]] == [
+        {"happy": "b", "sad": "a"}[whole.label_set.classes[label]] for label in kept["label"]
+    ]
+    np.testing.assert_array_equal(data.pixels(data.frame["row"].to_numpy()), whole.pixels(kept["row"].to_numpy()))
+    assert data.samples.unexpected_counts().empty
+
+
+def test_groups_that_cannot_be_are_refused(make):
+    with pytest.raises(UserError, match="'hapy': did you mean happy"):
+        ready(make(groups={"a": ["hapy"], "b": ["sad"]}))
+
+
 def moving() -> list[albumentations.BasicTransform]:
     return [albumentations.HorizontalFlip(p=0.5), albumentations.Affine(rotate=(-20, 20), p=0.9)]
 

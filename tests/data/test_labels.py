@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from fer_lightning.data.labels import CANONICAL_ORDER, EIGHT, SEVEN, LabelSet, canonical_name
+from fer_lightning.data.labels import CANONICAL_ORDER, EIGHT, SEVEN, ClassGroups, LabelSet, canonical_name
 from fer_lightning.errors import UserError
 
 
@@ -46,3 +47,49 @@ def test_index_is_the_position() -> None:
 def test_index_refuses_what_the_set_lacks() -> None:
     with pytest.raises(UserError, match=r"'contempt': choose one of angry, disgust, .*neutral\."):
         SEVEN.index("contempt")
+
+
+# Groups of classes
+
+
+def test_valence_groups_the_expressions_and_leaves_out_surprise():
+    groups = ClassGroups.of("valence3", EIGHT.classes)
+    assert groups.label_set.classes == ("neutral", "negative", "positive")
+    of_class = {
+        name: [groups.label_set.classes[place] for place in np.flatnonzero(row)]
+        for name, row in zip(EIGHT.classes, groups.membership)
+    }
+    assert of_class == {
+        **{name: ["negative"] for name in ("angry", "disgust", "fear", "sad", "contempt")},
+        "happy": ["positive"],
+        "neutral": ["neutral"],
+        "surprise": [],
+    }
+    assert ClassGroups.of("valence3", SEVEN.classes).membership.sum() == 6
+
+
+def test_probabilities_of_groups_are_sums_without_what_is_left_out():
+    groups = ClassGroups.of({"high": ["happiness", "surprise"], "low": ["sad"]}, SEVEN.classes)
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(7), 20)
+    happy, surprise, sad = (probabilities[:, SEVEN.index(name)] for name in ("happy", "surprise", "sad"))
+    expected = np.stack([happy + surprise, sad], axis=1) / (happy + surprise + sad)[:, None]
+    np.testing.assert_allclose(groups.probabilities(probabilities), expected)
+    only_neutral = np.eye(7)[[SEVEN.index("neutral")]]
+    assert groups.probabilities(only_neutral).tolist() == [[0.5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ("valence", "groups must be one of|groups.*valence3"),
+        ({"one": ["happy"]}, "groups must be two or more with different names; got one"),
+        ({"Happy": ["happy"], "joy": ["sad"]}, "groups must be two or more with different names"),
+        ({"one": ["happy"], "two": []}, "two must have at least one class"),
+        ({"one": ["happy"], "two": ["hapy"]}, "two has the unknown class 'hapy': did you mean happy"),
+        ({"one": ["happy"], "two": ["sad", "joy"]}, "happy is in two: omit it in two"),
+    ],
+)
+def test_groups_that_cannot_be(groups, message):
+    with pytest.raises(UserError, match=message):
+        ClassGroups.of(groups, SEVEN.classes)

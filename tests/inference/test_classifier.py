@@ -309,6 +309,19 @@ def test_probabilities_under_another_prior(files, backend, tta):
     assert plain.card["training_prior"] == pytest.approx(dict.fromkeys(shifted.classes, 1 / 3))
 
 
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_probabilities_of_groups(files, backend):
+    groups = {"high": ["happy", "surprise"], "low": ["sad"]}
+    plain = open_classifier(str(files[backend]))
+    grouped = open_classifier(str(files[backend]), groups=groups)
+    probabilities = plain.probabilities(FACES)
+    happy, sad, surprise = (probabilities[:, plain.classes.index(name)] for name in ("happy", "sad", "surprise"))
+    assert grouped.classes == ("high", "low")
+    np.testing.assert_allclose(grouped.probabilities(FACES), np.stack([happy + surprise, sad], axis=1), rtol=1e-5)
+    assert grouped.card["groups"] == "high: happy, surprise; low: sad"
+    assert open_classifier(str(files[backend]), groups=None).classes == plain.classes
+
+
 @pytest.mark.parametrize("name", ["fer2013", "ferplus"])
 def test_the_networks_that_ship_have_a_balanced_prior_on_both_backends(name):
     by_torch, by_onnx = (open_classifier(name, backend, prior="balanced") for backend in ("torch", "onnxruntime"))

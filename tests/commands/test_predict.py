@@ -74,6 +74,19 @@ def test_predictions_say_which_views_and_prior_they_have(predict, portrait, tmp_
     assert "prior names 'sadd', which is not a class of this network: did you mean sad?" in capsys.readouterr().err
 
 
+def test_groups_of_classes(predict, portrait, tmp_path):
+    Image.fromarray(portrait).save(tmp_path / "photo.jpg")
+    source = f"source={tmp_path / 'photo.jpg'}"
+    assert predict(source) == 0
+    of_classes = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert predict(source, "groups={high: [happy, surprise], low: [sad]}") == 0
+    of_groups = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    high = of_classes["prob_happy"] + of_classes["prob_surprise"]
+    assert of_groups["prob_high"].tolist() == pytest.approx(high.tolist(), abs=1e-3)
+    report = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert report["model"]["groups"] == "high: happy, surprise; low: sad"
+
+
 def test_a_video_has_one_track_and_as_many_frames(predict, portrait, tmp_path):
     path = tmp_path / "moving.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (320, 240))

@@ -20,8 +20,10 @@ from fer_lightning.evaluation.efficiency import describe_hardware
 from fer_lightning.files import claims_dir, write_csv, write_json
 from fer_lightning.plots.style import ACCENT, CLASS_COLOURS, INK, MUTED, TRAIN, VALIDATION, house_style, save_figures
 from fer_lightning.plots.text import escape, score_table
+from fer_lightning.results.critical_difference import critical_difference
 from fer_lightning.results.run_record import describe_code
 from fer_lightning.studies.comparison_table import read_published
+from fer_lightning.studies.figures import draw_rank_diagram
 
 PARTS = ("detect", "align", "classify")
 _SUMMARY = {"budget", "sampler", "mean_rank", "low", "high", "ask_ms"}
@@ -255,6 +257,21 @@ def draw_search_ranks(ranks: pd.DataFrame) -> Figure:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return figure
+
+
+def draw_search_tests(regrets: pd.DataFrame) -> dict[str, Figure]:
+    """Draws a rank diagram with the critical difference over the problems for each budget, by the name of its file.
+
+    Args:
+        regrets: Result of `median_regrets`; budgets with fewer than three samplers or two problems have no diagram.
+    """
+    figures = {}
+    for budget, rows in regrets.groupby(level="budget"):
+        scores = -rows.droplevel("budget").dropna(axis=1)
+        if scores.shape[0] > 1 and scores.shape[1] > 2:
+            result = critical_difference(scores)
+            figures[f"critical_difference_{budget}"] = draw_rank_diagram(result, f"problems, {budget} evaluations")
+    return figures
 
 
 def _draw_budget(panel: Axes, table: pd.DataFrame, problems: list[str]) -> None:

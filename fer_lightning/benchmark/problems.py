@@ -1,4 +1,4 @@
-"""Problems with known optima, on which samplers are compared.
+"""Problems with known optima, on which samplers are compared; those of `tables` were measured, these are formulas.
 
 **A synthetic surface** with the shape of a hyperparameter search: a formula over the four hyperparameters of
 PsySFA-Net's search (its Table 2), not a measurement of a network, on which samplers can be compared with mixed,
@@ -132,6 +132,8 @@ class Problem:
         optimum: Parameters of the minimum.
         lowest: Value at the minimum.
         noise: Standard deviation of the normal noise of an observation.
+        repetitions: Function of the parameters that returns the values of repeated evaluations, of which an observation
+            is one, in place of noise.
     """
 
     name: str
@@ -140,6 +142,7 @@ class Problem:
     optimum: Mapping[str, Any]
     lowest: float
     noise: float
+    repetitions: Callable[[Mapping[str, Any]], np.ndarray] | None = None
 
     def observe(self, params: Mapping[str, Any], seed: int, number: int) -> float:
         """Noisy value of parameters, as a sampler sees it.
@@ -149,7 +152,10 @@ class Problem:
             seed: Seed of the study.
             number: Number of the trial; the noise depends on it and the seed only.
         """
-        return self.value(params) + self.noise * float(np.random.default_rng([seed, number]).standard_normal())
+        rng = np.random.default_rng([seed, number])
+        if self.repetitions is not None:
+            return float(rng.choice(self.repetitions(params)))
+        return self.value(params) + self.noise * float(rng.standard_normal())
 
     def regret(self, params: Mapping[str, Any]) -> float:
         """Noise-free difference between the value of `params` and the minimum."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from time import process_time
 from typing import Any, NamedTuple
@@ -13,15 +14,18 @@ import numpy as np
 import optuna
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from scipy.stats import rankdata
 
-from fer_lightning.benchmark.problems import PROBLEMS
+from fer_lightning.benchmark.problems import PROBLEMS, Problem
+from fer_lightning.benchmark.tables import TABLES, load_table
 from fer_lightning.errors import require_known
 from fer_lightning.files import write_csv
 from fer_lightning.search.mboa import MBOASampler
 
 KEYS = ["sampler", "problem", "seed", "budget"]
+GROUPS = {"formulas": tuple(PROBLEMS), "tables": tuple(TABLES)}
 _RESAMPLES = 1000
 
 
@@ -30,19 +34,33 @@ class ComparedSampler:
     """A sampler of the benchmark; all options except the seed are the sampler's defaults.
 
     Attributes:
-        make: Function of the seed of a study and the number of its trials that creates the sampler.
+        make: Function of the seed of a study, the number of its trials and its space that creates the sampler.
         needs_budget: Whether the moves depend on the number of trials. Otherwise, the result of a shorter study can be
             read off a longer one.
+        packages: Packages that it imports and only the extra of its name installs.
     """
 
-    make: Callable[[int, int], BaseSampler]
+    make: Callable[[int, int, Mapping[str, BaseDistribution]], BaseSampler]
     needs_budget: bool
+    packages: tuple[str, ...] = ()
 
 
 def _mboa(variant: str) -> ComparedSampler:
     return ComparedSampler(
-        lambda seed, trials: MBOASampler(variant=variant, n_trials=trials, seed=seed), needs_budget=True
+        lambda seed, trials, space: MBOASampler(variant=variant, n_trials=trials, seed=seed), needs_budget=True
     )
+
+
+def _botorch(seed: int, trials: int, space: Mapping[str, BaseDistribution]) -> BaseSampler:
+    from optuna_integration.botorch import BoTorchSampler, qlogei_candidates_func
+
+    return BoTorchSampler(candidates_func=qlogei_candidates_func, seed=seed)
+
+
+def _smac(seed: int, trials: int, space: Mapping[str, BaseDistribution]) -> BaseSampler:
+    from fer_lightning.benchmark.smac_sampler import SMACSampler
+
+    return SMACSampler(trials, space, seed)
 
 
 SAMPLERS = {
@@ -50,11 +68,32 @@ SAMPLERS = {
     "mboa paper": _mboa("paper"),
     "mboa scent": _mboa("scent"),
     "boa": _mboa("boa"),
-    "tpe": ComparedSampler(lambda seed, trials: TPESampler(seed=seed), needs_budget=False),
-    "cmaes": ComparedSampler(lambda seed, trials: CmaEsSampler(seed=seed), needs_budget=False),
-    "random": ComparedSampler(lambda seed, trials: RandomSampler(seed=seed), needs_budget=False),
-    "gp": ComparedSampler(lambda seed, trials: GPSampler(seed=seed), needs_budget=False),
+    "tpe": ComparedSampler(lambda seed, trials, space: TPESampler(seed=seed), needs_budget=False),
+    "cmaes": ComparedSampler(
+        lambda seed, trials, space: CmaEsSampler(seed=seed, warn_independent_sampling=False), needs_budget=False
+    ),
+    "random": ComparedSampler(lambda seed, trials, space: RandomSampler(seed=seed), needs_budget=False),
+    "gp": ComparedSampler(lambda seed, trials, space: GPSampler(seed=seed), needs_budget=False),
+    "botorch": ComparedSampler(_botorch, needs_budget=False, packages=("botorch", "optuna_integration")),
+    "smac": ComparedSampler(_smac, needs_budget=True, packages=("smac",)),
 }
+
+
+def why_not(sampler: str) -> str | None:
+    """Sentence about a sampler that is not installed, else None.
+
+    Args:
+        sampler: Name of the sampler in `SAMPLERS`.
+    """
+    missing = [package for package in SAMPLERS[sampler].packages if find_spec(package) is None]
+    if not missing:
+        return None
+    return f"{sampler} needs {' and '.join(missing)}: pip install 'fer_lightning[{sampler}]'."
+
+
+def find_problem(name: str) -> Problem:
+    """Problem by its name in `PROBLEMS` or `TABLES`."""
+    return PROBLEMS[name] if name in PROBLEMS else load_table(name)
 
 
 @dataclass(frozen=True)
@@ -75,18 +114,18 @@ def run_study(sampler: str, problem: str, seed: int, trials: int) -> Course:
 
     Args:
         sampler: Name of the sampler in `SAMPLERS`.
-        problem: Name of the problem in `PROBLEMS`.
+        problem: Name of the problem in `PROBLEMS` or `TABLES`.
         seed: Seed of the sampler and of the noise.
         trials: Number of trials.
     """
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    task = PROBLEMS[problem]
+    task = find_problem(problem)
     regret, seconds = np.empty(trials), np.empty(trials)
     best = np.inf
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = optuna.create_study(sampler=SAMPLERS[sampler].make(seed, trials))
+        warnings.simplefilter("ignore")  # of experimental samplers, and of BoTorch's optimiser
+        study = optuna.create_study(sampler=SAMPLERS[sampler].make(seed, trials, task.space))
         for number in range(trials):
             started = process_time()
             trial = study.ask(dict(task.space))
@@ -122,7 +161,7 @@ def plan_studies(
 
     Args:
         samplers: Names in `SAMPLERS`.
-        problems: Names in `PROBLEMS`.
+        problems: Names in `PROBLEMS`, `TABLES` or, for several, `GROUPS`.
         seeds: Number of seeds.
         budgets: Numbers of evaluations; a sampler whose moves depend on the budget has a study for each.
         most: Largest budget of slow samplers.
@@ -132,11 +171,12 @@ def plan_studies(
     """
     for option, names, known in (
         ("names", samplers, SAMPLERS),
-        ("problems", problems, PROBLEMS),
+        ("problems", problems, (*GROUPS, *PROBLEMS, *TABLES)),
         ("most", most, SAMPLERS),
     ):
         for name in names:
             require_known(f"samplers.{option}", name, known)
+    problems = [name for entry in problems for name in GROUPS.get(entry, (entry,))]
     studies = []
     for sampler in samplers:
         reached = tuple(sorted(budget for budget in budgets if budget <= most.get(sampler, max(budgets))))

@@ -296,10 +296,10 @@ def open_exported(net: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> Inf
 
 
 def compare_samplers(cfg: DictConfig) -> None:
-    """Runs every sampler on every problem with every seed; writes the measurements, regrets, ranks and their figure.
+    """Runs every sampler on every problem with every seed; writes the measurements, regrets, ranks and their figures.
 
     `benchmark.csv` is updated after every study, and its studies are not repeated: a comparison that was stopped
-    continues with the same `output_dir`.
+    continues with the same `output_dir`. A sampler that is not installed is left out.
     """
     from fer_lightning.benchmark import samplers
 
@@ -307,14 +307,21 @@ def compare_samplers(cfg: DictConfig) -> None:
     studies = samplers.plan_studies(
         options.names, options.problems, options.seeds, list(options.budgets), dict(options.most)
     )
+    left_out = {name: reason for name in options.names if (reason := samplers.why_not(name))}
+    studies = [study for study in studies if study.sampler not in left_out]
+    if not studies:
+        raise UserError(*left_out.values(), "No study is left: samplers.names needs a sampler that is installed.")
     progress = partial(track, work="Searching")
     workers = options.workers or os.cpu_count() or 1
     results = samplers.run_studies(studies, folder / "benchmark.csv", workers, progress)
     ranks, regrets = samplers.rank_samplers(results), samplers.median_regrets(results)
     write_csv(folder / "regrets.csv", regrets, float_format="%.3g")
     write_csv(folder / "ranks.csv", ranks, index=False, float_format="%.3g")
-    save_figures(folder, {"ranks": output.draw_search_ranks(ranks)})
-    Console().print(output.rank_table(ranks, len(options.problems), options.seeds))
+    save_figures(folder, {"ranks": output.draw_search_ranks(ranks), **output.draw_search_tests(regrets)})
+    console = Console()
+    console.print(output.rank_table(ranks, results["problem"].nunique(), options.seeds))
+    for reason in left_out.values():
+        print_line(console, f"Left out: {reason}")
 
 
 def _print_files(files: list[Path]) -> None:

@@ -182,10 +182,14 @@ def _label(name: str, seeds: Sequence[pd.DataFrame]) -> str:
 
 
 @house_style
-def draw_rank_diagram(result: CriticalDifference) -> Figure:
-    """Critical-difference diagram over seeds: mean ranks, best left; a bar joins ranks without significant difference.
+def draw_rank_diagram(result: CriticalDifference, blocks: str = "seeds") -> Figure:
+    """Critical-difference diagram: mean ranks, best left; a bar joins ranks without significant difference.
 
     Source: Demšar, JMLR 7, 2006, figure 1.
+
+    Args:
+        result: Ranks with their critical difference.
+        blocks: What the ranks are over, for the title.
     """
     count = len(result.ranks)
     left = (count + 1) // 2
@@ -215,7 +219,7 @@ def draw_rank_diagram(result: CriticalDifference) -> Figure:
         height = -_BAR * (place + 1)
         panel.plot([ranks.min() - 0.03, ranks.max() + 0.03], [height, height], color=ACCENT, linewidth=4)
     panel.set_title(
-        f"Mean rank over {result.blocks} seeds: Friedman p {_p(result.friedman_p)}; "
+        f"Mean rank over {result.blocks} {blocks}: Friedman p {_p(result.friedman_p)}; "
         "a bar joins what Nemenyi does not tell apart"
     )
     return figure

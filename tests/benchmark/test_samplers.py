@@ -18,7 +18,9 @@ from fer_lightning.benchmark.samplers import (
     rank_samplers,
     run_studies,
     run_study,
+    why_not,
 )
+from fer_lightning.benchmark.tables import TABLES
 from fer_lightning.errors import UserError
 from fer_lightning.search.mboa import MBOASampler
 
@@ -46,7 +48,7 @@ def test_the_regret_is_that_of_the_trial_that_looked_best(monkeypatch):
     chosen = [{**problem.optimum, "learning_rate": rate} for rate in rates]
     noisy = ([problem.observe(params, seed, number) for number, params in enumerate(chosen)] for seed in range(100))
     seed, seen = next((seed, values) for seed, values in enumerate(noisy) if np.argmin(values) > 0)
-    scripted = ComparedSampler(lambda seed, trials: Scripted(rates), needs_budget=False)
+    scripted = ComparedSampler(lambda seed, trials, space: Scripted(rates), needs_budget=False)
     monkeypatch.setitem(SAMPLERS, "scripted", scripted)
     course = run_study("scripted", "tuning", seed, len(rates))
     expected = [problem.value(chosen[int(np.argmin(seen[: stop + 1]))]) - 0.9 for stop in range(len(rates))]
@@ -57,6 +59,8 @@ def test_the_regret_is_that_of_the_trial_that_looked_best(monkeypatch):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_finishes_and_repeats_itself(name):
+    if reason := why_not(name):
+        pytest.skip(reason)
     first, again, other = (run_study(name, "tuning", seed, 12).regret for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -64,19 +68,32 @@ def test_every_sampler_finishes_and_repeats_itself(name):
 
 
 def test_who_takes_part():
-    made = {name: sampler.make(0, 100) for name, sampler in SAMPLERS.items()}
+    made = {name: SAMPLERS[name].make(0, 100, {}) for name in SAMPLERS if name not in ("smac", "botorch")}
     classes = {"tpe": TPESampler, "cmaes": CmaEsSampler, "random": RandomSampler, "gp": GPSampler}
     assert {name: type(sampler) for name, sampler in made.items()} == {
         **dict.fromkeys(("mboa literal", "mboa paper", "mboa scent", "boa"), MBOASampler),
         **classes,
     }
-    assert {name for name, sampler in SAMPLERS.items() if sampler.needs_budget} == set(made) - set(classes)
+    assert {name for name, sampler in SAMPLERS.items() if sampler.needs_budget} == {"smac"} | set(made) - set(classes)
+
+
+@pytest.mark.parametrize(("name", "missing"), [("smac", "smac"), ("botorch", "botorch and optuna_integration")])
+def test_a_sampler_that_is_not_installed_says_what_to_install(monkeypatch, name, missing):
+    monkeypatch.setattr("fer_lightning.benchmark.samplers.find_spec", lambda package: None)
+    assert why_not(name) == f"{name} needs {missing}: pip install 'fer_lightning[{name}]'."
+    assert why_not("gp") is None
+
+
+def test_groups_of_problems_are_planned_by_their_names():
+    planned = [study.problem for study in plan_studies(["random"], ["tables", "tuning"], 1, [20], {})]
+    assert planned == [*TABLES, "tuning"]
+    assert [study.problem for study in plan_studies(["random"], ["formulas"], 1, [20], {})] == list(PROBLEMS)
 
 
 @pytest.mark.parametrize(("trials", "population"), [(60, 8), (100, 12), (300, 20)])
 def test_mboa_is_told_how_long_the_study_is(trials, population):
     for name in ("mboa literal", "mboa paper", "mboa scent", "boa"):
-        sampler = SAMPLERS[name].make(0, trials)
+        sampler = SAMPLERS[name].make(0, trials, {})
         assert isinstance(sampler, MBOASampler) and sampler.population == population
 
 
@@ -212,7 +229,7 @@ def test_processes_find_the_same(race, tmp_path):
     ("names", "problems", "most", "told"),
     [
         (["mboa"], ["tuning"], {}, "samplers.names=mboa is unknown: use one of mboa literal, mboa paper"),
-        (["gp"], ["sphere"], {}, "samplers.problems=sphere is unknown: use one of sphere_4"),
+        (["gp"], ["sphere"], {}, "samplers.problems=sphere is unknown: use one of formulas, tables, sphere_4"),
         (["gp"], ["tuning"], {"bayes": 5}, "samplers.most=bayes is unknown"),
     ],
 )

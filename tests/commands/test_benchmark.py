@@ -235,6 +235,19 @@ def test_samplers_are_ranked_and_a_stopped_comparison_goes_on(fer, tmp_path, cap
     told = next(line for line in capsys.readouterr().out.splitlines() if best["sampler"] in line)
     assert f"{best['mean_rank']:.1f}" in told
     assert len(pd.read_csv(tmp_path / "regrets.csv")) == 2 and (tmp_path / "ranks.png").is_file()
+    assert not list(tmp_path.glob("critical_difference_*"))  # of two samplers there is none
+
+
+def test_samplers_that_are_not_installed_are_left_out(fer, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("fer_lightning.benchmark.samplers.find_spec", lambda package: None)
+    options = ["samplers.problems=[sphere_4,tuning]", "samplers.budgets=[6]", "samplers.seeds=1", "samplers.workers=1"]
+    options += [f"output_dir={tmp_path}", f"hydra.run.dir={tmp_path}/hydra"]
+    assert fer("benchmark", "part=samplers", "samplers.names=[random,boa,smac,tpe]", *options) == 0
+    assert "Left out: smac needs smac: pip install 'fer_lightning[smac]'." in capsys.readouterr().out
+    assert set(pd.read_csv(tmp_path / "benchmark.csv")["sampler"]) == {"random", "boa", "tpe"}
+    assert (tmp_path / "critical_difference_6.png").is_file()
+    assert fer("benchmark", "part=samplers", "samplers.names=[smac]", *options) == 2
+    assert "No study is left: samplers.names needs a sampler that is installed." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

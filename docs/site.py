@@ -2,6 +2,7 @@
 
 - `api/`: a page for each room of the package, from its docstrings
 - `reference/`: commands and options, from `conf/` and the parsers of the commands
+- `tour.md`: the executed notebook
 - `experiments/`, `CHANGELOG.md`, `CONTRIBUTING.md`, `SECURITY.md`: as they are in the repository
 
 A link in docs/ is that of the repository, `../experiments/...`, so that it works there as well; here it is turned into
@@ -11,7 +12,9 @@ that of the site. Whatever a link leads to must exist, and no page may load anyt
 from __future__ import annotations
 
 import ast
+import base64
 import html
+import json
 import os
 import posixpath
 import re
@@ -93,6 +96,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages |= {f"api/{room}.md": api_page(room) for room in ROOMS}
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
+    add_notebook(files, config, ROOT / "docs" / "tour.ipynb")
     for path in [*filter(Path.is_file, map(ROOT.joinpath, AT_ROOT)), *(ROOT / "experiments").rglob("*")]:
         place = path.relative_to(ROOT).as_posix()
         if path.is_file():
@@ -112,7 +116,7 @@ def on_page_markdown(markdown: str, page: Page, files: Files, **_: Any) -> str:
         if match["fence"]:
             return match[0]
         target = posixpath.normpath(posixpath.join(folder, match["path"]))
-        place = target.removeprefix("docs/")
+        place = "tour.md" if target == "docs/tour.ipynb" else target.removeprefix("docs/")
         group, room = target.removeprefix("conf/"), target.removeprefix("fer_lightning/")
         generated = f"reference/{page_of(group)}" if group in GROUPS else f"api/{room}.md" if room in ROOMS else place
         for candidate in (generated, f"{place}/README.md", f"{place}/index.html"):
@@ -245,3 +249,21 @@ def folder_page(folder: Path) -> str:
         if path.suffix in (".png", ".jpg"):
             parts.append(f"  ![{path.stem}]({path.name})\n")
     return "\n".join(parts)
+
+
+def add_notebook(files: Files, config: MkDocsConfig, path: Path) -> None:
+    """The notebook as a page, with the outputs that are stored in it."""
+    parts = []
+    for number, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
+        source = "".join(cell["source"])
+        language = "bash" if source.startswith("%%bash") else "python"
+        parts.append(source if cell["cell_type"] == "markdown" else fenced(source.removeprefix("%%bash\n"), language))
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                picture = f"tour_{number}.png"
+                files.append(File.generated(config, picture, content=base64.b64decode(data["image/png"])))
+                parts.append(f"![Output]({picture})")
+            elif text := "".join(output.get("text", data.get("text/plain", ""))):
+                parts.append(fenced(text))
+    files.append(File.generated(config, path.with_suffix(".md").name, content="\n\n".join(parts)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -33,6 +34,7 @@ PAGES = sorted(
     key=lambda path: path.relative_to(ROOT).as_posix(),
 )
 GUIDES = [page for page in PAGES if "experiments" not in page.parts]
+NOTEBOOK = ROOT / "docs" / "tour.ipynb"
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.M | re.S)
 HERE = re.compile(r" <<'E'\n.*?^E$", re.M | re.S)  # a file that a command writes
 LINK = re.compile(r"\]\(([^)\s]*)\)|src=\"([^\"]+)\"")
@@ -107,7 +109,7 @@ def test_every_page_is_in_the_navigation_of_the_site():
     named = set(re.findall(r"[\w/]+\.md", text.partition("\nnav:\n")[2]))
     written = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES if ROOT / "docs" in page.parents}
     written |= {page.name for page in ROOT.glob("*.md")} - {"README.md"}
-    assert named - {"reference/commands.md"} == written
+    assert named - {"reference/commands.md", "tour.md"} == written
 
 
 def test_shell_blocks_are_shell():
@@ -219,6 +221,36 @@ def test_the_citation_has_the_version_of_the_package():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == __version__
     assert f"\n## {__version__} - " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def outputs_of(notebook: dict) -> list[dict]:
+    return [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+
+
+def test_the_notebook_is_executed_and_knows_no_machine():
+    text = NOTEBOOK.read_text()
+    notebook = json.loads(text)
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    run = [cell for cell in code if "skip-execution" not in cell["metadata"].get("tags", ())]
+    assert [cell["execution_count"] for cell in run] == list(range(1, len(run) + 1))
+    assert {output["output_type"] for output in outputs_of(notebook)} == {"stream", "execute_result", "display_data"}
+    assert not re.findall(r"(?:/root|/home|/Users|/tmp|/work|site-packages)\b[^\"]*|Traceback.*", text)
+    assert len(text) < 200_000
+    links = [link for cell in notebook["cells"] for link in re.findall(r"\]\((\S+)\)", "".join(cell["source"]))]
+    assert links and all((NOTEBOOK.parent / link).is_file() for link in links)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    options = {"timeout": 900, "skip_cells_with_tag": "skip-execution"}
+    nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}, **options).execute()
+    printed = "".join(output.get("text", "") for output in outputs_of(notebook))
+    for words in ("Run record: outputs/first", "psysfa_no_fusion", "Search search: 4 trials, 4 complete"):
+        assert words in printed, words
 
 
 @pytest.mark.slow

@@ -420,7 +420,10 @@ def make_study_report() -> StudyReport:
         {**full, "gap": -0.4476, **shared, **credible},
         {"row": "No fusion", "published": 0.9, "published_difference": -0.0406, "mean": 0.41, "sd": 0.002, "low": 0.4}
         | {"high": 0.42, "gap": -0.49, "difference": -0.083, "difference_low": -0.1, "difference_high": -0.066}
-        | {"test": "paired t, 3 seeds", "p": 0.001, "p_holm": 0.002, **shared, **credible},
+        | {"test": "paired t, 3 seeds", "p": 0.001, "p_holm": 0.002, **shared, **credible}
+        | {"pairs": 3, "pooled_difference": -0.083, "pooled_low": -0.095, "pooled_high": -0.071, "pooled_p_holm": 0.004}
+        | {"difference_sd": 0.008, "difference_sd_low": 0.005, "difference_sd_high": 0.03, "detectable": 0.015}
+        | {"pooled_detectable": 0.012, "seeds_for_a_point": 8},
         {"row": "No search", "published": 0.93, "published_difference": -0.0106, "n_seeds": 0},
     ]
     comparison = pd.DataFrame(rows).reindex(columns=list(COLUMNS))

@@ -14,9 +14,16 @@ import pandas as pd
 from fer_lightning.errors import UserError
 from fer_lightning.plots.text import as_printed
 from fer_lightning.results.collect import require_one_protocol
-from fer_lightning.results.intervals import mean_over_seeds
+from fer_lightning.results.intervals import (
+    detectable_difference,
+    mean_over_seeds,
+    pool_differences,
+    seeds_to_detect,
+)
 from fer_lightning.results.significance import adjust_p_values, compare_variants
 
+LEVEL = 0.05
+_POOLED = {f"pooled_{name}": name for name in ("difference", "low", "high", "p")}
 COLUMNS = (
     "row",
     "score",
@@ -32,10 +39,19 @@ COLUMNS = (
     "difference_low",
     "difference_high",
     "test",
+    "pairs",
     "p",
     "p_holm",
     "effect",
     "effect_size",
+    *_POOLED,
+    "pooled_p_holm",
+    "difference_sd",
+    "difference_sd_low",
+    "difference_sd_high",
+    "detectable",
+    "pooled_detectable",
+    "seeds_for_a_point",
     "gap",
     "credible_low",
     "credible_high",
@@ -93,8 +109,15 @@ def build_comparison(
         are those to the reference, the latter over shared seeds with a confidence interval. `n_seeds` is 0 if the row
         was not run or no test image has its class. `low` and `high` are the ends of the 95 % interval; `interval` says
         whether it is over seeds, over the folds of one seed, which `n_seeds` then counts, or Wilson's interval over the
-        test images of one seed. `p_holm` is adjusted over the tests of this table, `effect` names the effect size,
-        `gap` is the mean minus the published score.
+        test images of one seed. `p_holm` is adjusted over the tests of this table, `pairs` counts the seeds of a
+        paired t-test, `effect` names the effect size, `gap` is the mean minus the published score.
+
+        Rows with a paired t-test are also estimated together (`pool_differences`), in the `pooled_` columns.
+        `difference_sd` is the standard deviation of a difference over seeds in that model, alike in all rows, with its
+        interval. `detectable` and `pooled_detectable` are the smallest differences that the paired and the pooled test
+        find with 80 % power at `LEVEL` divided by the number of tests, the first level of Holm's procedure
+        (`detectable_difference`); `seeds_for_a_point` is the number of seeds with which the paired test finds one
+        point.
 
     Raises:
         UserError: The runs of one data set have different protocols, or those of a row are on several data sets.
@@ -106,6 +129,7 @@ def build_comparison(
         - With two or more seeds shared with the reference: paired t-test, Student's interval and Cohen's d_z, which
           cover the variance of the seed. With one shared seed, for accuracies only: McNemar's test, the bootstrap over
           test images and the odds ratio, which cover the sampling of the test images.
+        - Findings rest on the paired tests: they do not assume that all rows spread alike, as the pooled ones do.
     """
     scored = runs[runs["split"] == split]
     parts = {row.title: _runs_of(scored, row) for row in rows}
@@ -125,14 +149,17 @@ def build_comparison(
     for row in rows:
         part = parts[row.title]
         claim = published.get(row.title, np.nan)
-        line: dict[str, object] = {"row": row.title, "score": row.score, "published": claim}
+        line: dict[str, Any] = {"row": row.title, "score": row.score, "published": claim}
         line |= _measure(part, row.score) | _credible(part, row.score, credible)
         if basis is not None and row is not basis:
             line["published_difference"] = claim - published.get(basis.title, np.nan)
             line |= _test(part, parts[basis.title], row, basis, split)
         lines.append(line)
+    if basis is not None and any("pairs" in line for line in lines):
+        _pool(lines, parts, basis)
     comparison = pd.DataFrame(lines).reindex(columns=list(COLUMNS))
-    comparison["p_holm"] = adjust_p_values(comparison["p"].to_numpy(np.float64), "holm")
+    for p in ("p", "pooled_p"):
+        comparison[f"{p}_holm"] = adjust_p_values(comparison[p].to_numpy(np.float64), "holm")
     comparison["gap"] = comparison["mean"] - comparison["published"]
     return comparison
 
@@ -182,7 +209,7 @@ def _test(
         return line | {"test": "none: all seeds differ alike"}
     if over.difference.n > 1:
         name = f"paired t, {over.difference.n} seeds"
-        return line | {"test": name, "p": over.t_p, "effect": "d_z", "effect_size": over.dz}
+        return line | {"test": name, "pairs": over.difference.n, "p": over.t_p, "effect": "d_z", "effect_size": over.dz}
     if row.score != "accuracy" or not compared.over_images:
         return line | {"test": "none: one seed"}
     images = compared.over_images[compared.shared_seeds[0]]
@@ -195,6 +222,27 @@ def _test(
         "effect": "odds ratio",
         "effect_size": images.odds_ratio,
     }
+
+
+def _pool(lines: Sequence[dict[str, Any]], parts: Mapping[str, pd.DataFrame], basis: ComparisonRow) -> None:
+    """Adds the pooled estimates and the power to the lines with a paired t-test."""
+    tested = [line for line in lines if "pairs" in line]
+    runs = pd.concat([parts[str(title)] for title in (basis.title, *(line["row"] for line in tested))])
+    pooled = pool_differences(runs.drop_duplicates(["variant", "seed"]), str(basis.variant), basis.score)
+    if pooled is None:
+        return
+    level = LEVEL / sum("p" in line for line in lines)
+    for line in tested:
+        estimate = pooled.table.loc[line["variant"]]
+        line |= {column: estimate[name] for column, name in _POOLED.items()}
+        line |= {
+            "difference_sd": pooled.sd,
+            "difference_sd_low": pooled.sd_low,
+            "difference_sd_high": pooled.sd_high,
+            "detectable": detectable_difference(pooled.sd / line["pairs"] ** 0.5, line["pairs"] - 1, level),
+            "pooled_detectable": detectable_difference(estimate["se"], pooled.df, level),
+            "seeds_for_a_point": seeds_to_detect(0.01, pooled.sd, level),
+        }
 
 
 def _credible(

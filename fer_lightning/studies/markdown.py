@@ -22,6 +22,7 @@ _OF_OTHERS = (
     "credible",
     "annotator agreement",
 )
+_TOGETHER = "all rows together [95 %], p (Holm)"
 
 
 def write_study(report: StudyReport, folder: Path) -> list[Path]:
@@ -76,6 +77,7 @@ def comparison_markdown(comparison: PresentedTable) -> str:
     """Comparison table in Markdown, in percent and points, with notes that explain its marks."""
     cells = pd.DataFrame([_cells(line) for line in comparison.lines])
     empty = [name for name in _OF_OTHERS if (cells[name] == NOTHING).all()] if not comparison.claimed else []
+    empty += [] if comparison.pooled else [_TOGETHER]
     table = table_markdown(cells.drop(columns=empty))
     return "\n\n".join([table, *_notes(comparison)]) + "\n"
 
@@ -91,6 +93,9 @@ def _cells(line: PresentedRow) -> dict[str, str]:
         "measured mean ± sd [95 %]": _measured(line) if line.n_seeds else line.measured.text,
         "seeds": line.seeds.text,
         "measured difference [95 %]": f"{line.difference.text} {line.difference.interval}".rstrip(),
+        _TOGETHER: NOTHING
+        if line.pooled.order is None
+        else f"{line.pooled.text} {line.pooled.interval}, {line.pooled_p.text}",
         "p (Holm)": tested if line.n_seeds else NOTHING,
         "measured - published": line.gap.text,
         "credible": line.credible.text,
@@ -112,6 +117,14 @@ def _notes(comparison: PresentedTable) -> list[str]:
             f"Differences are to the row *{markdown_text(comparison.reference)}*, in points; p is Holm's over this "
             f"table ({names}), their intervals are not corrected."
         )
+    if comparison.pooled:
+        notes += [
+            "*All rows together* estimates the same differences in one model (score = row + seed + chance), as a mixed "
+            "model with a random effect of the seed does. Chance is measured from all rows, so that intervals are "
+            "shorter; they are too short for a row whose ± is larger than that of the others. Findings rest on the "
+            "paired tests.",
+            comparison.power,
+        ]
     if comparison.covers("test images") or comparison.tested_by_images:
         notes.append(
             "¹ One seed: interval and p cover the draw of the test images, not the seed, and cannot tell a better "

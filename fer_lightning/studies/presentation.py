@@ -28,8 +28,8 @@ from fer_lightning.plots.text import (
     print_fitting,
     range_of_percents,
 )
+from fer_lightning.studies.comparison_table import LEVEL
 
-LEVEL = 0.05
 _UNCLAIMED = " that the paper does not claim"
 _ROUNDING = 1e-6  # published differences have rounding errors
 _DIFFERENCE, _TIME = "minus\nreference [95 %]", "train\ntime"
@@ -128,6 +128,8 @@ class PresentedRow:
     spread: str
     over: str
     difference: Cell
+    pooled: Cell
+    pooled_p: Cell
     p: Cell
     marked_p: str
     test: str
@@ -169,6 +171,31 @@ class PresentedTable:
         return any(line.marked_p != line.p.text for line in self.lines)
 
     @property
+    def pooled(self) -> bool:
+        """Whether the differences were also estimated together."""
+        return any(line.pooled.order is not None for line in self.lines)
+
+    @property
+    def power(self) -> str:
+        """Smallest differences that these runs could have shown, in sentences; empty without paired tests."""
+        tested = self.table.dropna(subset="detectable")
+        if tested.empty:
+            return ""
+        first, tests = tested.iloc[0], self.table["p"].notna().sum()
+        sd, low, high = (100 * first[f"difference_sd{end}"] for end in ("", "_low", "_high"))
+        missed = [
+            f"{100 * rows['detectable'].max():.1f} points with {pairs:.0f} seeds"
+            for pairs, rows in tested.groupby("pairs")
+        ]
+        return (
+            f"Power: differences spread by {sd:.1f} points over seeds (95 % interval {low:.1f} to {high:.1f}). In more "
+            f"than one of five such studies, the paired t-test at Holm's first level ({LEVEL:g} / {tests}) would miss "
+            f"a true difference below {_listed(missed)}, the estimate from all rows together one below "
+            f"{100 * tested['pooled_detectable'].max():.1f} points. The paired test needs "
+            f"{first['seeds_for_a_point']:,.0f} seeds to find 1 point."
+        )
+
+    @property
     def one_seed(self) -> bool:
         """Whether an interval or a finding is from one seed."""
         return self.covers("test images") or any(line.finding is Finding.ONE_SEED for line in self.lines)
@@ -204,6 +231,8 @@ def _line(row: pd.Series, reference: str | None) -> PresentedRow:
         spread=f" ± {100 * row['sd']:.1f}" if count > 1 else "",
         over=str(row["interval"]),
         difference=between(cell(points, "difference"), "difference_low", "difference_high", "+.1f"),
+        pooled=between(cell(points, "pooled_difference"), "pooled_low", "pooled_high", "+.1f"),
+        pooled_p=cell(p_value, "pooled_p_holm"),
         p=p,
         marked_p=f"{p.text}¹" if test.startswith("McNemar") else p.text,
         test=test,
@@ -307,6 +336,8 @@ def print_comparison(
     """
     build = partial(_comparison_table, title, comparison, seconds)
     print_fitting(console, build, (_TIME, "seeds", _IN_TWO_LINES))
+    if comparison.power:
+        console.print(comparison.power, highlight=False, markup=False)
     if comparison.tested_by_images:
         console.print("¹ One seed: covers the sampling of test images, not the variance of seeds.")
 

@@ -10,7 +10,12 @@ from scipy.stats import t
 
 from fer_lightning.errors import UserError
 from fer_lightning.results.collect import collect_runs
-from fer_lightning.results.intervals import mean_over_seeds
+from fer_lightning.results.intervals import (
+    detectable_difference,
+    mean_over_seeds,
+    pool_differences,
+    seeds_to_detect,
+)
 from fer_lightning.results.significance import adjust_p_values, compare_variants
 from fer_lightning.studies.comparison_table import (
     ComparisonRow,
@@ -106,6 +111,36 @@ def test_holm_counts_the_tests_of_the_table(table):
     assert table.loc[["Full", "No search"], "p_holm"].isna().all()
 
 
+def test_all_rows_are_estimated_together(table, runs):
+    tested = table.loc[["No fusion", "No attention", "No suppression"]]
+    pooled = pool_differences(runs, "full", "accuracy")
+    np.testing.assert_allclose(
+        tested[["pooled_difference", "pooled_low", "pooled_high", "pooled_p"]],
+        pooled.table.loc[tested["variant"], ["difference", "low", "high", "p"]],
+    )
+    # With the same seeds everywhere, the estimates are the same, and the intervals shorter.
+    np.testing.assert_allclose(tested["pooled_difference"], tested["difference"])
+    assert tested["pooled_p_holm"].tolist() == pytest.approx(adjust_p_values(tested["pooled_p"].tolist(), "holm"))
+    assert table.loc[["Full", "No search"], ["pooled_difference", "pooled_p_holm", "detectable"]].isna().all(axis=None)
+
+
+def test_the_power_of_the_table(table, runs):
+    row, pooled = table.loc["No fusion"], pool_differences(runs, "full", "accuracy")
+    sds = row[["difference_sd", "difference_sd_low", "difference_sd_high"]].tolist()
+    assert sds == pytest.approx([pooled.sd, pooled.sd_low, pooled.sd_high])
+    assert row["pairs"] == 3
+    assert row["detectable"] == pytest.approx(detectable_difference(pooled.sd / 3**0.5, 2, 0.05 / 3))
+    assert row["pooled_detectable"] == pytest.approx(detectable_difference(pooled.sd / 3**0.5, 6, 0.05 / 3))
+    assert row["seeds_for_a_point"] == seeds_to_detect(0.01, pooled.sd, 0.05 / 3)
+
+
+def test_a_row_with_fewer_seeds_shows_less(runs):
+    fewer = runs[(runs["variant"] != "no_fusion") | (runs["seed"] < 2)]
+    table = build_comparison(ROWS, PUBLISHED, fewer, "Full", CREDIBLE).set_index("row")
+    assert table["detectable"].idxmax() == "No fusion" and table.loc["No fusion", "pairs"] == 2
+    assert table["pooled_detectable"].idxmax() == "No fusion"
+
+
 def test_the_gap_to_the_claim(table):
     assert table.loc["Full", "gap"] == pytest.approx(table.loc["Full", "mean"] - 0.981)
 
@@ -130,6 +165,7 @@ def test_one_seed_is_tested_on_its_images(tmp_path, write_record):
     assert (row["difference_low"], row["difference_high"]) == found.bootstrap
     assert row["interval"] == "test images" and np.isnan(row["sd"])
     assert (row["low"], row["high"]) == (row["mean"] - 0.1, row["mean"] + 0.1)
+    assert row[["pooled_difference", "detectable"]].isna().all()
 
 
 def test_one_seed_of_another_score_is_not_tested(tmp_path, write_record):

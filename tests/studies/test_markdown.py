@@ -150,6 +150,19 @@ def test_the_marks_are_explained(comparison_of_text):
     assert text.rstrip().endswith("that can be believed: PrivateTest.")
 
 
+def test_the_estimate_from_all_rows_and_the_power_stand_beside(comparison_of_text):
+    assert "together" not in comparison_markdown(present_comparison(comparison_of_text, "Full"))
+    columns = ["pooled_difference", "pooled_low", "pooled_high", "pooled_p_holm", "detectable", "pairs"]
+    comparison_of_text.loc[1, columns] = -0.02, -0.025, -0.015, 0.03, 0.1234, 3
+    comparison = present_comparison(comparison_of_text.fillna({"seeds_for_a_point": 30}), "Full")
+    text = comparison_markdown(comparison)
+    header, _, first, second, _ = map(cells, text.splitlines()[:5])
+    column = header.index("all rows together [95 %], p (Holm)")
+    assert header[column - 1] == "measured difference [95 %]"
+    assert (first[column], second[column]) == ("-", "-2.0 [-2.5, -1.5], 0.030")
+    assert "Findings rest on the paired tests." in text and comparison.power in text
+
+
 def test_folds_are_no_seeds(comparison_of_text):
     assert "folds of one seed" not in comparison_markdown(present_comparison(comparison_of_text, "Full"))
     folds = present_comparison(comparison_of_text.replace("seeds", "folds"), "Full")

@@ -77,6 +77,9 @@ def reader(page) -> Reader:
         "fer2013 & friends",
         "49.3 % ± 1.2 [46.2, 52.4]",
         "−8.3 [−10.0, −6.6]",
+        "all rows: −8.3 [−9.5, −7.1]",
+        "0.002 all rows: 0.004",
+        "(0.05 / 1) would miss a true difference below 1.5 points with 3 seeds",
         "73.3 % to 76.8 % annotator agreement 63.0 %",
         "1 of its runs has no record yet",
         "ablation=no_search seed=0",
@@ -120,6 +123,13 @@ def test_a_row_that_was_not_run_is_marked(reader):
 def test_numbers_can_be_sorted_by(reader):
     cells = [cell for cell in reader.all("td") if cell.get("data-label") == "measured"]
     assert [cell["data-order"] for cell in cells[:3]] == ["0.493", "0.41", ""]
+
+
+def test_every_cell_has_a_heading_to_sort_by(page):
+    table = page[page.index('<table class="ledger') : page.index("</table>")]
+    columns = sorted(map(int, re.findall(r'data-column="(\d+)"', table)))
+    for row in re.findall(r"<tr.*?</tr>", table, re.DOTALL)[2:]:
+        assert columns == [*range(len(re.findall("<t[hd] ", row)))]
 
 
 def test_a_table_without_a_reference_has_no_tests(study_report):

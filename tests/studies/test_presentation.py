@@ -150,6 +150,28 @@ def test_text_and_number_of_a_row():
     assert (first.published_difference.text, first.published_difference.order) == ("-", None)
 
 
+POOLED = {"pooled_difference": -0.039, "pooled_low": -0.058, "pooled_high": -0.0195, "pooled_p_holm": 0.005}
+POWER = {"difference_sd": 0.0157, "difference_sd_low": 0.0115, "difference_sd_high": 0.0247, "pairs": 3}
+POWER |= {"detectable": 0.1359, "pooled_detectable": 0.0485, "seeds_for_a_point": 35}
+
+
+def test_the_estimate_from_all_rows_together():
+    first, line = presented(other("No fusion", -0.015, -0.02, 0.3, **POOLED)).lines
+    assert (line.pooled.text, line.pooled.interval, line.pooled_p.text) == ("-3.9", "[-5.8, -1.9]", "0.005")
+    assert line.finding is Finding.NOT_SHOWN and first.pooled.order is None
+
+
+def test_the_power_in_sentences():
+    first = other("No fusion", -0.015, -0.02, 0.3, **POWER) | {"p": 0.15}
+    assert presented(first, first | {"pairs": 5, "detectable": 0.05}).power == (
+        "Power: differences spread by 1.6 points over seeds (95 % interval 1.1 to 2.5). In more than one of five such "
+        "studies, the paired t-test at Holm's first level (0.05 / 2) would miss a true difference below 13.6 points "
+        "with 3 seeds and 5.0 points with 5 seeds, the estimate from all rows together one below 4.9 points. The "
+        "paired test needs 35 seeds to find 1 point."
+    )
+    assert presented(other("No fusion", -0.015, -0.02, 0.3)).power == ""
+
+
 def test_what_was_not_run():
     line = presented({"row": "No search", "n_seeds": 0, "published": 0.9}).lines[1]
     assert (line.measured.text, line.measured.order) == ("not run", None)

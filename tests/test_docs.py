@@ -16,11 +16,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import hydra
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
+from PIL import Image
 
 from fer_lightning import __version__
 from fer_lightning.cli import COMMANDS
@@ -221,6 +223,41 @@ def test_the_citation_has_the_version_of_the_package():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == __version__
     assert f"\n## {__version__} - " in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_first_five_minutes_run_as_written(fer, tmp_path, monkeypatch, capsys):
+    """The commands of docs/index.md, without the installation."""
+    pytest.importorskip("mediapipe", exc_type=ImportError)
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(pytest.importorskip("skimage.data").astronaut()).save("astronaut.png")
+    started = [words[1:] for _, words in commands(ROOT / "docs" / "index.md") if words[0] == "fer"]
+    assert [words[0] for words in started] == ["predict", "train", "train", "compare"]
+    for words in started:
+        assert fer(*words, *(["logger=none"] if words[0] == "train" else [])) == 0, (words, capsys.readouterr().err)
+    printed = capsys.readouterr().out
+    assert "happy" in printed and "Run record: outputs/psysfa_net_synthetic" in printed
+    assert len(list(Path("outputs/first").glob("*/metrics.json"))) == 2
+
+
+@pytest.mark.slow
+def test_the_python_of_the_predictor_runs_as_written(tmp_path, monkeypatch):
+    """The block of docs/deploy.md, on a photo, a folder and a video of one face."""
+    pytest.importorskip("mediapipe", exc_type=ImportError)
+    monkeypatch.chdir(tmp_path)
+    photo = pytest.importorskip("skimage.data").astronaut()[:256, 64:320]
+    for name in ("photo.jpg", "a.jpg", "holidays/b.jpg"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Image.fromarray(photo).save(name)
+    video = cv2.VideoWriter("talk.mp4", cv2.VideoWriter_fourcc(*"mp4v"), 10, photo.shape[1::-1])
+    for _ in range(3):
+        video.write(photo[:, :, ::-1])
+    video.release()
+    (block,) = blocks(ROOT / "docs" / "deploy.md", "python")
+    names = {"frame": photo, "crops": [photo[40:160, 80:200]]}
+    exec(compile(block, "docs/deploy.md", "exec"), names)
+    assert [face.label for face in names["faces"]] == ["happy"]
+    assert len(names["rows"]) == 2 and len(names["features"]) == 1 and len(names["table"]) == 3
 
 
 def outputs_of(notebook: dict) -> list[dict]:

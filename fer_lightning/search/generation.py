@@ -11,9 +11,14 @@ from fer_lightning.search import moves
 from fer_lightning.search.encoding import Choice, Encoding, Number
 from fer_lightning.search.surrogate import Surrogate, choose_moves
 
-VARIANTS = ("boa", "literal", "paper", "scent")
+VARIANTS = ("boa", "literal", "paper", "scent", "surrogate")
 
 _AS_PRINTED = ("boa", "literal")
+_SCREENED = ("scent", "surrogate")
+
+# Share of the moves of `surrogate` that start at the best bobcat, and shares of the parameters that a move changes.
+_FROM_BEST = 0.5
+_CHANGED = (0.0, 0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ def scatter(rules: Rules, seed: int, generation: int, name: str, dimension: Numb
     """Initial coordinates of the bobcats in one parameter, independent of the others.
 
     Readings:
-        - Eq. 14 draws the bobcats independently; so do `boa` and `literal`. `paper` and `scent` use a Latin hypercube:
+        - Eq. 14 draws the bobcats independently; so do `boa` and `literal`. The others use a Latin hypercube:
           each bobcat is in another stratum of the parameter, so that few of them cover it.
 
     Args:
@@ -86,7 +91,7 @@ def plan(rules: Rules, seed: int, generation: int, encoding: Encoding, log: Log)
         - A bobcat without a completed trial is scattered again.
         - A categorical parameter changes with probability 1/2 in exploration, to the value of one of the prey, and
           with probability 1 / (1 + t) in exploitation, to a random value.
-        - `paper` and `scent`: the best bobcat has no prey to track and chases instead, because repeating a training
+        - Not as printed: the best bobcat has no prey to track and chases instead, because repeating a training
           gives no information. For the same reason each draws `candidates` moves, and `paper` uses the first one that
           was not tried yet. `literal` and `boa` repeat trials as printed.
     """
@@ -106,18 +111,20 @@ def plan(rules: Rules, seed: int, generation: int, encoding: Encoding, log: Log)
     # All draws have the same shape whichever trials succeeded, so that bobcats are independent of each other.
     rng = np.random.default_rng([seed, generation])
     tries = 1 if rules.variant in _AS_PRINTED else rules.candidates
-    count = rules.num_prey if rules.variant in ("paper", "scent") else 1
+    count = 1 if rules.variant in _AS_PRINTED else rules.num_prey
     prey = moves.choose_prey(moves.better(values), rng.random((n, tries, n)), count)
     if rules.variant in _AS_PRINTED:
         numbers = _as_printed(rules, rng, encoding, x, x[prey], generation)
     else:
         numbers = _normalised(rules, rng, x, prey, generation)
     options = np.where(encoding.is_choice, _choices(rules, rng, encoding, x, prey, generation), numbers)
+    if rules.variant == "surrogate":
+        options = _refine(rng, encoding, x, values, options)
     options[~alive] = start[~alive, None]
     if rules.variant in _AS_PRINTED:
         return options[:, 0]
     options = encoding.snap(options)
-    picked = _screen(encoding, log, options, generation) if rules.variant == "scent" else _first_fresh(log, options)
+    picked = _screen(encoding, log, options, generation) if rules.variant in _SCREENED else _first_fresh(log, options)
     return options[np.arange(n), picked]
 
 
@@ -172,6 +179,23 @@ def _choices(
     if rules.variant in _AS_PRINTED:
         return tracked
     return np.where(_without_prey(prey)[:, None, None], chased, tracked)
+
+
+def _refine(
+    rng: np.random.Generator, encoding: Encoding, x: np.ndarray, values: np.ndarray, options: np.ndarray
+) -> np.ndarray:
+    """Moves (N, M, D) of `surrogate`: some start at the best bobcat, and most change only some parameters, or one.
+
+    After DYCORS: R. G. Regis and C. A. Shoemaker, *Combining radial basis function surrogates and dynamic coordinate
+    search in high-dimensional expensive black-box optimization*, Engineering Optimization 45(5), 2013.
+    """
+    n, tries, d = options.shape
+    at_best = rng.random((n, tries, 1)) < _FROM_BEST
+    start = np.where(at_best, x[np.nanargmin(values)], x[:, None])
+    moved = np.where(encoding.is_choice, options, np.clip(start + options - x[:, None], 0.0, 1.0))
+    changed = rng.random(options.shape) < rng.choice(_CHANGED, (n, tries, 1))
+    changed |= np.arange(d) == rng.integers(d, size=(n, tries, 1))
+    return np.where(changed, moved, start)
 
 
 def _without_prey(prey: np.ndarray) -> np.ndarray:

@@ -59,6 +59,8 @@ class MBOASampler(BaseSampler):
         - `"paper"`: the same moves in the unit cube, with the readings of `moves` and `generation`.
         - `"scent"`: not in the paper. Each bobcat draws many moves of `"paper"`, and a surrogate model of all trials
           selects one. Its gain over `"paper"` is due to the model.
+        - `"surrogate"`: not in the paper. As `"scent"`, but half of the moves start at the best bobcat, and most
+          change only some of the parameters, since a move of all of them seldom improves on a good trial.
 
     Readings (see also `moves` and `generation`):
         - The paper names 20 bobcats and 60 iterations, its pseudocode 10 and 5. With two evaluations an iteration, the
@@ -75,7 +77,7 @@ class MBOASampler(BaseSampler):
         gamma: Whether gamma of eq. 16 is drawn for each `"prey"` or for each `"dimension"` of it; `"literal"` always
             draws it for each prey.
         weight: W_exploration of eq. 16: `"inverse"`, `"linear"` (needs `n_trials`) or `"constant"`; not in `"boa"`.
-        candidates: Number of candidate moves of a bobcat in `"paper"` and `"scent"`.
+        candidates: Number of candidate moves of a bobcat in `"paper"`, `"scent"` and `"surrogate"`.
         seed: Seed of all random numbers; if None, that of the resumed study, or a random one.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Surrogate model of the `scent` variant, which screens the candidate moves of a bobcat; not in the PsySFA-Net paper.
+"""Surrogate model of `scent` and `surrogate`, which screens the candidate moves of a bobcat; not in the paper.
 
 Source: R. G. Regis and C. A. Shoemaker, *A stochastic radial basis function method for
 the global optimization of expensive functions*, INFORMS Journal on Computing 19(4), 2007.

@@ -71,7 +71,7 @@ def test_who_takes_part():
     made = {name: SAMPLERS[name].make(0, 100, {}) for name in SAMPLERS if name not in ("smac", "botorch")}
     classes = {"tpe": TPESampler, "cmaes": CmaEsSampler, "random": RandomSampler, "gp": GPSampler}
     assert {name: type(sampler) for name, sampler in made.items()} == {
-        **dict.fromkeys(("mboa literal", "mboa paper", "mboa scent", "boa"), MBOASampler),
+        **dict.fromkeys(("mboa literal", "mboa paper", "mboa scent", "mboa surrogate", "boa"), MBOASampler),
         **classes,
     }
     assert {name for name, sampler in SAMPLERS.items() if sampler.needs_budget} == {"smac"} | set(made) - set(classes)
@@ -92,7 +92,7 @@ def test_groups_of_problems_are_planned_by_their_names():
 
 @pytest.mark.parametrize(("trials", "population"), [(60, 8), (100, 12), (300, 20)])
 def test_mboa_is_told_how_long_the_study_is(trials, population):
-    for name in ("mboa literal", "mboa paper", "mboa scent", "boa"):
+    for name in ("mboa literal", "mboa paper", "mboa scent", "mboa surrogate", "boa"):
         sampler = SAMPLERS[name].make(0, trials, {})
         assert isinstance(sampler, MBOASampler) and sampler.population == population
 

@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from fer_lightning.search.encoding import Encoding, dimension_of
-from fer_lightning.search.generation import VARIANTS, Log, Rules, plan, scatter
+from fer_lightning.search.generation import VARIANTS, Log, Rules, _refine, plan, scatter
 
 SPACE = {
     "lr": FloatDistribution(1e-5, 1e-2, log=True),
@@ -34,7 +34,7 @@ def on_paper(params: dict) -> np.ndarray:
 
 
 class TestScatter:
-    @pytest.mark.parametrize("variant", ["paper", "scent"])
+    @pytest.mark.parametrize("variant", ["paper", "scent", "surrogate"])
     @pytest.mark.parametrize(
         "distribution", [FloatDistribution(-1, 3), IntDistribution(0, 4), FloatDistribution(1, 100, log=True)]
     )
@@ -144,7 +144,7 @@ class TestPaper:
                     expected = x[i, j] + (1 - 2 * r[i, 0, j]) / 2
                 assert moved[i, j] == pytest.approx(min(max(expected, 0), 1))
 
-    @pytest.mark.parametrize("variant", ["paper", "scent"])
+    @pytest.mark.parametrize("variant", ["paper", "scent", "surrogate"])
     @pytest.mark.parametrize("generation", [1, 2, 3, 4])
     def test_nothing_is_tried_twice(self, variant, generation):
         encoding = Encoding({"x": IntDistribution(1, 4), "y": CategoricalDistribution(["a", "b"])})
@@ -160,7 +160,7 @@ class TestPaper:
         assert not set(bobcats) & set(tried)
         assert len(set(bobcats)) == 3
 
-    @pytest.mark.parametrize("variant", ["paper", "scent"])
+    @pytest.mark.parametrize("variant", ["paper", "scent", "surrogate"])
     def test_nothing_is_left(self, variant):
         encoding = Encoding({"x": IntDistribution(1, 2)})
         log = Log(np.array([[0.25], [0.75]]), np.array([1.0, 2.0]), np.arange(2), np.empty((0, 1)))
@@ -196,6 +196,34 @@ class TestChoices:
         np.testing.assert_allclose(self.shares(rules, 1, 0), [0.625, 0.125, 0.125, 0.125], atol=0.06)
 
 
+class TestRefine:
+    """The moves of `surrogate` before its model selects: 4,000 of each of two bobcats, the second the better."""
+
+    ENCODING = Encoding({f"x{j}": FloatDistribution(0, 1) for j in range(4)} | {"c": CategoricalDistribution("abc")})
+    X = np.array([[0.2, 0.2, 0.2, 0.2, 0.0], [0.6, 0.6, 0.6, 0.95, 1.0]])
+
+    def moved(self) -> np.ndarray:
+        options = np.broadcast_to(self.X[:, None] + [0.1, 0.1, 0.1, 0.1, 0.0], (2, 4000, 5)).copy()
+        options[..., 4] = 2
+        return _refine(np.random.default_rng(0), self.ENCODING, self.X, np.array([2.0, 1.0]), options)
+
+    def test_half_start_at_the_best_and_make_the_same_step(self):
+        moved = self.moved()
+        at_best = np.isclose(moved[0, :, 0], 0.6) | np.isclose(moved[0, :, 0], 0.7)
+        assert at_best.mean() == pytest.approx(0.5, abs=0.03)
+        np.testing.assert_allclose(np.unique(moved[0, at_best].round(9)[:, 3]), [0.95, 1.0])  # clipped at the bound
+        np.testing.assert_allclose(np.unique(moved[0, ~at_best].round(9)[:, :4]), [0.2, 0.3])
+        assert set(moved[0, at_best, 4]) == {1.0, 2.0} and set(moved[0, ~at_best, 4]) == {0.0, 2.0}
+
+    def test_how_many_parameters_change(self):
+        """One at least; a quarter of the moves change all, and a quarter that one only."""
+        changed = (~np.isclose(self.moved()[1], self.X[1])).sum(axis=-1)
+        shares = np.bincount(changed, minlength=6) / len(changed)
+        assert shares[0] == 0
+        assert shares[1] == pytest.approx((1 + 0.75**4 + 0.5**4) / 4, abs=0.03)
+        assert shares[5] == pytest.approx((1 + 0.25**4 + 0.5**4) / 4, abs=0.03)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("generation", [1, 2])
 class TestEveryVariant:
@@ -224,7 +252,7 @@ class TestEveryVariant:
         np.testing.assert_array_equal(planned, np.array(columns).T)
 
     def test_the_luck_of_one_does_not_depend_on_another(self, variant, generation):
-        if variant == "scent":
+        if variant in ("scent", "surrogate"):
             pytest.skip("its model sees every trial")
         encoding = Encoding(SPACE)
         planned = [

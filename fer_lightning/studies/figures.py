@@ -219,7 +219,7 @@ def draw_rank_diagram(result: CriticalDifference, blocks: str = "seeds") -> Figu
         height = -_BAR * (place + 1)
         panel.plot([ranks.min() - 0.03, ranks.max() + 0.03], [height, height], color=ACCENT, linewidth=4)
     panel.set_title(
-        f"Mean rank over {result.blocks} {blocks}: Friedman p {_p(result.friedman_p)}; "
+        f"Mean rank over {result.blocks} {blocks}: Friedman p {_p(result.friedman_p)};\n"
         "a bar joins what Nemenyi does not tell apart"
     )
     return figure

@@ -3,7 +3,7 @@
 # share the GPU; a stopped script continues where it was. Meant for ten minutes of an H100, on which it has not run yet.
 #
 #   FER_FER2013_ROOT=/data/fer2013 sh experiments/weights/gpu.sh              # runs below outputs/release
-#   TRAINER=cpu DATA=data.train_images=140 FER_FER2013_ROOT=... sh experiments/weights/gpu.sh    # the same commands in small
+#   TRAINER=cpu DATA=data.train_images=70 FER_FER2013_ROOT=... sh experiments/weights/gpu.sh    # the same commands in small
 set -eu
 fer=${FER:-fer}
 trainer=${TRAINER:-gpu}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fer_lightning.errors import UserError, require_known
-from fer_lightning.results.protocol import check_class_names
+from fer_lightning.results.protocol import check_class_names, suggest_class
 
 CANONICAL_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt")
 _ALIASES = {
@@ -123,8 +122,7 @@ class ClassGroups:
                 raise UserError(f"groups: {name} must have at least one class of {', '.join(classes)}; it has none.")
             for member in members:
                 if member not in classes:
-                    close = difflib.get_close_matches(member, classes, n=1)
-                    hint = f"did you mean {close[0]}?" if close else f"choose of {', '.join(classes)}."
+                    hint = suggest_class(member, classes)
                     raise UserError(f"groups: {name} has the unknown class {member!r}: {hint}")
                 row = membership[list(classes).index(member)]
                 if row.any():

@@ -173,4 +173,6 @@ class Inference(pl.LightningModule):
             raise UserError(f"tta={self.tta} changes images but not the auxiliary input of this network: use tta=none.")
         logits = (self.net(view, *side).float() / self.prior.temperature for view in views(image, self.tta))
         probabilities = torch.stack([each.softmax(dim=1) for each in logits]).mean(dim=0)
-        return torch.from_numpy(self.prior(probabilities.numpy(force=True))), target
+        if self.prior is not AS_TRAINED:
+            probabilities = torch.from_numpy(self.prior(probabilities.numpy(force=True)))
+        return probabilities, target

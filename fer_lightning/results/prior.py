@@ -15,7 +15,6 @@ adjustment", ICLR 2021, post-hoc adjustment.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 
 from fer_lightning.errors import UserError
+from fer_lightning.results.protocol import suggest_class
 
 _FLOOR = np.finfo(np.float32).tiny
 _NAMES = ("training", "balanced")
@@ -128,8 +128,7 @@ def _log_shares(prior: str | Mapping[str, float], classes: Sequence[str]) -> np.
         )
     for name, share in prior.items():
         if name not in classes:
-            close = difflib.get_close_matches(str(name), classes, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"the classes are {', '.join(classes)}."
+            hint = suggest_class(str(name), classes)
             raise UserError(f"prior names {name!r}, which is not a class of this network: {hint}")
         if isinstance(share, bool) or not isinstance(share, Real) or not 0 < share < math.inf:
             raise UserError(f"prior must give {name} a share above 0; got {share!r}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -106,3 +107,9 @@ def check_class_names(names: Sequence[str]) -> None:
             )
     if not names or len(set(names)) < len(names):
         raise UserError(f"class names must be all different; got {', '.join(names)[:300] or 'none'}.")
+
+
+def suggest_class(name: str, classes: Sequence[str]) -> str:
+    """End of a message about an unknown class: the closest one, or all of them."""
+    close = difflib.get_close_matches(name, classes, n=1)
+    return f"did you mean {close[0]}?" if close else f"the classes are {', '.join(classes)}."

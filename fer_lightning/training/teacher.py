@@ -12,12 +12,11 @@ import torch
 
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.store import track_once
-from fer_lightning.errors import UserError
 from fer_lightning.evaluation.scoring import Inference
 from fer_lightning.files import write_whole
-from fer_lightning.results.protocol import Protocol
-from fer_lightning.training.checkpoints import TrainedNet, load_net
+from fer_lightning.training.checkpoints import TrainedNet
 from fer_lightning.training.safetensors_weights import find_checkpoint
+from fer_lightning.training.voting import load_members
 
 
 def teach(datamodule: ExpressionDataModule, checkpoints: Sequence[str], tta: str, device: torch.device) -> None:
@@ -36,22 +35,16 @@ def teach(datamodule: ExpressionDataModule, checkpoints: Sequence[str], tta: str
         UserError: A file is not a checkpoint; or its network has an auxiliary input, or another protocol, under which
             it may have been trained on evaluation images of the student.
     """
-    probabilities = [_probabilities(checkpoint, datamodule, tta, device) for checkpoint in checkpoints]
+    files = [find_checkpoint(checkpoint, "teacher") for checkpoint in checkpoints]
+    teachers = load_members(checkpoints, datamodule.protocol, {}, option="teacher", whole="its student")
+    probabilities = [_probabilities(*each, datamodule, tta, device) for each in zip(files, teachers)]
     datamodule.add_teacher(np.mean(probabilities, axis=0))
 
 
-def _probabilities(checkpoint: str, datamodule: ExpressionDataModule, tta: str, device: torch.device) -> np.ndarray:
-    path = find_checkpoint(checkpoint, "teacher")
-    trained = load_net(path)
-    if (kind := trained.description["preprocessing"]["side"]) != "none":
-        raise UserError(f"teacher={checkpoint} must be a network that takes images only; it also takes {kind}.")
-    protocol = datamodule.protocol
-    if names := Protocol.from_dict(trained.description["protocol"]).differences(protocol):
-        raise UserError(
-            f"teacher={checkpoint} must have the protocol of its student, whose evaluation images it may otherwise "
-            f"have been trained on; it differs in {', '.join(names)}: use the same data, split and selection."
-        )
-    digest = hashlib.sha256(f"{tta} {protocol.fingerprint} ".encode())
+def _probabilities(
+    path: Path, trained: TrainedNet, datamodule: ExpressionDataModule, tta: str, device: torch.device
+) -> np.ndarray:
+    digest = hashlib.sha256(f"{tta} {datamodule.protocol.fingerprint} ".encode())
     with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)

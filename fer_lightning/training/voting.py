@@ -25,14 +25,20 @@ MAX_STEPS = 10_000
 
 
 def load_members(
-    checkpoints: Sequence[str], protocol: Protocol, preprocessing: Mapping[str, object]
+    checkpoints: Sequence[str],
+    protocol: Protocol,
+    preprocessing: Mapping[str, object],
+    option: str = "model.checkpoints",
+    whole: str = "the vote",
 ) -> list[TrainedNet]:
-    """Loads the members of a vote.
+    """Loads the members of a vote, or the teachers of a network.
 
     Args:
         checkpoints: Run folders or `.ckpt` files.
-        protocol: Protocol that the vote is fitted and scored under.
-        preprocessing: Preprocessing of the images of the vote.
+        protocol: Protocol that the whole is fitted and scored under.
+        preprocessing: Preprocessing that the members must have; empty for any.
+        option: Name of the option that lists them, for messages.
+        whole: What they are members of, for messages.
 
     Raises:
         UserError: A file is not a checkpoint; or a member has another protocol, under which it may have been trained on
@@ -43,18 +49,17 @@ def load_members(
         expected = member.description["preprocessing"]
         if expected["side"] != "none":
             raise UserError(
-                f"model.checkpoints must be networks that take images only; {checkpoint} also takes "
-                f"{expected['side']}: omit it."
+                f"{option} must be networks that take images only; {checkpoint} also takes {expected['side']}: omit it."
             )
         if names := [name for name, value in preprocessing.items() if value != expected[name]]:
             options = " ".join(f"data.{name}={expected[name]}" for name in names)
             raise UserError(
-                f"model.checkpoints must have the preprocessing of the vote; {checkpoint} was trained with "
+                f"{option} must have the preprocessing of {whole}; {checkpoint} was trained with "
                 f"{options}: use the same options here, and only runs that agree in them."
             )
         if names := Protocol.from_dict(member.description["protocol"]).differences(protocol):
             raise UserError(
-                f"model.checkpoints must have the protocol of the vote; {checkpoint} differs in {', '.join(names)}: "
+                f"{option} must have the protocol of {whole}; {checkpoint} differs in {', '.join(names)}: "
                 "use runs with the same data, split and selection."
             )
     return members

@@ -11,7 +11,7 @@ STUDY ?= psysfa_table6
 BUDGET ?= smoke
 ARGS ?=
 
-.PHONY: help setup lock train sweep wandb-sweep study test test-full attack lint docs dashboard bench demo clean
+.PHONY: help setup lock train sweep wandb-sweep study test test-full attack lint docs dist dashboard bench demo clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -86,6 +86,15 @@ docs: $(VENV)/.docs  ## the documentation as a site in build/site, which loads n
 
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-build-isolation --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+dist: $(VENV)/.dist  ## a wheel and a source distribution in dist, as the Python Package Index accepts them
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
+
+$(VENV)/.dist: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-build-isolation --constraint constraints.txt --editable '.[dist]'
 	touch $@
 
 dashboard: setup  ## browse what was logged and searched, offline too

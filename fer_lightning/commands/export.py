@@ -31,9 +31,10 @@ from fer_lightning.results.calibration import calibrate
 from fer_lightning.results.prior import training_prior
 from fer_lightning.results.run_record import RunRecord, describe_software
 from fer_lightning.training.checkpoints import TrainedNet, load_net
+from fer_lightning.training.safetensors_weights import FILES
 
 try:
-    from fer_lightning.deploy.formats import EXAMPLE, FILES, compute_of, write_forms
+    from fer_lightning.deploy.formats import EXAMPLE, compute_of, write_forms
     from fer_lightning.deploy.model_card import model_card
     from fer_lightning.deploy.onnx import METHODS
     from fer_lightning.deploy.parity import (
@@ -205,7 +206,9 @@ def _describe(
     card = card_of(trained, Path(cfg.checkpoint).name)
     texts = {
         folder / "export.json": json.dumps(measured, indent=2) + "\n",
-        folder / "README.md": model_card(trained, card, rows, faces.description, hardware["processor"], written),
+        folder / "README.md": model_card(
+            trained, card, rows, faces.description, hardware["processor"], written, cfg.push
+        ),
     }
     for path in written:
         if path.suffix == ".safetensors":

@@ -341,7 +341,7 @@ def require_inputs(cfg: DictConfig, command: str) -> None:
                 "checkpoint=... is missing: use the folder of a finished run, a file, or a network that ships with the "
                 "package, such as fer2013."
             )
-        find_checkpoint(Path(cfg.checkpoint))
+        find_checkpoint(Path(cfg.checkpoint), backend=cfg.get("backend", "auto"))
     # A resumed run no longer needs its initial weights.
     if cfg.get("init") is not None and not Path(cfg.output_dir, "checkpoints", "last.ckpt").is_file():
         find_checkpoint(Path(cfg.init), "init")

@@ -80,7 +80,7 @@ def _opens_window(cfg: DictConfig) -> bool:
 
 def _open_predictor(cfg: DictConfig, thorough: bool) -> Predictor:
     backend = cfg.backend
-    is_shipped = find_checkpoint(cfg.checkpoint).parent == WEIGHTS
+    is_shipped = find_checkpoint(cfg.checkpoint, backend=backend).parent == WEIGHTS
     if backend == "auto" and cfg.device == "cpu" and is_shipped and find_spec("onnxruntime"):
         backend = "onnxruntime"  # starts in a quarter of PyTorch's time, and this command needs no features
     options: Any = OmegaConf.to_container(cfg, resolve=True)

@@ -9,9 +9,9 @@ from fer_lightning.deploy.onnx import export_onnx, onnx_metadata, quantize, writ
 from fer_lightning.deploy.parity import Compute, Faces, torch_compute
 from fer_lightning.inference.onnx_classifier import open_session
 from fer_lightning.training.checkpoints import TrainedNet, load_net, save_net
+from fer_lightning.training.safetensors_weights import FILES
 
 EXAMPLE = Path(__file__).parent / "templates" / "predict.py.txt"  # use of an ONNX file without this package
-FILES = {"onnx": "model.onnx", "int8": "model_int8.onnx", "safetensors": "model.safetensors"}
 
 
 def write_forms(

@@ -58,6 +58,7 @@ def model_card(
     faces: str,
     processor: str,
     written: Sequence[Path],
+    repository: str | None = None,
 ) -> str:
     """Model card of an exported network as Markdown with the front matter of the hub.
 
@@ -68,6 +69,7 @@ def model_card(
         faces: Description of the faces of the measurements.
         processor: Processor of the measurements.
         written: Exported files; the first one is used in the example.
+        repository: Repository of the hub, `user/name`, that they are uploaded to; it is then used in the example.
     """
     environment = Environment(  # nosec B701 # it writes Markdown
         loader=PackageLoader("fer_lightning.deploy", "templates"),
@@ -95,6 +97,7 @@ def model_card(
         dataset_name=name,
         template=", ".join(f"({x:.4f}, {y:.4f})" for x, y in KEYPOINTS[ALIGNED]),
         main_file=written[0].name,
+        address=f"hf:{repository}" if repository else written[0].name,
         splits=splits,
         split=split,
         scores=scores,

@@ -17,7 +17,7 @@ from fer_lightning.data.labels import ClassGroups
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.inference.card import card_of
 from fer_lightning.results.prior import PriorShift
-from fer_lightning.training.safetensors_weights import WEIGHTS, find_checkpoint
+from fer_lightning.training.safetensors_weights import HUB, WEIGHTS, find_checkpoint
 
 if TYPE_CHECKING:
     from fer_lightning.inference.face_detector import Face
@@ -89,7 +89,8 @@ def open_classifier(
     """Opens a trained network.
 
     Args:
-        source: Run folder, `.ckpt`, `.safetensors` or `.onnx` file, or name of a network that ships with the package.
+        source: Run folder, `.ckpt`, `.safetensors` or `.onnx` file, name of a network that ships with the package, or
+            `hf:user/name` of the Hugging Face hub (see `find_checkpoint`).
         backend: `"torch"`, `"onnxruntime"` (for `.onnx` files and networks that ship with the package), or `"auto"`:
             PyTorch where it is installed, except for `.onnx` files.
         threads: Number of threads of one call; None leaves the choice to the backend.
@@ -108,15 +109,15 @@ def open_classifier(
     require_known("tta", tta, TTA)
     if threads is not None and threads < 1:
         raise UserError(f"threads must be at least 1, or null for the backend's default; got {threads}.")
-    path = Path(source)
     if backend == "auto" and providers is not None:
         backend = "onnxruntime"
-    elif backend == "auto" and device == "cuda" and path.suffix != ".onnx":
+    path = find_checkpoint(source, backend=backend) if source.startswith(HUB) else Path(source)
+    if backend == "auto" and device == "cuda" and path.suffix != ".onnx":
         backend = "torch"  # whose package supports GPUs, unlike the usual one of ONNX Runtime
     if path.suffix == ".onnx" and backend == "torch":
         raise UserError(f"backend must be onnxruntime for {source}; got torch: use the run it was exported from.")
     if path.suffix != ".onnx":
-        path = find_checkpoint(source)
+        path = find_checkpoint(path)
         has_torch = find_spec("torch") is not None
         if path.parent == WEIGHTS and (backend == "onnxruntime" or (backend == "auto" and not has_torch)):
             path = path.with_suffix(".onnx")

@@ -36,8 +36,9 @@ class Predictor:
     """Detector of faces and classifier of their expressions; a context manager.
 
     Args:
-        model: Net that ships with the package (`"ferplus"`: 8 classes, `"fer2013"`: 7), run folder, or `.ckpt`,
-            `.safetensors` or `.onnx` file.
+        model: Net that ships with the package (`"ferplus"`: 8 classes, `"fer2013"`: 7), run folder, `.ckpt`,
+            `.safetensors` or `.onnx` file, or repository of the Hugging Face hub, `"hf:user/name"`,
+            `"hf:user/name@revision"` or `"hf:user/name/model_int8.onnx"`.
         backend: See `open_classifier`.
         max_faces: Maximum number of faces of a picture, the largest first.
         threshold: Probability below which the label is `"uncertain"`.

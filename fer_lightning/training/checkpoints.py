@@ -59,13 +59,19 @@ def load_net(path: Path | str) -> TrainedNet:
 
     Args:
         path: A `.ckpt` file of `fer train`, a run folder (its `checkpoints/best.ckpt` is used), a `.safetensors` file
-            of `fer export`, or the name of a network that ships with the package (see `shipped_nets`).
+            of `fer export`, the name of a network that ships with the package (see `shipped_nets`), or `hf:user/name`
+            (see `find_checkpoint`).
 
     Raises:
         UserError: There is no such file, or it is not a checkpoint of this project.
     """
-    path = find_checkpoint(path)
+    source, path = path, find_checkpoint(path, backend="torch")
     where = printable(f"checkpoint={path}")
+    if path.suffix == ".onnx":
+        raise UserError(
+            f"checkpoint={source} is an ONNX file, which fer predict and Predictor read: for all else use the run or "
+            "the .safetensors file that it was exported from."
+        )
     stored = read_safetensors(path) if path.suffix == ".safetensors" else _read(path)
     description = check_description(stored.description, where)
     if not isinstance(stored.epoch, int) or not 0 < stored.epoch < 2**31:

@@ -6,6 +6,7 @@ On the CPU with one thread, it is measured in processor time, which other progra
 from __future__ import annotations
 
 import logging
+import multiprocessing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter, process_time
@@ -24,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from fer_lightning.data.batch_transforms import BatchTransforms
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError
+from fer_lightning.training.trainer_options import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +94,31 @@ class Recipe:
         """Time of a clock, when all work so far is done: of this process on one thread of the CPU, else of the wall."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        alone = self.device.type == "cpu" and torch.get_num_threads() == 1
-        return process_time() if alone and not self.workers else perf_counter()
+        return process_time() if self.on_one_core else perf_counter()
+
+    @property
+    def on_one_core(self) -> bool:
+        """Whether all work is done by one thread of this process."""
+        return self.device.type == "cpu" and torch.get_num_threads() == 1 and not self.workers
+
+    def apart(self, measure: Callable[..., float], *arguments: object) -> float:
+        """Result of a function of the recipe, on one core in a process of its own.
+
+        Settings of the memory management that `fer train` makes then do not affect the plain loop.
+        """
+        if not self.on_one_core:
+            return measure(self, *arguments)
+        fork = multiprocessing.get_context("fork")
+        receiver, sender = fork.Pipe(duplex=False)
+        process = fork.Process(target=lambda: sender.send(measure(self, *arguments)))
+        process.start()
+        sender.close()
+        try:
+            return float(receiver.recv())
+        except EOFError:
+            raise RuntimeError("A measurement failed; its process has printed why.") from None
+        finally:
+            process.join()
 
 
 class _Clock(pl.Callback):
@@ -134,10 +159,10 @@ def training_rates(recipe: Recipe, rounds: int) -> pd.DataFrame:
     rows = []
     for number in range(rounds):
         seconds = {
-            "fer train": _trainer_seconds(recipe),
-            "plain loop": _loop_seconds(recipe, _plain_loader(data, recipe.workers)),
-            "net alone": _loop_seconds(recipe, [_batch(recipe)] * recipe.batches),
-            "loader alone": _loader_seconds(recipe),
+            "fer train": recipe.apart(_trainer_seconds),
+            "plain loop": recipe.apart(_loop_seconds, _plain_loader(data, recipe.workers)),
+            "net alone": recipe.apart(_net_seconds),
+            "loader alone": recipe.apart(_loader_seconds),
         }
         rows.append({name: images / value for name, value in seconds.items()})
         log.info("round %d/%d: %s images/s", number + 1, rounds, {name: round(rate) for name, rate in rows[-1].items()})
@@ -145,6 +170,7 @@ def training_rates(recipe: Recipe, rounds: int) -> pd.DataFrame:
 
 
 def _trainer_seconds(recipe: Recipe) -> float:
+    keep_freed_memory()
     clock = _Clock(recipe)
     recipe.trainer(clock).fit(recipe.classifier(), datamodule=recipe.datamodule)
     return clock.seconds
@@ -175,6 +201,12 @@ def _loop_seconds(recipe: Recipe, loader: Iterable[tuple[Tensor, Tensor]]) -> fl
     seconds = recipe.seconds() - started
     log.info("plain loop: loss %.3f, accuracy %.3f", total_loss / seen, correct / seen)
     return seconds
+
+
+def _net_seconds(recipe: Recipe) -> float:
+    """Seconds of the loop without loading, with the memory management of `fer train`."""
+    keep_freed_memory()
+    return _loop_seconds(recipe, [_batch(recipe)] * recipe.batches)
 
 
 def _plain_loader(data: ExpressionDataModule, workers: int) -> DataLoader:

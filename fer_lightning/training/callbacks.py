@@ -146,7 +146,9 @@ class SeedEveryBatch(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         place = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
-        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+        seed = int(np.random.SeedSequence(place).generate_state(1)[0])
+        # torch.manual_seed also seeds devices that are not used, which takes as long as the augmentation.
+        (torch.default_generator if pl_module.device.type == "cpu" else torch).manual_seed(seed)
 
 
 class StopAfterDivergence(pl.Callback):

@@ -6,7 +6,9 @@ refused before any data is read.
 
 from __future__ import annotations
 
+import ctypes
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ def _only(*values: object) -> Callable[[Any], bool]:
     return lambda value: any(type(value) is type(allowed) and value == allowed for allowed in values)
 
 
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 _ALL_IMAGES = "scores in the record are those of all images of a split: use 1.0"
 # By option: whether a value is supported, and the message if it is not. Options that are not listed change neither the
 # training nor the record, or are checked by Lightning.
@@ -123,6 +126,19 @@ def resolve_precision(precision: str, accelerator: str) -> str:
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     return "bf16-mixed" if "avx512_bf16" in flags or "amx_bf16" in flags else "32-true"
+
+
+def keep_freed_memory() -> None:
+    """Makes the C library reuse freed memory for the tensors of the next batch; without glibc it does nothing.
+
+    glibc returns large blocks to the operating system, which clears their pages whenever they are allocated again: on
+    one core a tenth of the training time of ResNet, and a fifth of that of EfficientNet-Lite0. The process then holds
+    on to the most memory that it needed.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 64 << 20)):
+            mallopt(parameter, value)
 
 
 class StopAfterSteps(pl.Callback):

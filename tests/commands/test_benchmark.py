@@ -56,7 +56,7 @@ def test_the_record_tells_what_was_measured(stand_ins, benchmark, tmp_path, caps
     table = pd.read_csv(tmp_path / "out" / "benchmark.csv")
     assert table["who"].unique().tolist() == ["ours torch", "fer"] and (table["threads"] == 1).all()
     whole = table[table["stage"] == "whole"].set_index("who")
-    assert whole.loc["ours torch", "ratio"] == 1 and 1.5 < whole.loc["fer", "ratio"] < 5
+    assert whole.loc["ours torch", "ratio"] == 1 and 1.2 < whole.loc["fer", "ratio"] < 10
     assert np.allclose(whole["fps"], 1000 / whole["median_ms"], rtol=0.01) and (whole["n"] == 12).all()
     assert (table["label"] == "happy").all() and (table["found"] == 1).all()
     record = json.loads((tmp_path / "out" / "benchmark.json").read_text())

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+import platform
+import subprocess
+import sys
 
 import hydra
 import pytest
@@ -102,3 +105,21 @@ def test_weights_are_averaged_on_the_gpu():
     weights, device = averaged_weights(MovingAverage(decay=0.8), accelerator="gpu")
     assert device.type == "cuda"
     torch.testing.assert_close(weights, averaged_weights(MovingAverage(decay=0.8))[0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries manage memory in another way")
+@pytest.mark.parametrize("keep", [True, False])
+def test_freed_memory_is_reused_without_new_page_faults(keep: bool) -> None:
+    script = f"""
+import resource, torch
+from fer_lightning.training.trainer_options import keep_freed_memory
+if {keep}:
+    keep_freed_memory()
+faults = [resource.getrusage(resource.RUSAGE_SELF).ru_minflt]
+for _ in range(4):
+    torch.ones(50_000_000)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[-1] - faults[-2])
+"""
+    faults = int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
+    assert faults < 50 if keep else faults > 90  # the tensor has 48,829 pages, or 96 huge ones

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
 # Options whose value is a path, by name; by the last word of a dotted name; and those whose value is a list of paths.
-PATHS = {"source", "checkpoint", "init", "resume", "path", "image", "frames", "int8", "output_dir"}
+PATHS = {"source", "checkpoint", "init", "resume", "path", "image", "frames", "int8", "output_dir", "attributes"}
 PATHS |= {"peer_python", "peer_node_modules"}
 PATHS_OF_GROUPS = {"root", "cache_dir", "landmark_model", "pretrained", "dir", "subdir", "save_dir", "default_root_dir"}
 PATHS_OF_GROUPS |= {"folder", "storage"}

@@ -303,8 +303,13 @@ def _write_ferplus(root: Path) -> None:
 def _write_rafdb(root: Path) -> None:
     names = [(f"{split}_{number:05d}", number % 7 + 1) for split in ("train", "test") for number in range(1, 22)]
     _write_lines(root / "basic/EmoLabel/list_patition_label.txt", [f"{name}.jpg {code}" for name, code in names])
-    for name, _ in names:
+    for number, (name, _) in enumerate(names):
         _write_image(root / "basic/Image/aligned" / f"{name}_aligned.jpg", 100)
+        landmarks = [f"{x}.0\t{x + 1}.0" for x in range(5)]
+        _write_lines(
+            root / "basic/Annotation/manual" / f"{name}_manu_attri.txt",
+            [*landmarks, *map(str, (number % 2, number % 3, number % 5))],
+        )
 
 
 def _write_affectnet(root: Path) -> None:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from fer_lightning.commands.finish import ending, finish_run, open_loggers, score_run
 from fer_lightning.commands.instantiate import build_trainer, data_for, limit_threads, plain
+from fer_lightning.data.attributes import read_attributes
 from fer_lightning.data.corruptions import select_corruptions
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.errors import printable, require_known
@@ -18,6 +19,7 @@ from fer_lightning.evaluation.cross_dataset import predict_shared
 from fer_lightning.evaluation.scoring import Inference
 from fer_lightning.inference.card import card_of
 from fer_lightning.models.weighted_voting import TTA
+from fer_lightning.results.fairness import score_by_group
 from fer_lightning.results.metrics_schema import identity
 from fer_lightning.results.prior import AS_TRAINED, PriorShift
 from fer_lightning.results.run_record import describe_code
@@ -39,6 +41,9 @@ def run(cfg: DictConfig) -> float:
     trained = load_net(Path(cfg.checkpoint))
     corruptions = select_corruptions(cfg.corruptions, trained.description["preprocessing"].get("side", "none"))
     datamodule = data_for(cfg, trained)
+    attributes = None
+    if groups := cfg.groups or (cfg.attributes and "all"):
+        attributes = read_attributes(datamodule.samples, datamodule.ids(cfg.split).tolist(), groups, cfg.attributes)
     run = trained.record
     variant = dict(run.get("variant") or identity(run.get("overrides", ()))["variant"])
     if tta != "none":
@@ -70,6 +75,8 @@ def run(cfg: DictConfig) -> float:
         "left_out": shared.left_out,
         "never_right": list(shared.never_right),
     }
+    if attributes is not None:
+        of_evaluation["fairness"] = score_by_group(shared.table, attributes, shared.classes)
     record = replace(scored, metrics={**of_evaluation, **scored.metrics})
     if trainer.is_global_zero:
         with ending(loggers):

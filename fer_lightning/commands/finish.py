@@ -36,13 +36,15 @@ from fer_lightning.evaluation.cross_dataset import SharedPredictions, score_othe
 from fer_lightning.evaluation.efficiency import describe_hardware
 from fer_lightning.evaluation.robustness import score_corruptions, summarise_robustness
 from fer_lightning.evaluation.scoring import Inference, score, score_splits
+from fer_lightning.files import write_csv
 from fer_lightning.plots.contact_sheet import draw_contact_sheet, error_caption
-from fer_lightning.plots.predictions import draw_curves, draw_predictions
+from fer_lightning.plots.predictions import draw_curves, draw_fairness, draw_predictions
 from fer_lightning.plots.result_table import print_result
 from fer_lightning.plots.robustness import draw_corruptions, draw_robustness
 from fer_lightning.plots.style import MUTED, save_figures
 from fer_lightning.plots.text import shorten
 from fer_lightning.results.curves import most_confident_errors
+from fer_lightning.results.fairness import groups_table
 from fer_lightning.results.naming import label_run, run_title
 from fer_lightning.results.run_record import RunRecord, predicted_arrays
 from fer_lightning.training.checkpoints import TrainedNet
@@ -184,6 +186,8 @@ def finish_run(
     record: RunRecord, datamodule: ExpressionDataModule, folder: Path, loggers: Sequence[Logger], verbose: bool = True
 ) -> None:
     """Writes the record of a run and shows it; see `show_record`."""
+    if "fairness" in record.metrics:
+        write_csv(folder / "fairness.csv", groups_table(record.metrics["fairness"]), index=False)
     record.write(folder)
     show_record(record, datamodule, folder, loggers, verbose)
 
@@ -218,6 +222,8 @@ def show_record(
         table = record.robustness.assign(variant=shorten(subject, 44), seed=record.metrics.get("seed", 0))
         figures["robustness"] = draw_robustness(table, np.bincount(targets).max() / len(targets))
         figures["corruptions"] = draw_corruptions(_corrupted(datamodule, split, table["corruption"].unique()))
+    if "fairness" in record.metrics:
+        figures["fairness"] = draw_fairness(record.metrics["fairness"], split)
     for name in figures.keys() - {"errors", "corruptions", "robustness"}:  # in which it is written already, or a sheet
         figures[name].suptitle(subject, x=0.01, ha="left", fontsize=10, color=MUTED)
     pictures = save_figures(folder / "figures", figures)

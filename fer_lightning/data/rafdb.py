@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +13,7 @@ import pandas as pd
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.folder import image_names, read_class_folders, unused_files
 from fer_lightning.data.labels import SEVEN
-from fer_lightning.data.layouts import find_file, find_folder, not_found
+from fer_lightning.data.layouts import find_file, find_folder, is_file, is_folder, not_found
 from fer_lightning.data.samples import (
     ImageFiles,
     Samples,
@@ -19,12 +22,20 @@ from fer_lightning.data.samples import (
     refuse_or_skip,
     repeated_listings,
 )
+from fer_lightning.data.store import track
 from fer_lightning.data.text_tables import column_places, plain_name, read_rows, read_text, shown, whole_number
 from fer_lightning.errors import UserError
 
+log = logging.getLogger(__name__)
 CODES = {"1": "surprise", "2": "fear", "3": "disgust", "4": "happy", "5": "sad", "6": "angry", "7": "neutral"}
 LISTS = ("EmoLabel/list_patition_label.txt", "basic/EmoLabel/list_patition_label.txt")  # the owner's spelling
 COMPOUND_CLASSES = 11
+# Values of each attribute in the order of their codes. An unsure gender counts as unknown.
+ATTRIBUTES = {
+    "gender": ("male", "female", "unsure"),
+    "race": ("Caucasian", "African-American", "Asian"),
+    "age": ("0-3", "4-19", "20-39", "40-69", "70+"),
+}
 SPLITS = ("train", "test")
 COUNTS = {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)}
 
@@ -33,7 +44,8 @@ COUNTS = {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 16
 class RAFDB(ExpressionDataModule):
     """RAF-DB as its owners distribute it (aligned images) or in the Kaggle re-pack `DATASET/{train,test}/{1..7}`.
 
-    There is no official validation split; one is carved from training.
+    There is no official validation split; one is carved from training. With the owner's manual annotation in
+    `Annotation/manual`, `fer evaluate groups=all` scores by gender, race and age.
 
     Example:
         >>> data = RAFDB(root="data/rafdb", val_fraction=0.34)
@@ -72,7 +84,11 @@ class RAFDB(ExpressionDataModule):
         bad += [f"{labels}: image {path} is neither train_* nor test_*" for path in frame["path"][strange]]
         frame = frame[~strange].reset_index(drop=True)
         notes = unused_files(images, [path for path, _ in rows])
-        return self._samples(frame, images, "owner's release, aligned images", bad, notes)
+        samples = self._samples(frame, images, "owner's release, aligned images", bad, notes)
+        annotation = labels.parent.parent / "Annotation" / "manual"
+        if not is_folder(annotation):
+            return samples
+        return replace(samples, attributes=partial(_read_attributes, annotation, self.on_bad_sample))
 
     def _from_repack(self, folder: Path) -> Samples:
         tree = read_class_folders(folder, SPLITS, CODES)
@@ -121,6 +137,27 @@ class RAFDB(ExpressionDataModule):
             expected={split: dict(zip(CODES.values(), counts)) for split, counts in COUNTS.items()},
             notes=notes,
         )
+
+
+def _read_attributes(folder: Path, on_bad_sample: str, ids: Sequence[str]) -> pd.DataFrame:
+    """Attributes by image from the owner's manual annotation, a file each: five landmarks, gender, race and age."""
+    codes, bad = [], []
+    for image in track(ids, "Reading the manual annotation"):
+        path = folder / f"{image}_manu_attri.txt"
+        fields = read_text(path).split() if is_file(path) else []
+        row = [whole_number(field, 0, len(names) - 1) for field, names in zip(fields[10:], ATTRIBUTES.values())]
+        if len(fields) == 13 and None not in row:
+            codes.append(row)
+        else:
+            bad.append(
+                f"{path} must hold five landmarks and the codes of gender (0 to 2), race (0 to 2) and age (0 to 4)"
+            )
+            codes.append([-1, -1, -1])
+    for message in refuse_or_skip(bad, on_bad_sample):
+        log.warning(message)
+    columns = [pd.Categorical.from_codes(code, names) for code, names in zip(zip(*codes), ATTRIBUTES.values())]
+    table = pd.DataFrame(dict(zip(ATTRIBUTES, columns)), index=ids)
+    return table.assign(gender=table["gender"].cat.remove_categories("unsure"))
 
 
 def _read_list(path: Path) -> list[tuple[str, str]]:

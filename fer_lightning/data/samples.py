@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -175,6 +175,8 @@ class Samples:
         bad: Messages of the rows that were skipped (`data.on_bad_sample=skip`).
         expected: Official counts as `{official split name: {class: count}}`; empty where none are known.
         notes: Notes for a reader of the result, for example `"no subject ids: subjects may leak"`.
+        attributes: Reads attributes of the people on the images with these ids (see `read_attributes`); None where the
+            release has none.
     """
 
     frame: pd.DataFrame
@@ -186,6 +188,7 @@ class Samples:
     bad: tuple[str, ...] = ()
     expected: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    attributes: Callable[[Sequence[str]], pd.DataFrame] | None = None
 
     def grouped(self, groups: ClassGroups) -> Samples:
         """Samples whose classes are groups of classes; rows of a class that is left out are dropped.

@@ -7,6 +7,7 @@
 - `draw_roc`: ROC curves
 - `draw_contact_sheet`: images in rows, each with a caption
 - `draw_cross_dataset`: accuracy by training and test data set
+- `draw_fairness`: accuracy and macro-F1 by group of people
 - `draw_robustness`: accuracy over the severity of corruptions
 - `save_figures`: writes figures as PNG files
 """

@@ -3,6 +3,7 @@ from .cross_dataset import draw_cross_dataset as draw_cross_dataset
 from .predictions import draw_comparison as draw_comparison
 from .predictions import draw_confusion as draw_confusion
 from .predictions import draw_curves as draw_curves
+from .predictions import draw_fairness as draw_fairness
 from .predictions import draw_reliability as draw_reliability
 from .predictions import draw_roc as draw_roc
 from .robustness import draw_robustness as draw_robustness

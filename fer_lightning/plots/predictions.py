@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -297,9 +298,31 @@ def draw_comparison(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_intervals(panel: Axes, names: Sequence[str], centres: pd.Series, ends: np.ndarray) -> None:
+@house_style
+def draw_fairness(fairness: Mapping[str, Any], split: str) -> Figure:
+    """Draws accuracy and macro-F1 of groups of people with 95 % intervals, a row of panels for each attribute.
+
+    Args:
+        fairness: Result of `score_by_group`.
+        split: Name of the split.
+    """
+    counts = [len(scores["groups"]) for scores in fairness.values()]
+    figure = Figure(figsize=(11, 1.2 * len(counts) + 0.36 * sum(counts)), layout="constrained")
+    panels = figure.subplots(len(counts), 2, squeeze=False, height_ratios=[count + 1 for count in counts])
+    for line, (attribute, scores) in zip(panels, fairness.items()):
+        groups = scores["groups"].values()
+        names = [f"{shorten(name, 30)} ({group['n']:,})" for name, group in scores["groups"].items()]
+        for panel, (score, title) in zip(line, {"accuracy": "Accuracy", "macro_f1": "Macro-F1"}.items()):
+            ends = np.array([[group[f"{score}_low"], group[f"{score}_high"]] for group in groups])
+            _draw_intervals(panel, names, [group[score] for group in groups], ends)
+            panel.set_title(f"{title} by {shorten(attribute, 30)}, {split}")
+            panel.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+    return figure
+
+
+def _draw_intervals(panel: Axes, names: Sequence[str], centres: Sequence[float], ends: np.ndarray) -> None:
     places = np.arange(len(names))
-    reach = np.abs(ends - centres.to_numpy()[:, None]).T
+    reach = np.abs(ends - np.asarray(centres)[:, None]).T
     panel.errorbar(
         centres, places, xerr=reach, fmt="o", color=VALIDATION, ecolor=INK, elinewidth=1.4, capsize=3, markersize=7
     )

@@ -19,11 +19,13 @@ from rich.live import Live
 from rich.table import Table
 
 from fer_lightning.files import shown_path
-from fer_lightning.plots.text import duration, escape, print_fitting, print_line, score_table
+from fer_lightning.plots.text import duration, escape, points, print_fitting, print_line, score_table
 from fer_lightning.results.calibration import bound_note
+from fer_lightning.results.fairness import MIN_IMAGES
 from fer_lightning.results.naming import run_title, upload_command
 
 _SCORES = ("images", "accuracy [95%]", "balanced", "macro\nF1")
+_OF_GROUPS = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 _MOST_RUNNING = 10  # rows of the table of running runs
 _LEAST = ("ECE", "AUROC", "balanced", "images")  # columns that a narrow terminal does not show
 
@@ -115,6 +117,36 @@ def corruption_table(robustness: Mapping[str, Any]) -> Table:
     return table
 
 
+def group_table(attribute: str, scores: Mapping[str, Any], split: str) -> Table:
+    """One row per group of people; below, the differences between the best and the worst group.
+
+    Args:
+        attribute: Attribute of the people.
+        scores: Value of the attribute in the field `fairness` of `metrics.json`.
+        split: Name of the split.
+    """
+    rows = {
+        name: {
+            "images": f"{group['n']:,}",
+            **{f"{title} [95%]": _interval(group, key) for key, title in _OF_GROUPS.items()},
+        }
+        for name, group in scores["groups"].items()
+    }
+    table = _without(f"By {attribute}, {split}", attribute, rows, ())
+    notes = [
+        f"{_OF_GROUPS[key]}: {gap['best']} minus {gap['worst']} = {points(gap['difference'])} points"
+        f" [{points(gap['low'])}, {points(gap['high'])}]"
+        for key, gap in scores["gap"].items()
+    ]
+    notes = notes or [f"no difference: fewer than two groups have {MIN_IMAGES} images"]
+    if scores["too_few"]:
+        notes.append(f"not compared, with fewer than {MIN_IMAGES} images: {', '.join(scores['too_few'])}")
+    if scores["unknown"]:
+        notes.append(f"{scores['unknown']:,} images without this attribute")
+    table.caption = escape("; ".join(notes))
+    return table
+
+
 def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pictures: Sequence[Path]) -> None:
     """Prints the summary tables of a run and the paths of its record and figures.
 
@@ -133,6 +165,8 @@ def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pic
         print_fitting(console, partial(other_data_table, metrics["elsewhere"]), _LEAST)
     if metrics.get("robustness"):
         console.print(corruption_table(metrics["robustness"]))
+    for attribute, scores in metrics.get("fairness", {}).items():
+        console.print(group_table(attribute, scores, [*metrics["splits"]][-1]))
     if "test" in metrics.get("calibration", {}):
         console.print(calibration_line(metrics["calibration"]), soft_wrap=True, highlight=False)
     # Paths stay on one line each, so that they can be copied.
@@ -146,14 +180,18 @@ def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pic
 
 def _cells(scores: Mapping[str, Any]) -> dict[str, str]:
     """Cells of the columns `_SCORES`."""
-    low, high = 100 * scores["accuracy_low"], 100 * scores["accuracy_high"]
     cells = (
         f"{scores['n']:,}",
-        f"[bold]{_percent(scores['accuracy'])}[/bold] \\[{low:.1f}, {high:.1f}]",
+        _interval(scores, "accuracy"),
         _percent(scores["balanced_accuracy"]),
         _percent(scores["macro_f1"]),
     )
     return dict(zip(_SCORES, cells))
+
+
+def _interval(scores: Mapping[str, Any], name: str) -> str:
+    low, high = 100 * scores[f"{name}_low"], 100 * scores[f"{name}_high"]
+    return f"[bold]{_percent(scores[name])}[/bold] \\[{low:.1f}, {high:.1f}]"
 
 
 def _percent(ratio: float) -> str:

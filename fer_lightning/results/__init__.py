@@ -10,6 +10,7 @@
 - `compare_seeds`: paired test of the scores of two networks over seeds
 - `adjust_p_values`: Holm-adjusted p-values of a table
 - `CriticalDifference`: mean ranks of several networks over data sets or seeds
+- `score_by_group`: accuracy and macro-F1 by group of people, and the difference between the best and the worst
 - `calibrate`: temperature and tau fitted on validation, and their effect on test
 - `PriorShift`: probabilities under other class shares than those of the training
 - `confusion_counts`: confusion matrix

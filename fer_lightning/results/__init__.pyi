@@ -3,6 +3,7 @@ from .collect import collect_runs as collect_runs
 from .critical_difference import CriticalDifference as CriticalDifference
 from .curves import confusion_counts as confusion_counts
 from .curves import roc_curves as roc_curves
+from .fairness import score_by_group as score_by_group
 from .intervals import accuracy_interval as accuracy_interval
 from .intervals import mean_over_seeds as mean_over_seeds
 from .prior import PriorShift as PriorShift

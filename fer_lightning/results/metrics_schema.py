@@ -152,6 +152,7 @@ class _Record(_Stored):
     versions: dict[str, Any] = {}
     elsewhere: dict[Text, _Elsewhere] = {}
     robustness: dict[str, Any] = {}
+    fairness: dict[str, Any] = {}
 
 
 class _Started(_Stored):

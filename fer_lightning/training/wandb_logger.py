@@ -27,7 +27,8 @@ from fer_lightning.results.run_record import predicted_arrays, read_table
 log = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
 _ENVIRONMENT_MODES = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
-_RECORD_FILES = ("config.yaml", "metrics.json", "predictions.parquet", "history.csv", "robustness.csv", "train.log")
+_TABLES = ("predictions.parquet", "history.csv", "robustness.csv", "fairness.csv")
+_RECORD_FILES = ("config.yaml", "metrics.json", *_TABLES, "train.log")
 # Figures whose content W&B shows as an interactive chart, and those of an epoch, which were logged in it; the artifact
 # has them all.
 _CHARTED = ("confusion_", "roc_", "precision_recall_", "curves", "errors", "robustness")

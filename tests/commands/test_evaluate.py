@@ -188,3 +188,46 @@ def test_evaluations_are_compared_with_runs_under_the_same_protocol(evaluate, tr
     evaluate(f"checkpoint={trained_run}", "data=folder", f"data.root={other_folder}")
     with pytest.raises(UserError, match="follow different protocols and cannot be compared"):
         compare(trained_run, tmp_path / "evaluation")
+
+
+def test_scores_by_group_of_people(evaluate, trained_run, trees, tmp_path, capsys):
+    data = ["data=rafdb", f"data.root={trees / 'rafdb'}", f"data.cache_dir={tmp_path}", "data.val_fraction=0.34"]
+    record = evaluate(f"checkpoint={trained_run}", *data, "groups=all")
+    fairness = record.metrics["fairness"]
+    assert list(fairness) == ["gender", "race", "age"]
+    # Images are numbered through both splits; those of the three classes that the network has are scored.
+    number = record.predictions["id"].str.removeprefix("test_").astype(int) + 20
+    answers = record.predictions.filter(like="prob_").to_numpy().argmax(axis=1)
+    for name, code in {"male": 0, "female": 1}.items():
+        chosen = (number % 2 == code).to_numpy()
+        right = (answers == record.predictions["target"])[chosen]
+        assert fairness["gender"]["groups"][name]["n"] == chosen.sum() > 0
+        assert fairness["gender"]["groups"][name]["accuracy"] == pytest.approx(right.mean())
+    assert sum(group["n"] for group in fairness["age"]["groups"].values()) == len(record.predictions)
+    assert fairness["race"]["too_few"] and fairness["race"]["gap"] == {}
+    folder = tmp_path / "evaluation"
+    table = pd.read_csv(folder / "fairness.csv").set_index(["attribute", "group"])
+    assert table.loc[("gender", "male"), "n"] == fairness["gender"]["groups"]["male"]["n"]
+    assert (folder / "figures" / "fairness.png").is_file()
+    assert "By gender, test" in capsys.readouterr().out
+
+
+def test_groups_of_a_table_travel_by_image(evaluate, trained_run, tmp_path):
+    plain = evaluate(f"checkpoint={trained_run}")
+    assert "fairness" not in plain.metrics
+    shuffled = plain.predictions.sample(frac=1, random_state=0)
+    rows = [
+        f"{image},{'even' if target % 2 == 0 else 'odd'}" for image, target in shuffled[["id", "target"]].to_numpy()
+    ]
+    (tmp_path / "people.csv").write_text("\n".join(["image,team", *rows]))
+    grouped = evaluate(f"checkpoint={trained_run}", f"attributes={tmp_path / 'people.csv'}")
+    counts = {name: group["n"] for name, group in grouped.metrics["fairness"]["team"]["groups"].items()}
+    assert counts == {"even": 10, "odd": 5}
+    assert grouped.metrics["splits"] == plain.metrics["splits"]
+
+
+def test_data_without_attributes_of_people(fer, trained_run, tmp_path, capsys):
+    assert fer("evaluate", f"checkpoint={trained_run}", "groups=gender", f"hydra.run.dir={tmp_path}") == 2
+    error = capsys.readouterr().err
+    assert "groups=gender: the release (class folders by split) has no attributes of the people" in error
+    assert "Traceback" not in error

@@ -26,6 +26,15 @@ def official(tmp_path, write_image):
     return tmp_path
 
 
+def annotate(root, name, gender, race, age):
+    """The owner's manual annotation of an image: five landmarks, then a code in each line."""
+    path = root / "basic" / "Annotation" / "manual" / f"{name}_manu_attri.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    landmarks = "".join(f"{40 + x}.5\t{60 - x}\n" for x in range(5))
+    path.write_text(f"{landmarks}{gender}\n{race}\n{age}\n")
+    return path
+
+
 @pytest.fixture
 def repack(tmp_path, write_image):
     """The Kaggle re-pack: a folder per code, and two lists above."""
@@ -184,3 +193,38 @@ def test_images_one_folder_deeper_are_missing_images(official, make_data):
     (official / "moved").rename(aligned / "aligned")
     with pytest.raises(UserError, match=r"list_patition_label\.txt row 1: there is no image"):
         make_data(RAFDB, official).scan()
+
+
+def test_reads_the_manual_annotation(official, make_data):
+    codes = {"test_0001": (0, 0, 4), "test_0002": (1, 1, 0), "train_00001": (2, 2, 2)}
+    for name, row in codes.items():
+        annotate(official, name, *row)
+    table = make_data(RAFDB, official).scan().attributes(list(codes))
+    assert table["gender"].astype(object).fillna("unknown").to_dict() == {
+        "test_0001": "male",
+        "test_0002": "female",
+        "train_00001": "unknown",
+    }
+    assert table["race"].tolist() == ["Caucasian", "African-American", "Asian"]
+    assert table["age"].tolist() == ["70+", "0-3", "20-39"]
+    assert list(table["age"].cat.categories) == ["0-3", "4-19", "20-39", "40-69", "70+"]
+
+
+@pytest.mark.parametrize("change", ["missing", "0\n0\n", "0\n0\n5\n", "0\nx\n1\n"])
+def test_annotations_that_cannot_be_used(official, make_data, change):
+    annotate(official, "test_0002", 1, 1, 1)
+    path = annotate(official, "test_0001", 0, 0, 0)
+    if change == "missing":
+        path.unlink()
+    else:
+        path.write_text(path.read_text().removesuffix("0\n0\n0\n") + change)
+    ids = ["test_0001", "test_0002"]
+    with pytest.raises(UserError, match=r"test_0001_manu_attri\.txt must hold five landmarks and the codes of gender"):
+        make_data(RAFDB, official).scan().attributes(ids)
+    table = make_data(RAFDB, official, on_bad_sample="skip").scan().attributes(ids)
+    assert table.loc["test_0001"].isna().all() and table.loc["test_0002", "gender"] == "female"
+
+
+def test_only_the_owners_release_has_attributes(official, repack, make_data):
+    assert make_data(RAFDB, official / "basic").scan().attributes is None
+    assert make_data(RAFDB, repack / "DATASET").scan().attributes is None

@@ -57,6 +57,27 @@ def test_the_rows_hold_the_scores(metrics):
     assert row(text, "angry") == ["angry", "1,000", "50.0%", "62.5%", "55.6%"]
 
 
+def test_groups_of_people(metrics):
+    score = {"accuracy": 0.8, "accuracy_low": 0.75, "accuracy_high": 0.85}
+    score |= {name.replace("accuracy", "macro_f1"): value for name, value in score.items()}
+    gap = {"best": "[red]", "worst": "blue", "difference": 0.031, "low": -0.02, "high": 0.08}
+    scores = {
+        "groups": {"[red]": {"n": 1000, **score}, "blue": {"n": 500, **score}, "rare": {"n": 7, **score}},
+        "too_few": ["rare"],
+        "unknown": 12,
+        "gap": {"accuracy": gap, "macro_f1": gap},
+    }
+    text = printed({**metrics, "fairness": {"team": scores}}, [], width=140)
+    assert row(text, "[red]") == ["[red]", "1,000", "80.0% [75.0, 85.0]", "80.0% [75.0, 85.0]"]
+    words = " ".join(text.split())
+    assert "By team, test" in words and "accuracy: [red] minus blue = +3.1 points [-2.0, +8.0]; macro F1:" in words
+    assert "not compared, with fewer than 30 images: rare; 12 images without this attribute" in words
+    alone = {**scores, "gap": {}, "too_few": ["rare", "blue"]}
+    assert "no difference: fewer than two groups have 30 images" in printed(
+        {**metrics, "fairness": {"team": alone}}, []
+    )
+
+
 def test_the_title_is_the_name_of_the_variant(metrics):
     text = printed({**metrics, "variant": {"model": "psysfa_net", "ablation": "psysfa_no_fusion"}}, [])
     assert "psysfa_no_fusion on fer2013, seed 3" in text

@@ -9,6 +9,8 @@ Readings:
       FER2013 4.7 points of accuracy instead of 0.3, and saved no time.
     - So do convolutions of the image itself, and depthwise ones. They have few weights, and the ranges of their
       channels differ most: HAFEM-lite on FER2013 loses 0.4 points without them and 8.7 with them.
+    - Large weights that compute in floating point are stored as integers with a scale per channel all the same, which
+      makes the file of a small network a quarter smaller.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.P
 _PERCENTILE = 99.99
 _INTEGER = ["Conv", "Gemm"]
 _FEWEST_CHANNELS = 4  # input channels per output of a quantised convolution
+_FEWEST_WEIGHTS = 4000  # of a tensor that is only stored as integers
 
 
 def onnx_metadata(trained: TrainedNet, source: str) -> dict[str, Any]:
@@ -235,7 +238,35 @@ def quantize(source: Path, batches: Sequence[Mapping[str, np.ndarray]], method: 
             calibrate_method=METHODS[method],
             extra_options={"CalibPercentile": _PERCENTILE},
         )
-        return onnx.load(quantized)
+        model = onnx.load(quantized)
+    _store_as_integers(model.graph)
+    return model
+
+
+def _store_as_integers(graph: onnx.GraphProto) -> None:
+    """Stores the large weights that are left in float32 as int8, with the scale of a channel as for the others."""
+    large = {
+        tensor.name: tensor
+        for tensor in graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= _FEWEST_WEIGHTS
+    }
+    for node in [node for node in graph.node if node.op_type in {"Conv", "MatMul"} and node.input[1] in large]:
+        weight = onnx.numpy_helper.to_array(large[node.input[1]])
+        axis = 0 if node.op_type == "Conv" else weight.ndim - 1
+        others = tuple(other for other in range(weight.ndim) if other != axis)
+        scale = np.maximum(np.abs(weight).max(axis=others, keepdims=True) / 127, np.finfo(np.float32).tiny)
+        stored, factor, cast, restored = (
+            f"{node.input[1]}_{node.name}_{i}" for i in ("int8", "scale", "float", "used")
+        )
+        values = np.round(weight / scale).astype(np.int8), scale
+        graph.initializer.extend(map(onnx.numpy_helper.from_array, values, (stored, factor)))
+        # Unlike DequantizeLinear, these are computed once, when the file is loaded.
+        graph.node.insert(0, onnx.helper.make_node("Mul", [cast, factor], [restored], name=restored))
+        graph.node.insert(0, onnx.helper.make_node("Cast", [stored], [cast], name=cast, to=onnx.TensorProto.FLOAT))
+        node.input[1] = restored
+    used = {name for node in graph.node for name in node.input}
+    for name in large.keys() - used:
+        graph.initializer.remove(large[name])
 
 
 def _thin_convolutions(model: onnx.ModelProto) -> list[str]:

@@ -257,3 +257,32 @@ def test_products_of_activations_stay_float(files):
     assert products and all(maker.get(name) != "DequantizeLinear" for node in products for name in node.input)
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     assert any(maker.get(node.input[0]) == "DequantizeLinear" for node in convolutions)
+
+
+class Depthwise(nn.Module):
+    """Its depthwise convolution and its product with tokens have 4,608 and 8,192 weights and compute in float."""
+
+    def __init__(self):
+        super().__init__()
+        self.widen = nn.Conv2d(1, 512, 1)
+        self.depthwise = nn.Conv2d(512, 512, 3, groups=512)
+        self.mix = nn.Parameter(torch.randn(512, 16) / 20)
+
+    def forward(self, image):
+        return (self.depthwise(self.widen(image)).flatten(2).transpose(1, 2) @ self.mix).mean(dim=1)
+
+
+def test_large_weights_that_compute_in_float_are_stored_as_integers(tmp_path):
+    torch.manual_seed(0)
+    export_onnx(Depthwise().eval(), SEEN, tmp_path / "float.onnx")
+    images = {"image": np.random.default_rng(0).normal(size=(20, 1, 8, 8)).astype(np.float32)}
+    write_onnx(quantize(tmp_path / "float.onnx", [images], "minmax"), {"precision": "int8"}, tmp_path / "int8.onnx")
+    model = onnx.load(tmp_path / "int8.onnx")
+    onnx.checker.check_model(model)
+    stored = {tuple(tensor.dims): numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    assert stored[512, 1, 3, 3].dtype == stored[512, 16].dtype == np.int8
+    whole, integer = (
+        open_session(tmp_path / name, threads=1).run(None, images)[0] for name in ("float.onnx", "int8.onnx")
+    )
+    assert 0 < np.abs(whole - integer).max() < 0.05 * np.ptp(whole)
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.45 * (tmp_path / "float.onnx").stat().st_size

@@ -1,7 +1,7 @@
 """Messages and clean-up of a command that failed.
 
-`explain` turns errors of Hydra and of the file system into one sentence with a suggestion; `remove_failed_start`
-removes the folder of a run that failed before it began, and the parent folders created for it.
+`explain` turns errors of Hydra, its launchers and the file system into one sentence with a suggestion;
+`remove_failed_start` removes the folder of a run that failed before it began, and the parent folders created for it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import shutil
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ _FORMER_PARTS = {
     "study=base": "study=shared/grid",
     "study=psysfa_ablations": "study=shared/psysfa_ablations",
 }
+_LAUNCHERS = {"joblib", "ray", "submitit"}  # packages
 # Files that Hydra and fer train write before a run begins.
 _BEFORE_A_RUN = {".hydra", "config.yaml", "multirun.yaml"}
 
@@ -46,7 +48,7 @@ def explain(error: Exception, config: str | None, arguments: Sequence[str]) -> s
     if isinstance(error, OSError) and not isinstance(error, MissingConfigException):
         return _unwritable(error)
     if not isinstance(error, (CompactHydraException, OmegaConfBaseException)):
-        return None
+        return _of_launcher(error, arguments)
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if message := _defaults_entry(text):
         return message
@@ -109,6 +111,15 @@ def _unwritable(error: OSError) -> str | None:
         error.errno == errno.ENOENT and chosen
     )
     return str(unwritable(path if error.filename else Path("a file"), error)) if full or denied else None
+
+
+def _of_launcher(error: Exception, arguments: Sequence[str]) -> str | None:
+    """Message for jobs that a launcher could not start, or whose processes were killed."""
+    *_, raised_in = "", *(frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    if type(error).__module__.partition(".")[0] not in _LAUNCHERS and not raised_in.startswith("submitit."):
+        return None
+    reason = re.split(r"\w+ stream produced|with trace", str(error))[0]  # what a job of submitit printed
+    return f"the launcher failed: {' '.join(reason.split()).rstrip('.:')}; {how_to_continue(arguments)}"
 
 
 def check_choices(overrides: Iterable[str], conf: Path) -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
+import joblib
 import pytest
+
+from fer_lightning.error_messages import FolderBefore, explain
 
 
 @pytest.fixture(autouse=True)
@@ -104,3 +108,22 @@ def test_the_present_name_of_an_entry_is_accepted(fer, capsys):
     assert fer("train", *options) == 0
     printed = capsys.readouterr().out
     assert "hydra/sweeper: optuna" in printed
+
+
+def test_killed_jobs_are_a_sentence(monkeypatch):
+    monkeypatch.setattr(FolderBefore, "folder", None)
+    with pytest.raises(RuntimeError) as raised:
+        joblib.Parallel(n_jobs=2)(joblib.delayed(os._exit)(1) for _ in range(2))
+    message = explain(raised.value, "train", ["-m", "name=Two words"])
+    assert message and message.startswith("the launcher failed: A worker process managed by the executor")
+    assert message.endswith(": fer train -m 'name=Two words'") and "\n" not in message
+    assert explain(RuntimeError("one of ours"), "train", []) is None
+
+
+def test_a_missing_cluster_is_a_sentence(monkeypatch):
+    submitit = pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(RuntimeError) as raised:
+        submitit.SlurmExecutor("jobs")
+    message = explain(raised.value, "train", [])
+    assert message and message.startswith('the launcher failed: Could not detect "srun"')

@@ -98,7 +98,8 @@ def test_what_slurm_is_asked_for(tiny, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.returncode != 0
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("fer train: the launcher failed: ")
+    assert "Traceback" not in done.stderr and done.stderr.endswith(f" hydra.sweep.dir={tmp_path}/sweep\n")
     script = (tmp_path / "job.sh").read_text()
     asked = set(re.findall(r"#SBATCH --(\S+)", script))
     assert {"partition=short", "array=0-1%2", "nodes=1", "ntasks-per-node=1", "gpus-per-node=1"} <= asked

@@ -29,12 +29,14 @@ N_TRIALS = 6
 
 # Hydra with the sweeper and the configs of `fer train`, and a job that is over in a moment.
 QUICK = f"""
-import math, time
+import math, os, time
 import hydra
+from fer_lightning.search.storage import LAUNCHED_BY
 
 @hydra.main(version_base="1.3", config_path={str(conf_dir())!r}, config_name="train")
 def run(cfg):
     time.sleep(0.5)
+    assert os.environ[LAUNCHED_BY].split(":")[1] == str(os.getpid())
     return math.log10(cfg.optimizer.lr) ** 2
 
 run()

@@ -37,6 +37,7 @@ SPACE, FIXED, SAMPLER, PRUNER = "space", "fixed", "sampler", "pruner"  # user at
 log = logging.getLogger(__name__)
 OWNER, LEASE = "owner", "lease"  # user attributes of a running trial
 _SOON = 0.5  # most seconds between finding a free trial and a valid claim
+LAUNCHED_BY = "FER_TRIAL_OWNER"  # environment variable of the job of a trial
 
 
 def open_storage(place: str | None, folder: Path, *, option: str = "hydra.sweeper.storage=") -> BaseStorage:
@@ -151,12 +152,18 @@ def keep_trial(
 
     Yields:
         The search, and the id of the trial in its storage.
+
+    Raises:
+        UserError: This job waited in the queue of a cluster until another process had taken over its trial.
     """
     storage = open_storage(place, folder)
     # Nothing is drawn here.
     study = optuna.load_study(study_name=name, storage=storage, sampler=RandomSampler(), pruner=pruner)
     trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
     try:
+        owner = storage.get_trial(trial_id).user_attrs.get(OWNER)
+        if owner != os.environ.get(LAUNCHED_BY, owner):
+            raise UserError(f"trial {number} must be run by the process that took it over, {owner}; this job ends.")
         with Lease(study, seconds) as lease:
             lease.keep(trial_id)
             yield study, trial_id
@@ -175,13 +182,15 @@ class Lease:
         study: The search.
         seconds: Duration of a claim after its last renewal. The clocks of machines that share a search must differ by
             less than half of it.
+        outlived: Whether the jobs of the trials may outlive this process.
     """
 
-    def __init__(self, study: Study, seconds: float) -> None:
+    def __init__(self, study: Study, seconds: float, outlived: bool = False) -> None:
         self._study = study
         self._storage = study._storage
         self._seconds = seconds
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._outlived = outlived
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._held: set[int] = set()
         self._claimed: set[int] = set()
         self._unclaimed: dict[int, float] = {}  # time at which a trial without an owner was first seen
@@ -195,14 +204,15 @@ class Lease:
     def __exit__(self, *error: object) -> None:
         self._ended.set()
         self._thread.join()
-        # Claimed and unfinished trials can be taken over at once, before the lease ends.
+        # Claimed and unfinished trials can be taken over before the lease ends: once a job would have renewed it.
+        free_from = time.time() + self._seconds / 2 if self._outlived else 0.0
         for trial_id in self._claimed & self._held:
             with suppress(UpdateFinishedTrialError):
-                self._storage.set_trial_user_attr(trial_id, LEASE, 0.0)
+                self._storage.set_trial_user_attr(trial_id, LEASE, free_from)
 
     def claim(self, trial_id: int) -> None:
         """Claims a new or abandoned trial for this process."""
-        self._storage.set_trial_user_attr(trial_id, OWNER, self._owner)
+        self._storage.set_trial_user_attr(trial_id, OWNER, self.owner)
         self._claimed.add(trial_id)
         self.keep(trial_id)
 
@@ -232,7 +242,7 @@ class Lease:
         if not claimed:
             return []
         time.sleep(2 * _SOON)
-        taken = [trial for trial in claimed if self._owner_of(trial._trial_id) == self._owner]
+        taken = [trial for trial in claimed if self._owner_of(trial._trial_id) == self.owner]
         self._held -= {trial._trial_id for trial in claimed} - {trial._trial_id for trial in taken}
         return taken
 

@@ -33,6 +33,10 @@ DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {"min": "minimize", "ma
 _POLL = 2.0  # seconds
 
 
+def _quoted(value: str) -> str:
+    return QuotedString(value, Quote.single).with_quotes()
+
+
 class SearchSweeper(Sweeper):
     """Search with an Optuna sampler; any number of sweepers can share the storage of its trials.
 
@@ -132,7 +136,7 @@ class SearchSweeper(Sweeper):
         done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
         log.info("search %s: %d of %d trials done", study.study_name, done, self._n_trials)
         log.info("to continue after a stop, repeat the command with hydra.sweep.dir=%s", folder)
-        with Lease(study, self._lease_seconds) as lease:
+        with Lease(study, self._lease_seconds, outlived=self._parallel()) as lease:
             while trials := self._next(study, space, lease):
                 self._launch(study, trials, space, lease)
         self._report(study, folder, space)
@@ -228,11 +232,13 @@ class SearchSweeper(Sweeper):
 
     def _at_once(self, number: int) -> int:
         """Number of trials to launch together from this number on: at most to the end of a generation."""
+        return int(self._population) - number % int(self._population) if self._parallel() else 1
+
+    def _parallel(self) -> bool:
+        """Whether the launcher runs trials at once, in processes that may outlive this one."""
         from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
-        if isinstance(self.launcher, BasicLauncher):
-            return 1
-        return int(self._population) - number % int(self._population)
+        return not isinstance(self.launcher, BasicLauncher)
 
     def _ask(self, study: Study, space: SearchSpace, lease: Lease, most: int) -> list[FrozenTrial]:
         from optuna.trial import TrialState
@@ -263,9 +269,12 @@ class SearchSweeper(Sweeper):
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
 
+        from fer_lightning.search.storage import LAUNCHED_BY
+
         # A Ray worker starts in another folder than this process.
         folder = Path(self.config.hydra.sweep.dir).resolve()
-        place = f"hydra.sweep.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
+        place = f"hydra.sweep.dir={_quoted(str(folder))}"
+        owner = f"+hydra.job.env_set.{LAUNCHED_BY}={_quoted(lease.owner)}"
         launched, jobs = [], []
         for trial in trials:
             job = [
@@ -274,6 +283,7 @@ class SearchSweeper(Sweeper):
                 f"trial={trial.number}",
                 f"hydra.sweep.subdir='{trial.number}'",
                 place,
+                owner,
             ]
             try:
                 self._compose(job)

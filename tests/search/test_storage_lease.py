@@ -7,10 +7,12 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.pruners import NopPruner
 from optuna.trial import TrialState
 
+from fer_lightning.errors import UserError
 from fer_lightning.search import storage as module
-from fer_lightning.search.storage import LEASE, OWNER, Lease
+from fer_lightning.search.storage import LAUNCHED_BY, LEASE, OWNER, Lease, keep_trial, open_storage
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +49,7 @@ def test_what_is_no_longer_renewed_is_taken_by_one(study):
     time.sleep(1.1)
     assert [each.number for each in first.take_over(5)] == [0]
     assert second.take_over(5) == []
-    assert attribute(study, trial._trial_id, OWNER) == first._owner
+    assert attribute(study, trial._trial_id, OWNER) == first.owner
 
 
 def test_of_two_claims_at_once_the_last_one_counts(study, monkeypatch):
@@ -103,6 +105,19 @@ def test_what_is_not_finished_may_be_taken_as_soon_as_its_owner_ends(study):
     assert [trial.number for trial in second.take_over(5)] == [3]
 
 
+def test_what_a_job_may_still_run_is_free_unless_it_renews_its_lease(study):
+    left, dead = (study.ask()._trial_id for _ in range(2))
+    job = Lease(study, 1.2)
+    with job, Lease(study, 1.2, outlived=True) as sweeper:
+        for trial_id in (left, dead):
+            sweeper.claim(trial_id)
+        job.keep(left)
+        sweeper.__exit__()
+        assert Lease(study, 1.2).take_over(2) == []
+        time.sleep(0.7)
+        assert [trial._trial_id for trial in Lease(study, 60).take_over(2)] == [dead]
+
+
 def test_a_job_renews_without_becoming_the_owner(study):
     sweeper, job = Lease(study, 1.2), Lease(study, 1.2)
     trial = study.ask()
@@ -111,8 +126,21 @@ def test_a_job_renews_without_becoming_the_owner(study):
         job.keep(trial._trial_id)
         time.sleep(1.6)
         assert Lease(study, 1.2).take_over(1) == []
-    assert attribute(study, trial._trial_id, OWNER) == sweeper._owner
+    assert attribute(study, trial._trial_id, OWNER) == sweeper.owner
     assert attribute(study, trial._trial_id, LEASE) > time.time()  # the end of the job gives nothing back
+
+
+def test_a_job_whose_trial_was_taken_over_ends_at_once(tmp_path, monkeypatch):
+    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path))
+    trial_id, job = study.ask()._trial_id, (0, "s", None, tmp_path, NopPruner(), 1.0)
+    former, present = Lease(study, 60), Lease(study, 60)
+    former.claim(trial_id)
+    monkeypatch.setenv(LAUNCHED_BY, former.owner)
+    with keep_trial(*job) as (_, kept):
+        assert kept == trial_id
+    present.claim(trial_id)
+    with pytest.raises(UserError, match=f"trial 0 must be run by the process that took it over, {present.owner}"):
+        keep_trial(*job).__enter__()
 
 
 def test_a_trial_that_nobody_claimed_is_taken_after_a_lease(study):

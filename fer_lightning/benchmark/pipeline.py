@@ -24,13 +24,14 @@ from fer_lightning.benchmark.latency import ratio_of_rounds, summarise_times
 from fer_lightning.benchmark.peers import Driver, DriverError
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.evaluation.efficiency import multiply_adds, parameters
+from fer_lightning.inference.classifier import ONNX_BACKENDS
 from fer_lightning.inference.images import read_picture
 from fer_lightning.inference.predictor import Predictor
 from fer_lightning.training.checkpoints import load_net
 
 WARM_UP = 2  # passes over all frames before those that are timed
 COMPARED = ("whole", "cpu")  # stages that every program has
-BACKENDS = ("torch", "onnxruntime")
+BACKENDS = ("torch", *ONNX_BACKENDS)
 PROGRAM = "fer_lightning.benchmark.drivers.own"
 WIDTH, HEIGHT = 640, 480
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
@@ -166,7 +167,7 @@ def own_commands(source: str, backends: list[str], int8: str | None, folder: Pat
         source: Name or file of the network, as for `open_classifier`.
         backends: Names in `BACKENDS`; `"torch"` is skipped for an ONNX file. ONNX Runtime is timed twice: detecting the
             face in every frame, and following it as in a video.
-        int8: Quantised ONNX file that is timed as well, or None.
+        int8: Quantised ONNX file that is timed as well, also by OpenVINO if that is a backend, or None.
         folder: Folder to which a network is exported as `benchmark.onnx`, unless it is an ONNX file.
 
     Returns:
@@ -179,14 +180,18 @@ def own_commands(source: str, backends: list[str], int8: str | None, folder: Pat
     commands = {}
     for backend in backends:
         require_known("backends", backend, BACKENDS)
-        if backend == "onnxruntime":
-            file = source if is_onnx else _exported(source, folder)
-            commands["ours onnxruntime"] = _command(file, backend)
-            commands["ours video"] = [*_command(file, backend), "follow"]
+    file = source if is_onnx or not set(ONNX_BACKENDS) & set(backends) else _exported(source, folder)
+    for backend in backends:
+        if backend in ONNX_BACKENDS:
+            commands[f"ours {backend}"] = _command(file, backend)
         elif not is_onnx:
             commands["ours torch"] = _command(source, backend)
+        if backend == "onnxruntime":
+            commands["ours video"] = [*_command(file, backend), "follow"]
     if int8 is not None:
         commands["ours int8"] = _command(int8, "onnxruntime")
+        if "openvino" in backends:
+            commands["ours int8 openvino"] = _command(int8, "openvino")
     if not commands:
         raise UserError(f"checkpoint={source} is an ONNX file: use backends=[onnxruntime].")
     return commands
@@ -215,7 +220,7 @@ def _exported(source: str, folder: Path) -> str:
         from fer_lightning.deploy.onnx import export_onnx, onnx_metadata
     except ImportError as error:
         raise UserError(
-            f"backends=[onnxruntime] exports {source} to ONNX, which needs the package {error.name}: "
+            f"backends=[{', '.join(ONNX_BACKENDS)}] export {source} to ONNX, which needs the package {error.name}: "
             "pip install 'fer_lightning[onnx]', or use backends=[torch]."
         ) from None
     trained = load_net(Path(source))

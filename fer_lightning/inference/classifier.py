@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from fer_lightning.inference.face_detector import Face
     from fer_lightning.training.checkpoints import TrainedNet
 
-BACKENDS = ("auto", "torch", "onnxruntime")
+ONNX_BACKENDS = ("onnxruntime", "openvino")
+BACKENDS = ("auto", "torch", *ONNX_BACKENDS)
 TTA = ("none", "mirror", "crops")
 DEVICES = ("cpu", "cuda")
 Item = TypeVar("Item")
@@ -40,7 +41,7 @@ class FaceClassifier(Protocol):
         classes: Names of the K classes, in the order of the probabilities.
         preprocessing: `image_size` S, `channels` C, `mean`, `std`, `align` and `side` of the training.
         card: Card of the network, see `card_of`.
-        backend: `"torch"` or `"onnxruntime"`.
+        backend: `"torch"`, `"onnxruntime"` or `"openvino"`.
         precision: Precision of the computation, `"float32"` or `"int8"`.
     """
 
@@ -91,8 +92,8 @@ def open_classifier(
     Args:
         source: Run folder, `.ckpt`, `.safetensors` or `.onnx` file, name of a network that ships with the package, or
             `hf:user/name` of the Hugging Face hub (see `find_checkpoint`).
-        backend: `"torch"`, `"onnxruntime"` (for `.onnx` files and networks that ship with the package), or `"auto"`:
-            PyTorch where it is installed, except for `.onnx` files.
+        backend: `"torch"`; `"onnxruntime"` or `"openvino"`, for `.onnx` files and networks that ship with the package;
+            or `"auto"`: PyTorch where it is installed, except for `.onnx` files, which ONNX Runtime opens.
         threads: Number of threads of one call; None leaves the choice to the backend.
         device: `"cpu"` or `"cuda"`.
         providers: Execution providers of ONNX Runtime, the preferred one first; None for that of the device.
@@ -114,16 +115,20 @@ def open_classifier(
     path = find_checkpoint(source, backend=backend) if source.startswith(HUB) else Path(source)
     if backend == "auto" and device == "cuda" and path.suffix != ".onnx":
         backend = "torch"  # whose package supports GPUs, unlike the usual one of ONNX Runtime
+    if backend == "openvino" and (device != "cpu" or providers is not None):
+        raise UserError("backend=openvino computes on the CPU, and has no providers: omit device and providers.")
     if path.suffix == ".onnx" and backend == "torch":
-        raise UserError(f"backend must be onnxruntime for {source}; got torch: use the run it was exported from.")
+        raise UserError(
+            f"backend must be onnxruntime or openvino for {source}; got torch: use the run it was exported from."
+        )
     if path.suffix != ".onnx":
         path = find_checkpoint(path)
         has_torch = find_spec("torch") is not None
-        if path.parent == WEIGHTS and (backend == "onnxruntime" or (backend == "auto" and not has_torch)):
+        if path.parent == WEIGHTS and (backend in ONNX_BACKENDS or (backend == "auto" and not has_torch)):
             path = path.with_suffix(".onnx")
-        elif backend == "onnxruntime":
+        elif backend in ONNX_BACKENDS:
             raise UserError(
-                f"backend=onnxruntime needs an .onnx file; got {source}: create one with "
+                f"backend={backend} needs an .onnx file; got {source}: create one with "
                 f"fer export checkpoint={source} format=onnx."
             )
         elif not has_torch:
@@ -139,7 +144,8 @@ def open_classifier(
         except ModuleNotFoundError as error:
             raise UserError(f"{path.name} needs {error.name}: pip install 'fer_lightning[predict]'.") from None
 
-        opened = OnnxClassifier(path, source, threads, device, providers)
+        backend = "openvino" if backend == "openvino" else "onnxruntime"
+        opened = OnnxClassifier(path, source, threads, device, providers, backend)
     else:
         from fer_lightning.training.checkpoints import load_net
 

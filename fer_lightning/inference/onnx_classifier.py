@@ -1,9 +1,11 @@
-"""Classification of faces by ONNX Runtime, and validation of the ONNX files of this project."""
+"""Classification of faces by ONNX Runtime or OpenVINO, and validation of the ONNX files of this project."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +54,7 @@ def open_session(
                 f"{', '.join(onnxruntime.get_available_providers())}: install a build that has it, such as "
                 "onnxruntime-gpu for CUDA."
             )
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: create it with fer export checkpoint=... format=onnx.")
-    try:
-        content: bytes | str = str(path)
-        # Networks that ship with the package keep their weights in the safetensors file beside them. Other files are
-        # opened from memory, so that no path inside them is followed.
-        if path.parent != WEIGHTS:
-            content = path.read_bytes()
-            _check_graph(onnx.load_model_from_string(content), path)
+    with _reading(path) as content:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # fatal errors; others are raised as exceptions
         # Idle threads would spin for milliseconds and take the cores from the face detector, which runs meanwhile.
@@ -71,13 +65,72 @@ def open_session(
         if missing := [name for name in chosen if name not in session.get_providers()]:
             raise UserError(f"{option} needs hardware or a library that the {missing[0]} does not find here.")
         return session
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[bytes | str]:
+    """Context in which a library opens a file: its checked content, or the path of a network that ships.
+
+    Raises:
+        UserError: The file does not exist, is not an ONNX model, or refers to other files.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: create it with fer export checkpoint=... format=onnx.")
+    try:
+        content: bytes | str = str(path)
+        # Networks that ship with the package keep their weights in the safetensors file beside them. Other files are
+        # opened from memory, so that no path inside them is followed.
+        if path.parent != WEIGHTS:
+            content = path.read_bytes()
+            _check_graph(onnx.load_model_from_string(content), path)
+        yield content
     except UserError:
         raise
-    except Exception as error:  # both libraries raise exceptions of many types for a broken file
+    except Exception as error:  # the libraries raise exceptions of many types for a broken file
         raise UserError(f"{path} is broken, or not an ONNX model: export it again with fer export.") from error
 
 
-def read_metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
+class OpenVinoSession:
+    """ONNX file that OpenVINO runs on the CPU in float32, with what `OnnxClassifier` needs of ONNX Runtime's session.
+
+    Args:
+        path: Path of the file.
+        threads: Number of threads of one call; None leaves the choice to OpenVINO.
+
+    Raises:
+        UserError: OpenVINO is not installed, or the file is broken.
+    """
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # its import calls Google Analytics
+        try:
+            import openvino
+        except ModuleNotFoundError:
+            raise UserError("backend=openvino needs OpenVINO: pip install 'fer_lightning[openvino]'.") from None
+        # On processors with bfloat16, OpenVINO would round to it.
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        with _reading(path) as content:
+            core = openvino.Core()
+            self._compiled = core.compile_model(core.read_model(content), "CPU", options)
+            properties = onnx.load(path, load_external_data=False).metadata_props
+            self.custom_metadata_map = {entry.key: entry.value for entry in properties}
+
+    def get_modelmeta(self) -> OpenVinoSession:
+        """The object with the `custom_metadata_map`."""
+        return self
+
+    def run(self, names: Sequence[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Outputs of these names."""
+        outputs = self._compiled(dict(inputs))
+        return [outputs[name].copy() for name in names]  # its memory is that of the next call
+
+
+Session = onnxruntime.InferenceSession | OpenVinoSession
+
+
+def read_metadata(session: Session, path: Path) -> dict[str, Any]:
     """Metadata of the file, by the names of `METADATA`.
 
     Raises:
@@ -91,13 +144,13 @@ def read_metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[str
     return check_metadata(values, str(path))
 
 
-def check_logits(session: onnxruntime.InferenceSession, metadata: Mapping[str, Any], path: Path) -> None:
+def check_logits(session: Session, metadata: Mapping[str, Any], path: Path) -> None:
     """Raises `UserError` where a network without auxiliary input does not return a finite logit for each class."""
     seen = metadata["preprocessing"]
     image = np.zeros((1, seen["channels"], seen["image_size"], seen["image_size"]), np.float32)
     try:
         (logits,) = session.run(["logits"], {"image": image})
-    except Exception as error:  # ONNX Runtime raises exceptions of many types
+    except Exception as error:  # both libraries raise exceptions of many types
         raise UserError(
             f"{path} must accept images of its metadata's shape {image.shape[1:]}: export it again with fer export."
         ) from error
@@ -138,12 +191,11 @@ class OnnxClassifier:
         threads: Number of threads of one call; None for all cores.
         device: `"cpu"` or `"cuda"`.
         providers: See `open_session`.
+        backend: `"onnxruntime"` or `"openvino"`, which ignores device and providers.
 
     Raises:
         UserError: The file does not exist, or was not written by `fer export`; see also `open_session`.
     """
-
-    backend = "onnxruntime"
 
     def __init__(
         self,
@@ -152,8 +204,14 @@ class OnnxClassifier:
         threads: int | None,
         device: str = "cpu",
         providers: Sequence[str] | None = None,
+        backend: str = "onnxruntime",
     ) -> None:
-        self.session = open_session(path, threads, device, providers)
+        self.backend = backend
+        self.session: Session
+        if backend == "openvino":
+            self.session = OpenVinoSession(path, threads)
+        else:
+            self.session = open_session(path, threads, device, providers)
         metadata = read_metadata(self.session, path)
         if metadata["preprocessing"]["side"] == "none":
             check_logits(self.session, metadata, path)
@@ -172,7 +230,7 @@ class OnnxClassifier:
     def embed(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`."""
         raise UserError(
-            f"{self.card['source']} is opened with ONNX Runtime, which returns no features: use backend=torch for a "
+            f"{self.card['source']} is opened as an ONNX file, which returns no features: use backend=torch for a "
             "network that ships with the package, or the run that an .onnx file was exported from; both need PyTorch: "
             "pip install 'fer_lightning[train]'."
         )

@@ -91,7 +91,7 @@ def test_no_face_in_the_frames_is_one_sentence(stand_ins, benchmark, tmp_path, c
         ("threads=[999]", "threads must be from 1 to "),
         ("threads=[]", "must have at least one entry"),
         ("peers=[deepface]", "peers=deepface is unknown: use one of fer, face_api"),
-        ("backends=[tensorrt]", "backends=tensorrt is unknown: use one of torch, onnxruntime"),
+        ("backends=[tensorrt]", "backends=tensorrt is unknown: use one of torch, onnxruntime, openvino"),
         ("model=resnet", "model has no effect with part=pipeline: it belongs to part=pipeline device=cuda and part=tr"),
         (
             "part=samplers",

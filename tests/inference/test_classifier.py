@@ -77,6 +77,36 @@ def test_what_ships_opens_by_name_with_the_same_numbers_on_both_backends(name):
     assert np.ptp(wanted, axis=0).max() > 0.01  # the faces are told apart
 
 
+@pytest.mark.parametrize("name", ["fer2013", "ferplus", "run"])
+def test_openvino_gives_the_numbers_of_pytorch(files, name):
+    pytest.importorskip("openvino")
+    by_torch = open_classifier(str(files["torch"]) if name == "run" else name, "torch", threads=1)
+    opened = open_classifier(str(files["onnxruntime"]) if name == "run" else name, "openvino", threads=1)
+    assert (opened.backend, opened.precision, opened.classes) == ("openvino", "float32", by_torch.classes)
+    assert opened.card["temperature"] == by_torch.card["temperature"]
+    size = by_torch.preprocessing["image_size"]
+    noise = np.random.default_rng(0).integers(0, 256, (6, size, size, 1), dtype=np.uint8)
+    faces = np.stack([cv2.GaussianBlur(image, None, 2 * i)[..., None] if i else image for i, image in enumerate(noise)])
+    wanted = by_torch.probabilities(faces)
+    given = opened.probabilities(faces)
+    np.testing.assert_allclose(given, wanted, atol=1e-4)
+    assert (given.argmax(axis=1) == wanted.argmax(axis=1)).all() and given.dtype == np.float32
+    np.testing.assert_allclose(opened.probabilities(faces[:1]), given[:1], atol=1e-5)
+    np.testing.assert_allclose(given, wanted, atol=1e-4)  # the memory of an answer is not used again
+    assert "openvino_telemetry" not in {name for name, module in sys.modules.items() if module}
+
+
+def test_what_openvino_does_not_do(files, monkeypatch):
+    for option in ({"device": "cuda"}, {"providers": ["CPUExecutionProvider"]}):
+        with pytest.raises(UserError, match="backend=openvino computes on the CPU, and has no providers"):
+            open_classifier(str(files["onnxruntime"]), "openvino", **option)
+    with pytest.raises(UserError, match=r"backend=openvino needs an \.onnx file"):
+        open_classifier(str(files["torch"]), "openvino")
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as where it is not installed
+    with pytest.raises(UserError, match=r"needs OpenVINO: pip install 'fer_lightning\[openvino\]'"):
+        open_classifier("ferplus", "openvino")
+
+
 def test_a_run_folder_and_its_checkpoint(trained_run):
     one, other = open_classifier(str(trained_run)), open_classifier(str(trained_run / "checkpoints" / "best.ckpt"))
     np.testing.assert_array_equal(one.probabilities(FACES), other.probabilities(FACES))
@@ -98,18 +128,21 @@ def foreign(path):
     ],
     ids=["missing", "empty", "garbage", "foreign"],
 )
-def test_bad_onnx_files(tmp_path, write, told):
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_bad_onnx_files(tmp_path, write, told, backend):
+    if backend == "openvino":
+        pytest.importorskip("openvino")
     write(tmp_path / "net.onnx")
     with pytest.raises(UserError, match=told) as error:
-        open_classifier(str(tmp_path / "net.onnx"))
+        open_classifier(str(tmp_path / "net.onnx"), backend)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"backend": "tensorflow"}, "backend=tensorflow is unknown: use one of auto, torch, onnxruntime"),
-        ({"source": "net.onnx", "backend": "torch"}, "backend must be onnxruntime for net.onnx; got torch"),
+        ({"backend": "tensorflow"}, "backend=tensorflow is unknown: use one of auto, torch, onnxruntime, openvino"),
+        ({"source": "net.onnx", "backend": "torch"}, "backend must be onnxruntime or openvino for net.onnx; got torch"),
         ({"threads": 0}, "threads must be at least 1.*got 0"),
         ({"source": "nobody"}, "nobody does not exist: use .* that ships with the package: fer2013, ferplus"),
         ({"source": "fer2031"}, "fer2031 does not exist: did you mean fer2013. Otherwise use the folder of a finished"),

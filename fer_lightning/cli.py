@@ -93,6 +93,7 @@ COMMANDS = {
     ),
     "explain": Command("explain predictions: Grad-CAM, SHAP, attention maps", "explain"),
     "export": Command("write a network as ONNX, int8 or safetensors, with a model card", "export"),
+    "verify": Command("check files of networks: their hashes, and a picture with known probabilities", needs="numpy"),
     "demo": Command("a local web page to try a network with a picture or the camera", "demo"),
     "benchmark": Command(
         "time prediction beside other packages, training beside plain PyTorch; compare samplers", "benchmark"

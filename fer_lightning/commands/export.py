@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -202,6 +203,7 @@ def _describe(
         "forms": [asdict(row) for row in rows],
         "versions": {**describe_software(), **{name: version(name) for name in ("onnx", "onnxruntime")}},
         "hardware": hardware,
+        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in written},
     }
     card = card_of(trained, Path(cfg.checkpoint).name)
     texts = {

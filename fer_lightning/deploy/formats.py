@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fer_lightning.deploy.onnx import export_onnx, onnx_metadata, quantize, write_onnx
-from fer_lightning.deploy.parity import Compute, Faces, torch_compute
+from fer_lightning.deploy.parity import Compute, Faces, self_test, torch_compute
 from fer_lightning.inference.onnx_classifier import open_session
 from fer_lightning.training.checkpoints import TrainedNet, load_net, save_net
 from fer_lightning.training.safetensors_weights import FILES
@@ -48,11 +49,19 @@ def write_forms(
         if calibration is not None:
             files["int8"] = folder / FILES["int8"]
             quantized = quantize(files["onnx"], list(calibration.batches()), method)
-            write_onnx(quantized, {**metadata, "precision": "int8"}, files["int8"])
+            metadata["precision"] = "int8"
+            write_onnx(quantized, metadata, files["int8"])
+            write_onnx(quantized, {**metadata, "self_test": _self_test(files["int8"], trained)}, files["int8"])
     if "safetensors" in formats:
         files["safetensors"] = folder / FILES["safetensors"]
         save_net(trained, files["safetensors"], half)
+        save_net(trained, files["safetensors"], half, _self_test(files["safetensors"], trained))
     return files
+
+
+def _self_test(path: Path, trained: TrainedNet) -> dict[str, Any] | None:
+    """Self-test of a written file, whose weights may be rounded."""
+    return self_test(compute_of(path), trained.description["preprocessing"], trained.temperature)
 
 
 def compute_of(path: Path) -> Compute:

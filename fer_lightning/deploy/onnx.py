@@ -35,6 +35,7 @@ from torch import nn
 
 from fer_lightning import __version__
 from fer_lightning.data.auxiliary import SIDE_SIZES
+from fer_lightning.deploy.parity import self_test, torch_compute
 from fer_lightning.errors import UserError
 from fer_lightning.inference.card import card_of
 from fer_lightning.training.checkpoints import TrainedNet, load_net
@@ -74,7 +75,7 @@ def export_onnx(net: nn.Module, metadata: Mapping[str, Any], path: Path) -> None
     Raises:
         UserError: PyTorch cannot write this network as ONNX.
     """
-    write_onnx(_without_traces(_trace(net, metadata)), metadata, path)
+    write_onnx(_without_traces(_trace(net, metadata)), _with_self_test(net, metadata), path)
 
 
 def export_graph(weights: Path) -> Path:
@@ -114,8 +115,15 @@ def export_graph(weights: Path) -> Path:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     path = weights.with_suffix(".onnx")
-    write_onnx(model, metadata, path)
+    write_onnx(model, _with_self_test(trained.net, metadata), path)
     return path
+
+
+def _with_self_test(net: nn.Module, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    if "card" not in metadata:
+        return dict(metadata)
+    test = self_test(torch_compute(net), metadata["preprocessing"], metadata["card"]["temperature"])
+    return {**metadata, "self_test": test}
 
 
 def _places(weights: Path) -> dict[bytes, tuple[int, int, int]]:

@@ -1,16 +1,22 @@
-"""Parity of exported networks with PyTorch: difference of logits, accuracy, agreement and time on the same faces."""
+"""Parity of exported networks with PyTorch: difference of logits, accuracy, agreement and time on the same faces.
+
+A file keeps one of these faces and its probabilities, with which `fer verify` compares what it computes later.
+"""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from rich.table import Table
 from scipy.special import softmax
 from torch import nn
@@ -172,6 +178,32 @@ def synthetic_faces(preprocessing: Mapping[str, Any]) -> Faces:
     targets = np.zeros(_SYNTHETIC, np.int64)
     dataset = ExpressionDataset(images, rows, targets, None, preprocessing["mean"], preprocessing["std"], side)
     return Faces(dataset, rows, f"{_SYNTHETIC} synthetic faces")
+
+
+def self_test(compute: Compute, preprocessing: Mapping[str, Any], temperature: float) -> dict[str, Any] | None:
+    """Synthetic face and a network's probabilities for it, which files of `fer export` contain.
+
+    Args:
+        compute: Logits of the network.
+        preprocessing: Preprocessing of its images.
+        temperature: Temperature of the logits.
+
+    Returns:
+        `picture`, a PNG of the network's size in base64, and `probabilities`, one per class; None for a network with
+        an auxiliary input.
+    """
+    if preprocessing["side"] != "none":
+        return None
+    faces = synthetic_faces(preprocessing).dataset
+    (pixels,) = faces.pixels([0])
+    image, _ = faces.__getitems__([0])
+    (probabilities,) = softmax(compute({"image": image.contiguous().numpy()}) / temperature, axis=1)
+    png = BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(png, "PNG", optimize=True)
+    return {
+        "picture": base64.b64encode(png.getvalue()).decode(),
+        "probabilities": [round(float(value), 6) for value in probabilities],
+    }
 
 
 def scores_of(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -127,7 +127,7 @@ class OpenVinoSession:
         return [outputs[name].copy() for name in names]  # its memory is that of the next call
 
 
-Session = onnxruntime.InferenceSession | OpenVinoSession
+Session: TypeAlias = onnxruntime.InferenceSession | OpenVinoSession
 
 
 def read_metadata(session: Session, path: Path) -> dict[str, Any]:

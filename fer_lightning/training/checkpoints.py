@@ -172,9 +172,9 @@ def check_last(folder: Path, classifier: nn.Module) -> None:
         )
 
 
-def save_net(trained: TrainedNet, path: Path, half: bool) -> None:
+def save_net(trained: TrainedNet, path: Path, half: bool, self_test: dict[str, Any] | None = None) -> None:
     """Writes a trained network as a safetensors file, which `load_net` reads; see `write_safetensors`."""
-    stored = StoredNet(trained.net.state_dict(), trained.description, trained.epoch, trained.record)
+    stored = StoredNet(trained.net.state_dict(), trained.description, trained.epoch, trained.record, self_test)
     write_safetensors(stored, path, half)
 
 

@@ -141,12 +141,13 @@ def _files_of(repository: str, revision: str | None) -> set[str] | None:
 
 @dataclass(frozen=True)
 class StoredNet:
-    """Content of a checkpoint or safetensors file: the state dict of a network, and the fields of `TrainedNet`."""
+    """Content of a checkpoint or safetensors file: state dict of a network, fields of `TrainedNet`, and a self-test."""
 
     weights: Mapping[str, Tensor]
     description: dict[str, Any]
     epoch: int
     record: dict[str, Any]
+    self_test: dict[str, Any] | None = None
 
 
 def write_safetensors(stored: StoredNet, path: Path, half: bool) -> None:
@@ -164,7 +165,7 @@ def write_safetensors(stored: StoredNet, path: Path, half: bool) -> None:
     from safetensors.torch import save
 
     weights = {name: _halved(name, value) if half else value for name, value in stored.weights.items()}
-    header = {part: json.dumps(getattr(stored, part)) for part in _PARTS}
+    header = {part: json.dumps(getattr(stored, part)) for part in (*_PARTS, "self_test")}
     # The format accepts no tensors that share memory or are strided.
     copies = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
     path.write_bytes(save(copies, {"format": "pt", **header}))  # save_file would make it readable by its owner only
@@ -196,7 +197,7 @@ def read_safetensors(path: Path) -> StoredNet:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Header of such a file: `description`, `epoch` and `record`, none of them checked.
+    """Header of such a file: `description`, `epoch`, `record` and, of newer files, `self_test`, none of them checked.
 
     Raises:
         UserError: The file is damaged or of another program.
@@ -204,7 +205,7 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, "np") as file:  # NumPy's reader imports no torch
             header = file.metadata() or {}
-        return {part: json.loads(header[part]) for part in _PARTS}
+        return {part: json.loads(header[part]) for part in (*_PARTS, *({"self_test"} & header.keys()))}
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, OSError, RuntimeError) as error:
         raise _broken(path) from error
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -93,7 +95,18 @@ def test_openvino_gives_the_numbers_of_pytorch(files, name):
     assert (given.argmax(axis=1) == wanted.argmax(axis=1)).all() and given.dtype == np.float32
     np.testing.assert_allclose(opened.probabilities(faces[:1]), given[:1], atol=1e-5)
     np.testing.assert_allclose(given, wanted, atol=1e-4)  # the memory of an answer is not used again
-    assert "openvino_telemetry" not in {name for name, module in sys.modules.items() if module}
+
+
+def test_openvino_starts_without_its_telemetry(tmp_path):
+    pytest.importorskip("openvino")
+    program = (
+        "import sys; sys.modules['torch'] = None; from fer_lightning.inference.classifier import open_classifier; "
+        "print(open_classifier('ferplus', 'openvino').backend, sys.modules['openvino_telemetry'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout == "openvino None\n", done.stderr
+    assert not list(tmp_path.iterdir())  # where it would keep a client's id
 
 
 def test_what_openvino_does_not_do(files, monkeypatch):

@@ -129,8 +129,10 @@ def _run_self_test(path: Path, classifier: FaceClassifier) -> Check:
     size, channels = (classifier.preprocessing[name] for name in ("image_size", "channels"))
     try:
         if (test := _self_test_of(path, classifier)) is None:
-            reason = "an earlier version wrote it, or the network has an auxiliary input"
-            return "note", f"the file has no self-test: {reason}"
+            return (
+                "note",
+                "the file has no self-test: fer export stores one now, unless a network has an auxiliary input",
+            )
         with Image.open(BytesIO(base64.b64decode(test["picture"], validate=True)), formats=["PNG"]) as picture:
             if picture.size != (size, size):  # before it is decoded
                 raise ValueError

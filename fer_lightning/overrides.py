@@ -25,7 +25,7 @@ PATH_LISTS = {"checkpoints", "teacher"}
 LAST = {"resume": False, "init": True, "checkpoint": True, "teacher": True}
 
 _OVERRIDE = re.compile(r"(\+{0,2})([A-Za-z_$][\w$./@-]*)=(.*)", re.DOTALL | re.ASCII)
-WITHOUT_RUNS = {"wandb", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
+WITHOUT_RUNS = {"wandb", "mlflow", "tensorboard", "csv", "checkpoints", "figures", ".hydra"}
 
 
 def is_path(name: str) -> bool:

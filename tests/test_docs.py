@@ -42,7 +42,8 @@ HERE = re.compile(r" <<'E'\n.*?^E$", re.M | re.S)  # a file that a command write
 LINK = re.compile(r"\]\(([^)\s]*)\)|src=\"([^\"]+)\"")
 # Programs that the documents start beside fer and make, as they are spelled.
 PROGRAMS = {"cd", "chmod", "cp", "echo", "export", "pip", "python", "ray", "scancel", "source", "sudo", "trap", "wait"}
-PROGRAMS |= {"cat", "for", "done", "light/bin/pip", "perl", "pre-commit", "printf", "python3", "ruff", "wandb"}
+PROGRAMS |= {"cat", "docker", "for", "done", "light/bin/pip", "mlflow", "perl", "pre-commit", "printf"}
+PROGRAMS |= {"python3", "ruff", "wandb"}
 # Of an extra that not every installation has, or of a folder that a search writes.
 NOT_HERE = {"hydra/launcher=ray", "hydra/launcher=ray_cluster", "outputs/sweeps/mine/conf", "my_conf"}
 # What the walk-throughs of CONTRIBUTING.md add to the package.

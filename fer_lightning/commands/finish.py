@@ -1,4 +1,4 @@
-"""End of a run: its scores, the figures of its record, tables in the terminal, and W&B."""
+"""End of a run: its scores, the figures of its record, tables in the terminal, W&B and MLflow."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from fer_lightning.results.fairness import groups_table
 from fer_lightning.results.naming import label_run, run_title
 from fer_lightning.results.run_record import RunRecord, predicted_arrays
 from fer_lightning.training.checkpoints import TrainedNet
+from fer_lightning.training.mlflow_logger import MLflowRunLogger
 from fer_lightning.training.wandb_logger import WandbRunLogger, close_wandb, log_run
 
 SHOWN_ERRORS = 24
@@ -108,13 +110,19 @@ def read_start(folder: Path) -> Start:
 
 
 def open_loggers(cfg: DictConfig, record: Mapping[str, Any], job_type: str = "train") -> list[Logger]:
-    """Builds the loggers of a run; that of W&B shows what the run is from its start.
+    """Builds the loggers of a run; those of W&B and MLflow show what the run is from its start.
 
     Args:
         cfg: Config of the run.
         record: Fields of its record that are known before it ends: `study`, `variant`, `protocol` and `seed`.
         job_type: What the run does.
+
+    Raises:
+        UserError: The package of a logger is not installed, or an option of it is invalid.
     """
+    for name in {"mlflow", "tensorboard"} & set(cfg.get("logger") or ()):
+        if find_spec(name) is None:
+            raise UserError(f"logger={name} needs the package {name}: pip install 'fer_lightning[{name}]'.")
     loggers = build_each(cfg.get("logger"))
     start = read_start(Path(cfg.output_dir))
     selection = cfg.get("selection")
@@ -130,6 +138,8 @@ def open_loggers(cfg: DictConfig, record: Mapping[str, Any], job_type: str = "tr
     for logger in loggers:
         if isinstance(logger, WandbRunLogger):
             logger.describe(labels, facts, (selection.monitor, selection.mode) if selection else None)
+        elif isinstance(logger, MLflowRunLogger):
+            logger.describe(labels)
     return loggers
 
 
@@ -228,7 +238,9 @@ def show_record(
         figures[name].suptitle(subject, x=0.01, ha="left", fontsize=10, color=MUTED)
     pictures = save_figures(folder / "figures", figures)
     for logger in loggers:
-        if isinstance(logger, WandbRunLogger):
+        if isinstance(logger, MLflowRunLogger):
+            logger.log_record(folder, record.metrics)
+        elif isinstance(logger, WandbRunLogger):
             misclassified = list(zip(images, captions))
             log_run(
                 logger.experiment,

@@ -14,6 +14,7 @@
 - `TrainedNet`: a network with its classes, preprocessing and record
 - `load_net`: reads a trained network from a file or a run folder
 - `save_net`: writes a trained network as safetensors
+- `MLflowRunLogger`: logs one training to one MLflow run
 - `WandbRunLogger`: logs one training to one W&B run
 """
 

@@ -8,6 +8,7 @@ from .checkpoints import save_net as save_net
 from .classifier import ExpressionClassifier as ExpressionClassifier
 from .gan_augmentation import AdversarialAugmentation as AdversarialAugmentation
 from .mixup import Mixing as Mixing
+from .mlflow_logger import MLflowRunLogger as MLflowRunLogger
 from .schedulers import one_cycle as one_cycle
 from .schedulers import plateau as plateau
 from .schedulers import warmup_cosine as warmup_cosine

@@ -109,6 +109,7 @@ KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "logger": (
         (
+            "fer_lightning.training.mlflow_logger.MLflowRunLogger",
             "fer_lightning.training.wandb_logger.WandbRunLogger",
             "pytorch_lightning.loggers.CSVLogger",
             "pytorch_lightning.loggers.TensorBoardLogger",

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
 _ENVIRONMENT_MODES = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 _TABLES = ("predictions.parquet", "history.csv", "robustness.csv", "fairness.csv")
-_RECORD_FILES = ("config.yaml", "metrics.json", *_TABLES, "train.log")
+RECORD_FILES = ("config.yaml", "metrics.json", *_TABLES, "train.log")
 # Figures whose content W&B shows as an interactive chart, and those of an epoch, which were logged in it; the artifact
 # has them all.
 _CHARTED = ("confusion_", "roc_", "precision_recall_", "curves", "errors", "robustness")
@@ -245,11 +245,12 @@ def log_run(
     if misclassified:
         logged[f"{split}/misclassified"] = [wandb.Image(image, caption=caption) for image, caption in misclassified]
     run.log(logged)
-    run.summary.update(_summary(metrics))
+    run.summary.update(final_scores(metrics))
     run.log_artifact(_record_artifact(run, folder, with_checkpoint))
 
 
-def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def final_scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores and times of a record by name, such as `test/accuracy`."""
     scores = {
         f"{split}/{name}": value
         for split, values in metrics["splits"].items()
@@ -322,7 +323,7 @@ def _class_table(per_class: Mapping[str, Mapping[str, float]]) -> wandb.Table:
 
 def _record_artifact(run: Run, folder: Path, with_checkpoint: bool) -> wandb.Artifact:
     artifact = wandb.Artifact(f"run-record-{run.id}", type="run-record")
-    names = [*_RECORD_FILES, *(["checkpoints/best.ckpt"] if with_checkpoint else [])]
+    names = [*RECORD_FILES, *(["checkpoints/best.ckpt"] if with_checkpoint else [])]
     present = [folder / name for name in names if (folder / name).is_file()]
     for path in [*present, *sorted((folder / "figures").glob("*.png"))]:
         # A finished record never changes, so W&B can reference the files without a copy in its cache; the paths are

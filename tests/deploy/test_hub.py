@@ -222,6 +222,10 @@ def test_what_export_pushes_is_loaded_evaluated_and_exported_again(
     files = {path.rpartition("/")[2] for command, path in local_hub.served if command == "GET" and "resolve" in path}
     assert files == {"model.safetensors", "model.onnx", "model_int8.onnx"}
 
+    assert fer("verify", "hf:user/faces") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["ok"] * 3 and lines[1].endswith("as in the Hugging Face hub")
+
     # Each revision is another net.
     other = local_hub.commit(
         "user/faces", {"model.safetensors": local_hub.repositories["user/faces"]["main"]["model.onnx"]}

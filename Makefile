@@ -9,9 +9,10 @@ TRIALS ?= 20
 SAMPLER ?= mboa
 STUDY ?= psysfa_table6
 BUDGET ?= smoke
+NET ?= ferplus
 ARGS ?=
 
-.PHONY: help setup lock train sweep wandb-sweep study test test-full attack lint docs dist dashboard bench demo clean
+.PHONY: help setup lock train sweep wandb-sweep study test test-full attack lint docs dist dashboard bench demo page clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -102,6 +103,9 @@ dashboard: setup  ## browse what was logged and searched, offline too
 
 demo: setup  ## a page on this machine to try a net: drop a picture, or the camera
 	$(BIN)/fer demo $(ARGS)
+
+page: setup  ## the same as files for any static host, in build/page: make page NET=net.onnx
+	$(BIN)/fer export checkpoint=$(NET) format=page path=build/page $(ARGS)
 
 bench: setup  ## time prediction from frame to label; ARGS=part=training, throughput, latency or samplers for the others
 	$(BIN)/fer benchmark $(ARGS)

@@ -35,6 +35,7 @@ from fer_lightning.training.checkpoints import TrainedNet, load_net
 from fer_lightning.training.safetensors_weights import FILES
 
 try:
+    from fer_lightning.deploy.browser_page import write_page
     from fer_lightning.deploy.formats import EXAMPLE, compute_of, write_forms
     from fer_lightning.deploy.model_card import model_card
     from fer_lightning.deploy.onnx import METHODS
@@ -57,6 +58,7 @@ log = logging.getLogger(__name__)
 
 REFERENCE = "PyTorch, float32"
 EXACT = "ONNX, float32"
+PAGE = "page"
 FORMS = {"onnx": EXACT, "int8": "ONNX, int8", "safetensors": "safetensors"}
 WARNED_LOSS = 0.01  # loss of accuracy from which a warning is logged
 
@@ -64,6 +66,9 @@ WARNED_LOSS = 0.01  # loss of accuracy from which a warning is logged
 def run(cfg: DictConfig) -> None:
     """Exports one network."""
     formats = _formats(cfg)
+    if formats == [PAGE]:
+        _write_page(cfg)
+        return
     if cfg.push is not None:
         require_access(cfg.push)
     limit_threads(cfg)
@@ -101,13 +106,26 @@ def run(cfg: DictConfig) -> None:
         print_line(console, f"Uploaded: {push(folder, [path.name for path in written], cfg.push)}")
 
 
+def _write_page(cfg: DictConfig) -> None:
+    folder = Path(cfg.path or Path(cfg.output_dir, "page")).expanduser()
+    size = write_page(str(cfg.checkpoint), folder)
+    console = Console()
+    print_line(console, f"Written: {shown_path(folder.resolve())} ({size / 1e6:.1f} MB), for any static host, by https")
+    print_line(console, f"To try it: python -m http.server --bind 127.0.0.1 --directory {shown_path(folder.resolve())}")
+
+
 def _formats(cfg: DictConfig) -> list[str]:
     """Checked formats of the export."""
     formats = list(cfg.format) if isinstance(cfg.format, ListConfig) else [str(cfg.format)]
+    if formats == [PAGE]:
+        if cfg.push is not None:
+            raise UserError("push=... uploads networks, not pages: omit it, and copy the folder to a static host.")
+        return formats
     for name in formats or [""]:
         if name not in FILES:
             raise UserError(
-                f"format must be one of {', '.join(FILES)}, or a list as in format=[onnx,int8]; got {name!r}."
+                f"format must be one of {', '.join(FILES)}, a list of these as in format=[onnx,int8], or {PAGE}; "
+                f"got {name!r}."
             )
     require_known("split", cfg.split, SPLITS)
     require_known("int8.method", cfg.int8.method, METHODS)

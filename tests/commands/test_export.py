@@ -176,9 +176,10 @@ def _of_another_net(write):
     [
         (
             ["format=tflite"],
-            "format must be one of onnx, int8, safetensors, or a list as in format=[onnx,int8]; got 'tflite'",
+            "format must be one of safetensors, onnx, int8, a list of these as in format=[onnx,int8], or page; got "
+            "'tflite'",
         ),
-        (["format=[]"], "format must be one of onnx, int8, safetensors"),
+        (["format=[]"], "format must be one of safetensors, onnx, int8"),
         (["checkpoint=null"], "checkpoint=... is missing"),
         (["split=all"], "split=all is unknown"),
         (["half=true"], "half=true needs format=safetensors"),
@@ -186,6 +187,8 @@ def _of_another_net(write):
         (["path=a.pt"], "path must end in .onnx for format=onnx; got a.pt"),
         (["format=int8", "data.root=.", "int8.method=magic"], "int8.method=magic is unknown"),
         (["format=int8", "data.root=.", "int8.images=0"], "int8.images must be at least 1; got 0"),
+        (["format=[onnx,page]"], "or page; got 'page'"),
+        (["format=page", "push=user/name"], "push=... uploads networks, not pages"),
         (["push=nobody"], "push must be the name of a repository, user/name; got nobody"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",

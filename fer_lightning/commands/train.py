@@ -52,6 +52,7 @@ from fer_lightning.evaluation.efficiency import describe_hardware, parameters
 from fer_lightning.evaluation.metrics import check_selection
 from fer_lightning.evaluation.scoring import Inference
 from fer_lightning.files import shown_path, write_json, write_whole
+from fer_lightning.models.affect import add_affect_head
 from fer_lightning.results.calibration import calibrate
 from fer_lightning.results.metrics_schema import STARTED, identity, read_started
 from fer_lightning.results.naming import network_name, variant_name
@@ -220,6 +221,8 @@ def fit(
         UserError: The network, its options or its data are invalid, or no epoch could be selected.
     """
     net = build_net(cfg, len(datamodule.label_set))
+    if cfg.data.get("affect"):
+        add_affect_head(net)
     # Runs of earlier versions have no init; a resumed run no longer needs its initial weights.
     if run.state == "new" and cfg.get("init") is not None:
         start_from(net, Path(cfg.init), len(datamodule.label_set))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,9 +28,11 @@ from fer_lightning.data.samples import (
 from fer_lightning.data.store import track
 from fer_lightning.data.text_tables import column_places, plain_name, read_rows, shown, whole_number
 from fer_lightning.errors import UserError
+from fer_lightning.results.run_record import AFFECT
 
 CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 NO_EXPRESSION = (8, 9, 10)  # none, uncertain, no face: not part of the classification task by the owner's definition
+NO_AFFECT = -2  # valence and arousal of images that are not annotated
 LISTS = "Manually_Annotated_file_lists"
 IMAGE_FOLDERS = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images", "Manually_Annotated", ".")
 OLD_COLUMNS = (
@@ -51,6 +54,8 @@ class AffectNet(ExpressionDataModule):
 
     Attributes:
         classes: Number of classes: 7, or 8 with contempt.
+        affect: Whether to read valence and arousal as well, which a second output of the network then learns (see
+            `add_affect_head`): the batches of a trainer have the targets `(label, (valence, arousal))`.
 
     Example:
         >>> data = AffectNet(root="data/affectnet", classes=8, val_fraction=0.34)
@@ -65,6 +70,7 @@ class AffectNet(ExpressionDataModule):
     image_size: int = 112
     channels: int = 3
     classes: int = 7
+    affect: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,7 +95,7 @@ class AffectNet(ExpressionDataModule):
             if not path.is_file():
                 raise UserError(f"{path} is missing: put the owner's training.csv and validation.csv there.")
         images = _old_images(folder, lists["train"])
-        listed: list[tuple[str, str, str, int]] = []
+        listed: list[tuple[str, str, str, int, str, str]] = []
         places: list[str] = []
         bad: list[str] = []
         for split, path in lists.items():
@@ -105,24 +111,27 @@ class AffectNet(ExpressionDataModule):
                 elif Path(image).is_absolute() or ".." in Path(image).parts:
                     bad.append(f"{where}: the image {shown(image)} must lie inside {images}")
                 else:
-                    listed.append((image, path.stem, split, code))
+                    listed.append((image, path.stem, split, code, line[-2], line[-1]))
                     places.append(where)
         repeats = repeated_listings([listing_key(row[0]) for row in listed], [row[3] for row in listed], places)
-        rows = []
+        rows: list[tuple[str, str, str, int, float, float]] = []
         for position, row in enumerate(listed):
             if position in repeats:
                 bad.append(repeats[position])
             elif row[3] < self.classes:
-                if is_file(images / row[0]):
-                    rows.append(row)
-                else:
+                affect = self._affect_of(row[4:])
+                if not is_file(images / row[0]):
                     bad.append(f"{places[position]}: there is no image {images / row[0]}")
+                elif affect is None:
+                    bad.append(f"{places[position]}: {_expected_affect(row[4:])}")
+                else:
+                    rows.append((*row[:4], *affect))
         notes = unused_files(images, [row[0] for row in listed])
         expected = {"training": TRAIN_COUNTS, "validation": OLD_VAL_COUNTS}
         return self._samples(rows, images, "old release (file lists)", expected, bad, notes)
 
     def _from_annotations(self, folder: Path) -> Samples:
-        rows: list[tuple[str, str, str, int]] = []
+        rows: list[tuple[str, str, str, int, float, float]] = []
         bad: list[str] = []
         notes: tuple[str, ...] = ()
         for part, split in (("train_set", "train"), ("val_set", "test")):
@@ -149,23 +158,39 @@ class AffectNet(ExpressionDataModule):
                 if code is None:
                     bad.append(f"{annotations}/{stem}{suffix}: {_expected_code(text)}")
                 elif code < self.classes:
-                    rows.append((f"{part}/images/{image}", part, split, code))
+                    texts = [_annotation(f"{annotations}/{stem}_{kind}.npy") for kind in ("val", "aro") if self.affect]
+                    if (affect := self._affect_of(texts)) is None:
+                        bad.append(f"{annotations}/{stem}_val.npy and {stem}_aro.npy: {_expected_affect(texts)}")
+                    else:
+                        rows.append((f"{part}/images/{image}", part, split, code, *affect))
         expected = {"train_set": TRAIN_COUNTS, "val_set": NEW_VAL_COUNTS}
         return self._samples(rows, folder, "new release (annotation files)", expected, bad, notes)
 
+    def _affect_of(self, texts: Sequence[str]) -> tuple[float, float] | None:
+        """Valence and arousal, NaN where not annotated or not read; None where they are no such numbers."""
+        if not self.affect:
+            return math.nan, math.nan
+        try:
+            valence, arousal = map(float, texts)
+        except ValueError:
+            return None
+        if NO_AFFECT in (valence, arousal):
+            return math.nan, math.nan
+        return (valence, arousal) if max(abs(valence), abs(arousal)) <= 1 else None  # NaN too
+
     def _samples(
         self,
-        rows: list[tuple[str, str, str, int]],
+        rows: list[tuple[str, str, str, int, float, float]],
         images: Path,
         release: str,
         expected: Mapping[str, tuple[int, ...]],
         bad: list[str],
         notes: tuple[str, ...],
     ) -> Samples:
-        """Samples of rows `(image path, official split, split, code)`."""
+        """Samples of rows `(image path, official split, split, code, valence, arousal)`."""
         label_set = SEVEN if self.classes == 7 else EIGHT
-        table = pd.DataFrame(rows, columns=["path", "official", "split", "code"])
-        frame = table[["official", "split"]].assign(
+        table = pd.DataFrame(rows, columns=["path", "official", "split", "code", *AFFECT])
+        frame = table[["official", "split", *(AFFECT if self.affect else ())]].assign(
             id=table["path"], group=table["path"], label=table["code"].map(lambda code: label_set.index(CODES[code]))
         )
         return Samples(
@@ -184,8 +209,13 @@ def _expected_code(text: str) -> str:
     return f"expression must be a code from 0 to {max(NO_EXPRESSION)}; got {shown(text)}"
 
 
+def _expected_affect(texts: Sequence[str]) -> str:
+    wanted = f"valence and arousal must be numbers from -1 to 1, or {NO_AFFECT} where not annotated"
+    return f"{wanted}; got {' and '.join(map(shown, texts))}"
+
+
 def _annotation(path: str) -> str:
-    """Content of an `_exp.npy` file, a string or, in some copies, an integer; `"unreadable"` for anything else."""
+    """Content of an annotation file, a string or, in some copies, a number; `"unreadable"` for anything else."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 (a Path for each of 300,000 files is slow)
             return _parsed(file.read(_LARGEST_ANNOTATION + 1))
@@ -204,7 +234,7 @@ def _parsed(content: bytes) -> str:
             value = np.lib.format.read_array(file, allow_pickle=False)
     except Exception:  # a broken header or an array of objects raises exceptions of many types
         return "unreadable"
-    if value.size != 1 or value.dtype.kind not in "Uiu" or file.read(1):
+    if value.size != 1 or value.dtype.kind not in "Uiuf" or file.read(1):
         return "unreadable"
     return str(value.reshape(-1)[0])
 

@@ -24,7 +24,14 @@ from fer_lightning.data.alignment.warp import AlignedReader
 from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.data.auxiliary import SIDE_SIZES, SideVectors, side_vectors
 from fer_lightning.data.batch_transforms import BatchAugmentation, BatchTransforms
-from fer_lightning.data.dataset import DeviceImages, EpochBatches, ExpressionDataset, OrderedBatches, balancing_weights
+from fer_lightning.data.dataset import (
+    DeviceImages,
+    EpochBatches,
+    ExpressionDataset,
+    OrderedBatches,
+    balancing_weights,
+    with_affect,
+)
 from fer_lightning.data.duplicates.index import Copies
 from fer_lightning.data.labels import ClassGroups, LabelSet
 from fer_lightning.data.samples import SPLITS, ImageReader, Samples, refuse_or_skip
@@ -353,15 +360,14 @@ class ExpressionDataModule(LightningDataModule):
         if self.sampler == "balanced":
             weights = balancing_weights(self.frame.loc[self.frame["split"] == "train", "label"].to_numpy())
         dataset = self.dataset("train", epoch, images=self._training_images())
-        return self._loader(
-            dataset, EpochBatches(len(dataset), self.batch_size, self.seed, epoch, weights, rank, world_size)
-        )
+        batches = EpochBatches(len(dataset), self.batch_size, self.seed, epoch, weights, rank, world_size)
+        return with_affect(self._loader(dataset, batches), self.frame, "train")
 
     def val_dataloader(self) -> DataLoader:
-        return self.eval_dataloader("val")
+        return with_affect(self.eval_dataloader("val"), self.frame, "val")
 
     def test_dataloader(self) -> DataLoader:
-        return self.eval_dataloader("test")
+        return with_affect(self.eval_dataloader("test"), self.frame, "test")
 
     def eval_dataloader(self, split: str, corruption: Augmentation | None = None) -> DataLoader:
         """Loader of a split in order, without augmentation, optionally corrupted."""

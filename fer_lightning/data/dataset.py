@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.data.auxiliary import SideVectors, mirror
 from fer_lightning.data.batch_transforms import BatchAugmentation
 from fer_lightning.data.store import Images
 from fer_lightning.errors import UserError
+from fer_lightning.results.run_record import AFFECT
 
 _COPIED = 4096  # images that are copied to a device at once
 
@@ -70,6 +73,7 @@ class ExpressionDataset(Dataset):
         self.targets = torch.from_numpy(targets).to(self.device)
         self.augmentation = augmentation
         self.side = side
+        self.affect: Tensor | None = None  # see `with_affect`
         self._mean = torch.tensor(mean, dtype=torch.float32).mul(255).view(1, -1, 1, 1).to(self.device)
         self._scale = torch.tensor(std, dtype=torch.float32).mul(255).reciprocal().view(1, -1, 1, 1).to(self.device)
 
@@ -85,9 +89,12 @@ class ExpressionDataset(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
         """Returns the batch `(image (B, C, H, W) float32, target)`, or `(image, side (B, S) float32, target)`."""
-        rows = self.rows[np.asarray(indices)]
+        rows, places = self.rows[np.asarray(indices)], self._on_device(np.asarray(indices))
         pixels, mirrored = self._augmented(rows)
-        image, targets = pixels.sub_(self._mean).mul_(self._scale), self.targets[self._on_device(np.asarray(indices))]
+        image = pixels.sub_(self._mean).mul_(self._scale)
+        targets: Any = self.targets[places]
+        if self.affect is not None:
+            targets = (targets, self.affect[places])
         if self.side is None:
             return image, targets
         vectors = self.side.vectors[rows]
@@ -191,6 +198,24 @@ class OrderedBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         for start in range(0, len(self.indices), self.batch_size):
             yield self.indices[start : start + self.batch_size].tolist()
+
+
+def with_affect(loader: DataLoader, frame: pd.DataFrame, split: str) -> DataLoader:
+    """Makes a loader of a split yield pairs as targets, if the data has valence and arousal.
+
+    Args:
+        loader: Loader of an `ExpressionDataset`, which is changed.
+        frame: Rows of all splits, with or without the columns `valence` and `arousal`.
+        split: Name of the split.
+
+    Returns:
+        The loader. A pair is the usual target and float32 `(B, 2)`, NaN where not annotated.
+    """
+    if AFFECT[0] in frame:
+        dataset: Any = loader.dataset
+        values = frame.loc[frame["split"] == split, [*AFFECT]].to_numpy(np.float32)
+        dataset.affect = torch.tensor(values, device=dataset.device)
+    return loader
 
 
 def balancing_weights(labels: np.ndarray) -> np.ndarray:

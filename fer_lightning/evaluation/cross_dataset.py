@@ -18,7 +18,7 @@ from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.labels import LabelSet
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.scoring import Inference, predict_split, score
-from fer_lightning.results.run_record import PROBABILITY_PREFIX
+from fer_lightning.results.run_record import AFFECT, PROBABILITY_PREFIX, TARGET_PREFIX
 
 log = logging.getLogger(__name__)
 _SCORES = ("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1")
@@ -127,8 +127,8 @@ class SharedPredictions:
     """Predictions over the classes that network and data share.
 
     Attributes:
-        table: Columns `id`, `split`, `target`, `prob_<class>`; targets and columns follow `classes`, and the
-            probabilities of a row are renormalised to sum to 1.
+        table: Predictions as in `RunRecord`; targets and columns follow `classes`, and the probabilities of a row are
+            renormalised to sum to 1.
         classes: The shared classes in canonical order.
         left_out: Number of rows, by class, whose class the network does not have.
         never_right: Classes of the network that the data does not have.
@@ -163,7 +163,8 @@ def share_classes(table: pd.DataFrame, net: Sequence[str], data: Sequence[str]) 
     if len(classes) < len(net):
         probabilities = probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), 1e-12)
     kept = table.loc[known, ["id", "split"]].assign(target=[classes.index(name) for name in names[known]])
-    kept = pd.concat([kept, pd.DataFrame(probabilities, columns=columns, index=kept.index)], axis=1)
+    affect = table.loc[known, [name for name in table if str(name).removeprefix(TARGET_PREFIX) in AFFECT]]
+    kept = pd.concat([kept, pd.DataFrame(probabilities, columns=columns, index=kept.index), affect], axis=1)
     missing, counts = np.unique(names[~known], return_counts=True)
     return SharedPredictions(
         table=kept.reset_index(drop=True),

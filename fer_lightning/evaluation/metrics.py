@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
-from torch import Tensor
-from torchmetrics import MetricCollection
+from torch import Tensor, nn
+from torchmetrics import ConcordanceCorrCoef, MeanSquaredError, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassAUROC,
@@ -20,6 +24,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.results.calibration import BINS
+from fer_lightning.results.run_record import AFFECT, TARGET_PREFIX
 
 # Direction in which each metric improves; the keys are the scores that a checkpoint can be selected by.
 BETTER = {
@@ -34,6 +39,10 @@ BETTER = {
 }
 
 
+# The same for data with valence and arousal, which networks with a second output predict.
+AFFECT_BETTER = {f"{score}_{name}": better for score, better in (("ccc", "max"), ("rmse", "min")) for name in AFFECT}
+
+
 def check_selection(monitor: str, mode: str) -> None:
     """Refuses to choose an epoch by what is not measured, or the worst one.
 
@@ -44,7 +53,7 @@ def check_selection(monitor: str, mode: str) -> None:
     Raises:
         UserError: They name no metric of the validation split, or the wrong direction.
     """
-    known = {f"val/{name}": best for name, best in BETTER.items()}
+    known = {f"val/{name}": best for name, best in {**BETTER, **AFFECT_BETTER}.items()}
     require_known("selection.monitor", monitor, known)
     if mode != known[monitor]:
         raise UserError(f"selection.mode={mode} would select the worst epoch by {monitor}: use {known[monitor]}.")
@@ -108,6 +117,49 @@ class ExpectedCalibrationError(MulticlassCalibrationError):
         position = (torch.bucketize(confidence, borders) - 1).clamp(0, self.n_bins - 1)
         gaps = torch.zeros(self.n_bins, device=confidence.device).index_add(0, position, confidence - correct)
         return gaps.abs().sum() / len(confidence)
+
+
+class AffectMetrics(nn.Module):
+    """Concordance correlation coefficient and root mean squared error of valence and of arousal.
+
+    Predictions `(B, 2)` are scored where the targets `(B, 2)` are not NaN; a score without any is NaN.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in AFFECT:
+            self.add_module(f"ccc_{name}", ConcordanceCorrCoef())
+            self.add_module(f"rmse_{name}", MeanSquaredError(squared=False))
+
+    def update(self, predicted: Tensor, target: Tensor) -> None:
+        """Adds a batch."""
+        for name, metric in self._metrics():
+            column = AFFECT.index(name.partition("_")[2])
+            if (known := target[:, column].isfinite()).any():
+                metric.update(predicted[known, column].float(), target[known, column])
+
+    def compute(self) -> dict[str, Tensor]:
+        """The scores by name, such as `ccc_valence`, of all batches since the last call."""
+        scores = {}
+        for name, metric in self._metrics():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # where no image is annotated
+                scores[name] = metric.compute()
+            metric.reset()
+        return scores
+
+    def _metrics(self) -> Iterator[tuple[str, Any]]:
+        return self.named_children()
+
+
+def affect_scores(predictions: pd.DataFrame) -> dict[str, float]:
+    """Scores of valence and arousal in a table of predictions, see `RunRecord`; none where it has no such columns."""
+    columns = [*AFFECT, *(TARGET_PREFIX + name for name in AFFECT)]
+    if not set(columns) <= set(predictions):
+        return {}
+    metrics = AffectMetrics()
+    metrics.update(*torch.tensor(predictions[columns].to_numpy(np.float32)).split(2, dim=1))
+    return {name: float(value) for name, value in metrics.compute().items()}
 
 
 def per_class_scores(

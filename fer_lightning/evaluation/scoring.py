@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from torch.utils.data import DataLoader
 from fer_lightning.data.augmentation import Augmentation
 from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.errors import UserError, require_known
-from fer_lightning.evaluation.metrics import build_metrics, per_class_scores
+from fer_lightning.evaluation.metrics import affect_scores, build_metrics, per_class_scores
+from fer_lightning.models.affect import classes_and_affect
 from fer_lightning.models.weighted_voting import TTA, views
 from fer_lightning.results.intervals import accuracy_interval
 from fer_lightning.results.prior import AS_TRAINED, PriorShift
-from fer_lightning.results.run_record import PROBABILITY_PREFIX
+from fer_lightning.results.run_record import AFFECT, PROBABILITY_PREFIX, TARGET_PREFIX
 
 
 def predict_split(
@@ -51,6 +53,9 @@ def predict_split(
     loader = datamodule.eval_dataloader(split, corruption)
     batches: Any = trainer.predict(inference, loader)
     table = prediction_table(trainer, batches, loader, datamodule.ids(split), split, classes)
+    if AFFECT[0] in table and AFFECT[0] in datamodule.frame:
+        targets = datamodule.frame.loc[datamodule.frame["split"] == split, [*AFFECT]]
+        table = table.join(targets.add_prefix(TARGET_PREFIX).reset_index(drop=True))
     if not np.isfinite(table[[PROBABILITY_PREFIX + name for name in classes]].to_numpy()).all():
         raise UserError(
             "Probabilities of the network must be finite; got NaN, because its training diverged: lower optimizer.lr."
@@ -60,7 +65,7 @@ def predict_split(
 
 def prediction_table(
     trainer: pl.Trainer,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[tuple[Tensor, ...]],
     loader: DataLoader,
     ids: np.ndarray,
     split: str,
@@ -70,26 +75,29 @@ def prediction_table(
 
     Args:
         trainer: Trainer of the processes, each of which predicted its share.
-        batches: Probabilities `(B, K)` and targets of each batch of this process.
+        batches: Probabilities `(B, K)`, targets and, if the network predicts them, valence and arousal `(B, 2)` of each
+            batch of this process.
         loader: Loader of the batches (`ExpressionDataModule.eval_dataloader`).
         ids: Ids of all rows of the split, in the order of the data.
         split: Name of the split.
         classes: The K class names of the network.
 
     Returns:
-        The columns `id`, `split`, `target` and `prob_<class>`, in the order of the data.
+        The columns `id`, `split`, `target`, `prob_<class>` and, if predicted, `valence` and `arousal`, in the order of
+        the data.
     """
-    probabilities, targets = (torch.cat(parts).cpu().numpy() for parts in zip(*batches))
+    probabilities, targets, *affect = (torch.cat(parts).cpu().numpy() for parts in zip(*batches))
     targets = targets if targets.ndim == 1 else targets.argmax(axis=1)
     positions = loader.batch_sampler.indices  # type: ignore[union-attr]
     if trainer.world_size > 1:
         parts: list[tuple[np.ndarray, ...]] = [()] * trainer.world_size
-        torch.distributed.all_gather_object(parts, (positions, probabilities, targets))
-        positions, probabilities, targets = (np.concatenate(part) for part in zip(*parts))
+        torch.distributed.all_gather_object(parts, (positions, probabilities, targets, *affect))
+        positions, probabilities, targets, *affect = (np.concatenate(part) for part in zip(*parts))
     order = np.argsort(positions)
     table = pd.DataFrame({"id": ids[positions[order]], "split": split, "target": targets[order]})
     columns = [PROBABILITY_PREFIX + name for name in classes]
-    return pd.concat([table, pd.DataFrame(probabilities[order], columns=columns)], axis=1)
+    predicted = [pd.DataFrame(values[order], columns=[*AFFECT]) for values in affect]
+    return pd.concat([table, pd.DataFrame(probabilities[order], columns=columns), *predicted], axis=1)
 
 
 def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, object]:
@@ -101,7 +109,7 @@ def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, object
 
     Returns:
         `n`, every metric of `build_metrics`, `loss` (mean negative log-likelihood in nats), the 95 % Wilson interval
-        `accuracy_low`, `accuracy_high`, and `per_class`.
+        `accuracy_low`, `accuracy_high`, `per_class` and, for tables that have both, the scores of valence and arousal.
     """
     probabilities = torch.tensor(predictions[[PROBABILITY_PREFIX + name for name in classes]].to_numpy(np.float32))
     target = torch.tensor(predictions["target"].to_numpy(np.int64))
@@ -114,6 +122,7 @@ def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, object
         "accuracy_high": high,
         "loss": _negative_log_likelihood(probabilities, target),
         "per_class": per_class_scores(probabilities, target, classes),
+        **affect_scores(predictions),
     }
 
 
@@ -165,14 +174,17 @@ class Inference(pl.LightningModule):
         self.tta = tta
         self.prior = prior
 
-    def predict_step(self, batch: tuple[Tensor, ...], batch_index: int) -> tuple[Tensor, Tensor]:
-        """Probabilities `(B, K)` and unchanged targets of a batch."""
+    def predict_step(self, batch: tuple[Tensor, ...], batch_index: int) -> tuple[Tensor, ...]:
+        """Probabilities `(B, K)`, unchanged targets and, with a second output, valence and arousal `(B, 2)`."""
         image, *side, target = batch
         image = image.contiguous(memory_format=self._memory_format)
         if side and self.tta != "none":
             raise UserError(f"tta={self.tta} changes images but not the auxiliary input of this network: use tta=none.")
-        logits = (self.net(view, *side).float() / self.prior.temperature for view in views(image, self.tta))
-        probabilities = torch.stack([each.softmax(dim=1) for each in logits]).mean(dim=0)
+        has_affect = hasattr(self.net, "affect_head")
+        forward = partial(classes_and_affect, self.net) if has_affect else lambda *inputs: (self.net(*inputs),)
+        logits, *affect = zip(*(forward(view, *side) for view in views(image, self.tta)))
+        shares = [(each.float() / self.prior.temperature).softmax(dim=1) for each in logits]
+        probabilities = torch.stack(shares).mean(dim=0)
         if self.prior is not AS_TRAINED:
             probabilities = torch.from_numpy(self.prior(probabilities.numpy(force=True)))
-        return probabilities, target
+        return (probabilities, target, *(torch.stack(each).mean(dim=0) for each in affect))

@@ -3,6 +3,8 @@
 - `Architecture`: base class, which remembers the options of a network for its checkpoint
 - `create_model`: builds a network by its name
 - `list_models`: names of the networks
+- `AffectHead`, `add_affect_head`, `classes_and_affect`: valence and arousal as a second output
+- `ConcordanceLoss`: `1 - CCC` of that output
 - `AttentionCNN`: CNN after a spatial transformer, after Deep-Emotion
 - `AttentionTransformer`: CNN stem, then a transformer over local and global tokens
 - `DAN`: residual network with heads of spatial and channel attention

@@ -1,3 +1,7 @@
+from .affect import AffectHead as AffectHead
+from .affect import ConcordanceLoss as ConcordanceLoss
+from .affect import add_affect_head as add_affect_head
+from .affect import classes_and_affect as classes_and_affect
 from .architecture import Architecture as Architecture
 from .architecture import create_model as create_model
 from .architecture import list_models as list_models

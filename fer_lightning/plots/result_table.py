@@ -23,6 +23,7 @@ from fer_lightning.plots.text import duration, escape, points, print_fitting, pr
 from fer_lightning.results.calibration import bound_note
 from fer_lightning.results.fairness import MIN_IMAGES
 from fer_lightning.results.naming import run_title, upload_command
+from fer_lightning.results.run_record import AFFECT
 
 _SCORES = ("images", "accuracy [95%]", "balanced", "macro\nF1")
 _OF_GROUPS = {"accuracy": "accuracy", "macro_f1": "macro F1"}
@@ -117,6 +118,23 @@ def corruption_table(robustness: Mapping[str, Any]) -> Table:
     return table
 
 
+def affect_table(splits: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One row per split with the scores of valence and arousal.
+
+    Args:
+        splits: Field `splits` of `metrics.json`.
+    """
+    names = {
+        f"{score}_{name}": f"{title} {name}" for name in AFFECT for score, title in (("ccc", "CCC"), ("rmse", "RMSE"))
+    }
+    rows = {
+        split: {title: _plain(scores[name]) for name, title in names.items()}
+        for split, scores in splits.items()
+        if names.keys() <= scores.keys()
+    }
+    return _without("Valence and arousal", "split", rows, ())
+
+
 def group_table(attribute: str, scores: Mapping[str, Any], split: str) -> Table:
     """One row per group of people; below, the differences between the best and the worst group.
 
@@ -161,6 +179,8 @@ def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pic
     for split in metrics["splits"]:
         if split == "test" or len(metrics["splits"]) == 1:
             print_fitting(console, partial(class_table, metrics, split), ("images", "precision"))
+    if any("ccc_valence" in scores for scores in metrics["splits"].values()):
+        console.print(affect_table(metrics["splits"]))
     if metrics.get("elsewhere"):
         print_fitting(console, partial(other_data_table, metrics["elsewhere"]), _LEAST)
     if metrics.get("robustness"):

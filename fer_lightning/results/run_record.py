@@ -20,6 +20,8 @@ from fer_lightning.results.metrics_schema import read_metrics
 
 _PACKAGES = ("fer_lightning", "torch", "pytorch-lightning", "torchmetrics", "timm", "albumentations", "numpy")
 PROBABILITY_PREFIX = "prob_"
+AFFECT = ("valence", "arousal")  # columns of predictions, and with the prefix below of their targets
+TARGET_PREFIX = "target_"
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class RunRecord:
 
     Attributes:
         metrics: Protocol, versions, commit, hardware, seed, scores per split, timing; plain JSON values.
-        predictions: Columns `id`, `split`, `target`, `prob_<class>`.
+        predictions: Columns `id`, `split`, `target`, `prob_<class>`; of networks that predict them also `valence` and
+            `arousal` and, where the data has them, `target_valence` and `target_arousal`, NaN where not annotated.
         history: One row per epoch.
         robustness: Scores on corrupted images (`score_corruptions`), or None.
     """

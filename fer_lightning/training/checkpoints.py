@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fer_lightning.data.auxiliary import SIDE_SIZES
 from fer_lightning.errors import UserError, printable
 from fer_lightning.files import write_whole
+from fer_lightning.models.affect import add_affect_head
 from fer_lightning.results.metrics_schema import NAME, check_metrics, read_metrics
 from fer_lightning.training.description import check_description
 from fer_lightning.training.registry import check_arguments, look_up
@@ -189,8 +190,12 @@ def _rebuild(model: Any, num_classes: int, where: str) -> nn.Module:
         arguments["pretrained"] = "none"
     if isinstance(members := arguments.get("members"), list):
         arguments["members"] = [_rebuild(member, num_classes, where) for member in members]
+    has_affect = arguments.pop("affect", False) is True
     check_arguments(net, arguments, where)
-    return net(num_classes=num_classes, **arguments)
+    rebuilt: nn.Module = net(num_classes=num_classes, **arguments)
+    if has_affect:
+        add_affect_head(rebuilt)
+    return rebuilt
 
 
 def _check_weights(weights: Mapping[str, Any], net: nn.Module, path: Path) -> None:
@@ -268,6 +273,10 @@ def start_from(net: nn.Module, path: Path, num_classes: int) -> list[str]:
     """
     trained = load_net(path)
     source, initial = trained.net.state_dict(), net.state_dict()
+    # Valence and arousal, which only one of the networks may predict, are not part of the architecture.
+    for name in [name for name in initial.keys() ^ source.keys() if name.startswith("affect_head.")]:
+        source.pop(name, None)
+        source |= {name: initial[name]} if name in initial else {}
     resized = {name for name in initial if name in source and source[name].shape != initial[name].shape}
     head = [
         name

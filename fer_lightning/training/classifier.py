@@ -17,7 +17,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MetricCollection
 
 from fer_lightning.errors import UserError
-from fer_lightning.evaluation.metrics import build_metrics
+from fer_lightning.evaluation.metrics import AffectMetrics, build_metrics
+from fer_lightning.models.affect import ConcordanceLoss, classes_and_affect
 from fer_lightning.training.description import describe
 from fer_lightning.training.mixup import Mixing
 from fer_lightning.training.schedulers import one_cycle
@@ -44,6 +45,8 @@ class ExpressionClassifier(pl.LightningModule):
             class names, the protocol and the preprocessing. None: `describe` of the network and the trainer's data
             module.
         lr: Learning rate; None for that of `optimizer`, by default 1e-3.
+        affect_weight: Weight of `ConcordanceLoss`, which is added to `loss` for data with valence and arousal
+            (`AffectNet(affect=True)`) and a network with `add_affect_head`.
         compile_net: Compile the network with `torch.compile`, for training and validation. The first batches then take
             a minute or more. On one core, ResNet trains at 0.9 times its speed and PsySFA-Net at 1.15 times.
 
@@ -52,7 +55,7 @@ class ExpressionClassifier(pl.LightningModule):
     `LastCheckpoint`, which `fer train` uses.
 
     Raises:
-        UserError: `num_classes` is None and the network does not define it.
+        UserError: `num_classes` is None and the network does not define it, or `affect_weight` is negative.
 
     Example:
         >>> import pytorch_lightning as pl
@@ -77,6 +80,7 @@ class ExpressionClassifier(pl.LightningModule):
         description: Mapping[str, Any] | None = None,
         lr: float | None = None,
         compile_net: bool = False,
+        affect_weight: float = 1.0,
     ) -> None:
         super().__init__()
         num_classes = num_classes or getattr(net, "options", {}).get("num_classes")
@@ -91,6 +95,11 @@ class ExpressionClassifier(pl.LightningModule):
             if features := getattr(net, "forward_features", None):
                 self._compiled_features = torch.compile(features)
         self.loss = nn.CrossEntropyLoss(label_smoothing=0.1) if loss is None else loss
+        if affect_weight < 0:
+            raise UserError(f"procedure.affect_weight must be at least 0; got {affect_weight}.")
+        self.affect_weight = affect_weight
+        self.affect_loss = ConcordanceLoss()
+        self.affect_metrics = AffectMetrics()
         self.mixing = mixing
         self.description = description or {}
         self._optimizer = optimizer if lr is None else partial(optimizer, lr=lr)
@@ -109,9 +118,27 @@ class ExpressionClassifier(pl.LightningModule):
         return self.net(image.contiguous(memory_format=self._memory_format), *side)
 
     def setup(self, stage: str) -> None:
-        """Describes the network and the data, unless a description was passed."""
+        """Describes the network and the data, unless a description was passed.
+
+        Raises:
+            UserError: The data has valence and arousal, but the network no second output, or images are mixed, or the
+                procedure does not train that output.
+        """
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if not self.description:
-            self.description = describe(self.net, self.trainer.datamodule, self.loss)  # type: ignore[attr-defined]
+            self.description = describe(self.net, data, self.loss)
+        if not getattr(data, "affect", False):
+            return
+        if not hasattr(self.net, "affect_head"):
+            raise UserError("data.affect=true needs a network with a second output: call add_affect_head(net) before.")
+        if type(self).training_step is not ExpressionClassifier.training_step:
+            raise UserError("data.affect=true needs procedure=supervised; the others do not train a second output.")
+        if self.mixing and self.mixing.methods:
+            raise UserError(
+                "mixing must be off with data.affect=true, because valence and arousal are not mixed: use "
+                "mixing.mixup_alpha=0 mixing.cutmix_alpha=0."
+            )
+        self.description = {**self.description, "model": {**self.description["model"], "affect": True}}
 
     def on_train_epoch_start(self) -> None:
         # Lightning would repeat values of an earlier epoch, such as validation scores, where this one has none.
@@ -119,9 +146,10 @@ class ExpressionClassifier(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
         image, *side, target = batch
+        target, affect = split_target(target)
         mixed_image, mixed_target = self.mixing(image, target) if self.mixing else (image, target)
         try:
-            logits, loss = self._logits_and_loss(mixed_image, side, mixed_target)
+            logits, loss = self._logits_and_loss(mixed_image, side, mixed_target, affect)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -134,16 +162,22 @@ class ExpressionClassifier(pl.LightningModule):
         self.log_dict(values, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(image))
         return loss
 
-    def _logits_and_loss(self, image: Tensor, side: list[Tensor], target: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and loss; losses with `needs_features` also get the embedding."""
-        if not getattr(self.loss, "needs_features", False):
+    def _logits_and_loss(
+        self, image: Tensor, side: list[Tensor], target: Tensor, affect: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits and loss; losses with `needs_features` also get the embedding, as valence and arousal do."""
+        needs_features = getattr(self.loss, "needs_features", False)
+        if affect is None and not needs_features:
             logits = self(image, *side)
             return logits, self.loss(logits, target)
         net: Any = self.net
         forward_features = self._compiled_features or net.forward_features
         features = forward_features(image.contiguous(memory_format=self._memory_format), *side)
         logits = net.forward_head(features)
-        return logits, self.loss(logits, target, features)
+        loss = self.loss(logits, target, features) if needs_features else self.loss(logits, target)
+        if affect is not None:
+            loss = loss + self.affect_weight * self.affect_loss(net.affect_head(features), affect)
+        return logits, loss
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_index: int) -> None:
         self._evaluate(batch, self.val_metrics, "val")
@@ -159,7 +193,13 @@ class ExpressionClassifier(pl.LightningModule):
 
     def _evaluate(self, batch: tuple[Tensor, ...], metrics: MetricCollection, split: str) -> None:
         image, *side, target = batch
-        logits = self(image, *side)
+        target, affect = split_target(target)
+        if affect is None:
+            logits = self(image, *side)
+        else:
+            image = image.contiguous(memory_format=self._memory_format)
+            logits, predicted = classes_and_affect(self.net, image, *side)
+            self.affect_metrics.update(predicted, affect)
         loss = nn.functional.cross_entropy(logits.float(), target)
         metrics.update(logits.float().softmax(dim=1), hard(target))
         self.log(f"{split}/loss", loss, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=len(image))
@@ -168,6 +208,8 @@ class ExpressionClassifier(pl.LightningModule):
         values = metrics.compute()
         metrics.reset()
         accuracy = values.pop(f"{split}/accuracy")
+        if getattr(self.trainer.datamodule, "affect", False):  # type: ignore[attr-defined]
+            values |= {f"{split}/{name}": value for name, value in self.affect_metrics.compute().items()}
         self.log_dict(values)
         self.log(f"{split}/accuracy", accuracy, prog_bar=True)
 
@@ -252,6 +294,11 @@ class ExpressionClassifier(pl.LightningModule):
                 f"The data must be what this run was started on (fingerprint {before.get('fingerprint')}); got "
                 f"{now.get('fingerprint')}: restore the former data, or start a new run."
             )
+
+
+def split_target(target: Any) -> tuple[Tensor, Tensor | None]:
+    """Usual target of a batch, and valence and arousal (B, 2) or None (see `with_affect`)."""
+    return (target[0], target[1]) if isinstance(target, (tuple, list)) else (target, None)
 
 
 def hard(target: Tensor) -> Tensor:

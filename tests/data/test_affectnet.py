@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from fer_lightning.data.affectnet import NEW_VAL_COUNTS, TRAIN_COUNTS, AffectNet
 from fer_lightning.errors import UserError
@@ -202,3 +203,56 @@ def test_an_annotation_that_pickles_or_is_huge_is_unreadable(new_release, make_d
         write()
         with pytest.raises(UserError, match=r"3_exp\.npy: expression must be .*; got 'unreadable'"):
             make_data(AffectNet, new_release, classes=7).scan()
+
+
+def test_valence_and_arousal_are_read_on_request(old_release, make_data):
+    assert "valence" not in make_data(AffectNet, old_release).scan().frame
+    path = old_release / "Manually_Annotated_file_lists" / "training.csv"
+    lines = path.read_text().splitlines()
+    lines[1] = lines[1].replace("-0.5,0.25", "-2,-2")
+    path.write_text("\n".join(lines))
+    data = make_data(AffectNet, old_release, affect=True, batch_size=32)
+    frame = data.scan().frame
+    assert frame.loc[0, ["valence", "arousal"]].isna().all()
+    assert (frame.loc[1:, "valence"] == -0.5).all() and (frame.loc[1:, "arousal"] == 0.25).all()
+    plain = make_data(AffectNet, old_release)
+    data.setup()
+    plain.setup()
+    assert data.protocol == plain.protocol
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        image, (label, affect) = next(iter(loader))
+        assert affect.shape == (len(image), 2) and affect.dtype == torch.float32 and label.dtype == torch.int64
+    image, (label, affect) = next(iter(data.test_dataloader()))
+    frame = data.frame[data.frame["split"] == "test"]
+    np.testing.assert_allclose(affect, frame[["valence", "arousal"]])
+    _, target = next(iter(data.eval_dataloader("test")))  # of evaluations, whose targets are in the frame
+    assert target.equal(label)
+
+
+@pytest.mark.parametrize("value", ["-0.5", -0.5, np.float32(-0.5)])
+def test_valence_and_arousal_of_the_new_release(new_release, make_data, value):
+    folder = new_release / "val_set" / "annotations"
+    np.save(folder / "1_val.npy", value)
+    np.save(folder / "2_aro.npy", "-2")
+    frame = make_data(AffectNet, new_release, affect=True).scan().frame.set_index("id")
+    assert frame.loc["val_set/images/1.jpg", "valence"] == -0.5
+    assert frame.loc["val_set/images/2.jpg", ["valence", "arousal"]].isna().all()
+
+
+@pytest.mark.parametrize("value", ["1.5", "nan", "happy", np.zeros(3)])
+def test_bad_valence_is_named_and_skipped(new_release, make_data, value):
+    np.save(new_release / "train_set" / "annotations" / "3_val.npy", value)
+    message = r"3_val\.npy and 3_aro\.npy: valence and arousal must be numbers from -1 to 1, or -2 where not annotated"
+    with pytest.raises(UserError, match=message):
+        make_data(AffectNet, new_release, affect=True).scan()
+    samples = make_data(AffectNet, new_release, affect=True, on_bad_sample="skip").scan()
+    assert (len(samples.frame), len(samples.bad)) == (27, 1)
+    assert len(make_data(AffectNet, new_release).scan().frame) == 28
+
+
+@pytest.mark.parametrize("text", ["-0.5,1.01", "x,0.25", "nan,0"])
+def test_bad_arousal_of_the_old_release(old_release, make_data, text):
+    path = old_release / "Manually_Annotated_file_lists" / "training.csv"
+    path.write_text(path.read_text().replace("-0.5,0.25", text, 1))
+    with pytest.raises(UserError, match=r"training\.csv row 1: valence and arousal must be numbers from -1 to 1"):
+        make_data(AffectNet, old_release, affect=True).scan()

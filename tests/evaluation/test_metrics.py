@@ -3,11 +3,19 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn import metrics as sklearn_metrics
 
-from fer_lightning.evaluation.metrics import BETTER, build_metrics, per_class_scores
+from fer_lightning.evaluation.metrics import (
+    AFFECT_BETTER,
+    BETTER,
+    AffectMetrics,
+    affect_scores,
+    build_metrics,
+    per_class_scores,
+)
 from fer_lightning.results.calibration import BINS
 
 
@@ -84,3 +92,28 @@ def test_per_class_scores():
     assert scores["b"] == pytest.approx({"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2})
     assert scores["c"] == pytest.approx({"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "support": 1})
     assert scores["d"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+
+
+def test_scores_of_valence_and_arousal():
+    rng = np.random.default_rng(0)
+    target = rng.uniform(-1, 1, (200, 2))
+    predicted = 0.5 * target + rng.normal(0.1, 0.2, target.shape)
+    target[:30, 1] = np.nan
+    metrics = AffectMetrics()
+    for rows in np.array_split(np.arange(200), 7):
+        metrics.update(torch.tensor(predicted[rows], dtype=torch.float32), torch.tensor(target[rows]).float())
+    scores = {name: float(value) for name, value in metrics.compute().items()}
+    assert scores.keys() == AFFECT_BETTER.keys()
+    for column, name in enumerate(("valence", "arousal")):
+        known = np.isfinite(target[:, column])
+        x, y = predicted[known, column], target[known, column]
+        covariance = np.cov(x, y)
+        ccc = 2 * covariance[0, 1] / (covariance[0, 0] + covariance[1, 1] + (x.mean() - y.mean()) ** 2)
+        assert scores[f"ccc_{name}"] == pytest.approx(ccc, abs=1e-5)
+        assert scores[f"rmse_{name}"] == pytest.approx(np.sqrt(np.mean((x - y) ** 2)), abs=1e-5)
+    metrics.update(torch.zeros(3, 2), torch.full((3, 2), torch.nan))  # of the next epoch alone
+    assert all(np.isnan(float(value)) for name, value in metrics.compute().items() if name.startswith("ccc"))
+    columns = ["valence", "arousal", "target_valence", "target_arousal"]
+    table = pd.DataFrame(np.hstack([predicted, target]), columns=columns)
+    assert affect_scores(table) == pytest.approx(scores, abs=1e-5)
+    assert affect_scores(table.drop(columns="target_arousal")) == {}

@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -117,11 +118,8 @@ def one_by_one(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> lis
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """The environment to use in: with a Ray cluster of one machine where the launcher is Ray's, else empty."""
-    if request.node.callspec.params["launcher"] != "ray":
-        yield {}
-        return
+def start_node() -> Iterator[Callable[..., subprocess.Popen]]:
+    """`start_node(*options)` starts a node of a Ray cluster with the environment `start_node.environment`."""
     pytest.importorskip("ray")
     # A folder and a token of its own keep it apart from any other cluster of this user; sockets need a short path.
     folder = Path(tempfile.mkdtemp(prefix="ray-"))
@@ -131,21 +129,40 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--port=0", "--num-cpus=2"]
-    process = subprocess.Popen(
-        [*command, "--include-dashboard=false"],
-        env={**os.environ, **environment},
-        cwd=folder,
-        stdout=(folder / "log.txt").open("w"),
-        stderr=subprocess.STDOUT,
-    )
+    nodes: list[subprocess.Popen] = []
+
+    def start(*options: str) -> subprocess.Popen:
+        log = folder / f"node{len(nodes)}.txt"
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *options]
+        node = subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            cwd=folder,
+            stdout=log.open("w"),
+            stderr=subprocess.STDOUT,
+        )
+        nodes.append(node)
+        wait_for(lambda: "Ray runtime started" in log.read_text(), node)
+        return node
+
+    start.environment = environment
     try:
-        wait_for(lambda: "Ray runtime started" in (folder / "log.txt").read_text(), process)
-        yield environment
+        yield start
     finally:
-        process.terminate()
-        process.wait(timeout=60)
+        for node in reversed(nodes):
+            node.terminate()
+            node.wait(timeout=60)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The environment to use in: with a Ray cluster of one machine where the launcher is Ray's, else empty."""
+    if request.node.callspec.params["launcher"] != "ray":
+        return {}
+    start_node = request.getfixturevalue("start_node")
+    start_node("--head", "--port=0", "--num-cpus=2", "--include-dashboard=false")
+    return start_node.environment
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
@@ -167,7 +184,46 @@ def test_a_search_is_the_same_whoever_runs_its_trials(launcher, cluster, one_by_
     assert all((folder / str(number) / "metrics.json").is_file() for number in range(4))
 
 
-# A cluster that wants its machine back
+# A cluster that loses a machine, or wants it back
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def with_descendants(process: int) -> list[int]:
+    lists = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")]
+    return [process, *(number for child in " ".join(lists).split() for number in with_descendants(int(child)))]
+
+
+@pytest.mark.slow
+def test_a_trial_whose_machine_is_lost_goes_on_on_another(start_node, tiny, fer_undrawn, tmp_path, assert_same_run):
+    """Two nodes of a Ray cluster with one trial each; one node is killed with all its processes."""
+    port = free_port()
+    start_node("--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false")
+    node = start_node(f"--address=127.0.0.1:{port}", "--num-cpus=1")
+    options = [*tiny, *SEARCH, "hydra.sweeper.n_trials=2", "trainer.max_epochs=12"]
+    command = [sys.executable, "-m", "fer_lightning", "train", "-m", *options, *LAUNCHERS["ray"]]
+    process = subprocess.Popen(
+        [*command, f"hydra.sweep.dir={tmp_path / 'search'}"],
+        env={**os.environ, **start_node.environment},
+        stdout=(tmp_path / "output.txt").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    logs = [tmp_path / "search" / str(number) / "train.log" for number in range(2)]
+    try:
+        wait_for(lambda: all(log.is_file() and "epoch 2/12" in log.read_text() for log in logs), process)
+        for lost in with_descendants(node.pid):
+            os.kill(lost, signal.SIGKILL)
+        assert process.wait(timeout=1800) == 0, (tmp_path / "output.txt").read_text()
+    finally:
+        process.kill()
+    assert sorted(log.read_text().count(", continued") for log in logs) == [0, 1]
+    assert fer_undrawn("train", "-m", *options, f"hydra.sweep.dir={tmp_path / 'undisturbed'}") == 0
+    for number in range(2):
+        assert_same_run(tmp_path / "undisturbed" / str(number), tmp_path / "search" / str(number))
 
 
 @pytest.mark.slow

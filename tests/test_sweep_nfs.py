@@ -85,7 +85,14 @@ class Machine:
         self.log = folder / f"{name}.log"
         linux = shutil.which("linux.uml")
         assert linux
-        options = [f"name={name}", f"number={number}", f"host={folder}", f"umid={network}-{number}", "mem=256M"]
+        options = [
+            f"name={name}",
+            f"number={number}",
+            f"host={folder}",
+            f"umid={network}-{number}",
+            f"uml_dir={folder}",
+            "mem=256M",
+        ]
         options += [f"eth0=mcast,52:54:00:00:00:0{number},239.192.77.1,{network},0"]
         options += ["rootfstype=hostfs", "root=/dev/root", "rootflags=/", "ro", f"init={folder}/init.sh"]
         self.process = subprocess.Popen(

@@ -210,7 +210,9 @@ class _Reading:
     def __init__(self, cfg: DictConfig, predictor: Predictor, table: PhotoTable | PeopleTable) -> None:
         self.folder = Path(cfg.output_dir)
         self.table = table
-        self.files = PredictionFiles(self.folder, predictor.classifier.card, predictor.classes)
+        self.files = PredictionFiles(
+            self.folder, predictor.classifier.card, predictor.classes, predictor.classifier.has_affect
+        )
         self.complete = True
         self.summary = ""
 

@@ -31,13 +31,14 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxscript.optimizer import fold_constants, remove_unused_nodes
-from torch import nn
+from torch import Tensor, nn
 
 from fer_lightning import __version__
 from fer_lightning.data.auxiliary import SIDE_SIZES
 from fer_lightning.deploy.parity import self_test, torch_compute
 from fer_lightning.errors import UserError
 from fer_lightning.inference.card import card_of
+from fer_lightning.models.affect import classes_and_affect
 from fer_lightning.training.checkpoints import TrainedNet, load_net
 
 _LARGEST_BATCH = 65536
@@ -65,7 +66,8 @@ def export_onnx(net: nn.Module, metadata: Mapping[str, Any], path: Path) -> None
     """Writes a network as ONNX with a batch of any size.
 
     Its inputs are `image`, float32 `(batch, C, S, S)`, normalised, and `side`, float32 `(batch, V)`, where the network
-    has an auxiliary input; its output is `logits`, float32 `(batch, K)`.
+    has an auxiliary input; its output is `logits`, float32 `(batch, K)`, and of a network that takes images alone and
+    predicts valence and arousal also `affect`, float32 `(batch, 2)`.
 
     Args:
         net: Network in evaluation mode on the CPU.
@@ -147,16 +149,19 @@ def _trace(net: nn.Module, metadata: Mapping[str, Any], optimize: bool = True) -
     inputs = {"image": torch.zeros(_TRACED, seen["channels"], seen["image_size"], seen["image_size"])}
     if seen["side"] != "none":
         inputs["side"] = torch.zeros(_TRACED, SIDE_SIZES[seen["side"]])
+    traced, outputs = net, ["logits"]
+    if hasattr(net, "affect_head") and "side" not in inputs:
+        traced, outputs = _ClassesAndAffect(net), ["logits", "affect"]
     batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
-                net,
+                traced,
                 tuple(inputs.values()),
                 dynamo=True,
                 dynamic_shapes=tuple({0: batch} for _ in inputs),
                 input_names=list(inputs),
-                output_names=["logits"],
+                output_names=outputs,
                 verbose=False,
                 optimize=optimize,
             )
@@ -172,6 +177,15 @@ def _trace(net: nn.Module, metadata: Mapping[str, Any], optimize: bool = True) -
             "len(image) does; use image.shape[0]."
         )
     return model
+
+
+class _ClassesAndAffect(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        return classes_and_affect(self.net, image)
 
 
 def write_onnx(model: onnx.ModelProto, metadata: Mapping[str, Any], path: Path) -> None:

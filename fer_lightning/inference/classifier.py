@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -43,6 +44,7 @@ class FaceClassifier(Protocol):
         card: Card of the network, see `card_of`.
         backend: `"torch"`, `"onnxruntime"` or `"openvino"`.
         precision: Precision of the computation, `"float32"` or `"int8"`.
+        has_affect: Whether the network predicts valence and arousal as well.
     """
 
     classes: tuple[str, ...]
@@ -50,17 +52,22 @@ class FaceClassifier(Protocol):
     card: dict[str, Any]
     backend: str
     precision: str
+    has_affect: bool
 
-    def probabilities(self, faces: np.ndarray) -> np.ndarray:
-        """Class probabilities, calibrated with the temperature of the card.
+    def classify(self, faces: np.ndarray) -> np.ndarray:
+        """Calibrated class probabilities and, of a network that predicts them, valence and arousal.
 
         Args:
             faces: uint8 `(N, S, S, C)`; N may be 0.
 
         Returns:
-            float32 `(N, K)`; each row sums to 1.
+            float32 `(N, K)` or `(N, K + 2)`; probabilities of a row sum to 1.
         """
         ...
+
+    def probabilities(self, faces: np.ndarray) -> np.ndarray:
+        """Probabilities `(N, K)` alone, see `classify`."""
+        return self.classify(faces)[:, : len(self.classes)]
 
     def embed(self, faces: np.ndarray) -> np.ndarray:
         """Features before the last layer.
@@ -144,7 +151,6 @@ def open_classifier(
         except ModuleNotFoundError as error:
             raise UserError(f"{path.name} needs {error.name}: pip install 'fer_lightning[predict]'.") from None
 
-        backend = "openvino" if backend == "openvino" else "onnxruntime"
         opened = OnnxClassifier(path, source, threads, device, providers, backend)
     else:
         from fer_lightning.training.checkpoints import load_net
@@ -160,12 +166,11 @@ def open_classifier(
     shift = PriorShift.of(prior, opened.card)
     grouping = ClassGroups.of(groups, opened.classes) if groups else None
     opened.card |= {"tta": tta, "prior": shift.name, **({"groups": grouping.name} if grouping else {})}
-    if (tta, shift.name, grouping) == ("none", "training", None):
-        return opened
-    return AdjustedClassifier(opened, tta, shift, grouping)
+    adjusted = (tta, shift.name, grouping) != ("none", "training", None)
+    return AdjustedClassifier(opened, tta, shift, grouping) if adjusted else opened
 
 
-class TorchClassifier:
+class TorchClassifier(FaceClassifier):
     """`FaceClassifier` of a trained network in PyTorch.
 
     Args:
@@ -178,8 +183,7 @@ class TorchClassifier:
         UserError: PyTorch finds no GPU.
     """
 
-    backend = "torch"
-    precision = "float32"
+    backend, precision = "torch", "float32"
 
     def __init__(self, trained: TrainedNet, source: str, threads: int | None, device: str = "cpu") -> None:
         import torch
@@ -191,19 +195,24 @@ class TorchClassifier:
         self.classes = trained.classes
         self.preprocessing = trained.description["preprocessing"]
         self.card = card_of(trained, source)
-        self.trained = trained
-        self.device = device
+        self.trained, self.device = trained, device
+        self.has_affect = hasattr(trained.net, "affect_head")
         trained.net.to(device)
 
-    def probabilities(self, faces: np.ndarray) -> np.ndarray:
+    def classify(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`."""
         if not len(faces):
-            return np.zeros((0, len(self.classes)), np.float32)
+            return np.zeros((0, len(self.classes) + 2 * self.has_affect), np.float32)
         import torch
 
+        from fer_lightning.models.affect import classes_and_affect
+
+        net: Any = self.trained.net
+        forward = partial(classes_and_affect, net) if self.has_affect else lambda images: (net(images),)
         with torch.inference_mode():
-            logits = self.trained.net(torch.from_numpy(normalise(faces, self.preprocessing)).to(self.device))
-        return (logits.float() / self.card["temperature"]).softmax(dim=1).cpu().numpy()
+            logits, *affect = forward(torch.from_numpy(normalise(faces, self.preprocessing)).to(self.device))
+            shares = (logits.float() / self.card["temperature"]).softmax(dim=1)
+            return torch.cat([shares, *affect], dim=1).cpu().numpy()
 
     def embed(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`."""
@@ -220,7 +229,7 @@ class TorchClassifier:
             return net.forward_features(images).float().cpu().numpy()
 
 
-class AdjustedClassifier:
+class AdjustedClassifier(FaceClassifier):
     """`FaceClassifier` that averages the probabilities of several views, changes their prior and groups their classes.
 
     Args:
@@ -230,22 +239,19 @@ class AdjustedClassifier:
         groups: Groups of the classes; None for the classes themselves.
     """
 
-    def __init__(
-        self, classifier: FaceClassifier, tta: str, shift: PriorShift, groups: ClassGroups | None = None
-    ) -> None:
+    def __init__(self, classifier: FaceClassifier, tta: str, shift: PriorShift, groups: ClassGroups | None) -> None:
         self.classifier = classifier
-        self.tta = tta
-        self.shift = shift
-        self.groups = groups
+        self.tta, self.shift, self.groups = tta, shift, groups
         self.classes = groups.label_set.classes if groups else classifier.classes
-        self.preprocessing = classifier.preprocessing
+        self.preprocessing, self.has_affect = classifier.preprocessing, classifier.has_affect
         self.card, self.backend, self.precision = classifier.card, classifier.backend, classifier.precision
 
-    def probabilities(self, faces: np.ndarray) -> np.ndarray:
+    def classify(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`."""
-        views = [self.classifier.probabilities(view) for view in views_of(faces, self.tta)]
-        probabilities = self.shift(np.mean(views, axis=0))
-        return self.groups.probabilities(probabilities) if self.groups else probabilities
+        views = [self.classifier.classify(view) for view in views_of(faces, self.tta)]
+        probabilities, affect = np.split(np.mean(views, axis=0), [len(self.classifier.classes)], axis=1)
+        shifted = self.shift(probabilities)
+        return np.concatenate([self.groups.probabilities(shifted) if self.groups else shifted, affect], axis=1)
 
     def embed(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`; features of the faces as they are."""
@@ -301,7 +307,7 @@ class DetectedFaces:
         faces: N faces, the largest first.
         crops: uint8 `(N, S, S, C)`.
         error: Reason why the picture could not be read; empty where it was.
-        probabilities: float32 `(N, K)`, as soon as the faces are classified.
+        outputs: Result of `FaceClassifier.classify`, as soon as the faces are classified.
     """
 
     source: Any
@@ -309,7 +315,7 @@ class DetectedFaces:
     faces: Sequence[Face]
     crops: np.ndarray
     error: str = ""
-    probabilities: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    outputs: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
 
 def classify_ahead(
@@ -327,7 +333,7 @@ def classify_ahead(
     repeated. However the iteration ends, both threads end with it.
 
     Args:
-        classify: Function from crops uint8 `(N, S, S, C)` to probabilities float32 `(N, K)`.
+        classify: Function from crops uint8 `(N, S, S, C)` to float32 `(N, K)` or `(N, K + 2)`.
         items: Sources of the pictures, iterated in the caller's thread.
         read: Function from an item to the input of `detect`; None ends the iteration.
         detect: Function that detects faces.
@@ -339,10 +345,10 @@ def classify_ahead(
     def classified(batch: list[DetectedFaces]) -> list[DetectedFaces]:
         crops = np.concatenate([each.crops for each in batch])
         parts = range(0, max(1, len(crops)), batch_size)
-        probabilities = np.concatenate([classify(crops[start : start + batch_size]) for start in parts])
+        outputs = np.concatenate([classify(crops[start : start + batch_size]) for start in parts])
         ends = np.cumsum([len(each.crops) for each in batch])
-        for each, rows in zip(batch, np.split(probabilities, ends[:-1])):
-            each.probabilities = rows
+        for each, rows in zip(batch, np.split(outputs, ends[:-1])):
+            each.outputs = rows
         return batch
 
     if pictures == 1:

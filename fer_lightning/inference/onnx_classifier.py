@@ -16,7 +16,7 @@ import onnxruntime
 from scipy.special import softmax
 
 from fer_lightning.errors import UserError, require_known
-from fer_lightning.inference.classifier import normalise
+from fer_lightning.inference.classifier import FaceClassifier, normalise
 from fer_lightning.training.description import check_metadata
 from fer_lightning.training.safetensors_weights import WEIGHTS
 
@@ -114,6 +114,7 @@ class OpenVinoSession:
         with _reading(path) as content:
             core = openvino.Core()
             self._compiled = core.compile_model(core.read_model(content), "CPU", options)
+            self.output_names = [name for output in self._compiled.outputs for name in output.names]
             properties = onnx.load(path, load_external_data=False).metadata_props
             self.custom_metadata_map = {entry.key: entry.value for entry in properties}
 
@@ -145,11 +146,14 @@ def read_metadata(session: Session, path: Path) -> dict[str, Any]:
 
 
 def check_logits(session: Session, metadata: Mapping[str, Any], path: Path) -> None:
-    """Raises `UserError` where a network without auxiliary input does not return a finite logit for each class."""
+    """Raises `UserError` where a network without auxiliary input does not return a finite logit for each class.
+
+    The same holds for valence and arousal, if it has that output.
+    """
     seen = metadata["preprocessing"]
     image = np.zeros((1, seen["channels"], seen["image_size"], seen["image_size"]), np.float32)
     try:
-        (logits,) = session.run(["logits"], {"image": image})
+        logits, *affect = session.run(_outputs(session), {"image": image})
     except Exception as error:  # both libraries raise exceptions of many types
         raise UserError(
             f"{path} must accept images of its metadata's shape {image.shape[1:]}: export it again with fer export."
@@ -159,6 +163,16 @@ def check_logits(session: Session, metadata: Mapping[str, Any], path: Path) -> N
             f"{path} must return a finite number for each of its {len(metadata['classes'])} classes: export it again "
             "with fer export."
         )
+    if affect and (affect[0].shape != (1, 2) or not np.isfinite(affect[0]).all()):
+        raise UserError(
+            f"{path} must return valence and arousal as two finite numbers: export it again with fer export."
+        )
+
+
+def _outputs(session: Session) -> list[str]:
+    own = isinstance(session, OpenVinoSession)
+    names = session.output_names if own else [output.name for output in session.get_outputs()]  # type: ignore[union-attr]
+    return ["logits", "affect"] if "affect" in names else ["logits"]
 
 
 def _check_graph(model: onnx.ModelProto, path: Path) -> None:
@@ -182,7 +196,7 @@ def _constants(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
                 yield attribute.t
 
 
-class OnnxClassifier:
+class OnnxClassifier(FaceClassifier):
     """`FaceClassifier` of an ONNX file of `fer export`.
 
     Args:
@@ -206,7 +220,7 @@ class OnnxClassifier:
         providers: Sequence[str] | None = None,
         backend: str = "onnxruntime",
     ) -> None:
-        self.backend = backend
+        self.backend = "openvino" if backend == "openvino" else "onnxruntime"
         self.session: Session
         if backend == "openvino":
             self.session = OpenVinoSession(path, threads)
@@ -219,13 +233,14 @@ class OnnxClassifier:
         self.preprocessing = metadata["preprocessing"]
         self.card = {**metadata["card"], "source": source}
         self.precision = metadata["precision"]
+        self.has_affect = len(_outputs(self.session)) > 1
 
-    def probabilities(self, faces: np.ndarray) -> np.ndarray:
+    def classify(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`."""
         if not len(faces):
-            return np.zeros((0, len(self.classes)), np.float32)
-        (logits,) = self.session.run(["logits"], {"image": normalise(faces, self.preprocessing)})
-        return softmax(logits / np.float32(self.card["temperature"]), axis=1)
+            return np.zeros((0, len(self.classes) + 2 * self.has_affect), np.float32)
+        logits, *affect = self.session.run(_outputs(self.session), {"image": normalise(faces, self.preprocessing)})
+        return np.concatenate([softmax(logits / np.float32(self.card["temperature"]), axis=1), *affect], axis=1)
 
     def embed(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`."""

@@ -26,6 +26,7 @@ UNCERTAIN = "uncertain"  # label where no class reaches the threshold
 FILES = ("predictions.csv", "predictions.json")
 _BOX = ("x", "y", "width", "height")
 _RESULT = ("label", "confidence", "low_resolution")
+_AFFECT = ("valence", "arousal")
 _COLUMNS = ("source", "frame", "time", "track", *_BOX, *_RESULT)
 _FIELDS = ("source", "frame", "time", "track", "box", *_RESULT, "probabilities")
 _FLUSH_EVERY = 1.0  # seconds
@@ -43,6 +44,8 @@ class Prediction:
         face: Crop that was classified, uint8 `(S, S, C)`.
         track: Number of the person in a video; None in a photo.
         low_resolution: Whether the face has fewer pixels in the picture than the input of the network.
+        valence: From -1, negative, to 1, positive; None if the network does not predict it.
+        arousal: From -1, calm, to 1, excited; None if the network does not predict it.
     """
 
     box: tuple[float, float, float, float]
@@ -52,6 +55,8 @@ class Prediction:
     face: np.ndarray = field(repr=False, compare=False)
     track: int | None = None
     low_resolution: bool = False
+    valence: float | None = None
+    arousal: float | None = None
 
     def __repr__(self) -> str:
         x, y, width, height = (round(number) for number in self.box)
@@ -61,13 +66,14 @@ class Prediction:
 
 def predict(
     box: tuple[float, float, float, float],
-    probabilities: np.ndarray,
+    outputs: np.ndarray,
     classes: tuple[str, ...],
     threshold: float,
     face: np.ndarray,
     track: int | None = None,
 ) -> Prediction:
-    """Prediction of a face from its probabilities `(K,)`; the label is `UNCERTAIN` below `threshold`."""
+    """Prediction of a face from a row of `FaceClassifier.classify`; the label is `UNCERTAIN` below `threshold`."""
+    probabilities, affect = outputs[: len(classes)], outputs[len(classes) :]
     best = int(np.argmax(probabilities))
     confidence = float(probabilities[best])
     return Prediction(
@@ -78,6 +84,7 @@ def predict(
         face=face,
         track=track,
         low_resolution=min(box[2:]) < len(face),
+        **{name: float(value) for name, value in zip(_AFFECT, affect)},
     )
 
 
@@ -113,7 +120,8 @@ class Predictions(list[Prediction]):
         """One mapping a face, or one with `error` alone for a picture that could not be read.
 
         Its fields are `source`, `face` (the number in the picture, from 0), `frame`, `time` and `track` (None in a
-        photo), `box`, `label`, `confidence`, `low_resolution`, `probabilities` and `error`.
+        photo), `box`, `label`, `confidence`, `low_resolution`, `probabilities`, `error` and, if the network predicts
+        them, `valence` and `arousal`.
         """
         if self.error:
             return [{"source": self.source, "error": self.error}]
@@ -129,6 +137,7 @@ class Predictions(list[Prediction]):
                 "low_resolution": face.low_resolution,
                 "probabilities": face.probabilities,
                 "error": "",
+                **{name: value for name in _AFFECT if (value := getattr(face, name)) is not None},
             }
             for number, face in enumerate(self)
         ]
@@ -171,7 +180,8 @@ class PredictionBatch(list[Predictions]):
         ]
         moment = ["frame", "time", "track"] if any(picture.frame is not None for picture in self) else []
         shares = (f"prob_{name}" for name in classes)
-        table = pd.DataFrame(rows, columns=["source", "face", *moment, *_BOX, *_RESULT, *shares, "error"])
+        affect = [name for name in _AFFECT if any(name in row for row in rows)]
+        table = pd.DataFrame(rows, columns=["source", "face", *moment, *_BOX, *_RESULT, *affect, *shares, "error"])
         return table.astype({name: "Int64" for name in ("face", "frame", "track") if name in table})
 
 
@@ -185,6 +195,7 @@ class PredictionFiles:
         folder: Folder of the files; created if it does not exist.
         card: Card of the network, written to the JSON file.
         classes: Class names of the network.
+        has_affect: Whether the network predicts valence and arousal.
 
     Attributes:
         unread: Reason why a source could not be read, by source.
@@ -193,11 +204,12 @@ class PredictionFiles:
         UserError: The files cannot be written, here and in every method.
     """
 
-    def __init__(self, folder: Path, card: dict[str, Any], classes: Sequence[str]) -> None:
+    def __init__(self, folder: Path, card: dict[str, Any], classes: Sequence[str], has_affect: bool = False) -> None:
         self.unread: dict[str, str] = {}
         self._classes = tuple(classes)
         self._table = _GrowingFile(folder / FILES[0])
-        self._table.add(_csv_row([*_COLUMNS, *(f"prob_{name}" for name in classes)]))
+        self._affect = _AFFECT if has_affect else ()
+        self._table.add(_csv_row([*_COLUMNS, *self._affect, *(f"prob_{name}" for name in classes)]))
         self._tree = _GrowingFile(folder / FILES[1])
         self._tree.add(f'{{\n"model": {_json(card)},\n"classes": {_json(list(classes))},\n"faces": [')
         self._between = "\n"
@@ -209,8 +221,9 @@ class PredictionFiles:
             row |= {"box": [round(number, 1) for number in row["box"]], "time": round(row["time"] or 0.0, 4)}
             row |= {"frame": row["frame"] or 0}
             flat = {**row, **dict(zip(_BOX, row["box"])), "track": "" if row["track"] is None else row["track"]}
-            self._table.add(_csv_row([*(flat[name] for name in _COLUMNS), *row["probabilities"].values()]))
-            self._tree.add(f"{self._between}{_json({name: row[name] for name in _FIELDS})}")
+            columns = (*_COLUMNS, *self._affect)
+            self._table.add(_csv_row([*(flat[name] for name in columns), *row["probabilities"].values()]))
+            self._tree.add(f"{self._between}{_json({name: row[name] for name in (*_FIELDS, *self._affect)})}")
             self._between = ",\n"
         if time.monotonic() - self._flushed >= _FLUSH_EVERY:
             self._flush(complete=False)

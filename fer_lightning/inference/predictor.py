@@ -141,7 +141,7 @@ class Predictor:
             return PredictionBatch(predictions for _, predictions in self.read(image))
         picture = self._open(image)
         faces = self._detect(image, picture)
-        faces.probabilities = self.classifier.probabilities(faces.crops)
+        faces.outputs = self.classifier.classify(faces.crops)
         return self._predictions(faces, 0)
 
     def read(self, pictures: Iterable[Any]) -> Generator[tuple[np.ndarray, Predictions], None, None]:
@@ -225,7 +225,7 @@ class Predictor:
     ) -> Iterator[DetectedFaces]:
         """Classified faces of pictures in batches of this predictor, see `classifier.classify_ahead`."""
         most = self.batch_size if isinstance(self.finder, WholePicture) else min(self.batch_size, _MOST_DETECTED)
-        classify = self.classifier.probabilities
+        classify = self.classifier.classify
         return classify_ahead(classify, items, read, detect, self.batch_size, 1 if is_live else most)
 
     def _open(self, image: Any) -> np.ndarray:
@@ -248,7 +248,7 @@ class Predictor:
     def _predictions(self, faces: DetectedFaces, number: int) -> Predictions:
         predictions = (
             predict(face.box, row, self.classes, self.threshold, crop)
-            for face, row, crop in zip(faces.faces, faces.probabilities, faces.crops)
+            for face, row, crop in zip(faces.faces, faces.outputs, faces.crops)
         )
         source = str(faces.source) if isinstance(faces.source, (str, Path)) else str(number)
         return Predictions(predictions, source, self.classes, faces.error)

@@ -168,7 +168,7 @@ class VideoReading:
                     crop,
                     track,
                 )
-                for face, track, row, crop in zip(seen.faces, tracks, seen.probabilities, seen.crops)
+                for face, track, row, crop in zip(seen.faces, tracks, seen.outputs, seen.crops)
             ]
             yield frame, Predictions(predictions, source, predictor.classes, "", frame.number, frame.seconds)
 
@@ -182,7 +182,7 @@ class VideoReading:
 
 
 class Smoother:
-    """Exponential moving average of the probabilities of each person, independent of the frame rate.
+    """Exponential moving average of the outputs for each person, independent of the frame rate.
 
     The response to a step after t seconds is `1 - exp(-t / time_constant)`.
 
@@ -194,21 +194,21 @@ class Smoother:
         self.time_constant = time_constant
         self._last: dict[int, tuple[float, np.ndarray]] = {}
 
-    def smooth(self, track: int, probabilities: np.ndarray, seconds: float) -> np.ndarray:
-        """Smoothed probabilities `(K,)` of a person.
+    def smooth(self, track: int, outputs: np.ndarray, seconds: float) -> np.ndarray:
+        """Smoothed outputs `(K,)` or `(K + 2,)` of a person, see `FaceClassifier.classify`.
 
         Args:
             track: Number of the person.
-            probabilities: Probabilities `(K,)` of this frame.
+            outputs: Outputs of this frame.
             seconds: Time of the frame, not earlier than the frame before.
         """
         if track in self._last and self.time_constant > 0:
             before, average = self._last[track]
             kept = math.exp(-(seconds - before) / self.time_constant)
-            probabilities = kept * average + (1 - kept) * probabilities
-        self._last[track] = (seconds, probabilities)
+            outputs = kept * average + (1 - kept) * outputs
+        self._last[track] = (seconds, outputs)
         # A long video has thousands of tracks: those that ended long ago have no weight in the average.
         ended = [other for other, (last, _) in self._last.items() if seconds - last > 40 * self.time_constant]
         for other in ended:
             del self._last[other]
-        return probabilities
+        return outputs

@@ -122,7 +122,9 @@ class Stopping(Predictor):
             raise self.error
         return [Face((1.0, 2.0, 30.0, 30.0), 0.9, np.zeros((0, 2), np.float32))]
 
-    def probabilities(self, faces: np.ndarray) -> np.ndarray:
+    has_affect = False
+
+    def classify(self, faces: np.ndarray) -> np.ndarray:
         return np.tile(np.array([0.75, 0.25], np.float32), (len(faces), 1))
 
 

@@ -253,7 +253,7 @@ def test_faces_are_classified_together_in_the_order_of_their_pictures(batch_size
     given = list(classify_ahead(of.classify, of.numbers(), read, of.detect, batch_size, pictures))
     assert [each.source for each in given] == list(range(50))
     for each in given:
-        np.testing.assert_array_equal(each.probabilities, np.full((each.source % 4, 1), each.source, np.float32))
+        np.testing.assert_array_equal(each.outputs, np.full((each.source % 4, 1), each.source, np.float32))
     assert max(of.sizes) == expected and sum(of.sizes) == sum(number % 4 for number in range(50))
     assert not fer_threads()
 

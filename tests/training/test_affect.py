@@ -6,12 +6,16 @@ import json
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from fer_lightning import ExpressionClassifier
+from fer_lightning import ExpressionClassifier, Predictor
 from fer_lightning.data.affectnet import AffectNet
+from fer_lightning.deploy.onnx import export_onnx, onnx_metadata
 from fer_lightning.errors import UserError
+from fer_lightning.inference.classifier import open_classifier
+from fer_lightning.inference.predictions import PredictionFiles
 from fer_lightning.models import ResNet, add_affect_head, classes_and_affect
 from fer_lightning.results.run_record import RunRecord
 from fer_lightning.training.checkpoints import load_net, save_net, start_from
@@ -92,6 +96,37 @@ def test_the_stored_network_predicts_both(run, faces, make_data, tmp_path):
     again = load_net(tmp_path / "net.safetensors").net
     with torch.no_grad():
         torch.testing.assert_close(classes_and_affect(again, image)[1], affect)
+
+
+def test_prediction_gives_both(run, faces, tmp_path):
+    table = RunRecord.read(run).predictions.query("split == 'test'").set_index("id")
+    images = table.index[:5].tolist()
+    paths = [faces / "Manually_Annotated_Images" / image for image in images]
+    with Predictor(run, detect=False) as predictor:
+        results = predictor(paths)
+        frame = results.to_frame()
+        np.testing.assert_allclose(frame[["valence", "arousal"]], table.loc[images, ["valence", "arousal"]], atol=1e-3)
+        assert (
+            results[0][0].valence == frame["valence"][0] and results[0].to_dicts()[0]["arousal"] == frame["arousal"][0]
+        )
+        crops = np.stack([result[0].face for result in results])
+        wanted = predictor.classifier.classify(crops)
+        np.testing.assert_array_equal(predictor.classifier.probabilities(crops), wanted[:, :7])
+        files = PredictionFiles(tmp_path, predictor.classifier.card, predictor.classes, predictor.classifier.has_affect)
+        for result in results:
+            files.add(result)
+        files.close(complete=True)
+    assert pd.read_csv(tmp_path / "predictions.csv")["valence"].tolist() == pytest.approx(frame["valence"].tolist())
+    assert json.loads((tmp_path / "predictions.json").read_text())["faces"][4]["arousal"] == frame["arousal"][4]
+    trained = load_net(run)
+    export_onnx(trained.net, onnx_metadata(trained, "run"), tmp_path / "net.onnx")
+    by_onnx = open_classifier(str(tmp_path / "net.onnx"))
+    assert by_onnx.has_affect
+    np.testing.assert_allclose(by_onnx.classify(crops), wanted, atol=1e-5)
+    mirrored = open_classifier(str(run), tta="mirror", groups="valence3").classify(crops)
+    plain = open_classifier(str(run))
+    both = (plain.classify(crops) + plain.classify(crops[:, :, ::-1])) / 2
+    np.testing.assert_allclose(mirrored[:, 3:], both[:, 7:], atol=1e-6)
 
 
 def test_evaluate_repeats_the_scores(fer, run, faces, tmp_path, capsys):

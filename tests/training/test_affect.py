@@ -55,7 +55,7 @@ def options(faces, tmp_path_factory):
         "data=affectnet", f"data.root={faces}", f"data.cache_dir={tmp_path_factory.mktemp('cache')}",
         *(f"data.{name}={value}" for name, value in SMALL.items()), "augment=none", "model=resnet",
         "model.widths=[8,8,8,8]", "optimizer.lr=0.01", "trainer=cpu", "trainer.precision=32-true",
-        "trainer.max_epochs=6", "logger=none", "callbacks=[]",
+        "trainer.max_epochs=6", "selection.monitor=val/ccc_valence", "logger=none", "callbacks=[]",
     ]  # fmt: skip
 
 

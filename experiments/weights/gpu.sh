@@ -27,11 +27,11 @@ hafem="data.image_size=112 data.batch_size=128 augment=strong"
 {
   for seed in 0 1 2; do
     train resnet $seed
-    train ferplus $seed $hafem trainer.max_epochs=16 "hydra.run.dir=outputs/release/ferplus_$seed"
+    train ferplus_large $seed $hafem trainer.max_epochs=16 "hydra.run.dir=outputs/release/ferplus_large_$seed"
   done
   wait
   for seed in 0 1 2; do
-    train fer2013 $seed $hafem trainer.max_epochs=12 "init=outputs/release/ferplus_$seed" "hydra.run.dir=outputs/release/fer2013_$seed"
+    train fer2013 $seed $hafem trainer.max_epochs=12 "init=outputs/release/ferplus_large_$seed" "hydra.run.dir=outputs/release/fer2013_$seed"
   done
   wait
 }

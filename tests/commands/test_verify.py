@@ -150,4 +150,4 @@ def test_without_pytorch(tmp_path):
         [sys.executable, "-c", program, "verify", "ferplus"], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "not opened: this needs PyTorch" in done.stdout and "opens: HAFEM, 8 classes, 72 x 72" in done.stdout
+    assert "not opened: this needs PyTorch" in done.stdout and "opens: HAFEM, 8 classes, 64 x 64" in done.stdout

@@ -331,7 +331,7 @@ def test_views_are_those_of_evaluation(tta, size):
 
 
 def test_probabilities_are_averaged_over_the_views():
-    faces = np.random.default_rng(0).integers(0, 256, (3, 72, 72, 1), dtype=np.uint8)
+    faces = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
     plain, averaged = open_classifier("ferplus"), open_classifier("ferplus", tta="mirror")
     expected = (plain.probabilities(faces) + plain.probabilities(faces[:, :, ::-1])) / 2
     np.testing.assert_allclose(averaged.probabilities(faces), expected, atol=1e-6)

@@ -26,7 +26,7 @@ def test_the_three_lines_read_a_photo(predictor, portrait, tmp_path):
     assert sum(read.probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert max(read.probabilities, key=read.probabilities.get) == "happy"
     assert tuple(read.probabilities) == predictor.classes
-    assert read.face.shape == (72, 72, 1) and read.track is None and not read.low_resolution
+    assert read.face.shape == (64, 64, 1) and read.track is None and not read.low_resolution
     assert repr(read).startswith("Prediction(happy ") and "pixels)" in repr(read)
     assert repr(predictor).startswith("Predictor('ferplus', torch, classes: ")
 

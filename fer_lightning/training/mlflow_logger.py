@@ -34,7 +34,7 @@ class MLflowRunLogger(MLFlowLogger):
         UserError: On first use, MLflow cannot be reached.
 
     Example:
-        >>> trainer = pl.Trainer(logger=MLflowRunLogger("outputs/mine"))  # doctest: +SKIP
+        `fer train logger=mlflow`, or `pl.Trainer(logger=MLflowRunLogger("outputs/mine"))`; then `mlflow ui`.
     """
 
     def __init__(self, save_dir: str, experiment: str = "fer_lightning", name: str | None = None) -> None:

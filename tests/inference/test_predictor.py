@@ -213,7 +213,7 @@ def test_cropped_faces_are_not_searched_for(portrait):
         crop = portrait[70:175, 170:275]
         [read], wide = predictor(crop), predictor(portrait[:100])
         assert read.box == (0, 0, 105, 105) and wide[0].box == (206, 0, 100, 100)
-        np.testing.assert_array_equal(read.face, conform(crop, 72, 1))
+        np.testing.assert_array_equal(read.face, conform(crop, 64, 1))
         assert sum(read.probabilities.values()) == pytest.approx(1, abs=1e-5)
         results = predictor([crop, "nowhere.png", crop[::-1]])
         features = predictor.embed(results)

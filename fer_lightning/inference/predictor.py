@@ -79,7 +79,7 @@ class Predictor:
         1           1     0   64.0
         2  nobody.png  <NA>    NaN  nobody.png does not exist.
         >>> predictor.embed(faces[:2]).shape
-        (2, 128)
+        (2, 64)
     """
 
     def __init__(

@@ -120,8 +120,8 @@ def load(path: Path | str) -> nn.Module:
     Example:
         >>> net = load("ferplus")
         >>> net.classes[:3], net.preprocessing["image_size"], net.preprocessing["channels"]
-        (('angry', 'disgust', 'fear'), 72, 1)
-        >>> net(torch.zeros(2, 1, 72, 72)).shape
+        (('angry', 'disgust', 'fear'), 64, 1)
+        >>> net(torch.zeros(2, 1, 64, 64)).shape
         torch.Size([2, 8])
     """
     trained = load_net(path)

@@ -58,7 +58,7 @@ def test_reproduces_the_predictor(folder: Path, pictures: dict[str, np.ndarray])
             read = example.predict(session, picture, face.points[ALIGNED])
             assert read == pytest.approx(wanted.probabilities, abs=1e-3), name
             np.testing.assert_array_equal(
-                cv2.cvtColor(example.crop_face(picture, face.points[ALIGNED], 72), cv2.COLOR_RGB2GRAY),
+                cv2.cvtColor(example.crop_face(picture, face.points[ALIGNED], len(wanted.face)), cv2.COLOR_RGB2GRAY),
                 wanted.face.squeeze(),
                 err_msg=name,
             )

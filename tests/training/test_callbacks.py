@@ -83,7 +83,8 @@ def test_a_continued_run_has_all_rows(clock):
 
 def draw(seed: int = 0, epoch: int = 0, batch: int = 0, rank: int = 0) -> float:
     trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank)
-    SeedEveryBatch(seed).on_train_batch_start(trainer, None, None, batch)
+    module = SimpleNamespace(device=torch.device("cpu"))
+    SeedEveryBatch(seed).on_train_batch_start(trainer, module, None, batch)
     return float(torch.rand(()))
 
 

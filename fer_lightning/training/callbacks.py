@@ -147,7 +147,7 @@ class SeedEveryBatch(pl.Callback):
     ) -> None:
         place = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
         seed = int(np.random.SeedSequence(place).generate_state(1)[0])
-        # torch.manual_seed also seeds devices that are not used, which takes as long as the augmentation.
+        # torch.manual_seed also formats the call stack for each kind of device that is not used.
         (torch.default_generator if pl_module.device.type == "cpu" else torch).manual_seed(seed)
 
 

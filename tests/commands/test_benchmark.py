@@ -33,11 +33,11 @@ serve(lambda threads: Timed("stand-in", "1.0", f"{{threads}} threads", look, sta
 
 @pytest.fixture
 def stand_ins(monkeypatch, tmp_path) -> None:
-    """Ours take 2 ms a frame; the peer `fer` takes 8 ms where its Python is named."""
+    """Ours take 20 ms a frame; the peer `fer` takes 80 ms where its Python is named. A busy machine adds some."""
     program = tmp_path / "stand_in.py"
     program.write_text(PROGRAM)
-    monkeypatch.setattr(pipeline, "_command", lambda source, backend: [sys.executable, str(program), "0.002"])
-    monkeypatch.setitem(PEERS, "fer", peers.Peer(str(program), ("0.008",)))
+    monkeypatch.setattr(pipeline, "_command", lambda source, backend: [sys.executable, str(program), "0.02"])
+    monkeypatch.setitem(PEERS, "fer", peers.Peer(str(program), ("0.08",)))
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_the_record_tells_what_was_measured(stand_ins, benchmark, tmp_path, caps
     table = pd.read_csv(tmp_path / "out" / "benchmark.csv")
     assert table["who"].unique().tolist() == ["ours torch", "fer"] and (table["threads"] == 1).all()
     whole = table[table["stage"] == "whole"].set_index("who")
-    assert whole.loc["ours torch", "ratio"] == 1 and 1.2 < whole.loc["fer", "ratio"] < 10
+    assert whole.loc["ours torch", "ratio"] == 1 and 1.5 < whole.loc["fer", "ratio"] < 5
     assert np.allclose(whole["fps"], 1000 / whole["median_ms"], rtol=0.01) and (whole["n"] == 12).all()
     assert (table["label"] == "happy").all() and (table["found"] == 1).all()
     record = json.loads((tmp_path / "out" / "benchmark.json").read_text())

@@ -28,7 +28,7 @@ from fer_lightning.data.samples import (
 from fer_lightning.data.store import track
 from fer_lightning.data.text_tables import column_places, plain_name, read_rows, shown, whole_number
 from fer_lightning.errors import UserError
-from fer_lightning.results.run_record import AFFECT
+from fer_lightning.results.protocol import AFFECT
 
 CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 NO_EXPRESSION = (8, 9, 10)  # none, uncertain, no face: not part of the classification task by the owner's definition

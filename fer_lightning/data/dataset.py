@@ -16,7 +16,7 @@ from fer_lightning.data.auxiliary import SideVectors, mirror
 from fer_lightning.data.batch_transforms import BatchAugmentation
 from fer_lightning.data.store import Images
 from fer_lightning.errors import UserError
-from fer_lightning.results.run_record import AFFECT
+from fer_lightning.results.protocol import AFFECT
 
 _COPIED = 4096  # images that are copied to a device at once
 

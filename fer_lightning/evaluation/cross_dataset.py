@@ -18,7 +18,8 @@ from fer_lightning.data.datamodule import ExpressionDataModule
 from fer_lightning.data.labels import LabelSet
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.scoring import Inference, predict_split, score
-from fer_lightning.results.run_record import AFFECT, PROBABILITY_PREFIX, TARGET_PREFIX
+from fer_lightning.results.protocol import AFFECT
+from fer_lightning.results.run_record import PROBABILITY_PREFIX, TARGET_PREFIX
 
 log = logging.getLogger(__name__)
 _SCORES = ("n", "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1")

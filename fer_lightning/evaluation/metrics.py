@@ -24,7 +24,8 @@ from torchmetrics.utilities import dim_zero_cat
 
 from fer_lightning.errors import UserError, require_known
 from fer_lightning.results.calibration import BINS
-from fer_lightning.results.run_record import AFFECT, TARGET_PREFIX
+from fer_lightning.results.protocol import AFFECT
+from fer_lightning.results.run_record import TARGET_PREFIX
 
 # Direction in which each metric improves; the keys are the scores that a checkpoint can be selected by.
 BETTER = {

@@ -21,7 +21,8 @@ from fer_lightning.models.affect import classes_and_affect
 from fer_lightning.models.weighted_voting import TTA, views
 from fer_lightning.results.intervals import accuracy_interval
 from fer_lightning.results.prior import AS_TRAINED, PriorShift
-from fer_lightning.results.run_record import AFFECT, PROBABILITY_PREFIX, TARGET_PREFIX
+from fer_lightning.results.protocol import AFFECT
+from fer_lightning.results.run_record import PROBABILITY_PREFIX, TARGET_PREFIX
 
 
 def predict_split(

@@ -233,13 +233,14 @@ class OnnxClassifier(FaceClassifier):
         self.preprocessing = metadata["preprocessing"]
         self.card = {**metadata["card"], "source": source}
         self.precision = metadata["precision"]
-        self.has_affect = len(_outputs(self.session)) > 1
+        self._outputs = _outputs(self.session)
+        self.has_affect = "affect" in self._outputs
 
     def classify(self, faces: np.ndarray) -> np.ndarray:
         """See `FaceClassifier`."""
         if not len(faces):
             return np.zeros((0, len(self.classes) + 2 * self.has_affect), np.float32)
-        logits, *affect = self.session.run(_outputs(self.session), {"image": normalise(faces, self.preprocessing)})
+        logits, *affect = self.session.run(self._outputs, {"image": normalise(faces, self.preprocessing)})
         return np.concatenate([softmax(logits / np.float32(self.card["temperature"]), axis=1), *affect], axis=1)
 
     def embed(self, faces: np.ndarray) -> np.ndarray:

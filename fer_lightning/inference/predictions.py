@@ -18,6 +18,7 @@ import numpy as np
 from fer_lightning.errors import UserError, printable
 from fer_lightning.files import write_whole, writing
 from fer_lightning.plots.text import csv_cell
+from fer_lightning.results.protocol import AFFECT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,6 @@ UNCERTAIN = "uncertain"  # label where no class reaches the threshold
 FILES = ("predictions.csv", "predictions.json")
 _BOX = ("x", "y", "width", "height")
 _RESULT = ("label", "confidence", "low_resolution")
-_AFFECT = ("valence", "arousal")
 _COLUMNS = ("source", "frame", "time", "track", *_BOX, *_RESULT)
 _FIELDS = ("source", "frame", "time", "track", "box", *_RESULT, "probabilities")
 _FLUSH_EVERY = 1.0  # seconds
@@ -84,7 +84,7 @@ def predict(
         face=face,
         track=track,
         low_resolution=min(box[2:]) < len(face),
-        **{name: float(value) for name, value in zip(_AFFECT, affect)},
+        **{name: float(value) for name, value in zip(AFFECT, affect)},
     )
 
 
@@ -137,7 +137,7 @@ class Predictions(list[Prediction]):
                 "low_resolution": face.low_resolution,
                 "probabilities": face.probabilities,
                 "error": "",
-                **{name: value for name in _AFFECT if (value := getattr(face, name)) is not None},
+                **{name: value for name in AFFECT if (value := getattr(face, name)) is not None},
             }
             for number, face in enumerate(self)
         ]
@@ -180,7 +180,7 @@ class PredictionBatch(list[Predictions]):
         ]
         moment = ["frame", "time", "track"] if any(picture.frame is not None for picture in self) else []
         shares = (f"prob_{name}" for name in classes)
-        affect = [name for name in _AFFECT if any(name in row for row in rows)]
+        affect = [name for name in AFFECT if any(name in row for row in rows)]
         table = pd.DataFrame(rows, columns=["source", "face", *moment, *_BOX, *_RESULT, *affect, *shares, "error"])
         return table.astype({name: "Int64" for name in ("face", "frame", "track") if name in table})
 
@@ -208,7 +208,7 @@ class PredictionFiles:
         self.unread: dict[str, str] = {}
         self._classes = tuple(classes)
         self._table = _GrowingFile(folder / FILES[0])
-        self._affect = _AFFECT if has_affect else ()
+        self._affect = AFFECT if has_affect else ()
         self._table.add(_csv_row([*_COLUMNS, *self._affect, *(f"prob_{name}" for name in classes)]))
         self._tree = _GrowingFile(folder / FILES[1])
         self._tree.add(f'{{\n"model": {_json(card)},\n"classes": {_json(list(classes))},\n"faces": [')

@@ -23,7 +23,7 @@ from fer_lightning.plots.text import duration, escape, points, print_fitting, pr
 from fer_lightning.results.calibration import bound_note
 from fer_lightning.results.fairness import MIN_IMAGES
 from fer_lightning.results.naming import run_title, upload_command
-from fer_lightning.results.run_record import AFFECT
+from fer_lightning.results.protocol import AFFECT
 
 _SCORES = ("images", "accuracy [95%]", "balanced", "macro\nF1")
 _OF_GROUPS = {"accuracy": "accuracy", "macro_f1": "macro F1"}

@@ -14,6 +14,7 @@ from fer_lightning.errors import UserError, problem_of
 
 Text = Annotated[str, Field(max_length=2000)]
 _LONGEST_NAME = 100  # characters
+AFFECT = ("valence", "arousal")  # besides the classes, from -1 to 1; columns of tables of predictions
 
 
 @dataclass(frozen=True)

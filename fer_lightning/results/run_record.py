@@ -20,8 +20,7 @@ from fer_lightning.results.metrics_schema import read_metrics
 
 _PACKAGES = ("fer_lightning", "torch", "pytorch-lightning", "torchmetrics", "timm", "albumentations", "numpy")
 PROBABILITY_PREFIX = "prob_"
-AFFECT = ("valence", "arousal")  # columns of predictions, and with the prefix below of their targets
-TARGET_PREFIX = "target_"
+TARGET_PREFIX = "target_"  # of the targets of AFFECT
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,9 @@ class MultiHeadAttention(nn.Module):
 
     def heads(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (B, heads, T, E / heads)."""
-        parts = self.query_key_value(tokens).chunk(3, dim=-1)
-        query, key, value = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+        # One transposition of all heads: every node of an ONNX graph costs as much as the product of nine tokens.
+        heads = self.query_key_value(tokens).unflatten(-1, (3 * self.num_heads, -1)).transpose(1, 2)
+        query, key, value = heads.chunk(3, dim=1)
         return query, key, value
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -170,7 +170,6 @@ def training_rates(recipe: Recipe, rounds: int) -> pd.DataFrame:
 
 
 def _trainer_seconds(recipe: Recipe) -> float:
-    keep_freed_memory()
     clock = _Clock(recipe)
     recipe.trainer(clock).fit(recipe.classifier(), datamodule=recipe.datamodule)
     return clock.seconds

@@ -24,7 +24,7 @@ from fer_lightning.results.metrics_schema import identity
 from fer_lightning.results.prior import AS_TRAINED, PriorShift
 from fer_lightning.results.run_record import describe_code
 from fer_lightning.training.checkpoints import load_net
-from fer_lightning.training.trainer_options import check_devices, keep_freed_memory
+from fer_lightning.training.trainer_options import check_devices
 
 
 def run(cfg: DictConfig) -> float:
@@ -59,7 +59,6 @@ def run(cfg: DictConfig) -> float:
         "protocol": datamodule.protocol.to_dict(),
     }
     loggers = open_loggers(cfg, scored_net, "evaluate")
-    keep_freed_memory()
     trainer = build_trainer(cfg, [], loggers)
     inference = Inference(trained.net, cfg.channels_last, tta, prior)
     shared = predict_shared(trainer, inference, datamodule, cfg.split, trained.classes)

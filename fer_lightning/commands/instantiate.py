@@ -38,7 +38,7 @@ from fer_lightning.training.classifier import ExpressionClassifier
 from fer_lightning.training.description import class_shares
 from fer_lightning.training.mixup import Mixing
 from fer_lightning.training.registry import check_arguments, known, look_up
-from fer_lightning.training.trainer_options import SUPPORTED, StopAfterSteps, resolve_precision
+from fer_lightning.training.trainer_options import SUPPORTED, StopAfterSteps, keep_freed_memory, resolve_precision
 from fer_lightning.training.voting import load_members
 
 if TYPE_CHECKING:
@@ -46,10 +46,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
 # Tips of Lightning and its list of unavailable devices.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-
 
 for message in (
     "Found .* in eval mode at the start of training",  # the members of a vote stay in it
@@ -179,11 +177,11 @@ def _warn_of_normalisation(net: nn.Module, datamodule: ExpressionDataModule) -> 
     wanted = getattr(net, "normalisation", None)
     if wanted is None:
         return
-    mean, std = (np.resize(values, datamodule.channels) for values in (datamodule.mean, datamodule.std))
-    if not (
-        np.allclose(mean, np.resize(wanted[0], len(mean)), atol=0.01)
-        and np.allclose(std, np.resize(wanted[1], len(std)), atol=0.01)
-    ):
+    used, expected = (
+        [np.resize(values, datamodule.channels) for values in pair]
+        for pair in ((datamodule.mean, datamodule.std), wanted)
+    )
+    if not np.allclose(used, expected, atol=0.01):
         options = " ".join(
             f"data.{name}=[{','.join(f'{value:.3g}' for value in values)}]"
             for name, values in zip(("mean", "std"), wanted)
@@ -223,6 +221,7 @@ def build_trainer(
     Raises:
         UserError: The devices are not available.
     """
+    keep_freed_memory()
     bars = bars and cfg.trainer.get("enable_progress_bar", True)
     if not bars:  # Lightning refuses them then
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]

@@ -70,7 +70,7 @@ from fer_lightning.training.callbacks import (
 from fer_lightning.training.checkpoints import add_record, load_net, start_from
 from fer_lightning.training.teacher import teach
 from fer_lightning.training.tracking import TrackTestSplit
-from fer_lightning.training.trainer_options import check_devices, check_trainer, keep_freed_memory
+from fer_lightning.training.trainer_options import check_devices, check_trainer
 
 log = logging.getLogger(__name__)
 
@@ -233,7 +233,6 @@ def fit(
     always = [history, SeedEveryBatch(cfg.seed), StopAfterDivergence(), *([trial] if trial else [])]
     if cfg.get("track_test"):  # runs of earlier versions have none
         always.append(TrackTestSplit(history, datamodule, run.folder / TRACKED))
-    keep_freed_memory()
     trainer = build_trainer(cfg, [*always, *build_each(cfg.get("callbacks")), best, last], loggers, bars)
     if teachers := _teachers(cfg):
         teach(datamodule, teachers, cfg.teacher_tta, trainer.strategy.root_device)

@@ -23,7 +23,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.files import write_csv
 from fer_lightning.plots.dataset import draw_alignment
 from fer_lightning.plots.style import save_figures
-from fer_lightning.plots.text import escape, print_line
+from fer_lightning.plots.text import escape, print_line, score_table
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +116,7 @@ def _aligned_points(reader: AlignedReader, row: int) -> np.ndarray:
 
 
 def _rate_table(counts: pd.DataFrame, datamodule: ExpressionDataModule) -> Table:
-    title = escape(f"Faces found in {datamodule.dataset_name}")
-    table = Table("class", title=title, title_justify="left", title_style="bold")
-    for split in (*SPLITS, "all"):
-        table.add_column(split, justify="right")
+    table = score_table(f"Faces found in {datamodule.dataset_name}", ["class"], [*SPLITS, "all"])
     rates = (counts["found"] / counts["images"]).map(lambda rate: "-" if np.isnan(rate) else f"{rate:.1%}")
     by_class = counts.assign(rate=rates).pivot(index="class", columns="split")
     for name in datamodule.label_set.classes:

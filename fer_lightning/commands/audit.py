@@ -19,7 +19,7 @@ from fer_lightning.files import write_csv, write_json
 from fer_lightning.plots.contact_sheet import draw_contact_sheet
 from fer_lightning.plots.dataset import draw_copies
 from fer_lightning.plots.style import save_figures
-from fer_lightning.plots.text import escape, print_line
+from fer_lightning.plots.text import escape, print_line, score_table
 
 
 def run(cfg: DictConfig) -> None:
@@ -80,10 +80,8 @@ def _summary(datamodule: ExpressionDataModule, findings: Findings) -> dict[str, 
 
 
 def _copy_table(findings: Findings, datamodule: ExpressionDataModule) -> Table:
-    title = escape(f"{datamodule.dataset_name}: pairs that show the same picture")
-    table = Table("splits", title=title, title_justify="left")
-    for heading in (*KINDS, "labels differ"):
-        table.add_column(heading, justify="right")
+    title = f"{datamodule.dataset_name}: pairs that show the same picture"
+    table = score_table(title, ["splits"], [*KINDS, "labels differ"])
     for row in findings.by_splits.itertuples(index=False):
         table.add_row(row.splits, *(f"{getattr(row, name):,}" for name in (*KINDS, "conflicting")))
     table.add_section()
@@ -92,9 +90,7 @@ def _copy_table(findings: Findings, datamodule: ExpressionDataModule) -> Table:
 
 
 def _exposure_table(findings: Findings) -> Table:
-    table = Table("split", title="Images with a copy in training", title_justify="left")
-    for heading in ("images", "exact copy", "any copy"):
-        table.add_column(heading, justify="right")
+    table = score_table("Images with a copy in training", ["split"], ["images", "exact copy", "any copy"])
     for row in findings.exposed.itertuples(index=False):
         shares = (f"{count:,} ({count / row.images:.1%})" for count in (row.exact, row.any))
         table.add_row(row.split, f"{row.images:,}", *shares)
@@ -102,7 +98,7 @@ def _exposure_table(findings: Findings) -> Table:
 
 
 def _other_table(findings: Findings) -> Table:
-    table = Table("looked for", "found", title="Other findings", title_justify="left")
+    table = score_table("Other findings", ["looked for", "found"], [])
     largest = f", the largest of {findings.copy_groups[0]:,} images" if findings.copy_groups else ""
     table.add_row("groups of images that show one picture", f"{len(findings.copy_groups):,}{largest}")
     table.add_row("blank images", _listed(findings.blank))

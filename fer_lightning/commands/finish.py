@@ -50,7 +50,7 @@ from fer_lightning.results.naming import label_run, run_title
 from fer_lightning.results.run_record import RunRecord, predicted_arrays
 from fer_lightning.training.checkpoints import TrainedNet
 from fer_lightning.training.mlflow_logger import MLflowRunLogger
-from fer_lightning.training.wandb_logger import WandbRunLogger, close_wandb, log_run
+from fer_lightning.training.wandb_logger import WandbRunLogger, log_run
 
 SHOWN_ERRORS = 24
 log = logging.getLogger(__name__)
@@ -266,7 +266,8 @@ def ending(loggers: Sequence[Logger]) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.finalize(status)
-        close_wandb(loggers, failed=status == "failed")
+            if isinstance(logger, WandbRunLogger):
+                logger.close(failed=status == "failed")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.files import write_csv
 from fer_lightning.plots.dataset import draw_agreement
 from fer_lightning.plots.style import save_figures
-from fer_lightning.plots.text import escape, print_line
+from fer_lightning.plots.text import escape, print_line, score_table
 from fer_lightning.results.label_noise import (
     annotator_against_the_others,
     annotator_agreement,
@@ -80,7 +80,7 @@ def _formatted(row: pd.Series) -> str:
 def _split_table(table: pd.DataFrame) -> Table:
     overall = table[table["class"] == "all"]
     splits = list(dict.fromkeys(overall["split"]))
-    printed = Table("agreement", *splits, title="Annotator agreement, with 95 % intervals", title_justify="left")
+    printed = score_table("Annotator agreement, with 95 % intervals", ["agreement", *splits], [])
     for measure, rows in overall.groupby("measure", sort=False):
         cells = {row["split"]: f"{_formatted(row)}\nn = {row['images']:,}" for _, row in rows.iterrows()}
         printed.add_row(str(measure), *(cells.get(split, "-") for split in splits))
@@ -90,7 +90,7 @@ def _split_table(table: pd.DataFrame) -> Table:
 def _class_table(table: pd.DataFrame) -> Table:
     shown = [CONSENSUS, ANNOTATOR, ANNOTATOR_OTHERS]
     together = table[(table["split"] == "all") & (table["class"] != "all")].set_index(["measure", "class"])
-    printed = Table("class", *shown, title="By class, all splits", title_justify="left")
+    printed = score_table("By class, all splits", ["class", *shown], [])
     for name in EMOTIONS:
         keys = [(measure, name) for measure in shown]
         printed.add_row(

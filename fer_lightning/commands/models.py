@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,6 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from fer_lightning.commands.instantiate import compose_net
@@ -20,9 +18,8 @@ from fer_lightning.data.store import track
 from fer_lightning.errors import UserError
 from fer_lightning.evaluation.efficiency import describe_hardware, latency, multiply_adds, parameters
 from fer_lightning.files import write_csv, write_text
-from fer_lightning.plots.text import escape, markdown_line, print_line
+from fer_lightning.plots.text import print_line, table_markdown, text_table
 
-HEADINGS = ("model", "weights", "mult-adds", "ms", "p95 ms", "source")
 # K. He et al., Deep residual learning for image recognition (2016)
 CITATION = re.compile(r"(?:[A-Z]\.[ -]?)+([A-Z][\w'-]+)( et al\.)?.*?[ (]((?:19|20)\d\d)\b")
 
@@ -46,11 +43,13 @@ def run(cfg: DictConfig) -> None:
     title = _title(cfg)
     folder = Path(cfg.output_dir)
     write_csv(folder / "models.csv", table, float_format="%.3f")
-    write_text(folder / "models.md", _markdown(table, title, left_out))
+    notes = [f"Left out: {name}, {reason}" for name, reason in left_out.items()]
+    markdown = [title, table_markdown(_cells(table), words=["source"]), *notes]
+    write_text(folder / "models.md", "\n\n".join(markdown) + "\n")
     console = Console()
-    console.print(_rich_table(table, title))
-    for name, reason in left_out.items():
-        print_line(console, f"Left out: {name}, {reason}")
+    console.print(text_table(title, _cells(table), words=["source"]))
+    for note in notes:
+        print_line(console, note)
     print_line(console, f"Table: {folder}/models.csv, {folder}/models.md")
 
 
@@ -90,33 +89,15 @@ def _title(cfg: DictConfig) -> str:
     return f"{picture}; ms of one picture in float32, one thread of {processor}, median and p95 of {cfg.rounds} rounds"
 
 
-def _cells(table: pd.DataFrame) -> list[list[str]]:
-    return [
-        [
-            str(row.Index),
-            f"{row.parameters / 1e6:.2f} M",
-            f"{row.multiply_adds / 1e6:,.0f} M",
-            f"{row.median_ms:.2f}",
-            f"{row.p95_ms:.2f}",
-            row.source,
-        ]
-        for row in table.itertuples()
-    ]
-
-
-def _rich_table(table: pd.DataFrame, title: str) -> Table:
-    drawn = Table(title=escape(title))
-    for heading in HEADINGS:
-        drawn.add_column(
-            heading, justify="left" if heading in ("model", "source") else "right", no_wrap=heading != "source"
-        )
-    for cells in _cells(table):
-        drawn.add_row(*map(escape, cells))
-    return drawn
-
-
-def _markdown(table: pd.DataFrame, title: str, left_out: Mapping[str, str]) -> str:
-    alignment = ["---" if heading in ("model", "source") else "---:" for heading in HEADINGS]
-    lines = [markdown_line(cells) for cells in (HEADINGS, alignment, *_cells(table))]
-    notes = [f"\nLeft out: {name}, {reason}" for name, reason in left_out.items()]
-    return "\n".join([f"{title}\n", *lines, *notes]) + "\n"
+def _cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as text."""
+    return pd.DataFrame(
+        {
+            "model": table.index,
+            "weights": [f"{count / 1e6:.2f} M" for count in table["parameters"]],
+            "mult-adds": [f"{count / 1e6:,.0f} M" for count in table["multiply_adds"]],
+            "ms": [f"{time:.2f}" for time in table["median_ms"]],
+            "p95 ms": [f"{time:.2f}" for time in table["p95_ms"]],
+            "source": list(table["source"]),
+        }
+    )

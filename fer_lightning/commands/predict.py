@@ -20,7 +20,7 @@ from PIL import Image
 from rich import get_console
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from fer_lightning.errors import UserError, printable, require_known
@@ -30,6 +30,7 @@ from fer_lightning.inference.predictions import FILES, Prediction, PredictionFil
 from fer_lightning.inference.predictor import Predictor
 from fer_lightning.inference.tracking import VideoReading
 from fer_lightning.inference.video import ACCEPTED, FolderContent, Video, find_source, folder_content, is_video
+from fer_lightning.plots.text import score_table
 from fer_lightning.training.safetensors_weights import WEIGHTS, find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -259,10 +260,7 @@ class PhotoTable:
 
     def table(self) -> Table:
         """Table of the faces."""
-        source = Column("source", overflow="fold")
-        table = Table(source, "face", "expression", title="Faces", title_justify="left", title_style="bold")
-        for heading in ("confidence", "next", "pixels"):
-            table.add_column(heading, justify="right")
+        table = score_table("Faces", ["source", "face", "expression"], ["confidence", "next", "pixels"])
         for name, number, read in self._faces:
             second = sorted(read.probabilities.items(), key=lambda item: -item[1])[1:2]
             table.add_row(
@@ -303,9 +301,7 @@ class PeopleTable:
 
     def table(self) -> Table:
         """Table of the people, in decreasing order of their number of frames."""
-        table = Table(title="People", title_justify="left", title_style="bold")
-        for name in ("track", "from", "to", "frames"):
-            table.add_column(name, justify="right")
+        table = score_table("People", [], ["track", "from", "to", "frames"])
         table.add_column("expressions")
         most = sorted(self._people.items(), key=lambda item: -item[1].labels.total())
         for track, person in most[:_SHOWN]:

@@ -24,8 +24,7 @@ from fer_lightning.commands.stored_config import read_yaml, sweep_group, wandb_n
 from fer_lightning.errors import UserError
 from fer_lightning.files import claims_dir, conf_dir, shown_path
 from fer_lightning.overrides import grid_runs, literal
-from fer_lightning.plots.text import escape, print_fitting, print_line
-from fer_lightning.plots.text import score_table as text_table
+from fer_lightning.plots.text import print_fitting, print_line, text_table
 from fer_lightning.results.collect import score_table, unfinished_runs
 from fer_lightning.results.metrics_schema import is_run_of
 from fer_lightning.results.naming import RunLabels, network_name, upload_command, waits_for_upload, wandb_label
@@ -277,11 +276,9 @@ def _show_plain(title: str, cells: pd.DataFrame, console: Console) -> None:
     """Prints a table of text, without its last column where the terminal is too narrow."""
 
     def build(without: Collection[str]) -> Table:
+        others = cells.columns[1:]
         shown = cells.drop(columns=[*without])
-        table = text_table(title, [shown.columns[0]], [name.replace(" ", "\n", 1) for name in shown.columns[1:]])
-        for line in shown.map(escape).to_numpy():
-            table.add_row(*line)
-        return table
+        return text_table(title, shown.rename(columns={name: name.replace(" ", "\n", 1) for name in others}))
 
     print_fitting(console, build, [cells.columns[-1]])
 
@@ -343,6 +340,7 @@ def _log(report: StudyReport, page: Path, folder: Path, node: DictConfig, mode: 
     # Imported late: only this part of a report needs torch.
     from wandb.errors import CommError
 
+    from fer_lightning.commands.finish import ending
     from fer_lightning.studies.wandb_study import log_study, save_views
     from fer_lightning.training.wandb_logger import WandbRunLogger
 
@@ -356,8 +354,7 @@ def _log(report: StudyReport, page: Path, folder: Path, node: DictConfig, mode: 
     )
     kind, group = "study" if "study=" in report.command else "report", node.group or sweep_group(folder)
     logger.describe(RunLabels(f"{kind} {report.name}", report.name, group, kind, (report.name, kind)), {})
-    failed = True
-    try:
+    with ending([logger]):
         run = logger.experiment
         log_study(run, report, page)
         if not (run.disabled or run.offline):
@@ -365,8 +362,4 @@ def _log(report: StudyReport, page: Path, folder: Path, node: DictConfig, mode: 
                 print("W&B shows the study at", *save_views(run, group, report))
             except (UserError, CommError, OSError, ValueError) as error:
                 log.warning("The workspace and the report could not be saved in W&B: %s", error)
-        where = None if run.disabled else Path(run.dir).parent
-        failed = False
-    finally:
-        logger.close(failed)
-    return where
+        return None if run.disabled else Path(run.dir).parent

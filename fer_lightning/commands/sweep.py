@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.table import Table
 from wandb.sdk.wandb_run import Run
 
+from fer_lightning.commands.finish import ending
 from fer_lightning.commands.instantiate import build
 from fer_lightning.commands.stored_config import sweep_group, wandb_nodes
 from fer_lightning.files import shown_path, write_json, write_text
 from fer_lightning.plots.style import save_figures
-from fer_lightning.plots.text import csv_text, escape, print_line
+from fer_lightning.plots.text import csv_text, escape, print_line, score_table
 from fer_lightning.results.naming import RunLabels, upload_command
 from fer_lightning.search.figures import draw_search
 from fer_lightning.search.report import trial_table
@@ -107,13 +108,9 @@ def _log_to_wandb(
         tags = [tag for tag in (choices("data"), choices("model"), choices("study"), sampler) if tag]
         logger: WandbRunLogger = build(node, save_dir=str(folder))
         logger.describe(RunLabels(f"search {group}", group, group, "search", tuple(tags)), {})
-        failed = True
-        try:
+        with ending([logger]):
             logger.log_hyperparams({key: best[key] for key in ("study", "direction", "sampler", "pruner")})
             log_sweep(logger.experiment, trials, _summary(best), pictures)
-            failed = False
-        finally:
-            logger.close(failed)
 
 
 def _summary(best: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,14 +146,9 @@ def _best_table(study: Study, objective: str) -> Table:
     ranked = _ranked(study)
     count = len(study.get_trials(deepcopy=False))
     shown = ranked[:SHOWN_TRIALS]
-    table = Table(
-        title=escape(f"Search {study.study_name}: {count} trials, {len(ranked)} complete, the best:"),
-        title_justify="left",
-        title_style="bold",
-    )
-    table.add_column("trial")
-    for place, trial in enumerate(shown):
-        table.add_column(str(trial.number), justify="right", style="bold" if place == 0 else None)
+    title = f"Search {study.study_name}: {count} trials, {len(ranked)} complete, the best:"
+    table = score_table(title, ["trial"], [str(trial.number) for trial in shown])
+    table.columns[1].style = "bold"
     table.add_row(escape(objective), *(f"{trial.value:.5g}" for trial in shown), end_section=True)
     for name in dict.fromkeys(name for trial in shown for name in trial.params):
         table.add_row(escape(name), *(_shown(trial.params.get(name)) for trial in shown))

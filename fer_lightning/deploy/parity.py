@@ -31,7 +31,7 @@ from fer_lightning.errors import UserError
 from fer_lightning.evaluation.cross_dataset import share_classes
 from fer_lightning.evaluation.efficiency import thread_milliseconds
 from fer_lightning.evaluation.scoring import score
-from fer_lightning.plots.text import NOTHING, escape, percent
+from fer_lightning.plots.text import NOTHING, percent, text_table
 from fer_lightning.results.run_record import PROBABILITY_PREFIX
 
 ROUNDS = 50  # of timing
@@ -233,14 +233,8 @@ def scores_of(
 
 def export_table(rows: Sequence[Measured], faces: str) -> Table:
     """Terminal table with one row per format; `faces` describes the faces."""
-    table = Table(
-        "form", title=escape(f"On {faces}; time: one face, one thread"), title_justify="left", title_style="bold"
-    )
-    for heading in ("MB", "accuracy", "95% interval", "same label", "max |Δ logit|", "ms"):
-        table.add_column(heading, justify="right")
-    for cells in measured_cells(rows):
-        table.add_row(*map(escape, cells))
-    return table
+    headings = ["form", "MB", "accuracy", "95% interval", "same label", "max |Δ logit|", "ms"]
+    return text_table(f"On {faces}; time: one face, one thread", pd.DataFrame(measured_cells(rows), columns=headings))
 
 
 def measured_cells(rows: Sequence[Measured]) -> list[list[str]]:

@@ -143,6 +143,17 @@ def score_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Tab
     return table
 
 
+def text_table(title: str, cells: pd.DataFrame, words: Collection[str] = ()) -> Table:
+    """Rich table of text; the first column and those in `words` are left-aligned, as by `table_markdown`."""
+    table = score_table(title, (), ())
+    for heading in cells:
+        number = heading not in (*words, cells.columns[0])
+        table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for row in cells.map(escape).to_numpy():
+        table.add_row(*row)
+    return table
+
+
 def print_fitting(console: Console, build: Callable[[Collection[str]], Table], parts: Sequence[str]) -> None:
     """Prints the most complete form of a table that is not wider than the terminal.
 

@@ -27,6 +27,7 @@ from fer_lightning.plots.text import (
     points,
     print_fitting,
     range_of_percents,
+    score_table,
 )
 from fer_lightning.studies.comparison_table import LEVEL
 
@@ -346,15 +347,14 @@ def _comparison_table(
     title: str, comparison: PresentedTable, seconds: Mapping[tuple[str, str], float], without: Collection[str] = ()
 ) -> Table:
     """Comparison table without some of its columns; published numbers have a column if there are any."""
-    table = Table(title=escape(title), title_justify="left", title_style="bold", pad_edge=False)
-    table.add_column("row" if comparison.claimed else "variant", overflow="fold")
     headings = {"claimed": comparison.claimed, "measured": True, "seeds": True}
     headings |= dict.fromkeys((_DIFFERENCE, "p\n(Holm)"), comparison.reference is not None)
     headings[_TIME] = bool(seconds)
     shown = [name for name, is_shown in headings.items() if is_shown and name not in without]
     folded = _IN_TWO_LINES in without
-    for heading in shown:
-        table.add_column(heading.replace(" [", "\n[") if folded else heading, justify="right", no_wrap=True)
+    numbers = [heading.replace(" [", "\n[") if folded else heading for heading in shown]
+    table = score_table(title, ["row" if comparison.claimed else "variant"], numbers)
+    table.pad_edge = False
     for line, (_, row) in zip(comparison.lines, comparison.table.iterrows()):
         took = seconds.get((row["variant"], row["dataset"]))
         difference = f"{line.difference.text} {line.difference.interval}".rstrip()

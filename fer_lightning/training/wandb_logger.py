@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import wandb
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from wandb.errors import AuthenticationError, CommError
 from wandb.plot import CustomChart, plot_table
@@ -146,25 +146,9 @@ class WandbRunLogger(WandbLogger):
         return path.read_text().strip()
 
     def close(self, failed: bool) -> None:
-        """Ends the run, if one was started.
-
-        Args:
-            failed: Whether the run is marked as failed.
-        """
+        """Ends the run, if one was started; `failed` marks it as failed."""
         if self._experiment is not None:
             self._experiment.finish(exit_code=1 if failed else 0)
-
-
-def close_wandb(loggers: Iterable[Logger], failed: bool) -> None:
-    """Ends the W&B runs among the loggers of a training.
-
-    Args:
-        loggers: Loggers of the training.
-        failed: Whether the training ended with an error.
-    """
-    for logger in loggers:
-        if isinstance(logger, WandbRunLogger):
-            logger.close(failed)
 
 
 def choose_mode(mode: str) -> str:

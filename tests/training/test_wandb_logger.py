@@ -14,28 +14,26 @@ import pytest
 import wandb
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from pytorch_lightning.loggers import CSVLogger
 from sklearn.metrics import auc, confusion_matrix, roc_auc_score
 from wandb.errors import AuthenticationError, CommError
 
 from fer_lightning.errors import UserError
 from fer_lightning.files import conf_dir
 from fer_lightning.training import wandb_logger
-from fer_lightning.training.wandb_logger import WandbRunLogger, choose_mode, close_wandb
+from fer_lightning.training.wandb_logger import WandbRunLogger, choose_mode
 
 TWO_RUNS = """
 import os, sys
-from pytorch_lightning.loggers import CSVLogger
-from fer_lightning.training.wandb_logger import WandbRunLogger, close_wandb
+from fer_lightning.training.wandb_logger import WandbRunLogger
 
 for number, failed in ((1, True), (2, False)):
     folder = f"{sys.argv[1]}/{number}"
     logger = WandbRunLogger(folder, "auto", "project", None, f"run {number}", "group", ["tag"], 5, False)
     logger.log_hyperparams({"number": number})
     logger.log_metrics({"val/accuracy": number / 10}, step=number)
-    close_wandb([CSVLogger(folder), logger], failed)
+    logger.close(failed)
 unused = WandbRunLogger(f"{sys.argv[1]}/3", "auto", "project", None, None, None, [], 5, False)
-close_wandb([unused], failed=False)
+unused.close(failed=False)
 assert "WANDB_MODE" not in os.environ
 """
 CLASSES = ["angry", "sad", "happy", "contempt"]
@@ -217,7 +215,7 @@ def test_an_unknown_mode_is_refused():
 def test_disabled_logs_nothing(tmp_path):
     logger = WandbRunLogger(str(tmp_path), "disabled", "project", None, None, None, [], 5, False)
     logger.log_metrics({"loss": 1.0}, step=0)
-    close_wandb([logger, CSVLogger(tmp_path)], failed=True)
+    logger.close(failed=True)
     assert list(tmp_path.iterdir()) == []
 
 

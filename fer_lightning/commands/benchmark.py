@@ -70,11 +70,7 @@ NUM_CLASSES = 7
 
 
 def run(cfg: DictConfig) -> None:
-    """Runs one benchmark, prints its results and writes its tables, records and figures.
-
-    Args:
-        cfg: Composed from `conf/benchmark.yaml`; `part=list` only lists the parts.
-    """
+    """Runs one benchmark, prints its results and writes its tables, records and figures; `part=list` lists them."""
     if cfg.part == "list":
         print("fer benchmark measures one part:")
         for name, description in PARTS.items():
@@ -94,11 +90,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def check_typed(cfg: DictConfig, choice: str) -> None:
-    """Checks that every option on the command line has an effect.
-
-    Args:
-        cfg: Composed from `conf/benchmark.yaml`.
-        choice: Key of `OPTIONS`.
+    """Checks that every option on the command line has an effect with the choice, a key of `OPTIONS`.
 
     Raises:
         UserError: An option has no effect; the message names the part that uses it.

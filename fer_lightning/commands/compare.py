@@ -52,9 +52,6 @@ _IN_TWO_LINES = "in two lines"
 def main(argv: Sequence[str]) -> None:
     """Compares finished runs in pairs.
 
-    Args:
-        argv: Arguments after `fer compare`.
-
     Raises:
         UserError: There are fewer than two runs, or their protocols or images differ.
     """

@@ -73,9 +73,6 @@ class LoggedRun:
 def main(argv: Sequence[str]) -> None:
     """Lists runs or opens a viewer.
 
-    Args:
-        argv: Arguments after `fer dashboard`.
-
     Raises:
         UserError: There are no runs, or `--sync` cannot upload them.
     """
@@ -111,7 +108,9 @@ def main(argv: Sequence[str]) -> None:
         return
     if options.list or not _on_a_terminal():
         _print_tables(runs, folder)
-    _print_hidden(len(every) - len(runs))
+    if hidden := len(every) - len(runs):
+        several = f"{hidden} runs that" if hidden > 1 else "1 run that"
+        print_line(Console(), f"Hidden: {several} ended before the first epoch; --all shows them.")
     if waiting := sum(any(map(waits_for_upload, run.wandb)) for run in runs):
         command = shlex.join(["fer", "dashboard", str(folder), "--sync"])
         runs_are = "run is" if waiting == 1 else "runs are"
@@ -201,13 +200,7 @@ def _shared(multirun: Path) -> tuple[str, ...]:
 
 
 def run_table(runs: Sequence[LoggedRun], root: Path, without: Collection[str] = ()) -> Table:
-    """One row a run, in the order given.
-
-    Args:
-        runs: The runs.
-        root: Folders are shown relative to it.
-        without: Headings of columns to omit, see `folder_table`.
-    """
+    """One row a run, in the order given, without some of the columns; `root` as in `folder_table`."""
     rows = [
         (run.folder, [run.name, run.group or "-", _logged_to(run) or "-", _state(run)], run.changed) for run in runs
     ]
@@ -229,12 +222,7 @@ def _state(run: LoggedRun) -> str:
 
 
 def write_runs_page(runs: Sequence[LoggedRun], root: Path) -> Path:
-    """Writes the page of all runs as `dashboard.html`.
-
-    Args:
-        runs: The runs in the order shown.
-        root: Holds the runs and the page.
-    """
+    """Writes the page of runs, in the order given, as `dashboard.html` in the folder that holds them."""
     import pandas as pd  # here, because a list of runs needs neither tables nor figures
 
     from fer_lightning.studies.page import RunGroup, runs_page
@@ -302,17 +290,8 @@ def _page_row(run: LoggedRun, root: Path) -> dict[str, object]:
     }
 
 
-def _print_hidden(count: int) -> None:
-    if count:
-        several = f"{count} runs that" if count > 1 else "1 run that"
-        print_line(Console(), f"Hidden: {several} ended before the first epoch; --all shows them.")
-
-
 def sync_runs(runs: Sequence[LoggedRun]) -> None:
-    """Uploads the runs that were logged offline and have not been uploaded yet.
-
-    Args:
-        runs: The runs, the newest first.
+    """Uploads those of the runs, the newest first, that were logged offline and have not been uploaded yet.
 
     Raises:
         UserError: There is nothing to upload, or nobody is logged in; the commands that would upload are printed.

@@ -84,10 +84,7 @@ def typed_in(folder: Path) -> list[str]:
 
 
 def read_start(folder: Path) -> Start:
-    """How the run in a folder was started, also where it is resumed now.
-
-    Args:
-        folder: The run folder; if Hydra stored nothing in it, the command that runs now started it.
+    """How the run in a folder was started, also where it is resumed now; if nothing is stored, by this command.
 
     Raises:
         UserError: A stored file is damaged.
@@ -112,10 +109,7 @@ def read_start(folder: Path) -> Start:
 def open_loggers(cfg: DictConfig, record: Mapping[str, Any], job_type: str = "train") -> list[Logger]:
     """Builds the loggers of a run; those of W&B and MLflow show what the run is from its start.
 
-    Args:
-        cfg: Config of the run.
-        record: Fields of its record that are known before it ends: `study`, `variant`, `protocol` and `seed`.
-        job_type: What the run does.
+    They are given the fields of its record that are known before it ends: `study`, `variant`, `protocol` and `seed`.
 
     Raises:
         UserError: The package of a logger is not installed, or an option of it is invalid.
@@ -153,14 +147,14 @@ def score_run(
     corruptions: Sequence[str],
     code: Mapping[str, Any],
 ) -> RunRecord:
-    """Scores of predictions, and of their network on other data sets and on corrupted images.
+    """Scores of predictions by split, and of their network on other data sets and on corruptions of the last split.
 
     Args:
         trainer: Trainer that runs the predictions on other images.
         inference: The network.
         trained: The same network with its description.
         datamodule: Data of the predictions.
-        predicted: Predictions by split, all over the same classes; corruptions are applied to the last split.
+        predicted: Predictions by split, all over the same classes.
         elsewhere: Configs of other data sets by name.
         corruptions: Keys of `CORRUPTIONS`.
         code: Versions and commit, see `describe_code`.
@@ -205,15 +199,7 @@ def finish_run(
 def show_record(
     record: RunRecord, datamodule: ExpressionDataModule, folder: Path, loggers: Sequence[Logger], verbose: bool = True
 ) -> None:
-    """Draws the figures of a finished run, prints its tables and logs both, of the last of its splits.
-
-    Args:
-        record: Record of the run, written to `folder`.
-        datamodule: Data of the run, for its images.
-        folder: The run folder.
-        loggers: Loggers of the run.
-        verbose: Whether the tables are printed.
-    """
+    """Draws the figures of a finished run, prints its tables if `verbose` and logs both, of the last of its splits."""
     split = [name for name in SPLITS if name in record.metrics["splits"]][-1]
     classes, subject = record.metrics["protocol"]["classes"], run_title(record.metrics)
     targets, probabilities = predicted_arrays(record.predictions, classes, split)
@@ -315,14 +301,7 @@ def score_elsewhere(
     trained: TrainedNet,
     datamodule: ExpressionDataModule,
 ) -> dict[str, Any]:
-    """Scores of a network on the test splits of other data sets, with the preprocessing of the network.
-
-    Args:
-        elsewhere: Configs of data sets by name.
-        trainer: Trainer that runs the predictions.
-        inference: The network.
-        trained: The same network with its description.
-        datamodule: Data that is already scored, and is skipped in `elsewhere`.
+    """Scores of a network on the test splits of other data sets than `datamodule`, with its preprocessing.
 
     Returns:
         Results of `score_other_data` by name. A data set that is not available or cannot be compared has the reason

@@ -304,9 +304,6 @@ def decisive_options(cfg: DictConfig) -> dict[str, Any]:
 def trial_of(cfg: DictConfig) -> Iterator[TrialReport | None]:
     """Context in which the trial of a run is claimed by this process.
 
-    Args:
-        cfg: Config of the run; `trial` is the number of the trial in its search.
-
     Yields:
         Callback that reports to the search; None for a run without one, or that the user resumes.
     """
@@ -325,15 +322,7 @@ def trial_of(cfg: DictConfig) -> Iterator[TrialReport | None]:
 
 
 def compose_net(config: str, overrides: Sequence[str], num_classes: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """Network of a config that is composed with these overrides, while Hydra runs a command.
-
-    Args:
-        config: Name of the command's config.
-        overrides: Overrides as on the command line.
-        num_classes: Number K of classes.
-
-    Returns:
-        The network and the arguments of its `forward`, see `one_picture`.
+    """Network of a command's config with these overrides, composed while Hydra runs, and its inputs (`one_picture`).
 
     Raises:
         UserError: An option of the network is invalid.
@@ -346,11 +335,7 @@ def compose_net(config: str, overrides: Sequence[str], num_classes: int) -> tupl
 
 
 def one_picture(preprocessing: Mapping[str, Any]) -> tuple[Tensor, ...]:
-    """Arguments of a network's `forward` for one image: noise `(1, C, H, W)`, and zeros for an auxiliary input.
-
-    Args:
-        preprocessing: `channels`, `image_size` and `side` of the network.
-    """
+    """Arguments of a network's `forward` for one image: noise `(1, C, H, W)`, and zeros for an auxiliary input."""
     channels, size, side = (preprocessing[name] for name in ("channels", "image_size", "side"))
     image = torch.randn(1, channels, size, size)
     return (image,) if side == "none" else (image, torch.zeros(1, SIDE_SIZES[side]))

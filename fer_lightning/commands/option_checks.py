@@ -72,11 +72,7 @@ _LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
 
 
 def check_options(cfg: DictConfig, config: str) -> None:
-    """Checks the names, types and ranges of all options.
-
-    Args:
-        cfg: Config composed for one run.
-        config: Name of the command's config, whose defaults define the types of its plain options.
+    """Checks the names, types and ranges of all options of a run; the defaults of `config` define plain types.
 
     Raises:
         UserError: An option is unknown, or has a value of the wrong type or out of range.
@@ -192,11 +188,7 @@ def _kind_of_default(name: str, default: Any) -> Any:
 
 
 def check_target(values: Mapping[str, Any], name: str) -> None:
-    """Checks the arguments of a constructor.
-
-    Args:
-        values: Node with `_target_` and arguments.
-        name: Name of the node's option.
+    """Checks the arguments of a constructor, in the node of the option `name`.
 
     Raises:
         UserError: An argument is unknown, or has a value of the wrong type or out of range.
@@ -317,10 +309,6 @@ def _shown(value: Any) -> str:
 
 def require_inputs(cfg: DictConfig, command: str) -> None:
     """Checks that source, picture, checkpoint, data and GPU of a command exist; damaged files are reported when read.
-
-    Args:
-        cfg: Config composed for one run that is not resumed.
-        command: Name of the command.
 
     Raises:
         UserError: An input is missing.

@@ -326,12 +326,7 @@ def _print_to(path: Path) -> None:
 
 
 def _startup(folder: Path, seconds: float) -> float:
-    """Seconds of a run until it began: imports, which the next run in this process does not repeat.
-
-    Args:
-        folder: The run folder.
-        seconds: Time since the run was launched.
-    """
+    """Seconds from the launch of a run, `seconds` ago, until it began: imports, which the next one does not repeat."""
     with suppress(OSError):
         since = time() - (folder / STARTED).stat().st_mtime
         return max(seconds - since, 0.0) if since < seconds else 0.0  # that of a continued run is from its first start

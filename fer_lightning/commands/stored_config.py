@@ -139,10 +139,7 @@ def with_paths_from_here(cfg: DictConfig, folder: Path) -> DictConfig:
 
 
 def read_config(folder: Path) -> DictConfig:
-    """Stored config of a run, with which the run can be resumed.
-
-    Args:
-        folder: The run folder. If it was moved, `output_dir` and the paths in it are changed.
+    """Stored config of a run, with which it can be resumed; paths in a folder that was moved are changed.
 
     Raises:
         UserError: The file is damaged, or names an unknown class or an output path outside the folder.
@@ -186,9 +183,6 @@ def places_of(checkpoint: Path) -> dict[str, Any]:
 
 def data_of(checkpoint: Path) -> tuple[str, str | None]:
     """Data set that a network was trained on and its root, read without torch.
-
-    Args:
-        checkpoint: Existing checkpoint file.
 
     Returns:
         Name of the class of the data set, and its root; `""` and None if the file is damaged or does not name them.
@@ -374,9 +368,6 @@ def group_wandb_runs(cfg: DictConfig) -> DictConfig:
     """Config of a run; in a multirun, with the W&B group of that multirun unless a group was set.
 
     The group is part of the config, so that a trial that is resumed separately stays in it.
-
-    Args:
-        cfg: Config composed for one run.
     """
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:

@@ -35,10 +35,7 @@ NONE_COMPLETE = "No trial is complete: there is no best one."
 def report_sweep(study: Study, folder: Path, cfg: DictConfig) -> None:
     """Writes `trials.csv`, `best.json` and `figures/` of a sweep, prints its best trials and logs all of it to W&B.
 
-    Args:
-        study: Study with all trials.
-        folder: The sweep folder, with the run of trial n in `<folder>/<n>`.
-        cfg: Common config of the trials, including `hydra`, as passed to the sweeper.
+    `cfg` is the common config of the trials, including `hydra`, as passed to the sweeper.
     """
     objective = cfg.selection.monitor
     trials = trial_table(study)
@@ -55,16 +52,7 @@ def report_sweep(study: Study, folder: Path, cfg: DictConfig) -> None:
 
 
 def describe_best(study: Study, folder: Path, cfg: DictConfig) -> dict[str, Any]:
-    """Definition of a sweep and its best trial.
-
-    Args:
-        study: Study of the sweep.
-        folder: The sweep folder.
-        cfg: Common config of the trials, as passed to the sweeper.
-
-    Returns:
-        Plain JSON values; `best` is None if no trial is complete.
-    """
+    """Definition of a sweep and its best trial as plain JSON values; `best` is None if no trial is complete."""
     trials = study.get_trials(deepcopy=False)
     states = [trial.state.name.lower() for trial in trials]
     best = study.best_trial if _ranked(study) else None
@@ -160,14 +148,7 @@ def _shown(value: Any) -> str:
 
 
 def log_sweep(run: Run, trials: pd.DataFrame, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
-    """Logs the table of trials, the figures and the best trial of a sweep.
-
-    Args:
-        run: W&B run of the sweep, in the group of the trials' runs.
-        trials: Table with one row a trial.
-        summary: Plain values of the best trial.
-        pictures: Figures of the sweep.
-    """
+    """Logs the table of trials, the figures and the best trial of a sweep to its W&B run."""
     logged: dict[str, Any] = {f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures}
     rows = trials.astype(object).where(trials.notna(), None)  # JSON has no NaN
     # A parameter may be a number in one trial and a string in another.

@@ -112,11 +112,8 @@ def shown(show: str) -> tuple[bool, bool]:
 
     Bars of runs in parallel would overwrite each other, and in a log file they are only empty lines.
 
-    Args:
-        show: `auto`, `quiet` or `verbose`.
-
     Raises:
-        UserError: It is none of these.
+        UserError: `show` is not `auto`, `quiet` or `verbose`.
     """
     require_known("show", show, ("auto", "quiet", "verbose"))
     hydra = HydraConfig.get()
@@ -130,10 +127,6 @@ def check(cfg: DictConfig, resumed: bool) -> None:
     """Checks the options of a run before anything is read or written, and applies `threads`.
 
     Options that depend on the data or the network are checked when those are built.
-
-    Args:
-        cfg: Config of the run.
-        resumed: Whether the run is resumed by the user, which is also possible for a trial.
 
     Raises:
         UserError: The run cannot be trained with these options.
@@ -180,11 +173,8 @@ class Run:
 def open_run(cfg: DictConfig, resumed: bool) -> Run:
     """Writes config and identity of a run before anything else, so that it can be resumed after a kill at any time.
 
-    The same command in the same folder resumes the run there, which a requeued cluster job relies on.
-
-    Args:
-        cfg: Config of the run.
-        resumed: Whether the config was read from the folder.
+    The same command in the same folder resumes the run there, which a requeued cluster job relies on. The config of a
+    run that the user resumes was read from the folder.
 
     Raises:
         UserError: The folder contains another run.

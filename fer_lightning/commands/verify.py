@@ -40,9 +40,6 @@ Check = tuple[str, str]  # "ok", "note" or "FAILED", and a sentence
 def main(argv: Sequence[str]) -> None:
     """Verifies files of networks, and exits with status 1 if a check fails.
 
-    Args:
-        argv: Arguments after `fer verify`.
-
     Raises:
         UserError: A file does not exist.
     """

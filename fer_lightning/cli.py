@@ -301,10 +301,7 @@ class _Task:
 
 
 def print_completion(arguments: Sequence[str]) -> None:
-    """Prints the completion script of a shell.
-
-    Args:
-        arguments: Name of the shell.
+    """Prints the completion script of the shell that the only argument names.
 
     Raises:
         UserError: The shell is not supported.

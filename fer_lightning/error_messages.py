@@ -125,10 +125,6 @@ def _of_launcher(error: Exception, arguments: Sequence[str]) -> str | None:
 def check_choices(overrides: Iterable[str], conf: Path) -> None:
     """Checks that no config in `shared/` is chosen, which only other configs include.
 
-    Args:
-        overrides: Arguments of a command.
-        conf: Folder of the configs.
-
     Raises:
         UserError: A config in `shared/` is chosen.
     """
@@ -260,8 +256,7 @@ class FolderBefore(Callback):
 def remove_failed_start(stopped: bool) -> None:
     """Removes the folder of this process's run or sweep, unless training wrote a file there.
 
-    Args:
-        stopped: Whether the user stopped it; a run that had started its data can then be continued.
+    A run that the user stopped after it had started its data can be continued, so that it is kept.
     """
     from fer_lightning.results.metrics_schema import STARTED
 
@@ -286,11 +281,7 @@ def remove_failed_start(stopped: bool) -> None:
 
 
 def how_to_continue(arguments: Sequence[str]) -> str:
-    """Message of a stopped `fer train`, with the command that continues it.
-
-    Args:
-        arguments: Arguments after the command.
-    """
+    """Message of a stopped `fer train` with these arguments, and the command that continues it."""
     from fer_lightning.files import shown_path
 
     folder = FolderBefore.folder

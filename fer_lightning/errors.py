@@ -16,14 +16,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2
 
 
 def printable(text: object) -> str:
-    r"""Text on one line, in UTF-8 and without characters that a terminal interprets.
-
-    Args:
-        text: A file name, a label, or a message that contains some.
-
-    Returns:
-        The text with `\n`, `\x1b`, `\xff` and the like in place of such characters.
-    """
+    r"""Text on one line, in UTF-8, with `\n`, `\x1b`, `\xff` and the like for characters that a terminal interprets."""
     return _UNPRINTABLE.sub(_escaped, str(text))
 
 

@@ -32,15 +32,17 @@ _REASONS = {
     errno.EISDIR: "there is a folder of this name",
     errno.ENAMETOOLONG: "its name is too long",
 }
+_CURE = "Free disk space or correct the permissions of its folder, or use another hydra.run.dir=... or output option"
 _number = count()
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
+def write_whole(path: Path, write: Callable[[Path], object], cure: str = _CURE) -> Path:
     """Writes a file atomically: to a temporary file beside it, which is then renamed.
 
     Args:
         path: The file; its folder is created if needed.
         write: Function that writes to the path it is called with, which has the extension of `path`.
+        cure: Sentence on what the user can do if it fails.
 
     Returns:
         `path`.
@@ -50,7 +52,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     """
     # Not derived from the name of `path`, which may be as long as the file system allows.
     unfinished = path.with_name(f".{os.getpid()}.{next(_number)}{path.suffix[-16:]}")
-    with writing(path):
+    with writing(path, cure):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(unfinished)
@@ -74,9 +76,6 @@ def write_json(path: Path, value: object) -> Path:
 def write_csv(path: Path, table: pd.DataFrame, **options: Any) -> Path:
     """Writes a table as CSV atomically, see `write_whole`, with the options of `DataFrame.to_csv`."""
     return write_whole(path, lambda unfinished: table.to_csv(unfinished, **options))
-
-
-_CURE = "Free disk space or correct the permissions of its folder, or use another hydra.run.dir=... or output option"
 
 
 @contextmanager

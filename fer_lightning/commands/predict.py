@@ -11,7 +11,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -191,7 +190,7 @@ def _read_video(cfg: DictConfig, source: str, video: Video, predictor: Predictor
                             reading.complete = is_camera
                             break
                 else:
-                    annotated.finish(video.length)
+                    annotated.repeat_until(video.length)
         except KeyboardInterrupt:
             if not is_camera:  # Ctrl-C is the usual end of a camera
                 raise
@@ -224,9 +223,7 @@ class _Reading:
     def __enter__(self) -> _Reading:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         try:
             self.files.close(complete=kind is None and self.complete)
         finally:

@@ -31,13 +31,6 @@ def side_vectors(landmarks: Landmarks, kind: str) -> SideVectors:
 
     The first element is 1 where the face was found; otherwise the whole vector is 0. Landmarks follow as
     `x1, y1, x2, ...`, normalised for position, size and roll, blendshapes as they are.
-
-    Args:
-        landmarks: Landmarks of N faces.
-        kind: `"landmarks"` or `"blendshapes"`.
-
-    Returns:
-        `(N, S)`, S as in `SIDE_SIZES`.
     """
     faces = landmarks.found
     vectors = np.zeros((len(faces), SIDE_SIZES[kind]), np.float32)

@@ -96,14 +96,7 @@ class BatchTransforms:
                 )
 
     def epoch(self, seed: int, epoch: int, count: int, device: torch.device | str = "cpu") -> BatchAugmentation:
-        """Augmentation of one epoch.
-
-        Args:
-            seed: Seed of the run.
-            epoch: Current epoch.
-            count: Number of rows of the store.
-            device: Device of the images.
-        """
+        """Augmentation of one epoch; arguments as in `BatchAugmentation`."""
         return BatchAugmentation(self, seed, epoch, count, device)
 
 

@@ -201,15 +201,9 @@ class OrderedBatches(Sampler[list[int]]):
 
 
 def with_affect(loader: DataLoader, frame: pd.DataFrame, split: str) -> DataLoader:
-    """Makes a loader of a split yield pairs as targets, if the data has valence and arousal.
+    """Makes the loader of a split yield pairs as targets, if the data has valence and arousal, and returns it.
 
-    Args:
-        loader: Loader of an `ExpressionDataset`, which is changed.
-        frame: Rows of all splits, with or without the columns `valence` and `arousal`.
-        split: Name of the split.
-
-    Returns:
-        The loader. A pair is the usual target and float32 `(B, 2)`, NaN where not annotated.
+    A pair is the usual target and float32 `(B, 2)`, NaN where not annotated.
     """
     if AFFECT[0] in frame:
         dataset: Any = loader.dataset

@@ -84,12 +84,7 @@ def not_found(dataset: str, root: str | None) -> UserError:
 
 
 def require_root(dataset: str, root: str) -> None:
-    """Raises `UserError` for a root that is missing or empty, before slow imports.
-
-    Args:
-        dataset: Name of the data set; one without a layout is not checked.
-        root: Value of `data.root`.
-    """
+    """Raises `UserError` for the root of a data set with layouts that is missing or empty, before slow imports."""
     place = Path(os.path.expanduser(root))  # noqa: PTH111 (Path.expanduser raises for a name such as ~x)
     if dataset not in LAYOUTS or is_file(place) or (is_folder(place) and any(os.scandir(place))):
         return

@@ -236,11 +236,7 @@ class Samples:
 
 
 def refuse_or_skip(messages: Sequence[str], policy: str) -> tuple[str, ...]:
-    """Applies `data.on_bad_sample` to the messages of bad rows.
-
-    Args:
-        messages: One message per bad row, which names its file and row.
-        policy: Value of `data.on_bad_sample`, `"raise"` or `"skip"`.
+    """Applies the policy `data.on_bad_sample` to the messages of bad rows, each of which names its file and row.
 
     Returns:
         The messages, for the report of skipped rows.
@@ -298,13 +294,7 @@ def repeated_listings(keys: Sequence[str], labels: Sequence[object], places: Seq
 
 
 def empty_classes(frame: pd.DataFrame, label_set: LabelSet, source: Path) -> list[str]:
-    """One message for each class without a row in an official split.
-
-    Args:
-        frame: Table with the columns `label` and `official`.
-        label_set: Classes that every official split should have.
-        source: File or folder of the rows.
-    """
+    """One message for each class without a row in an official split of a table (`Samples.frame`) from a source."""
     return [
         f"{source}: class {name} has no image{f' in {official}' if official else ''}"
         for official, rows in frame.groupby("official", sort=False)

@@ -76,12 +76,7 @@ class PackedImages:
 def cache_key(content_key: str, local_key: str, ids: Iterable[str], size: int, channels: int) -> str:
     """Key of the cache folder of a store: two stores of one key hold the same pixels.
 
-    Args:
-        content_key: Content key of the reader; an argument because it costs a pass over the data.
-        local_key: Local key of the reader.
-        ids: Id of each row.
-        size: Height and width of the images in pixels.
-        channels: Number of channels, 1 or 3.
+    The content key of the reader is an argument because it costs a pass over the data.
     """
     return digest_of((content_key, local_key, str(size), str(channels), str(STORE_VERSION), *ids))[:20]
 
@@ -137,9 +132,7 @@ def _build(reader: ImageReader, folder: Path, size: int, channels: int) -> None:
 def find_undecodable(reader: ImageReader, folder: Path) -> dict[int, str]:
     """Message of every row that cannot be decoded; for `data.store=files` with `data.on_bad_sample=skip`.
 
-    Args:
-        reader: Reader of the rows, each of which is decoded once.
-        folder: Folder that caches the result; its name must contain the `cache_key`.
+    The result is cached in the folder, whose name must contain the `cache_key`.
     """
 
     def make(partial: Path) -> None:

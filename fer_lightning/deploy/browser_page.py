@@ -60,14 +60,9 @@ def write_page(source: str, folder: Path) -> int:
 
 
 def install_packages(folder: Path, *options: str) -> Path:
-    """Installs the npm packages of the page as its lock file pins them, without running any of their scripts.
+    """Installs the npm packages of the page in a folder, as its lock file pins them, and returns `node_modules`.
 
-    Args:
-        folder: Folder that gets `node_modules`.
-        options: Options of `npm ci`; by default packages for development are omitted.
-
-    Returns:
-        The folder of the packages.
+    None of their scripts is run; `options` are those of `npm ci`.
 
     Raises:
         UserError: npm is missing or fails.

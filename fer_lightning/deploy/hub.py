@@ -15,10 +15,7 @@ PATIENCE = 8.0  # seconds
 
 
 def require_access(repository: str) -> None:
-    """Checks within seconds that an upload is possible.
-
-    Args:
-        repository: Name of the repository, `user/name`.
+    """Checks within seconds that an upload to a repository, `user/name`, is possible.
 
     Raises:
         UserError: The name has another form, no user is logged in, or the hub cannot be reached.

@@ -142,13 +142,7 @@ def _hours(seconds: float | None) -> str | None:
 
 
 def card_page(name: str, classifier: FaceClassifier, record: Mapping[str, Any]) -> str:
-    """Card of a net as HTML.
-
-    Args:
-        name: Name of the net on the page.
-        classifier: Classifier of the net.
-        record: Record of its training; empty where there is none.
-    """
+    """Card of a net as HTML, with its name on the page and the record of its training, which may be empty."""
     card, preprocessing = classifier.card, classifier.preprocessing
     protocol, measured = card["protocol"], card["measured"]
     environment = Environment(loader=PackageLoader("fer_lightning.deploy"), autoescape=True, trim_blocks=True)

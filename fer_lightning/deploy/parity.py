@@ -183,11 +183,6 @@ def synthetic_faces(preprocessing: Mapping[str, Any]) -> Faces:
 def self_test(compute: Compute, preprocessing: Mapping[str, Any], temperature: float) -> dict[str, Any] | None:
     """Synthetic face and a network's probabilities for it, which files of `fer export` contain.
 
-    Args:
-        compute: Logits of the network.
-        preprocessing: Preprocessing of its images.
-        temperature: Temperature of the logits.
-
     Returns:
         `picture`, a PNG of the network's size in base64, and `probabilities`, one per class; None for a network with
         an auxiliary input.
@@ -209,14 +204,7 @@ def self_test(compute: Compute, preprocessing: Mapping[str, Any], temperature: f
 def scores_of(
     logits: np.ndarray, temperature: float, faces: Faces, classes: Sequence[str], data_classes: Sequence[str]
 ) -> dict[str, float]:
-    """Scores on faces of a data set; classes are matched by name.
-
-    Args:
-        logits: Logits `(N, K)`.
-        temperature: Temperature of the logits.
-        faces: The N faces.
-        classes: Names of the network's K classes.
-        data_classes: Names of the data set's classes.
+    """Scores of logits `(N, K)` on N faces of a data set; classes of network and data are matched by name.
 
     Raises:
         UserError: Network and data share fewer than two classes.

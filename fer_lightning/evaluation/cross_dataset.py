@@ -30,12 +30,7 @@ def predict_shared(
 ) -> SharedPredictions:
     """Predicts a split over the classes that network and data share, and logs a warning for the others.
 
-    Args:
-        trainer: Trainer that runs the prediction.
-        inference: The network.
-        datamodule: Data module that has the split.
-        split: `"train"`, `"val"` or `"test"`.
-        classes: Class names of the network.
+    Arguments are as for `predict_split`.
 
     Raises:
         UserError: They share fewer than two classes.

@@ -47,10 +47,6 @@ AFFECT_BETTER = {f"{score}_{name}": better for score, better in (("ccc", "max"),
 def check_selection(monitor: str, mode: str) -> None:
     """Refuses to choose an epoch by what is not measured, or the worst one.
 
-    Args:
-        monitor: `selection.monitor`.
-        mode: `selection.mode`.
-
     Raises:
         UserError: They name no metric of the validation split, or the wrong direction.
     """
@@ -166,13 +162,7 @@ def affect_scores(predictions: pd.DataFrame) -> dict[str, float]:
 def per_class_scores(
     probabilities: Tensor, target: Tensor, classes: Sequence[str]
 ) -> dict[str, dict[str, float | int]]:
-    """Precision, recall, F1 and support of every class.
-
-    Args:
-        probabilities: `(N, K)`.
-        target: Class indices `(N,)`.
-        classes: The K class names.
-    """
+    """Precision, recall, F1 and support of K classes, from probabilities `(N, K)` and class indices `(N,)`."""
     count = len(classes)
     metrics = MetricCollection(
         {

@@ -60,10 +60,7 @@ def score_corruptions(
 
 
 def summarise_robustness(table: pd.DataFrame) -> dict[str, Any]:
-    """Robustness entry of `metrics.json`.
-
-    Args:
-        table: Result of `score_corruptions`.
+    """Robustness entry of `metrics.json`, from the result of `score_corruptions`.
 
     Returns:
         `clean`, the accuracy without corruption; `accuracy`, the mean over the severities of each corruption and,

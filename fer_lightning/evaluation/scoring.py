@@ -121,7 +121,7 @@ def score(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, object
         **values,
         "accuracy_low": low,
         "accuracy_high": high,
-        "loss": _negative_log_likelihood(probabilities, target),
+        "loss": float(nn.functional.nll_loss(probabilities.clamp_min(1e-12).log(), target)),
         "per_class": per_class_scores(probabilities, target, classes),
         **affect_scores(predictions),
     }
@@ -131,11 +131,6 @@ def score_splits(
     tables: Mapping[str, pd.DataFrame], classes: Sequence[str], datamodule: ExpressionDataModule
 ) -> dict[str, dict[str, object]]:
     """Scores the predictions of several splits, and those of the clean part of the test split.
-
-    Args:
-        tables: Predictions of each split.
-        classes: The K class names.
-        datamodule: Data module that has the splits.
 
     Returns:
         Result of `score` by split. If test images have exact copies in the training split, `test_clean` has the scores
@@ -148,11 +143,6 @@ def score_splits(
         if 0 < len(clean) < len(tables["test"]):
             scored["test_clean"] = score(clean, classes)
     return scored
-
-
-def _negative_log_likelihood(probabilities: Tensor, target: Tensor) -> float:
-    of_target = probabilities.gather(1, target[:, None]).clamp_min(1e-12)
-    return float(-of_target.log().mean())
 
 
 class Inference(pl.LightningModule):

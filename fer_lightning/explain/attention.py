@@ -67,11 +67,7 @@ def _fusion(net: PsySFANet, image: Tensor) -> dict[str, Tensor]:
 
 
 def fusion_shares(net: PsySFANet, image: Tensor) -> np.ndarray:
-    """Attention of each source of the fusion to each other.
-
-    Args:
-        net: Network with an attention fusion of M sources, which is not modified.
-        image: Normalised images (B, C, H, W).
+    """Attention of each of the M sources of a network's fusion to each other, for normalised images (B, C, H, W).
 
     Returns:
         float32 (B, M, M): query, then key, in the order of `net.blocks`, averaged over heads and cells; every row sums

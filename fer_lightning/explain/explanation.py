@@ -81,14 +81,7 @@ class Explanation:
         return gradcam(self.net, self.faces.image, torch.from_numpy(target), self.faces.side)
 
     def add_shap(self, method: str, background: Tensor, background_name: str, samples: int) -> None:
-        """Computes SHAP values of both classes, see `shap_maps`.
-
-        Args:
-            method: `"gradient"` or `"partition"`.
-            background: Normalised images (M, C, S, S).
-            background_name: Description of the background.
-            samples: Number of evaluations for each face.
-        """
+        """Computes SHAP values of both classes, see `shap_maps`; the name of the background describes it."""
         against = background_name if method == "gradient" else "the blurred face"
         self.shap_note = f"{method} explainer, smoothed: red for, blue against the class; compared with {against}"
         for name, target in self.targets.items():
@@ -96,12 +89,7 @@ class Explanation:
             self.shap[name] = shap_maps(self.net, self.faces.image, index, method, background, samples, self.faces.side)
 
     def judge(self, steps: int, random_maps: int) -> None:
-        """Traces deletion and insertion of the predicted class with each map, and with random ones.
-
-        Args:
-            steps: Number of steps, see `trace`.
-            random_maps: Number of random maps of each kind for each face.
-        """
+        """Traces deletion and insertion of the predicted class with each map, and with random ones of each kind."""
         predicted = self.targets["predicted class"]
         maps = {"Grad-CAM": self.heat["predicted class"]}
         if self.shap:
@@ -334,15 +322,9 @@ def candidates(targets: np.ndarray, most: int, seed: int) -> np.ndarray:
 
 
 def choose_rows(targets: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
-    """Rows that alternate between classes, and within a class between correct and wrong predictions.
+    """At most `count` rows of class indices (N,), sorted by class.
 
-    Args:
-        targets: Class indices (N,).
-        predicted: Predicted class indices (N,).
-        count: Number of rows.
-
-    Returns:
-        At most `count` row numbers, sorted by class.
+    They alternate between classes, and within a class between correct and wrong predictions.
     """
     waiting = {}
     for place, index in enumerate(np.unique(targets)):

@@ -176,11 +176,7 @@ def compare(areas: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdicts(comparison: pd.DataFrame) -> list[str]:
-    """One sentence per map: whether it beats the same map at random places, and the area of noise.
-
-    Args:
-        comparison: Table of `compare`.
-    """
+    """One sentence per map of `compare`: whether it beats the same map at random places, and the area of noise."""
     return [_sentence(str(name), table) for name, table in comparison.groupby("map", sort=False)]
 
 

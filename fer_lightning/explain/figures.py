@@ -48,9 +48,9 @@ class Strip:
     captions: Sequence[str] = ()
 
 
-def faces_strip(faces: np.ndarray, captions: Sequence[str], label: str = "face") -> Strip:
+def faces_strip(faces: np.ndarray, captions: Sequence[str]) -> Strip:
     """Row of faces uint8 (N, S, S, C)."""
-    return Strip(label, np.stack([_enlarged(rgb(face)) for face in faces]), captions)
+    return Strip("face", np.stack([_enlarged(rgb(face)) for face in faces]), captions)
 
 
 def heat_strip(label: str, faces: np.ndarray, maps: np.ndarray, captions: Sequence[str]) -> Strip:
@@ -155,11 +155,7 @@ def draw_curves(
 ) -> Figure:
     """Draws the mean curves over all faces: maps, the same maps at random places (dashed), noise (grey, dotted).
 
-    Args:
-        curves: Curves of the maps, by name of the map.
-        moved: Curves of the copies of each map at random places, one per seed.
-        noise: Curves of maps of noise, one per seed.
-        title: Title of the figure.
+    The curves are as for `area_table`.
     """
     drawn: list[tuple[str, str, Any, Sequence[Curves]]] = []
     for index, (name, curve) in enumerate(curves.items()):

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -112,14 +111,10 @@ class AnnotatedVideo:
         """
         if self._writer is None:
             self._open(picture.shape[1], picture.shape[0])
-        self._repeat(seconds)
+        self.repeat_until(seconds)
         if self._size != (picture.shape[1], picture.shape[0]):
             picture = cv2.resize(picture, self._size)
         self._waiting, self._is_written = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), False
-
-    def finish(self, seconds: float) -> None:
-        """Repeats the last frame until a time in seconds since the first frame."""
-        self._repeat(seconds)
 
     def _open(self, width: int, height: int) -> None:
         with writing(self.path):
@@ -131,8 +126,9 @@ class AnnotatedVideo:
         if not self._writer.isOpened():
             log.warning("OpenCV cannot write %s here: there will be no annotated video.", printable(self.path))
 
-    def _repeat(self, until: float) -> None:
-        while self._waiting is not None and self._written < round(until * self._rate):
+    def repeat_until(self, seconds: float) -> None:
+        """Repeats the last frame until a time in seconds since the first frame."""
+        while self._waiting is not None and self._written < round(seconds * self._rate):
             self._writer.write(self._waiting)
             self._written += 1
             self._is_written = True
@@ -140,14 +136,12 @@ class AnnotatedVideo:
     def __enter__(self) -> AnnotatedVideo:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         if self._writer is None:
             return
         opened = self._writer.isOpened()
         if not self._is_written:
-            self._repeat((self._written + 1) / self._rate)
+            self.repeat_until((self._written + 1) / self._rate)
         self._writer.release()
         # OpenCV does not report a full disk.
         if opened and _frames(self._partial) >= self._written:
@@ -187,12 +181,9 @@ def show(picture: np.ndarray) -> bool:
 
 
 def draw_boxes(picture: np.ndarray, predictions: Sequence[Prediction], chosen: int) -> np.ndarray:
-    """Copy of an RGB picture uint8 `(H, W, 3)` with marked faces.
+    """Copy of an RGB picture uint8 `(H, W, 3)` with marked faces, numbered from 1 where there are several.
 
-    Args:
-        picture: RGB, uint8 `(H, W, 3)`.
-        predictions: Faces of the picture, numbered from 1 where there are several.
-        chosen: Index of the selected face, which is drawn last, over the others.
+    That of the index `chosen` is drawn last, over the others.
     """
     drawn = Image.fromarray(picture)
     line = max(2, max(drawn.size) // 300)

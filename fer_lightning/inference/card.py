@@ -67,12 +67,7 @@ def _measured(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def portable(trained: TrainedNet, record: Mapping[str, Any]) -> TrainedNet:
-    """Copy of a network whose description and record name no folder of the machine that trained it.
-
-    Args:
-        trained: Trained network.
-        record: Content of the `metrics.json` of its run, the record of the result.
-    """
+    """Copy of a network with this record (`metrics.json`); neither names a folder of the machine that trained it."""
     data = {name: value for name, value in trained.description["data"].items() if name not in PLACES}
     public = dict(record)
     if "overrides" in public:

@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -168,9 +167,7 @@ class FaceFinder:
     def __enter__(self) -> FaceFinder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _look_again(self, image: np.ndarray, faces: Iterable[Face]) -> list[Face]:

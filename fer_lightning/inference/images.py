@@ -39,13 +39,7 @@ def is_address(source: str) -> bool:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """Reads a picture file as training does, rotated by its EXIF orientation.
-
-    Args:
-        path: Path of a file in any format of `decode_image`; the first picture of an animation is read.
-
-    Returns:
-        RGB, uint8 `(H, W, 3)`; transparent pixels are white.
+    """RGB pixels uint8 `(H, W, 3)` of a picture file, read as in training, see `decode_image`.
 
     Raises:
         UserError: The file does not exist, is not a picture, or is broken.

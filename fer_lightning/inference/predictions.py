@@ -229,11 +229,7 @@ class PredictionFiles:
             self._flush(complete=False)
 
     def close(self, complete: bool) -> None:
-        """Writes the remaining faces and closes the files.
-
-        Args:
-            complete: Whether the source was read to its end.
-        """
+        """Writes the remaining faces, and whether the source was read to its end, and closes the files."""
         try:
             self._flush(complete)
         finally:

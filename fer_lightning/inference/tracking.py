@@ -57,15 +57,7 @@ class Tracker:
         self._shortest = math.inf  # seconds from one frame to the next
 
     def update(self, boxes: Sequence[Box], seconds: float) -> list[int]:
-        """Numbers the faces of the next frame.
-
-        Args:
-            boxes: x, y, width and height of each face.
-            seconds: Time of the frame, not earlier than the frame before.
-
-        Returns:
-            The number of each box, counted from 1.
-        """
+        """Numbers, from 1, of the faces of the next frame, which is not earlier than the frame before."""
         if self._before is not None and seconds > self._before:
             self._shortest = min(self._shortest, seconds - self._before)
         self._before = seconds
@@ -127,15 +119,7 @@ class VideoReading:
         self._glances = -1
 
     def read(self, picture: np.ndarray, seconds: float) -> list[Prediction]:
-        """Predicts the expression of every face of the next frame.
-
-        Args:
-            picture: RGB, uint8 `(H, W, 3)`.
-            seconds: Time of the frame, not earlier than the frame before.
-
-        Returns:
-            Predictions with tracks, the largest face first.
-        """
+        """Predictions, with tracks, of the faces of the next frame, RGB uint8 `(H, W, 3)`, the largest first."""
         [(_, predictions)] = self.read_all(iter([Frame(0, seconds, picture)]), "", is_live=True)
         return predictions
 
@@ -195,13 +179,7 @@ class Smoother:
         self._last: dict[int, tuple[float, np.ndarray]] = {}
 
     def smooth(self, track: int, outputs: np.ndarray, seconds: float) -> np.ndarray:
-        """Smoothed outputs `(K,)` or `(K + 2,)` of a person, see `FaceClassifier.classify`.
-
-        Args:
-            track: Number of the person.
-            outputs: Outputs of this frame.
-            seconds: Time of the frame, not earlier than the frame before.
-        """
+        """Smoothed outputs `(K,)` or `(K + 2,)` of a person, from those of this frame (`FaceClassifier.classify`)."""
         if track in self._last and self.time_constant > 0:
             before, average = self._last[track]
             kept = math.exp(-(seconds - before) / self.time_constant)

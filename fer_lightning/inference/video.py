@@ -100,10 +100,8 @@ def folder_content(folder: Path) -> FolderContent:
     """Contents of a folder and all its sub-folders.
 
     Results of this package are omitted like hidden files, so that a second run reads the same pictures as the first:
-    folders called `outputs`, and `annotated` and `annotated.mp4` beside predictions.
-
-    Args:
-        folder: Folder of the user, searched whatever its name is.
+    folders called `outputs`, and `annotated` and `annotated.mp4` beside predictions. The folder itself may have any
+    name.
     """
     content = FolderContent()
 

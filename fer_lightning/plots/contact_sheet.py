@@ -18,14 +18,9 @@ _FEWEST_COLUMNS = 5  # the title needs room
 
 
 def new_sheet(width: float, height: float, cell_inches: float) -> tuple[Figure, Axes]:
-    """Empty sheet, in units of one image, with the origin at the upper left.
+    """Empty sheet, in units of one image of `cell_inches`, with the origin at the upper left.
 
     It has one Axes for all images: an Axes for each would draw a hundred times more slowly.
-
-    Args:
-        width: Width of the sheet.
-        height: Height of the sheet.
-        cell_inches: Size of an image in inches.
     """
     figure = Figure(figsize=(width * cell_inches, height * cell_inches))
     panel = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))

@@ -87,13 +87,9 @@ def draw_cross_dataset(matrix: pd.DataFrame, title: str = "Accuracy across data 
 
 
 def cross_dataset_figures(runs: pd.DataFrame) -> dict[str, Figure]:
-    """One figure per variant.
+    """One figure per variant of runs (`collect_runs`), by file name without suffix.
 
-    Args:
-        runs: Result of `collect_runs`.
-
-    Returns:
-        Figures by file name without suffix: `cross_dataset`, or `cross_dataset_1`, ... of several variants.
+    The names are `cross_dataset`, or `cross_dataset_1`, ... of several variants.
     """
     parts = dict(list(runs.groupby("variant", sort=False)))
     if len(parts) == 1:
@@ -105,11 +101,7 @@ def cross_dataset_figures(runs: pd.DataFrame) -> dict[str, Figure]:
 
 
 def cross_dataset_markdown(runs: pd.DataFrame) -> str:
-    """Matrix of each variant as Markdown, with the details of each cell.
-
-    Args:
-        runs: Result of `collect_runs`.
-    """
+    """Matrix of each variant of runs (`collect_runs`) as Markdown, with the details of each cell."""
     parts = dict(list(runs.groupby("variant", sort=False)))
     blocks = []
     for variant, part in parts.items():

@@ -243,18 +243,9 @@ def draw_predictions(
     split: str,
     temperature: float | None = None,
 ) -> dict[str, Figure]:
-    """All figures that need only predictions.
+    """All figures that need only predictions, by file name without suffix.
 
-    Args:
-        targets: Class indices `(N,)`.
-        probabilities: `(N, K)`.
-        classes: The K class names.
-        split: Name of the split.
-        temperature: Temperature fitted on other images; reliability is drawn with and without it.
-
-    Returns:
-        Figures by file name without suffix: `confusion_<split>`, `roc_<split>`, `precision_recall_<split>` and
-        `reliability_<split>`.
+    Arguments are as for `draw_confusion` and `draw_reliability`.
     """
     return {
         f"confusion_{split}": draw_confusion(targets, probabilities, classes, split),

@@ -32,12 +32,7 @@ _LEAST = ("ECE", "AUROC", "balanced", "images")  # columns that a narrow termina
 
 
 def split_table(metrics: Mapping[str, Any], without: Collection[str] = ()) -> Table:
-    """One row per split with the scores.
-
-    Args:
-        metrics: Content of `metrics.json`.
-        without: Headings of columns to omit.
-    """
+    """One row per split with its scores in `metrics.json`; `without` are headings of columns to omit."""
     rows = {
         split: {**_cells(scores), "AUROC": _plain(scores["auroc"]), "ECE": _plain(scores["ece"])}
         for split, scores in metrics["splits"].items()
@@ -58,13 +53,7 @@ def _without(title: str, heading: str, rows: Mapping[str, Mapping[str, str]], wi
 
 
 def class_table(metrics: Mapping[str, Any], split: str, without: Collection[str] = ()) -> Table:
-    """One row per class with its scores on a split.
-
-    Args:
-        metrics: Content of `metrics.json`.
-        split: A key of `metrics["splits"]`.
-        without: Headings of columns to omit.
-    """
+    """One row per class with its scores on a split; arguments as in `split_table`."""
     rows = {}
     for name, scores in metrics["splits"][split]["per_class"].items():
         cells = {"images": f"{scores['support']:,}", "precision": _percent(scores["precision"])}
@@ -76,11 +65,7 @@ def class_table(metrics: Mapping[str, Any], split: str, without: Collection[str]
 
 
 def calibration_line(calibration: Mapping[str, Any]) -> str:
-    """Sentence on the calibration error with and without a temperature.
-
-    Args:
-        calibration: Field `calibration` of `metrics.json`, with a test split.
-    """
+    """Sentence on the calibration error with and without a temperature, of a record with a test split."""
     test = calibration["test"]
     return (
         f"Calibration error on test: {test['ece']:.3f} -> {test['ece_scaled']:.3f} with temperature "
@@ -89,12 +74,7 @@ def calibration_line(calibration: Mapping[str, Any]) -> str:
 
 
 def other_data_table(other_data: Mapping[str, Mapping[str, Any]], without: Collection[str] = ()) -> Table:
-    """One row per other data set with the scores of its test split.
-
-    Args:
-        other_data: Field `elsewhere` of `metrics.json`.
-        without: Headings of columns to omit.
-    """
+    """One row per other data set with the scores of its test split, the field `elsewhere` of `metrics.json`."""
     rows = {}
     for name, scores in other_data.items():
         rows[name] = dict.fromkeys([*_SCORES, "seen,\nleft out"], "-")
@@ -105,11 +85,7 @@ def other_data_table(other_data: Mapping[str, Mapping[str, Any]], without: Colle
 
 
 def corruption_table(robustness: Mapping[str, Any]) -> Table:
-    """One row per corruption with the mean accuracy over its severities, also as a share of the clean accuracy.
-
-    Args:
-        robustness: Field `robustness` of `metrics.json`.
-    """
+    """One row per corruption with the mean accuracy over its severities, also as a share of the clean accuracy."""
     table = score_table("Corrupted images", ["corruption"], ["accuracy", "of clean"])
     table.add_row("clean", _percent(robustness["clean"]), "")
     for name, accuracy in robustness["accuracy"].items():
@@ -119,11 +95,7 @@ def corruption_table(robustness: Mapping[str, Any]) -> Table:
 
 
 def affect_table(splits: Mapping[str, Mapping[str, Any]]) -> Table:
-    """One row per split with the scores of valence and arousal.
-
-    Args:
-        splits: Field `splits` of `metrics.json`.
-    """
+    """One row per split with the scores of valence and arousal."""
     names = {
         f"{score}_{name}": f"{title} {name}" for name in AFFECT for score, title in (("ccc", "CCC"), ("rmse", "RMSE"))
     }
@@ -136,12 +108,9 @@ def affect_table(splits: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def group_table(attribute: str, scores: Mapping[str, Any], split: str) -> Table:
-    """One row per group of people; below, the differences between the best and the worst group.
+    """One row per group of an attribute of people, with its scores in the field `fairness` of `metrics.json`.
 
-    Args:
-        attribute: Attribute of the people.
-        scores: Value of the attribute in the field `fairness` of `metrics.json`.
-        split: Name of the split.
+    Below are the differences between the best and the worst group.
     """
     rows = {
         name: {
@@ -166,14 +135,7 @@ def group_table(attribute: str, scores: Mapping[str, Any], split: str) -> Table:
 
 
 def print_result(console: Console, metrics: Mapping[str, Any], folder: Path, pictures: Sequence[Path]) -> None:
-    """Prints the summary tables of a run and the paths of its record and figures.
-
-    Args:
-        console: Console of the terminal.
-        metrics: Content of `metrics.json`.
-        folder: Run folder.
-        pictures: Paths of the figures.
-    """
+    """Prints the summary tables of a run, from its `metrics.json`, and the paths of its record and figures."""
     console.print()
     print_fitting(console, partial(split_table, metrics), _LEAST)
     for split in metrics["splits"]:

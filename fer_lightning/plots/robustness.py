@@ -50,24 +50,11 @@ def read_robustness(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def robustness_figures(runs: pd.DataFrame) -> dict[str, Figure]:
-    """Curves of all runs by file name without suffix.
-
-    Args:
-        runs: See `read_robustness`.
-    """
+    """Curves of all runs by file name without suffix; `runs` as in `read_robustness`."""
     table = read_robustness(runs)
     predictions = read_predictions(_scored(runs)["folder"].iloc[0])
     scored = predictions[predictions["split"] == predictions["split"].iloc[-1]]  # fer train writes val before test
     return {"robustness": draw_robustness(table, scored["target"].value_counts(normalize=True).max())}
-
-
-def robustness_markdown(runs: pd.DataFrame) -> str:
-    """Markdown table of all runs.
-
-    Args:
-        runs: See `read_robustness`.
-    """
-    return robustness_table(read_robustness(runs))
 
 
 def _scored(runs: pd.DataFrame) -> pd.DataFrame:

@@ -128,13 +128,7 @@ def print_line(console: Console, line: object) -> None:
 
 
 def score_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
-    """Empty Rich table with a title, columns of text, and right-aligned columns of numbers.
-
-    Args:
-        title: Title, which is escaped.
-        words: Headings of the columns of text.
-        numbers: Headings of the columns of numbers, to the right of those.
-    """
+    """Empty Rich table: its title, which is escaped, columns of text, and to their right columns of numbers."""
     table = Table(title=escape(title), title_justify="left", title_style="bold", caption_justify="left")
     for heading in words:
         table.add_column(heading, overflow="fold")

@@ -71,11 +71,9 @@ def read_runs(folder: Path, evaluations: bool = False) -> dict[Path, dict[str, A
 
 
 def unfinished_runs(folder: Path, records: Mapping[Path, Mapping[str, Any]]) -> list[str]:
-    """Names of the runs below a folder that have no record: failed, stopped, still running, or never started.
+    """Names of the runs below a folder that have none of its records (`read_runs`).
 
-    Args:
-        folder: Folder with run folders at any depth.
-        records: Records of the finished runs below it, by run folder (`read_runs`).
+    They failed, were stopped, are still running, or never started.
     """
     begun, names = {}, []
     for path in sorted(folder.rglob(STARTED)):
@@ -184,11 +182,7 @@ def read_predictions(folder: str | Path) -> pd.DataFrame:
 
 
 def _check_tables(folder: Path, classes: Sequence[str]) -> None:
-    """Checks the tables of a run that exist.
-
-    Raises:
-        UserError: A table is damaged.
-    """
+    """Checks the tables of a run that exist; raises `UserError` for a damaged one."""
     predictions, history, robustness = (
         read_table(path) if path.exists() or path.is_symlink() else None
         for path in (folder / name for name in ("predictions.parquet", "history.csv", "robustness.csv"))
@@ -271,10 +265,7 @@ def _refuse_repetitions(table: pd.DataFrame) -> None:
 
 
 def run_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Table of runs, without paths of this machine.
-
-    Args:
-        runs: Scores of the runs (`score_table`).
+    """Table of runs (`score_table`), without paths of this machine.
 
     Returns:
         A row per run: `run` (name of its folder), `variant`, `dataset`, `seed`, the scores of the test split,
@@ -304,10 +295,7 @@ def read_history(folder: str) -> pd.DataFrame | None:
 
 
 def pooled_predictions(runs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Concatenated test predictions of all seeds of a variant on one data set.
-
-    Args:
-        runs: Test rows of these runs (`score_table`).
+    """Concatenated test predictions of all seeds of a variant on one data set, from their test rows (`score_table`).
 
     Returns:
         Targets `(N,)` and probabilities `(N, K)` of all runs, and the K class names.

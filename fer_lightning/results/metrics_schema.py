@@ -26,6 +26,7 @@ _FORMER = {
 }
 LARGEST = 20_000_000  # bytes
 _DEEPEST = 20
+_MOST_VALUES = 200_000
 _LARGEST_SCORE = 1e9
 _NO_SCORES = {"variant", "seed", "split", "dataset", "protocol", "folder", "record", "model", "parameters", "commit"}
 # Options that do not distinguish variants: seed, place, logging, and data, which the protocol describes.
@@ -294,21 +295,12 @@ def typed_options(overrides: Iterable[str]) -> dict[str, str]:
 
 
 def is_run_of(run: Mapping[str, Any], cell: Mapping[str, str]) -> bool:
-    """Whether a run has the options of one cell of a grid.
-
-    Args:
-        run: Its record, or what it wrote when it started.
-        cell: Value by name of the option.
-    """
+    """Whether a record, or what a run wrote when it started, has the options of one cell of a grid."""
     return cell.items() <= typed_options(run["overrides"]).items()
 
 
 def check_metrics(values: Any, where: str) -> dict[str, Any]:
-    """Checks and returns a record.
-
-    Args:
-        values: Record.
-        where: Name of its file, for messages.
+    """Checks and returns a record, whose file is named `where` in messages.
 
     Raises:
         UserError: The values are not a record.
@@ -347,12 +339,8 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is damaged, or not a JSON file: remove it, or create it again.") from None
 
 
-def check_plain(values: Any, most: int = 200_000) -> None:
+def check_plain(values: Any) -> None:
     """Checks that an object has only JSON values, and limits their number and nesting.
-
-    Args:
-        values: Any object.
-        most: Largest number of values.
 
     Raises:
         ValueError: The object fails a check.
@@ -360,8 +348,8 @@ def check_plain(values: Any, most: int = 200_000) -> None:
     level, count = [values], 0
     for _ in range(_DEEPEST):
         count += len(level)
-        if count > most:
-            raise ValueError(f"it must have at most {most:,} values.")
+        if count > _MOST_VALUES:
+            raise ValueError(f"it must have at most {_MOST_VALUES:,} values.")
         below: list[Any] = []
         for value in level:
             if isinstance(value, Mapping):

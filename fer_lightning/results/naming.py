@@ -108,22 +108,14 @@ def variant_name(
 
 
 def run_title(record: Mapping[str, Any]) -> str:
-    """Title of the tables and figures of a run or an evaluation: `psysfa_no_fusion on fer2013, seed 1`.
-
-    Args:
-        record: Fields of `metrics.json`.
-    """
+    """Title of the tables and figures of a run or an evaluation: `psysfa_no_fusion on fer2013, seed 1`."""
     name = variant_name(record.get("variant", {}), default=network_name(record["model"]))
     seed = record.get("seed", record.get("trained_seed"))
     return f"{name} on {record['protocol']['dataset']}{'' if seed is None else f', seed {seed}'}"
 
 
 def network_name(net: str) -> str:
-    """Name of a network in `conf/model`, for example `psysfa_net`, by the name of its class.
-
-    Args:
-        net: Name of the class, `PsySFANet`; it is returned if no config or several are of that class.
-    """
+    """Name of a network in `conf/model`, `psysfa_net` of the class `PsySFANet`; of other classes that of the class."""
     return _network_names().get(net, net)
 
 
@@ -137,11 +129,7 @@ def _network_names() -> dict[str, str]:
 
 
 def wandb_label(logs: Iterable[Path]) -> str:
-    """`W&B`, or `W&B (offline)` where a run was logged on this machine and not uploaded; empty for no run.
-
-    Args:
-        logs: Folders in which W&B keeps runs.
-    """
+    """`W&B`, or `W&B (offline)` where a run was logged on this machine and not uploaded; empty for no run."""
     logs = list(logs)
     return "" if not logs else "W&B (offline)" if any(map(waits_for_upload, logs)) else "W&B"
 
@@ -152,11 +140,7 @@ def waits_for_upload(log: Path) -> bool:
 
 
 def upload_command(folder: Path) -> str | None:
-    """Command that uploads the runs of a folder that were logged to W&B offline; None if no run waits for it.
-
-    Args:
-        folder: A run folder, or one with run folders.
-    """
+    """Command that uploads the runs in or below a folder that were logged to W&B offline; None if no run waits."""
     if any(waits_for_upload(log) for place in ("", "*/") for log in folder.glob(f"{place}wandb/offline-run-*")):
         return shlex.join(["fer", "dashboard", str(shown_path(folder)), "--sync"])
     return None
@@ -190,11 +174,7 @@ def name_variants(variants: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def name_runs(runs: Sequence[Mapping[str, str]]) -> list[str]:
-    """Names of the runs of a multirun: their variants, and the other options in which they differ, such as the seed.
-
-    Args:
-        runs: Typed value by option of each run.
-    """
+    """Names of the runs of a multirun, by their typed options: variants, and other differences such as the seed."""
     axes = [name for name in runs[0] if len({run[name] for run in runs}) > 1]
     variants = [identity([f"{name}={value}" for name, value in run.items()])["variant"] for run in runs]
     return [

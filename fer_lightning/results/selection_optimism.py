@@ -91,11 +91,7 @@ class EpochAccuracies:
 
 
 def epoch_accuracies(tracked: TrackedPredictions, selected: int) -> EpochAccuracies:
-    """Test accuracies of the best, the selected and the last epoch.
-
-    Args:
-        tracked: Test predictions of the run.
-        selected: Number of the epoch that was selected on the validation split.
+    """Test accuracies of the best, the last and the epoch `selected` on the validation split.
 
     Raises:
         UserError: The selected epoch has no predictions.

@@ -15,12 +15,7 @@ from fer_lightning.results.collect import read_history
 
 
 def study_facts(runs: pd.DataFrame, budget: str | None, expected: int | None) -> dict[str, str]:
-    """Conditions under which the runs of a study were trained and scored.
-
-    Args:
-        runs: Test rows of the runs of a study (`score_table`).
-        budget: Name of the budget, or None.
-        expected: Number of runs of the complete study, or None if unknown.
+    """Conditions under which the runs of a study were trained and scored, from their test rows (`score_table`).
 
     Returns:
         Text by heading, in the order in which it is shown; a condition that differs between runs is listed with all

@@ -186,10 +186,6 @@ def draw_rank_diagram(result: CriticalDifference, blocks: str = "seeds") -> Figu
     """Critical-difference diagram: mean ranks, best left; a bar joins ranks without significant difference.
 
     Source: Demšar, JMLR 7, 2006, figure 1.
-
-    Args:
-        result: Ranks with their critical difference.
-        blocks: What the ranks are over, for the title.
     """
     count = len(result.ranks)
     left = (count + 1) // 2

@@ -22,6 +22,7 @@ _OF_OTHERS = (
     "credible",
     "annotator agreement",
 )
+_MOST_LISTED = 6  # unfinished runs
 _TOGETHER = "all rows together [95 %], p (Holm)"
 
 
@@ -62,9 +63,9 @@ def _file_name(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", title.partition(":")[0].lower()).strip("_")
 
 
-def _listed(unfinished: list[str], most: int = 6) -> str:
-    rest = len(unfinished) - most
-    return "; ".join(unfinished[:most]) + (f"; and {rest} more" if rest > 0 else "")
+def _listed(unfinished: list[str]) -> str:
+    rest = len(unfinished) - _MOST_LISTED
+    return "; ".join(unfinished[:_MOST_LISTED]) + (f"; and {rest} more" if rest > 0 else "")
 
 
 def comparison_csv(table: pd.DataFrame) -> str:

@@ -65,11 +65,7 @@ class RunGroup:
 def runs_page(title: str, groups: Sequence[RunGroup], reports: Mapping[str, str], records: Mapping[str, str]) -> str:
     """Makes the page of runs: of each group first the curves, then a table.
 
-    Args:
-        title: Where the runs are.
-        groups: The groups in the order shown.
-        reports: Address of each report of these runs, by its name.
-        records: Address of each other report, which the page shows last.
+    The addresses of the `reports` of these runs, by name, come first; those of other reports, `records`, last.
     """
     shown = [
         {

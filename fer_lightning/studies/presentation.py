@@ -327,14 +327,7 @@ def _listed(parts: list[str]) -> str:
 def print_comparison(
     console: Console, title: str, comparison: PresentedTable, seconds: Mapping[tuple[str, str], float]
 ) -> None:
-    """Prints a comparison table.
-
-    Args:
-        console: Console of the terminal.
-        title: Title of the table.
-        comparison: The table.
-        seconds: Mean seconds of a training by variant and data set; may be empty.
-    """
+    """Prints a comparison table, with the mean seconds of a training by variant and data set if they are known."""
     build = partial(_comparison_table, title, comparison, seconds)
     print_fitting(console, build, (_TIME, "seeds", _IN_TWO_LINES))
     if comparison.power:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from fer_lightning.errors import UserError
 from fer_lightning.plots.cross_dataset import cross_dataset_figures, cross_dataset_markdown
-from fer_lightning.plots.robustness import robustness_figures, robustness_markdown
+from fer_lightning.plots.robustness import read_robustness, robustness_figures, robustness_table
 from fer_lightning.plots.text import NOTHING, as_printed
 from fer_lightning.results.collect import run_table
 from fer_lightning.studies.comparison_table import ComparisonRow, Credible, build_comparison, published_scores
@@ -210,11 +210,7 @@ class StudyReport:
 
 
 def seconds_of(runs: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """Mean seconds of a training with its validation, by variant and data set.
-
-    Args:
-        runs: Scores of the runs (`score_table`), some of which may be of an early version that stored no time.
-    """
+    """Mean seconds of a training with its validation, by variant and data set; early versions stored no time."""
     each = runs.drop_duplicates("folder")
     seconds = each["record"].map(lambda record: record.get("timing", {}).get("fit_seconds")).astype(float)
     means = seconds.groupby([each["variant"], each["dataset"]]).mean().dropna()
@@ -222,12 +218,7 @@ def seconds_of(runs: pd.DataFrame) -> dict[tuple[str, str], float]:
 
 
 def further_table(further: FurtherTable, published: pd.DataFrame, comparison: pd.DataFrame) -> pd.DataFrame:
-    """Compares a further published table with the measured scores.
-
-    Args:
-        further: Definition of the table.
-        published: Tables of the paper (`read_published`).
-        comparison: Comparison table of the headline (`build_comparison`).
+    """Compares a further table of the paper (`read_published`) with the headline's scores (`build_comparison`).
 
     Returns:
         Cells as text: `row`, published and measured number of each metric, `seeds`, and for p-values the `test`.
@@ -275,7 +266,7 @@ def draw_other_pictures(
     tables: dict[str, str] = {}
     if definition.robustness and any((Path(folder) / "robustness.csv").is_file() for folder in runs["folder"]):
         pictures |= {name: (figure, _ROBUSTNESS) for name, figure in robustness_figures(named).items()}
-        tables["Accuracy on corrupted images"] = robustness_markdown(named)
+        tables["Accuracy on corrupted images"] = robustness_table(read_robustness(named))
     if definition.cross_dataset:
         pictures |= {name: (figure, _ACROSS) for name, figure in cross_dataset_figures(named).items()}
         tables["Across data sets"] = cross_dataset_markdown(named)

@@ -210,11 +210,7 @@ def _groups(scores: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 @house_style
 def draw_optimism(scores: pd.DataFrame) -> Figure:
-    """Optimism on the whole test split: a line per row with a dot per run, their mean and its interval.
-
-    Args:
-        scores: Optimism of the runs (`measure_optimism`).
-    """
+    """Optimism on the whole test split: a line per row with a dot per run, their mean and its interval."""
     groups = [(row, runs["optimism"]) for row, runs in _groups(scores)]
     figure = Figure(figsize=(9, 1.6 + 0.42 * len(groups)), layout="constrained")
     panel = figure.subplots()
@@ -234,11 +230,7 @@ def draw_optimism(scores: pd.DataFrame) -> Figure:
 
 @house_style
 def draw_optimism_by_size(scores: pd.DataFrame) -> Figure:
-    """Expected optimism by number of test images: a line per row, and all runs with their interval.
-
-    Args:
-        scores: Optimism of the runs (`measure_optimism`).
-    """
+    """Expected optimism by number of test images: a line per row, and all runs with their interval."""
     names = [name for name in scores if name.startswith("optimism/")]
     sizes = [int(name.partition("/")[2]) for name in names]
     figure = Figure(figsize=(9, 6.2), layout="constrained")

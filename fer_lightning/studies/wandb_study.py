@@ -115,14 +115,7 @@ def view_panels() -> dict[str, list[Any]]:
 
 
 def build_workspace(entity: str, project: str, group: str, panels: Mapping[str, list[Any]]) -> Any:
-    """Saved view of the runs of a group, as an object of wandb-workspaces that is not saved yet.
-
-    Args:
-        entity: User or team in W&B.
-        project: Project of the runs.
-        group: Group of the runs: a study, a search or a multirun.
-        panels: Panels by section (`view_panels`).
-    """
+    """View of the runs of a group, with panels by section (`view_panels`), which is not saved yet."""
     import wandb_workspaces.workspaces as ws
 
     sections = [ws.Section(name=name, panels=shown, is_open=True) for name, shown in panels.items()]

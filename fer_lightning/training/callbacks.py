@@ -214,15 +214,7 @@ class TrialReport(pl.Callback):
 
 
 def show_picture(trainer: pl.Trainer, folder: Path, name: str, key: str, figure: Figure) -> None:
-    """Saves a figure in the run folder and logs it to W&B and TensorBoard.
-
-    Args:
-        trainer: Trainer of the run.
-        folder: The run folder.
-        name: File name in `figures/`, without the extension.
-        key: Name of the figure in the loggers.
-        figure: The figure.
-    """
+    """Saves a figure as `figures/<name>.png` in the run folder, and logs it to W&B and TensorBoard under a key."""
     [path] = save_figures(folder / "figures", {name: figure})
     step = trainer.fit_loop.total_batch_idx
     for logger in trainer.loggers:
@@ -265,10 +257,7 @@ class BestCheckpoint(ModelCheckpoint):
         return trainer.strategy.reduce_boolean_decision(finite)
 
     def require_selected(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Checks that an epoch was selected.
-
-        Args:
-            rows: The history, one row per epoch.
+        """Checks that an epoch of the history was selected.
 
         Raises:
             UserError: No epoch could be selected; the message names the reason.

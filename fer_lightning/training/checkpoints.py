@@ -133,12 +133,7 @@ def load(path: Path | str) -> nn.Module:
 
 
 def add_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Stores the record of a run in its `best.ckpt`, so that the file holds the temperature and the scores.
-
-    Args:
-        path: The checkpoint; it is replaced atomically.
-        record: Content of `metrics.json`.
-    """
+    """Stores the record of a run (`metrics.json`) in its `best.ckpt`, which then has the temperature and the scores."""
     checkpoint = read_checkpoint(path)
     assert checkpoint is not None
     checkpoint[RECORD] = json.loads(json.dumps(record))  # plain values, which any later torch.load accepts
@@ -146,11 +141,7 @@ def add_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def check_last(folder: Path, classifier: nn.Module) -> None:
-    """Raises an error for a run that cannot be resumed because a checkpoint is damaged or `best.ckpt` is missing.
-
-    Args:
-        folder: `checkpoints/` of the run; it holds `last.ckpt`.
-        classifier: The classifier whose training is resumed.
+    """Checks that a classifier can be resumed from the checkpoints in a folder, among them `last.ckpt`.
 
     Raises:
         UserError: A file is damaged, missing or of another network.

@@ -137,11 +137,7 @@ def _name_of(value: object) -> str:
 
 
 def check_description(values: Any, where: str) -> dict[str, Any]:
-    """Checks the description in a checkpoint or a safetensors file.
-
-    Args:
-        values: Description in the file.
-        where: The file, for messages.
+    """Checks the description in a checkpoint or a safetensors file, which is named `where` in messages.
 
     Returns:
         The description, with all fields of the preprocessing.
@@ -178,10 +174,6 @@ def _validated(schema: type[BaseModel], values: Any, where: str) -> dict[str, An
 
 def check_sizes(options: Mapping[str, Any], place: str) -> None:
     """Checks the bounds of a network's options, beyond which it would need too much memory or time.
-
-    Args:
-        options: Options of a network, possibly nested.
-        place: Name of the part that holds them, for messages.
 
     Raises:
         ValueError: An option is out of bounds.

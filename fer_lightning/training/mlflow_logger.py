@@ -45,11 +45,7 @@ class MLflowRunLogger(MLFlowLogger):
         self._id_file = Path(save_dir) / "mlflow" / "run_id.txt"
 
     def describe(self, labels: RunLabels) -> None:
-        """Labels the run, before its first use. A name that the user has set is kept.
-
-        Args:
-            labels: Name, group, type and tags of the run, which become tags in MLflow.
-        """
+        """Labels the run by tags in MLflow, before its first use. A name that the user has set is kept."""
         self._run_name = self._run_name or labels.name
         tags = {"variant": labels.variant, "group": labels.group, "job_type": labels.job_type}
         self.tags = {name: value for name, value in tags.items() if value} | {"tags": ", ".join(labels.tags)}
@@ -90,12 +86,7 @@ class MLflowRunLogger(MLFlowLogger):
 
     @rank_zero_only
     def log_record(self, folder: Path, metrics: Mapping[str, Any]) -> None:
-        """Logs the scores of a finished run, and its record and figures as artifacts.
-
-        Args:
-            folder: The run folder.
-            metrics: Content of `metrics.json`.
-        """
+        """Logs the scores of a finished run (`metrics.json`), and its record and figures as artifacts."""
         client, run_id = self.experiment, self.run_id
         curves = client.get_run(run_id).data.metrics  # their last point is that of the last epoch
         scores = {name: value for name, value in final_scores(metrics).items() if name not in curves}

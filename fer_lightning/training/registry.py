@@ -187,12 +187,9 @@ def trust(packages: Iterable[str]) -> None:
 
 
 def known(name: object, part: str, nested: bool = False) -> bool:
-    """Whether a stored file may name a class; nothing is imported.
+    """Whether a stored file may name a class as, or nested in, a part of a config, a key of `KNOWN`.
 
-    Args:
-        name: Name in the file.
-        part: Part of the config, a key of `KNOWN`.
-        nested: Whether the class is nested in the part rather than the part itself.
+    Nothing is imported.
     """
     if not isinstance(name, str):
         return False
@@ -231,12 +228,7 @@ def refuse_unknown(name: object, part: str, where: str, nested: bool = False) ->
 
 
 def check_arguments(target: Any, arguments: Mapping[str, Any], where: str) -> None:
-    """Checks the names and types of arguments against the signature of a class or function.
-
-    Args:
-        target: The class or function.
-        arguments: Keyword arguments.
-        where: The file and the part of it, for messages.
+    """Checks the names and types of keyword arguments, in a file, against the signature of a class or function.
 
     Raises:
         UserError: A name is unknown, or a value is of the wrong type.

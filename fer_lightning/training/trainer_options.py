@@ -80,9 +80,6 @@ SUPPORTED: dict[str, tuple[Callable[[Any], bool], str]] = {
 def check_trainer(options: Mapping[str, Any]) -> None:
     """Checks the options of the trainer, see `SUPPORTED`.
 
-    Args:
-        options: Options of the trainer.
-
     Raises:
         UserError: An option has a value that is not supported.
     """
@@ -92,11 +89,7 @@ def check_trainer(options: Mapping[str, Any]) -> None:
 
 
 def check_devices(options: Mapping[str, Any], multirun: bool) -> None:
-    """Checks that the devices and the strategy of a trainer can be used.
-
-    Args:
-        options: Options of the trainer.
-        multirun: Whether the command starts several runs.
+    """Checks that the devices and the strategy of a trainer can be used, in a multirun by each of its runs.
 
     Raises:
         UserError: The strategy forks or spawns, there is no GPU, or a multirun would need several processes for a run.

@@ -152,10 +152,7 @@ class WandbRunLogger(WandbLogger):
 
 
 def choose_mode(mode: str) -> str:
-    """Mode in which a run can be logged, determined without a prompt.
-
-    Args:
-        mode: Requested mode, one of `MODES`.
+    """Mode in which a run can be logged, determined without a prompt from the requested one of `MODES`.
 
     Returns:
         `"online"`, `"offline"` or `"disabled"`.

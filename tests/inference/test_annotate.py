@@ -88,7 +88,7 @@ def test_a_video_lasts_as_long_at_any_rate(tmp_path, rate):
     with AnnotatedVideo(tmp_path / "film.mp4", rate) as video:
         for number in range(12):
             video.write(np.zeros((48, 64, 3), np.uint8), number / rate)
-        video.finish(12 / rate)
+        video.repeat_until(12 / rate)
     frames, written = read_back(tmp_path / "film.mp4")
     assert len(frames) / written == pytest.approx(12 / rate, rel=0.02)
 
@@ -98,7 +98,7 @@ def test_frames_at_irregular_times_are_shown_at_these_times(tmp_path):
     with AnnotatedVideo(tmp_path / "film.mp4", 30) as video:
         for number, seconds in enumerate(times):
             video.write(np.full((48, 64, 3), 30 * number, np.uint8), seconds)
-        video.finish(2.5)
+        video.repeat_until(2.5)
     frames, rate = read_back(tmp_path / "film.mp4")
     assert len(frames) / rate == pytest.approx(2.5, abs=1 / rate)
     for number in (0, 2, 3, 4, 5, 6):

@@ -11,7 +11,6 @@ from fer_lightning.plots.robustness import (
     draw_robustness,
     read_robustness,
     robustness_figures,
-    robustness_markdown,
     robustness_table,
 )
 from fer_lightning.results.collect import collect_runs
@@ -90,7 +89,6 @@ def test_what_a_study_asks_for(folder):
     figures = robustness_figures(runs)
     assert list(figures) == ["robustness"]
     assert lines_of(figures["robustness"].axes[0])["most frequent class"] == [0.5, 0.5]
-    assert robustness_markdown(runs) == robustness_table(read_robustness(runs))
 
 
 def test_lines_are_means_and_bands_reach_from_the_lowest_to_the_highest(table):

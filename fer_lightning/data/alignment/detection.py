@@ -58,13 +58,7 @@ class Landmarks:
 
 
 def landmarks_key(content_key: str, local_key: str, ids: Iterable[str]) -> str:
-    """Key of the cache folder of landmarks, which depend on the source images alone, not on the size of a store.
-
-    Args:
-        content_key: Content key of the reader.
-        local_key: Local key of the reader.
-        ids: Id of each row.
-    """
+    """Key of the cache folder of landmarks, which depend on the source images alone, not on the size of a store."""
     return digest_of((content_key, local_key, MODEL_SHA256, str(DETECTION_VERSION), *ids))[:20]
 
 

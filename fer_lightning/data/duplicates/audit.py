@@ -51,11 +51,7 @@ class Findings:
 
 
 def audit(datamodule: ExpressionDataModule) -> Findings:
-    """Audit of a data module.
-
-    Args:
-        datamodule: Data module after its `setup`; rows that it has dropped are not audited.
-    """
+    """Audit of a data module after its `setup`; rows that it has dropped are not audited."""
     frame, copies = datamodule.frame, datamodule.copies
     rows = {split: frame.loc[frame["split"] == split, "row"].to_numpy() for split in SPLITS}
     exposed = [
@@ -134,14 +130,11 @@ def count_by_splits(pairs: pd.DataFrame) -> pd.DataFrame:
     """Number of pairs by their two splits.
 
     Args:
-        pairs: Columns `kind`, `first_split`, `second_split`, `first_label`, `second_label`, and `count` where a row
-            represents several pairs.
+        pairs: Columns `kind`, `first_split`, `second_split`, `first_label`, `second_label` and `count`.
 
     Returns:
         The table `Findings.by_splits`; pairs within a split have its name, others `"train - test"`.
     """
-    if "count" not in pairs:
-        pairs = pairs.assign(count=1)
     order = {split: place for place, split in enumerate(SPLITS)}
     one, other = pairs["first_split"].map(order), pairs["second_split"].map(order)
     counted = []
@@ -155,14 +148,7 @@ def count_by_splits(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def crossing_groups(frame: pd.DataFrame) -> pd.DataFrame:
-    """Groups (for example subjects) with images in more than one split.
-
-    Args:
-        frame: Columns `group` and `split`.
-
-    Returns:
-        The columns `group`, `train`, `val` and `test` with the number of images, one row per group.
-    """
+    """Number of images by split, one row per group (for example a subject) that has images in more than one."""
     counts = frame.groupby(["group", "split"]).size().unstack(fill_value=0).reindex(columns=list(SPLITS), fill_value=0)
     divided = counts[(counts > 0).sum(axis=1) > 1]
     return divided.rename_axis(columns=None).reset_index()

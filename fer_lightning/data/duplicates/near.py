@@ -168,12 +168,7 @@ def _band_masks(bands: int) -> list[np.uint64]:
 
 
 def join(groups: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Group `(N,)` of each position after the groups of paired positions are joined.
-
-    Args:
-        groups: Group of each position `(N,)`, an integer from 0 to N - 1.
-        pairs: Positions `(P, 2)`.
-    """
+    """Group `(N,)` of each position, from 0 to N - 1, after the groups of paired positions `(P, 2)` are joined."""
     for start in range(0, len(pairs), _LINKS):
         ends = groups[pairs[start : start + _LINKS]]
         ends = ends[ends[:, 0] != ends[:, 1]]

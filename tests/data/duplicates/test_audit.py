@@ -14,9 +14,8 @@ def test_pairs_are_counted_by_splits():
         ("near", "train", "test", "sad", "sad"),
         ("mirrored", "test", "val", "sad", "happy"),
     ]
-    table = count_by_splits(
-        pd.DataFrame(rows, columns=["kind", "first_split", "second_split", "first_label", "second_label"])
-    )
+    columns = ["kind", "first_split", "second_split", "first_label", "second_label"]
+    table = count_by_splits(pd.DataFrame(rows, columns=columns).assign(count=1))
     found = table.set_index("splits").T.to_dict("list")
     assert list(found) == ["train", "train - val", "train - test", "val", "val - test", "test"]
     assert found["train"] == [1, 0, 0, 0]

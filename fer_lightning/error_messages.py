@@ -19,7 +19,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 # Configs that other configs include, which are not choices themselves.
 PARTS = re.compile(r"(^|/)shared(/.*)?$")
@@ -179,7 +179,6 @@ def _constructor_takes(cfg: DictConfig, name: str) -> bool:
     import inspect
 
     from hydra.utils import get_object
-    from omegaconf import OmegaConf
 
     group, _, argument = name.rpartition(".")
     target = OmegaConf.select(cfg, f"{group}._target_") if group and not group.startswith("hydra") else None
@@ -211,8 +210,6 @@ def _composed(config: str, arguments: Sequence[str]) -> DictConfig | None:
 
 def option_names(node: Any, prefix: str = "") -> Iterator[str]:
     """Dotted names of all options of a config, without the internal ones of Hydra."""
-    from omegaconf import DictConfig
-
     for key in node:
         name = f"{prefix}{key}"
         if name.startswith("hydra.") and not name.startswith(
@@ -223,6 +220,16 @@ def option_names(node: Any, prefix: str = "") -> Iterator[str]:
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
             yield from option_names(child, f"{name}.")
+
+
+def in_hydra(config: DictConfig, name: str) -> str:
+    """Option of a config in which names refer to Hydra's own options, before Hydra makes it the current one."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        return str(OmegaConf.select(config, name))
+    finally:
+        HydraConfig.instance().cfg = before
 
 
 class FolderBefore(Callback):
@@ -240,12 +247,7 @@ class FolderBefore(Callback):
         self._look(config, "sweep")
 
     def _look(self, config: DictConfig, kind: str) -> None:
-        before = HydraConfig.instance().cfg
-        HydraConfig.instance().set_config(config)  # to which the names of folders may refer
-        try:
-            folder = Path(str(config.hydra[kind].dir)).absolute()
-        finally:
-            HydraConfig.instance().cfg = before
+        folder = Path(in_hydra(config, f"hydra.{kind}.dir")).absolute()
         holds_something = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
         FolderBefore.folder, FolderBefore.kind = folder, kind
         FolderBefore.used = None if holds_something else folder

@@ -15,17 +15,17 @@ from pathlib import Path
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.logging import RichHandler
 
 from fer_lightning.commands.option_checks import require_inputs
+from fer_lightning.error_messages import in_hydra
 from fer_lightning.errors import UserError, printable
 from fer_lightning.files import shown_path, write_json
 from fer_lightning.overrides import grid_runs
@@ -160,7 +160,7 @@ class RunProgress(Callback):
             self._begin(config)
 
     def _begin(self, config: DictConfig) -> None:
-        self._folder = Path(_in_hydra(config, "hydra.sweep.dir"))
+        self._folder = Path(in_hydra(config, "hydra.sweep.dir"))
         self._reference = config.reference
         self._study = config.hydra.runtime.choices.get("study")
         self._plain = str(config.hydra.sweeper._target_).endswith("BasicSweeper")
@@ -345,16 +345,6 @@ def _require_inputs(config: DictConfig) -> None:
 def _unless_said(before: frozenset[str], said: set[str], record: logging.LogRecord) -> bool:
     said.add(record.getMessage())
     return record.getMessage() not in before
-
-
-def _in_hydra(config: DictConfig, name: str) -> str:
-    """Option of a config in which names refer to Hydra's own options, before Hydra makes it the current one."""
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)
-    try:
-        return str(OmegaConf.select(config, name))
-    finally:
-        HydraConfig.instance().cfg = before
 
 
 def _outcome(job_return: JobReturn, folder: Path, repeated: bool, seconds: float) -> str:

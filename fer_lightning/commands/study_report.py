@@ -206,12 +206,9 @@ def compose_study(name: str, budget: str | None, config_dir: Path | None) -> Stu
         overrides.append(f"hydra.searchpath=['file://{config_dir.absolute()}']")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"), _refusing(name):
         cfg = compose("train", overrides, return_hydra_config=True)
-        report = OmegaConf.to_container(cfg.report, resolve=True) if "report" in cfg else None
+        report: Any = OmegaConf.to_container(cfg.report, resolve=True) if "report" in cfg else None
         is_grid = cfg.hydra.runtime.choices["hydra/sweeper"] == "basic"
-        params = _params(cfg) if is_grid else {}
-        assert report is None or isinstance(report, dict)
-        shown = {str(key): value for key, value in report.items()} if report else None
-        return StudyConfig(cfg.budget, shown, _grid(params))
+        return StudyConfig(cfg.budget, report or None, _grid(cfg.hydra.sweeper.params) if is_grid else [])
 
 
 @contextmanager
@@ -224,13 +221,7 @@ def _refusing(name: str) -> Iterator[None]:
         raise UserError(f"study={name} cannot be composed (--config-dir finds your own studies): {problem}") from error
 
 
-def _params(cfg: DictConfig) -> Mapping[str, str]:
-    params = OmegaConf.to_container(cfg.hydra.sweeper.params or OmegaConf.create(), resolve=True)
-    assert isinstance(params, dict)
-    return {str(key): str(value) for key, value in params.items()}
-
-
-def _grid(params: Mapping[str, str]) -> list[dict[str, str]]:
+def _grid(params: DictConfig | None) -> list[dict[str, str]]:
     runs = grid_runs([f"{key}={values}" for key, values in params.items()]) if params else []
     return [dict(option.partition("=")[::2] for option in run) for run in runs]
 

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from fer_lightning.errors import UserError, printable
-from fer_lightning.inference.classifier import FaceClassifier, TorchClassifier
+from fer_lightning.inference.classifier import FaceClassifier, open_file
 from fer_lightning.training.safetensors_weights import WEIGHTS, find_checkpoint, read_header, shipped_nets
 
 _EXAMPLES = """examples:
@@ -78,7 +78,7 @@ def checks(path: Path) -> Iterator[Check]:
         yield "note", "not opened: this needs PyTorch, pip install 'fer_lightning[train]'"
         return
     try:
-        classifier = _open(path)
+        classifier = open_file(path, source="")
         size, classes = classifier.preprocessing["image_size"], len(classifier.classes)
         yield "ok", f"opens: {classifier.card['model']}, {classes} classes, {size} x {size} pixels"
         yield _run_self_test(path, classifier)
@@ -108,18 +108,6 @@ def _published(path: Path) -> Iterator[tuple[str, str]]:
         with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
             content = json.loads(record.read_text(encoding="utf-8"))
             yield record.name, str(content.get("export", content)["sha256"][path.name])
-
-
-def _open(path: Path) -> FaceClassifier:
-    if path.suffix != ".onnx":
-        from fer_lightning.training.checkpoints import load_net
-
-        return TorchClassifier(load_net(path), "", threads=None)
-    try:
-        from fer_lightning.inference.onnx_classifier import OnnxClassifier
-    except ModuleNotFoundError as error:
-        raise UserError(f"{path.name} needs {error.name}: pip install 'fer_lightning[predict]'.") from None
-    return OnnxClassifier(path, "", threads=None)
 
 
 def _run_self_test(path: Path, classifier: FaceClassifier) -> Check:

@@ -143,21 +143,9 @@ def open_classifier(
                 f"{source} needs PyTorch: pip install 'fer_lightning[train]', or use an .onnx file, which "
                 "fer export writes where PyTorch is installed."
             )
-    opened: FaceClassifier
-    # Both libraries take seconds to import.
-    if path.suffix == ".onnx":
-        try:
-            from fer_lightning.inference.onnx_classifier import OnnxClassifier
-        except ModuleNotFoundError as error:
-            raise UserError(f"{path.name} needs {error.name}: pip install 'fer_lightning[predict]'.") from None
-
-        opened = OnnxClassifier(path, source, threads, device, providers, backend)
-    else:
-        from fer_lightning.training.checkpoints import load_net
-
-        if providers is not None:
-            raise UserError(f"providers are those of ONNX Runtime, and {source} is opened by PyTorch: omit providers.")
-        opened = TorchClassifier(load_net(path), source, threads, device)
+    if path.suffix != ".onnx" and providers is not None:
+        raise UserError(f"providers are those of ONNX Runtime, and {source} is opened by PyTorch: omit providers.")
+    opened = open_file(path, source, threads, device, providers, backend)
     side = opened.preprocessing["side"]
     if side != "none":
         raise UserError(
@@ -168,6 +156,27 @@ def open_classifier(
     opened.card |= {"tta": tta, "prior": shift.name, **({"groups": grouping.name} if grouping else {})}
     adjusted = (tta, shift.name, grouping) != ("none", "training", None)
     return AdjustedClassifier(opened, tta, shift, grouping) if adjusted else opened
+
+
+def open_file(
+    path: Path,
+    source: str,
+    threads: int | None = None,
+    device: str = "cpu",
+    providers: Sequence[str] | None = None,
+    backend: str = "auto",
+) -> FaceClassifier:
+    """Opens a file of a network, also of one with an auxiliary input; arguments as in `open_classifier`."""
+    # Both libraries take seconds to import.
+    if path.suffix != ".onnx":
+        from fer_lightning.training.checkpoints import load_net
+
+        return TorchClassifier(load_net(path), source, threads, device)
+    try:
+        from fer_lightning.inference.onnx_classifier import OnnxClassifier
+    except ModuleNotFoundError as error:
+        raise UserError(f"{path.name} needs {error.name}: pip install 'fer_lightning[predict]'.") from None
+    return OnnxClassifier(path, source, threads, device, providers, backend)
 
 
 class TorchClassifier(FaceClassifier):
@@ -230,14 +239,7 @@ class TorchClassifier(FaceClassifier):
 
 
 class AdjustedClassifier(FaceClassifier):
-    """`FaceClassifier` that averages the probabilities of several views, changes their prior and groups their classes.
-
-    Args:
-        classifier: Classifier of one view, with the prior of its training.
-        tta: See `views_of`.
-        shift: Change of the prior.
-        groups: Groups of the classes; None for the classes themselves.
-    """
+    """`FaceClassifier` that averages the probabilities of views, changes their prior and groups their classes."""
 
     def __init__(self, classifier: FaceClassifier, tta: str, shift: PriorShift, groups: ClassGroups | None) -> None:
         self.classifier = classifier
@@ -259,12 +261,7 @@ class AdjustedClassifier(FaceClassifier):
 
 
 def views_of(faces: np.ndarray, tta: str) -> Iterator[np.ndarray]:
-    """Views of faces, as `fer_lightning.models.weighted_voting.views` gives them of tensors.
-
-    Args:
-        faces: uint8 `(N, S, S, C)`.
-        tta: `"none"`, `"mirror"` (twice the cost) or `"crops"` (ten times).
-    """
+    """Views of faces uint8 `(N, S, S, C)`, as `models.weighted_voting.views` gives them of tensors, without PyTorch."""
     height, width = faces.shape[1:3]
     shift = round(width / 16) if tta == "crops" else 0
     padded = np.pad(faces, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode="edge")

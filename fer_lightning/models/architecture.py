@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from fer_lightning.errors import UserError
 
@@ -44,6 +44,9 @@ _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 class Architecture(nn.Module):
     """A network that remembers the options of its constructor, so that a checkpoint can name them.
 
+    Its logits are those of a dropout and a linear layer on the embeddings that `forward_features` returns, unless it
+    defines `forward_head` or `forward` itself.
+
     Attributes:
         options: Every option by name, defaults included.
 
@@ -57,6 +60,17 @@ class Architecture(nn.Module):
     """
 
     options: dict[str, Any]
+    classify: Any
+    dropout: Any
+    forward_features: Any
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Logits (B, K) of embeddings (B, D)."""
+        return self.classify(self.dropout(features))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, K) of images (B, C, H, W)."""
+        return self.forward_head(self.forward_features(image))
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

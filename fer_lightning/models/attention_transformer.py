@@ -135,14 +135,6 @@ class AttentionTransformer(Architecture):
         """Embedding (B, D) of images (B, C, N, N)."""
         return self.norm(self.blocks(self.tokens(image))[:, 0])
 
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Logits (B, K) of embeddings (B, D)."""
-        return self.classify(self.dropout(features))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, N, N)."""
-        return self.forward_head(self.forward_features(image))
-
 
 def _cells(features: Tensor, grid: int) -> Tensor:
     """Averages of a map (B, F, h, w) over a grid: (B, grid * grid, F), row by row."""

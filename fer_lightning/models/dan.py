@@ -162,7 +162,3 @@ class DAN(Architecture):
     def forward_head(self, features: Tensor) -> Tensor:
         """Logits (B, K) of embeddings (B, D)."""
         return self.norm(self.classify(self.dropout(features)))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, H, W)."""
-        return self.forward_head(self.forward_features(image))

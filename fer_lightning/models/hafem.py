@@ -156,11 +156,3 @@ class HAFEM(Architecture):
         # Averaging and a 1x1 projection commute; this order is cheaper.
         features = self.projection(F.adaptive_avg_pool2d(features, self.grid))
         return self.transformer(features.flatten(2).transpose(1, 2)).mean(1)
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Logits (B, K) of embeddings (B, D)."""
-        return self.classify(self.dropout(features))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, N, N)."""
-        return self.forward_head(self.forward_features(image))

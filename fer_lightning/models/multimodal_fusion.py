@@ -112,11 +112,7 @@ class MultimodalFusion(Architecture):
             )
         return self.fusion(self.appearance(image), self.description(side))
 
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Logits (B, K) of embeddings (B, D)."""
-        return self.classify(self.dropout(features))
-
-    def forward(self, image: Tensor, side: Tensor) -> Tensor:
+    def forward(self, image: Tensor, side: Tensor) -> Tensor:  # type: ignore[override]
         """Logits (B, K) of images (B, C, H, W) and auxiliary inputs (B, S)."""
         return self.forward_head(self.forward_features(image, side))
 

@@ -222,11 +222,3 @@ class PsySFANet(Architecture):
         features = self.suppression(self.cnn(self.fused(image)))
         flat = F.adaptive_avg_pool2d(features, self.head_grid).flatten(1)
         return F.relu(self.embed(flat))
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Logits (B, K) of embeddings (B, D)."""
-        return self.classify(self.dropout(features))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, N, N)."""
-        return self.forward_head(self.forward_features(image))

@@ -90,7 +90,3 @@ class ResNet(Architecture):
     def forward_head(self, features: Tensor) -> Tensor:
         """Logits (B, K) of embeddings (B, D)."""
         return self.classify(F.dropout(features, self.dropout, self.training))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, H, W)."""
-        return self.forward_head(self.forward_features(image))

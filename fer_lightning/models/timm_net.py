@@ -105,11 +105,3 @@ class TimmNet(Architecture):
         else:
             features = self.last_map(features)
         return self.network.forward_head(features)
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Logits (B, K) of embeddings (B, D)."""
-        return self.classify(self.dropout(features))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, N, N)."""
-        return self.forward_head(self.forward_features(image))

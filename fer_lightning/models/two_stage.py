@@ -193,11 +193,3 @@ class TwoStage(Architecture):
         """Embedding (B, D) of images (B, C, N, N)."""
         features = self.channels(self.patches(self.cnn(image)))
         return F.relu(self.embed(F.adaptive_avg_pool2d(features, self.head_grid).flatten(1)))
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Logits (B, K) of embeddings (B, D)."""
-        return self.classify(self.dropout(features))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, N, N)."""
-        return self.forward_head(self.forward_features(image))

@@ -112,11 +112,3 @@ class ViT(Architecture):
     def forward_features(self, image: Tensor) -> Tensor:
         """Embedding (B, D) of images (B, C, N, N)."""
         return self.norm(self.blocks(self.tokens(image))[:, 0])
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Logits (B, K) of embeddings (B, D)."""
-        return self.classify(self.dropout(features))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, N, N)."""
-        return self.forward_head(self.forward_features(image))

@@ -29,11 +29,7 @@ def views(image: Tensor, tta: str) -> Iterator[Tensor]:
 
     Yields:
         Images `(B, C, H, W)`.
-
-    Raises:
-        UserError: The name is unknown.
     """
-    require_known("tta", tta, TTA)
     height, width = image.shape[-2:]
     shift = round(width / 16) if tta == "crops" else 0
     padded = pad(image, (shift,) * 4, mode="replicate") if shift else image

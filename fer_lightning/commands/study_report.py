@@ -221,7 +221,7 @@ def _refusing(name: str) -> Iterator[None]:
         raise UserError(f"study={name} cannot be composed (--config-dir finds your own studies): {problem}") from error
 
 
-def _grid(params: DictConfig | None) -> list[dict[str, str]]:
+def _grid(params: Mapping[str, str] | None) -> list[dict[str, str]]:
     runs = grid_runs([f"{key}={values}" for key, values in params.items()]) if params else []
     return [dict(option.partition("=")[::2] for option in run) for run in runs]
 

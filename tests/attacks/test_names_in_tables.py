@@ -24,7 +24,7 @@ from fer_lightning.data.duplicates.index import KINDS
 from fer_lightning.data.samples import SPLITS
 from fer_lightning.deploy.parity import export_table
 from fer_lightning.errors import printable
-from fer_lightning.plots.text import escape, print_line
+from fer_lightning.plots.text import escape, print_line, text_table
 
 ACTS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 ALPHABET = [
@@ -43,7 +43,8 @@ def pipeline(name: str, title: str, draw: Callable[..., Table]) -> Table:
 
 def models(name: str) -> Table:
     row = {"parameters": 1, "multiply_adds": 1, "median_ms": 1.0, "p95_ms": 1.0, "source": name}
-    return show_models._rich_table(pd.DataFrame([row], index=pd.Index([name], name="model")), name)
+    cells = show_models._cells(pd.DataFrame([row], index=pd.Index([name], name="model")))
+    return text_table(name, cells, words=["source"])
 
 
 def latencies(name: str) -> Table:

@@ -53,7 +53,7 @@ def annotate(path: Path) -> tuple[list[float], float, tuple[int, int]]:
             for frame in video.frames():
                 annotated.write(frame.pixels, frame.seconds)
                 times.append(frame.seconds)
-            annotated.finish(video.length)
+            annotated.repeat_until(video.length)
     assert not out.with_name(".annotated.mp4").exists()
     if not out.exists():
         return times, 0.0, (0, 0)

@@ -128,6 +128,7 @@ class Encoding:
         is_choice: Mask (D,) of categorical parameters, whose columns hold an index instead of a coordinate.
         choices: Number of choices (D,) of each categorical parameter, 1 for the others.
         limits: Smallest and largest values (2, D) on the scale of the paper, see `Number`.
+        spatial_parameters: Index of the parameter of each column of `spatial`.
     """
 
     def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
@@ -135,6 +136,8 @@ class Encoding:
         self.dimensions = [dimension_of(distribution) for distribution in space.values()]
         self.is_choice = np.array([isinstance(dimension, Choice) for dimension in self.dimensions])
         self.choices = np.array([d.count if isinstance(d, Choice) else 1 for d in self.dimensions])
+        numbers, categorical = np.flatnonzero(~self.is_choice), np.flatnonzero(self.is_choice)
+        self.spatial_parameters = np.append(numbers, np.repeat(categorical, self.choices[categorical]))
         self.limits = np.array([dimension.limits for dimension in self.dimensions]).T
         self._edges = np.array([dimension.edges for dimension in self.dimensions]).T
         self._widths = self._edges[1] - self._edges[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from fer_lightning.search import moves
 from fer_lightning.search.encoding import Choice, Encoding, Number
-from fer_lightning.search.surrogate import Surrogate, choose_moves
+from fer_lightning.search.surrogate import GaussianProcess, Surrogate, choose_improvements, choose_moves
 
 VARIANTS = ("boa", "literal", "paper", "scent", "surrogate")
 
@@ -19,6 +20,9 @@ _SCREENED = ("scent", "surrogate")
 # Share of the moves of `surrogate` that start at the best bobcat, and shares of the parameters that a move changes.
 _FROM_BEST = 0.5
 _CHANGED = (0.0, 0.25, 0.5, 1.0)
+
+# Trials up to which `surrogate` selects by a Gaussian process; each step of its fit takes time cubic in them.
+_FEW = 100
 
 
 @dataclass(frozen=True)
@@ -120,11 +124,15 @@ def plan(rules: Rules, seed: int, generation: int, encoding: Encoding, log: Log)
     options = np.where(encoding.is_choice, _choices(rules, rng, encoding, x, prey, generation), numbers)
     if rules.variant == "surrogate":
         options = _refine(rng, encoding, x, values, options)
+        if len(log.values) <= _FEW:
+            best = x[np.nanargmin(values)]
+            options = np.concatenate([options, _redraw(rules, rng, encoding, best)], axis=1)
     options[~alive] = start[~alive, None]
     if rules.variant in _AS_PRINTED:
         return options[:, 0]
     options = encoding.snap(options)
-    picked = _screen(encoding, log, options, generation) if rules.variant in _SCREENED else _first_fresh(log, options)
+    screened = rules.variant in _SCREENED
+    picked = _screen(rules, encoding, log, options, generation) if screened else _first_fresh(log, options)
     return options[np.arange(n), picked]
 
 
@@ -198,6 +206,18 @@ def _refine(
     return np.where(changed, moved, start)
 
 
+def _redraw(rules: Rules, rng: np.random.Generator, encoding: Encoding, best: np.ndarray) -> np.ndarray:
+    """Moves (N, 2M, D): M to random points, and M that redraw one parameter of the best point (D,).
+
+    M is a third of the candidates.
+    """
+    shares = rng.random((2, rules.population, math.ceil(rules.candidates / 3), len(best)))
+    anywhere, redrawn = np.where(encoding.is_choice, np.floor(shares * encoding.choices), shares)
+    column = rng.integers(len(best), size=(*redrawn.shape[:2], 1))
+    neighbours = np.where(np.arange(len(best)) == column, redrawn, best)
+    return np.concatenate([anywhere, neighbours], axis=1)
+
+
 def _without_prey(prey: np.ndarray) -> np.ndarray:
     return prey[:, 0, 0] == np.arange(len(prey))
 
@@ -219,10 +239,12 @@ def _keys(points: np.ndarray) -> list[bytes]:
     return [point.tobytes() for point in np.round(points, 9) + 0.0]
 
 
-def _screen(encoding: Encoding, log: Log, options: np.ndarray, generation: int) -> np.ndarray:
+def _screen(rules: Rules, encoding: Encoding, log: Log, options: np.ndarray, generation: int) -> np.ndarray:
     """Index (N,) of the option of each bobcat that the surrogate selects."""
     n, tries, _ = options.shape
     points, tried = encoding.spatial(log.points), encoding.spatial(np.concatenate([log.points, log.others]))
     places = encoding.spatial(options)
+    if rules.variant == "surrogate" and len(points) <= _FEW:
+        return choose_improvements(GaussianProcess(points, log.values, encoding.spatial_parameters), places, tried)
     predicted = Surrogate(points, log.values)(places.reshape(n * tries, -1)).reshape(n, tries)
     return choose_moves(places, predicted, tried, generation)

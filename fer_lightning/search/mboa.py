@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +20,13 @@ from fer_lightning.search.encoding import Encoding, dimension_of
 from fer_lightning.search.generation import VARIANTS, Log, Rules, plan, scatter
 from fer_lightning.search.moves import SCHEDULES
 
+log = logging.getLogger(__name__)
+
 # User attribute of the study with the options that a resumed search must share.
 ATTRIBUTE = "mboa"
+
+# Versions of variants whose proposals have changed; a study without one was started with the first.
+_VERSIONS = {"surrogate": 2}
 _Space = tuple[tuple[str, BaseDistribution], ...]
 
 
@@ -60,7 +66,9 @@ class MBOASampler(BaseSampler):
         - `"scent"`: not in the paper. Each bobcat draws many moves of `"paper"`, and a surrogate model of all trials
           selects one. Its gain over `"paper"` is due to the model.
         - `"surrogate"`: not in the paper. As `"scent"`, but half of the moves start at the best bobcat, and most
-          change only some of the parameters, since a move of all of them seldom improves on a good trial.
+          change only some of the parameters, since a move of all of them seldom improves on a good trial. Up to 100
+          trials, there are also moves to random points and of one parameter of the best, and the model is a Gaussian
+          process with expected improvement.
 
     Readings (see also `moves` and `generation`):
         - The paper names 20 bobcats and 60 iterations, its pseudocode 10 and 5. With two evaluations an iteration, the
@@ -71,7 +79,7 @@ class MBOASampler(BaseSampler):
 
     Args:
         variant: Variant, see above.
-        population: Number of bobcats, at least 2, or `"auto"`: `population_for(n_trials)`.
+        population: Number of bobcats, at least 2, or `"auto"`: `population_for(n_trials, variant)`.
         n_trials: Number of trials of the whole search, or None if unknown.
         num_prey: Number n of prey in eq. 16; `"boa"` uses one.
         gamma: Whether gamma of eq. 16 is drawn for each `"prey"` or for each `"dimension"` of it; `"literal"` always
@@ -105,7 +113,7 @@ class MBOASampler(BaseSampler):
         require_known("MBOA: weight", weight, SCHEDULES)
         if isinstance(population, str):
             require_known("MBOA: population", population, ("auto",))
-            population = population_for(n_trials)
+            population = population_for(n_trials, variant)
         for option, number, least in (
             ("population", population, 2),
             ("num_prey", num_prey, 1),
@@ -196,9 +204,10 @@ class MBOASampler(BaseSampler):
     def _agree(self, study: Study) -> int:
         """Seed of the search; stores the options of a new study or compares those of a resumed one."""
         ours = {"variant": self._rules.variant, "population": self.population, "seed": self._drawn}
+        version = {"version": number} if (number := _VERSIONS.get(self._rules.variant)) else {}
         storage, study_id = study._storage, study._study_id
         if ATTRIBUTE not in storage.get_study_user_attrs(study_id):
-            storage.set_study_user_attr(study_id, ATTRIBUTE, ours)
+            storage.set_study_user_attr(study_id, ATTRIBUTE, {**ours, **version})
         # Read again: another process may have started the study at the same time.
         stored = storage.get_study_user_attrs(study_id)[ATTRIBUTE]
         for option, value in ours.items():
@@ -207,6 +216,13 @@ class MBOASampler(BaseSampler):
                     f"MBOA: {option} must be {stored[option]}, with which the study {study.study_name} was started; "
                     f"got {value}: resume it with {option}={stored[option]}, or start another study."
                 )
+        if version and "version" not in stored:
+            log.warning(
+                "the study %s was started with version 1 of variant=%s; version %d proposes its further trials.",
+                study.study_name,
+                self._rules.variant,
+                version["version"],
+            )
         return stored["seed"]
 
 
@@ -263,7 +279,7 @@ def _read(
     )
 
 
-def population_for(n_trials: int | None) -> int:
+def population_for(n_trials: int | None, variant: str = "paper") -> int:
     """Population size that performed best at a budget in our measurements.
 
     The paper names 20 bobcats in its text and 10 in its pseudocode, without a reason. Fewer bobcats give more
@@ -271,10 +287,13 @@ def population_for(n_trials: int | None) -> int:
 
     Args:
         n_trials: Number of trials of the whole search, or None if unknown.
+        variant: Variant of MBOA.
 
     Returns:
-        8 up to 60 trials, 12 up to 150, else 20, as in the text of the paper.
+        8 up to 60 trials, 12 up to 150, else 20, as in the text of the paper; half of it for up to 150 trials of
+        `"surrogate"`, whose model learns from each generation.
     """
     if n_trials is None or n_trials > 150:
         return 20
-    return 8 if n_trials <= 60 else 12
+    population = 8 if n_trials <= 60 else 12
+    return population // 2 if variant == "surrogate" else population

@@ -193,10 +193,11 @@ class SearchSweeper(Sweeper):
             study_name=self._study_name or folder.name,
             load_if_exists=True,
         )
-        if self._population == "auto":  # a search that continues with more trials keeps its population
-            self._population = population_of(study) or population_for(self._n_trials)
         sampler: Any = OmegaConf.to_container(self._sampler, resolve=True)
         assert isinstance(sampler, dict)
+        if self._population == "auto":  # a search that continues with more trials keeps its population
+            variant = sampler.get("variant", "paper")
+            self._population = population_of(study) or population_for(self._n_trials, variant)
         if "population" in sampler:
             sampler["population"] = self._population
         study.sampler = build(OmegaConf.create(sampler))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from fer_lightning.search import generation
 from fer_lightning.search.encoding import Encoding, dimension_of
-from fer_lightning.search.generation import VARIANTS, Log, Rules, _refine, plan, scatter
+from fer_lightning.search.generation import VARIANTS, Log, Rules, _redraw, _refine, plan, scatter
 
 SPACE = {
     "lr": FloatDistribution(1e-5, 1e-2, log=True),
@@ -222,6 +223,35 @@ class TestRefine:
         assert shares[0] == 0
         assert shares[1] == pytest.approx((1 + 0.75**4 + 0.5**4) / 4, abs=0.03)
         assert shares[5] == pytest.approx((1 + 0.25**4 + 0.5**4) / 4, abs=0.03)
+
+
+def test_redrawn_moves():
+    """Ten to random points, and ten of one parameter of the best."""
+    encoding = Encoding({f"x{j}": FloatDistribution(0, 1) for j in range(4)} | {"c": CategoricalDistribution("abc")})
+    best = np.array([0.6, 0.6, 0.6, 0.95, 1.0])
+    moved = _redraw(rules_of("surrogate", population=300), np.random.default_rng(0), encoding, best)
+    assert moved.shape == (300, 20, 5)
+    changed = moved != best
+    assert changed[:, :10, :4].all()
+    np.testing.assert_allclose(np.bincount(moved[:, :10, 4].ravel().astype(int)) / 3000, 1 / 3, atol=0.03)
+    assert (changed[:, 10:].sum(axis=-1) <= 1).all()
+    shares = changed[:, 10:].mean(axis=(0, 1))
+    np.testing.assert_allclose(shares, [1 / 5] * 4 + [2 / 15], atol=0.03)
+
+
+def test_the_model_of_many_trials_is_that_of_scent(monkeypatch):
+    """`surrogate` predicts 100 trials by a Gaussian process, and 101 by radial basis functions."""
+    encoding = Encoding(SPACE)
+    used = []
+    for name in ("GaussianProcess", "Surrogate"):
+        model = getattr(generation, name)
+        monkeypatch.setattr(generation, name, lambda *args, name=name, model=model: used.append(name) or model(*args))
+    rng = np.random.default_rng(0)
+    for count in (100, 101):
+        log = Log(rng.random((count, 3)), rng.random(count), np.arange(count) % 5, np.empty((0, 3)))
+        for variant in ("surrogate", "scent"):
+            plan(rules_of(variant), 7, 30, encoding, log)
+    assert used == ["GaussianProcess", "Surrogate", "Surrogate", "Surrogate"]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -350,6 +350,19 @@ class TestAgreement:
         study.ask(MIXED)
         assert study.user_attrs == {"mboa": {"variant": "scent", "population": 8, "seed": 5}}
 
+    def test_a_variant_that_has_changed_keeps_its_version(self, caplog):
+        study = study_with(MBOASampler(variant="surrogate", n_trials=60, seed=5))
+        study.ask(MIXED)
+        begun = {"variant": "surrogate", "population": 4, "seed": 5}
+        assert study.user_attrs == {"mboa": {**begun, "version": 2}}
+        study.sampler = MBOASampler(**begun)
+        study.ask(MIXED)
+        assert not caplog.messages
+        study.set_user_attr("mboa", begun)  # as the first version stored it
+        study.sampler = MBOASampler(**begun)
+        study.ask(MIXED)
+        assert "was started with version 1 of variant=surrogate; version 2 proposes" in caplog.text
+
     @pytest.mark.parametrize(
         ("changed", "told"),
         [({"seed": 6}, "seed=5"), ({"population": 9}, "population=8"), ({"variant": "literal"}, "variant=scent")],
@@ -405,6 +418,7 @@ class TestOptions:
 
     def test_population(self):
         assert MBOASampler(n_trials=60).population == 8
+        assert MBOASampler(variant="surrogate", n_trials=60).population == 4
         assert MBOASampler(population=10, n_trials=60).population == 10
         assert MBOASampler().population == 20
 

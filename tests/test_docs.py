@@ -254,7 +254,7 @@ def test_the_python_of_the_predictor_runs_as_written(tmp_path, monkeypatch):
     for _ in range(3):
         video.write(photo[:, :, ::-1])
     video.release()
-    (block,) = blocks(ROOT / "docs" / "deploy.md", "python")
+    block, _ = blocks(ROOT / "docs" / "deploy.md", "python")
     names = {"frame": photo, "crops": [photo[40:160, 80:200]]}
     exec(compile(block, "docs/deploy.md", "exec"), names)
     assert [face.label for face in names["faces"]] == ["happy"]

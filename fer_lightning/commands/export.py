@@ -1,4 +1,4 @@
-"""`fer export`: a trained network as ONNX, int8 or safetensors, with a model card."""
+"""`fer export`: a trained network as ONNX, int8, safetensors or ExecuTorch, with a model card."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -57,9 +58,14 @@ except ModuleNotFoundError as error:
 log = logging.getLogger(__name__)
 
 REFERENCE = "PyTorch, float32"
-EXACT = "ONNX, float32"
 PAGE = "page"
-FORMS = {"onnx": EXACT, "int8": "ONNX, int8", "safetensors": "safetensors"}
+FORMS = {
+    "onnx": "ONNX, float32",
+    "int8": "ONNX, int8",
+    "safetensors": "safetensors",
+    "executorch": "ExecuTorch, float32",
+}
+EXACT = (FORMS["onnx"], FORMS["executorch"])
 WARNED_LOSS = 0.01  # loss of accuracy from which a warning is logged
 
 
@@ -127,6 +133,8 @@ def _formats(cfg: DictConfig) -> list[str]:
                 f"format must be one of {', '.join(FILES)}, a list of these as in format=[onnx,int8], or {PAGE}; "
                 f"got {name!r}."
             )
+    if "executorch" in formats and find_spec("executorch") is None:
+        raise UserError("format=executorch needs ExecuTorch: pip install 'fer_lightning[executorch]'.")
     require_known("split", cfg.split, SPLITS)
     require_known("int8.method", cfg.int8.method, METHODS)
     if cfg.half and "safetensors" not in formats:
@@ -190,9 +198,9 @@ def _measure(
 
 
 def _check(rows: Sequence[Measured], faces: Faces, tolerance: float) -> None:
-    """Requires parity of the float32 export, and logs a warning if int8 or half loses accuracy."""
+    """Requires parity of the exports in float32, and logs a warning if int8 or half loses accuracy."""
     for row in rows:
-        if row.form == EXACT:
+        if row.form in EXACT:
             require_parity(row.form, row.difference, tolerance, faces)
         elif row.scores and row.scores["accuracy"] < rows[0].scores["accuracy"] - WARNED_LOSS:
             lost = 100 * (rows[0].scores["accuracy"] - row.scores["accuracy"])
@@ -223,6 +231,8 @@ def _describe(
         "hardware": hardware,
         "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in written},
     }
+    if any(path.suffix == ".pte" for path in written):
+        measured["versions"]["executorch"] = version("executorch")
     card = card_of(trained, Path(cfg.checkpoint).name)
     texts = {
         folder / "export.json": json.dumps(measured, indent=2) + "\n",

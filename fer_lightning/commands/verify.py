@@ -74,6 +74,9 @@ def files_of(source: str) -> list[Path]:
 def checks(path: Path) -> Iterator[Check]:
     """Yields the results of all checks of a file."""
     yield _check_hash(path)
+    if path.suffix == ".pte":
+        yield "note", "not opened: only ExecuTorch's runtime reads it"
+        return
     if path.suffix != ".onnx" and find_spec("torch") is None:
         yield "note", "not opened: this needs PyTorch, pip install 'fer_lightning[train]'"
         return

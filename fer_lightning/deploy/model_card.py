@@ -44,6 +44,7 @@ _ANY_LIMITS = (
     "Its training data does not tell age, sex or skin colour in a way that was used here, so accuracy by group is "
     "unknown: expect it to be worse for groups that are rare there.",
 )
+_TAGS = {".onnx": "onnx", ".pte": "executorch", ".safetensors": "safetensors"}
 # Measured on the test split: experiments/audit.
 _DISAGREEMENT = {
     "fer2013": "The consensus of ten other annotators is the label of only 62.7 % of these pictures.",
@@ -68,7 +69,7 @@ def model_card(
         rows: Measurements of the export.
         faces: Description of the faces of the measurements.
         processor: Processor of the measurements.
-        written: Exported files; the first one is used in the example.
+        written: Exported files; the first one that `Predictor` reads is used in the example.
         repository: Repository of the hub, `user/name`, that they are uploaded to; it is then used in the example.
     """
     environment = Environment(  # nosec B701 # it writes Markdown
@@ -86,9 +87,10 @@ def model_card(
     scores = splits.get(split)
     dataset = protocol["dataset"]
     name = DATASET_NAMES.get(dataset, dataset)
+    main_file = min(written, key=lambda path: path.suffix == ".pte").name  # one that Predictor reads, if there is any
     return environment.get_template("model_card.md").render(
         title=f"{card['model']} for facial expressions, {name}",
-        tags=sorted({"onnx" if path.suffix == ".onnx" else "safetensors" for path in written}),
+        tags=sorted({_TAGS[path.suffix] for path in written}),
         card=card,
         parameters=parameters(trained.net),
         classes=trained.classes,
@@ -96,8 +98,8 @@ def model_card(
         protocol=protocol,
         dataset_name=name,
         template=", ".join(f"({x:.4f}, {y:.4f})" for x, y in KEYPOINTS[ALIGNED]),
-        main_file=written[0].name,
-        address=f"hf:{repository}" if repository else written[0].name,
+        main_file=main_file,
+        address=f"hf:{repository}" if repository else main_file,
         splits=splits,
         split=split,
         scores=scores,

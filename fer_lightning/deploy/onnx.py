@@ -145,16 +145,10 @@ def _places(weights: Path) -> dict[bytes, tuple[int, int, int]]:
 
 def _trace(net: nn.Module, metadata: Mapping[str, Any], optimize: bool = True) -> onnx.ModelProto:
     """Graph of a network; `optimize` lets PyTorch simplify it."""
-    seen = metadata["preprocessing"]
-    inputs = {"image": torch.zeros(_TRACED, seen["channels"], seen["image_size"], seen["image_size"])}
-    if seen["side"] != "none":
-        inputs["side"] = torch.zeros(_TRACED, SIDE_SIZES[seen["side"]])
-    traced, outputs = net, ["logits"]
-    if hasattr(net, "affect_head") and "side" not in inputs:
-        traced, outputs = _ClassesAndAffect(net), ["logits", "affect"]
+    traced, inputs, outputs = traceable(net, metadata["preprocessing"], _TRACED)
     batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             program = torch.onnx.export(
                 traced,
                 tuple(inputs.values()),
@@ -168,7 +162,7 @@ def _trace(net: nn.Module, metadata: Mapping[str, Any], optimize: bool = True) -
     except ImportError as error:
         raise UserError(f"ONNX needs the package {error.name}: pip install 'fer_lightning[onnx]'.") from error
     except Exception as error:  # the exporter wraps exceptions of its steps
-        raise UserError(f"{type(net).__name__} cannot be written as ONNX: {_reason(error)}") from error
+        raise UserError(f"{type(net).__name__} cannot be written as ONNX: {reason(error)}") from error
     assert program is not None
     model = program.model_proto
     if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
@@ -177,6 +171,19 @@ def _trace(net: nn.Module, metadata: Mapping[str, Any], optimize: bool = True) -
             "len(image) does; use image.shape[0]."
         )
     return model
+
+
+def traceable(
+    net: nn.Module, preprocessing: Mapping[str, Any], images: int
+) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
+    """What an exporter traces: the module, its inputs for so many images by name, and the names of its outputs."""
+    size = preprocessing["image_size"]
+    inputs = {"image": torch.zeros(images, preprocessing["channels"], size, size)}
+    if preprocessing["side"] != "none":
+        return net, {**inputs, "side": torch.zeros(images, SIDE_SIZES[preprocessing["side"]])}, ["logits"]
+    if hasattr(net, "affect_head"):
+        return _ClassesAndAffect(net), inputs, ["logits", "affect"]
+    return net, inputs, ["logits"]
 
 
 class _ClassesAndAffect(nn.Module):
@@ -216,8 +223,8 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppresses messages of PyTorch's exporter and of ONNX Runtime's quantisation for developers."""
+def quiet() -> Iterator[None]:
+    """Suppresses messages of exporters and of ONNX Runtime's quantisation for developers."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -228,7 +235,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """First line of the innermost error, which names the unsupported operation."""
     while error.__cause__ is not None:
         error = error.__cause__
@@ -243,7 +250,7 @@ def quantize(source: Path, batches: Sequence[Mapping[str, np.ndarray]], method: 
         batches: Inputs by name for the calibration of the activations.
         method: Key of `METHODS`: `minmax` for the full range of values, `percentile` for 99.99 % of them.
     """
-    with TemporaryDirectory() as folder, _quiet():
+    with TemporaryDirectory() as folder, quiet():
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         # Batch normalisation and constants are folded first, because folded operations need no scale.
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)

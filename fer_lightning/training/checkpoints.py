@@ -73,6 +73,11 @@ def load_net(path: Path | str) -> TrainedNet:
             f"checkpoint={source} is an ONNX file, which fer predict and Predictor read: for all else use the run or "
             "the .safetensors file that it was exported from."
         )
+    if path.suffix == ".pte":
+        raise UserError(
+            f"checkpoint={source} is an ExecuTorch file, which only ExecuTorch's runtime reads: use the run that it "
+            "was exported from, or export that as .onnx or .safetensors as well."
+        )
     stored = read_safetensors(path) if path.suffix == ".safetensors" else _read(path)
     description = check_description(stored.description, where)
     if not isinstance(stored.epoch, int) or not 0 < stored.epoch < 2**31:

@@ -32,6 +32,7 @@ FILES = {
     "safetensors": "model.safetensors",
     "onnx": "model.onnx",
     "int8": "model_int8.onnx",
+    "executorch": "model.pte",
 }  # of fer export, by format
 HUB = "hf:"  # prefix of a repository on the hub
 _PATIENCE = 10.0  # seconds for an answer of the hub
@@ -91,7 +92,8 @@ def _download(source: str, option: str, prefer_onnx: bool) -> Path:
         raise UserError(f"{option}={source} needs {error.name}: pip install 'fer_lightning[hub]'.") from None
     repository, file, revision = match.groups()
     # Sorting is stable: in the order of FILES otherwise.
-    names = [file] if file else sorted(FILES.values(), key=lambda name: name.endswith(".onnx") != prefer_onnx)
+    readable = [name for name in FILES.values() if not name.endswith(".pte")]
+    names = [file] if file else sorted(readable, key=lambda name: name.endswith(".onnx") != prefer_onnx)
     try:
         files = _files_of(repository, revision)
         for name in names:

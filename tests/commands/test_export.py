@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import yaml
 
 from fer_lightning.commands import export
 from fer_lightning.inference.classifier import open_classifier
+from fer_lightning.inference.predictor import Predictor
 from fer_lightning.training.checkpoints import load_net
 
 FORMATS = "format=[onnx,int8,safetensors]"
@@ -171,13 +175,62 @@ def _of_another_net(write):
     return spoilt
 
 
+@pytest.fixture(scope="module")
+def program(fer, trained_run, tmp_path_factory):
+    """Folder of the tiny run for ExecuTorch."""
+    pytest.importorskip("executorch")
+    folder = tmp_path_factory.mktemp("executorch")
+    assert fer("export", f"checkpoint={trained_run}", "format=executorch", f"hydra.run.dir={folder}") == 0
+    return folder
+
+
+def test_executorch_computes_what_pytorch_does(program):
+    record = json.loads((program / "export.json").read_text())
+    reference, row = record["forms"]
+    assert row["form"] == "ExecuTorch, float32" and 0 < row["difference"] < 1e-4 and row["agreement"] == 1
+    assert row["scores"] == reference["scores"] and row["milliseconds"] > 0
+    assert record["faces"] == "18 faces of folder, val" and record["versions"]["executorch"]
+    card = (program / "README.md").read_text()
+    assert "\n- executorch\n" in card and "method `metadata`" in card and "Predictor(" not in card
+
+
+def test_the_documented_use_of_executorch_gives_the_probabilities_of_the_predictor(
+    program, trained_run, tiny_folder, monkeypatch, capsys
+):
+    """The block of docs/deploy.md."""
+    page = Path(__file__).parents[2] / "docs" / "deploy.md"
+    _, block = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
+    monkeypatch.chdir(program)
+    picture = next((tiny_folder / "val").rglob("*.png"))
+    shutil.copy(picture, "face.png")
+    capsys.readouterr()
+    exec(compile(block, str(page), "exec"), {})
+    [wanted] = Predictor(str(trained_run), detect=False)(picture)
+    assert ast.literal_eval(capsys.readouterr().out) == pytest.approx(wanted.probabilities, abs=1e-4)
+
+
+def test_what_reads_no_program_of_executorch_says_so(fer, program, tmp_path, capsys):
+    assert fer("predict", f"checkpoint={program / 'model.pte'}", "source=.", f"hydra.run.dir={tmp_path}") == 2
+    assert "model.pte is an ExecuTorch file, which only ExecuTorch's runtime reads" in capsys.readouterr().err
+    assert fer("verify", str(program / "model.pte")) == 0
+    printed = capsys.readouterr().out
+    assert ", as in export.json" in printed and "only ExecuTorch's runtime reads it" in printed
+
+
+def test_executorch_is_asked_for_before_anything_is_read(fer, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "executorch", None)  # as where it is not installed
+    assert fer("export", "checkpoint=fer2013", "format=executorch", f"hydra.run.dir={tmp_path / 'out'}") == 2
+    assert "needs ExecuTorch: pip install 'fer_lightning[executorch]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         (
             ["format=tflite"],
-            "format must be one of safetensors, onnx, int8, a list of these as in format=[onnx,int8], or page; got "
-            "'tflite'",
+            "format must be one of safetensors, onnx, int8, executorch, a list of these as in format=[onnx,int8], or "
+            "page; got 'tflite'",
         ),
         (["format=[]"], "format must be one of safetensors, onnx, int8"),
         (["checkpoint=null"], "checkpoint=... is missing"),

@@ -235,6 +235,23 @@ def trained_run(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
+@pytest.fixture(scope="session")
+def affect_net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`ferplus` with an untrained second output for valence and arousal, as a safetensors file."""
+    import torch
+
+    from fer_lightning.models import add_affect_head
+    from fer_lightning.training.checkpoints import load_net, save_net
+
+    trained = load_net(Path("ferplus"))
+    torch.manual_seed(0)
+    add_affect_head(trained.net)
+    trained.description["model"]["affect"] = True
+    path = tmp_path_factory.mktemp("affect") / "net.safetensors"
+    save_net(trained, path, half=False)
+    return path
+
+
 def _weights(folder: Path, name: str) -> dict[str, Any]:
     import torch
 

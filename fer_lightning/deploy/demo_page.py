@@ -279,11 +279,12 @@ class DemoPage:
 
     def _show_heat(self, seen: Seen, label: str) -> _Shown:
         heat = self._net(seen.source).where_it_looks(seen.face.face, label)
+        affect = f"<p>{seen.face.affect.capitalize()}, each from -1 to 1.</p>" if seen.face.affect else ""
         if heat is None:
-            return {self._heat: gr.Image(visible=False), self._evidence: f"<p>{_NO_GRADIENT}</p>"}
+            return {self._heat: gr.Image(visible=False), self._evidence: f"{affect}<p>{_NO_GRADIENT}</p>"}
         sentence = (
-            "<p>Left, the face as the net gets it. Right, its Grad-CAM: the redder a place, the more it speaks for "
-            f"<strong>{escape(label)}</strong>. Press another expression to see what speaks for that.</p>"
+            f"{affect}<p>Left, the face as the net gets it. Right, its Grad-CAM: the redder a place, the more it "
+            f"speaks for <strong>{escape(label)}</strong>. Press another expression to see what speaks for that.</p>"
         )
         alt = f"Heat map of the face: what speaks for {label}"
         return {

@@ -30,14 +30,17 @@ _SLOWEST, _FASTEST = 0.25, 1000.0
 
 
 def draw_predictions(picture: np.ndarray, predictions: Sequence[Prediction]) -> np.ndarray:
-    """Copy of an RGB picture uint8 `(H, W, 3)` with box, label, confidence and track number of every face."""
+    """Copy of an RGB picture uint8 `(H, W, 3)` with box, label, confidence and track number of every face.
+
+    A second line has valence and arousal, where the network predicts them.
+    """
     drawn = Image.fromarray(picture)
     pen = ImageDraw.Draw(drawn)
     line = max(1, round(min(drawn.size) / 240))
     font = _font(max(9, round(min(drawn.size) / 30)))
     for prediction in reversed(predictions):  # the largest face last, on top
         number = "" if prediction.track is None else f"{prediction.track}  "
-        text = f"{number}{prediction.label} {prediction.confidence:.0%}"
+        text = f"{number}{prediction.label} {prediction.confidence:.0%}\n{prediction.affect}".strip()
         mark_face(pen, prediction.box, text, font, _PALE if prediction.label == UNCERTAIN else _COLOUR, line)
     return np.asarray(drawn)
 

@@ -58,6 +58,11 @@ class Prediction:
     valence: float | None = None
     arousal: float | None = None
 
+    @property
+    def affect(self) -> str:
+        """Valence and arousal as in "valence +0.42, arousal -0.10"; empty if the network does not predict them."""
+        return "" if self.valence is None else f"valence {self.valence:+.2f}, arousal {self.arousal:+.2f}"
+
     def __repr__(self) -> str:
         x, y, width, height = (round(number) for number in self.box)
         person = "" if self.track is None else f", track {self.track}"

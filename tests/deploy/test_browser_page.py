@@ -24,8 +24,10 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from fer_lightning.deploy.browser_page import SOURCES, detector_graph, install_packages, write_page
+from fer_lightning.deploy.onnx import export_onnx, onnx_metadata
 from fer_lightning.errors import UserError
 from fer_lightning.inference import FaceFinder, Predictor
+from fer_lightning.training.checkpoints import load_net
 
 SECONDS = 120  # on a busy machine
 READ = "() => /^(One face|\\d+ faces|No face)/.test(document.querySelector('#message').textContent)"
@@ -122,6 +124,24 @@ def test_the_detector_as_onnx_is_that_of_mediapipe(astronaut):
 
 def _view(picture: np.ndarray) -> Any:
     return SimpleNamespace(pixels=picture, to_picture=np.eye(2, 3))
+
+
+def test_valence_and_arousal_are_shown_where_the_net_predicts_them(visiting, site, affect_net, astronaut, tmp_path):
+    trained = load_net(affect_net)
+    shutil.copytree(site, tmp_path / "site")
+    export_onnx(trained.net, onnx_metadata(trained, "net"), tmp_path / "site" / "net.onnx")
+    path = tmp_path / "astronaut.png"
+    Image.fromarray(astronaut).save(path)
+    [face] = Predictor(str(affect_net))(path)
+    for folder, expected in ((site, None), (tmp_path / "site", [face.valence, face.arousal])):
+        with visiting(folder) as page:
+            read(page, path)
+            shown = page.locator("#affect").inner_text()
+        if expected is None:
+            assert shown == ""
+        else:
+            numbers = re.fullmatch(r"valence ([+-]\d\.\d\d), arousal ([+-]\d\.\d\d)", shown).groups()
+            assert [*map(float, numbers)] == pytest.approx(expected, abs=0.03) and any(expected)
 
 
 def test_without_npm_a_sentence_says_so(fer, tmp_path, monkeypatch, capsys):

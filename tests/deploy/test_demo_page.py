@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from fer_lightning.deploy.demo_page import ShownNet, enlarge
+from fer_lightning.deploy.demo_memory import Seen
+from fer_lightning.deploy.demo_page import DemoPage, ShownNet, enlarge
 from fer_lightning.explain.figures import overlay
 from fer_lightning.explain.gradcam import gradcam
 from fer_lightning.inference.classifier import normalise
@@ -43,3 +44,16 @@ def test_where_the_net_looks_is_its_grad_cam(shown):
         assert np.abs(seen[-1] - expected).mean() < 4
     assert np.abs(seen[0] - seen[1]).mean() > 8
     assert shown.record["splits"] == trained.record["splits"]
+
+
+def test_valence_and_arousal_are_shown_where_the_net_predicts_them(shown, affect_net):
+    astronaut = pytest.importorskip("skimage.data").astronaut()
+    nets = {"ferplus": shown, str(affect_net): ShownNet(str(affect_net), max_faces=1)}
+    page = DemoPage([*nets], nets.__getitem__, 10, 10**6, None)
+    texts = []
+    for source, net in nets.items():
+        seen = Seen(source, astronaut, net.read(astronaut))
+        texts.append(page._show_heat(seen, "happy")[page._evidence])
+    valence, arousal = net.classifier.classify(seen.face.face[None])[0, -2:]
+    added = f"<p>Valence {valence:+.2f}, arousal {arousal:+.2f}, each from -1 to 1.</p>"
+    assert texts[1] == added + texts[0] and valence and arousal

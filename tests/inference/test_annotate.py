@@ -37,6 +37,17 @@ def test_labels_stay_inside_small_pictures_and_at_the_borders():
     assert draw_predictions(np.zeros((20, 20, 3), np.uint8), [read((2.0, 2.0, 10.0, 10.0))]).shape == (20, 20, 3)
 
 
+def test_valence_and_arousal_are_a_second_line():
+    box = (100.0, 120.0, 60.0, 60.0)
+    both = predict(box, np.array([0.9, 0.1, 0.424, -0.1]), CLASSES, 0.0, FACE)
+    assert both.affect == "valence +0.42, arousal -0.10" and read(box).affect == ""
+    black = np.zeros((240, 320, 3), np.uint8)
+    one, two = ((draw_predictions(black, [face])[:120, 101] > 0).any(1).sum() for face in (read(box), both))
+    assert 1.6 * one < two < 2.2 * one  # height of the label, above the box
+    opposite = predict(box, np.array([0.9, 0.1, -0.424, -0.1]), CLASSES, 0.0, FACE)
+    assert (draw_predictions(black, [both]) != draw_predictions(black, [opposite])).any()
+
+
 def test_tracks_and_doubt_are_seen():
     picture = np.zeros((240, 320, 3), np.uint8)
     box = (100.0, 120.0, 60.0, 60.0)

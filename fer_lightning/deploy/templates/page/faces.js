@@ -59,14 +59,15 @@ export class FaceReader {
    * @param {{known?: object[], search?: boolean, thorough?: boolean, signal?: AbortSignal}} options Faces of the frame
    *     before, which are followed; whether new ones are searched for; whether small and rotated ones are, too, which
    *     takes seconds and ends with an error when the signal says so.
-   * @returns Each face's box [x, y, width, height], score, six points, crop (ImageData), and probabilities by class.
+   * @returns Each face's box [x, y, width, height], score, six points, crop (ImageData), probabilities by class, and
+   *     valence and arousal (affect) if the network predicts them.
    */
   async read(picture, { known = [], search = true, thorough = false, signal } = {}) {
     const faces = thorough ? await this.#find(picture, signal) : await this.#follow(picture, known, search);
     const { image_size: size, channels } = this.net.preprocessing;
     for (const face of faces) face.crop = cropOf(picture, face.points, size, channels);
     const rows = await this.#classify(faces.map((face) => face.crop));
-    return faces.map((face, index) => ({ ...face, probabilities: rows[index] }));
+    return faces.map((face, index) => ({ ...face, ...rows[index] }));
   }
 
   async #follow(picture, known, search) {
@@ -148,12 +149,14 @@ export class FaceReader {
     const [means, deviations] = [mean, std].map((values) => [values].flat().map((value) => 255 * value));
     const input = new Float32Array(crops.length * channels * size * size);
     crops.forEach((crop, row) => input.set(toTensor(crop, channels, means, deviations), row * channels * size * size));
-    const [logits] = await run(this.classifier, "image", [crops.length, channels, size, size], input, ["logits"]);
+    const outputs = ["logits", "affect"].filter((name) => this.classifier.outputNames.includes(name));
+    const [logits, affect] = await run(this.classifier, "image", [crops.length, channels, size, size], input, outputs);
     return crops.map((_, row) => {
       const scaled = classes.map((_, index) => logits[row * classes.length + index] / temperature);
       const shares = scaled.map((value) => Math.exp(value - Math.max(...scaled)));
       const sum = shares.reduce((total, share) => total + share, 0);
-      return Object.fromEntries(classes.map((name, index) => [name, shares[index] / sum]));
+      const probabilities = Object.fromEntries(classes.map((name, index) => [name, shares[index] / sum]));
+      return { probabilities, affect: affect?.slice(2 * row, 2 * row + 2) };
     });
   }
 }
@@ -167,7 +170,8 @@ export function smoothed(faces, before, seconds, constant = 0.3) {
     if (!left.length || overlap(face.box, left[0].box) < OVERLAP) return face;
     const last = left.shift();
     const average = ([name, share]) => [name, kept * last.probabilities[name] + (1 - kept) * share];
-    return { ...face, probabilities: Object.fromEntries(Object.entries(face.probabilities).map(average)) };
+    const affect = face.affect?.map((value, index) => kept * last.affect[index] + (1 - kept) * value);
+    return { ...face, affect, probabilities: Object.fromEntries(Object.entries(face.probabilities).map(average)) };
   });
 }
 

@@ -10,6 +10,8 @@ const [frame, canvas, crop, message] = ["frame", "picture", "crop", "message"].m
 const [result, bars, camera, file] = ["result", "bars", "camera", "file"].map(element);
 const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
 const best = (face) => Object.entries(face.probabilities).reduce((one, other) => (other[1] > one[1] ? other : one));
+const signed = (value) => `${value < 0 ? "-" : "+"}${Math.abs(value).toFixed(2)}`;
+const affectOf = ({ affect }) => (affect ? `valence ${signed(affect[0])}, arousal ${signed(affect[1])}` : "");
 const summary = (face) => `${best(face)[0]} ${percent(best(face)[1])}`;
 const sheet = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
 let faces = [];
@@ -184,6 +186,7 @@ function show() {
   const face = faces[chosen];
   const top = best(face)[0];
   element("heading").textContent = summary(face);
+  element("affect").textContent = affectOf(face);
   [crop.width, crop.height] = [face.crop.width, face.crop.height];
   crop.getContext("2d").putImageData(face.crop, 0, 0);
   Object.entries(face.probabilities).forEach(([name, share], index) => {

@@ -325,7 +325,7 @@ def test_grids_report_what_they_run(name, budget):
     assert sorted(rows) == sorted(choices.split(","))
 
 
-@pytest.mark.parametrize(("budget", "epochs", "images"), [("smoke", "3,2", 0.1), ("pilot", "30,10", 1.0)])
+@pytest.mark.parametrize(("budget", "epochs", "images"), [("smoke", "3,2", 0.1), ("pilot", "20,8", 1.0)])
 def test_the_optimism_of_a_selection_is_measured_at_several_lengths(budget, epochs, images):
     cfg = compose("study=selection_optimism", f"budget={budget}", "baseline=resnet", "seed=1")
     params = dict(cfg.hydra.sweeper.params)

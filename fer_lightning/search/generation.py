@@ -122,17 +122,18 @@ def plan(rules: Rules, seed: int, generation: int, encoding: Encoding, log: Log)
     else:
         numbers = _normalised(rules, rng, x, prey, generation)
     options = np.where(encoding.is_choice, _choices(rules, rng, encoding, x, prey, generation), numbers)
+    few = rules.variant == "surrogate" and len(log.values) <= _FEW
     if rules.variant == "surrogate":
         options = _refine(rng, encoding, x, values, options)
-        if len(log.values) <= _FEW:
-            best = x[np.nanargmin(values)]
-            options = np.concatenate([options, _redraw(rules, rng, encoding, best)], axis=1)
+    if few:
+        best = x[np.nanargmin(values)]
+        options = np.concatenate([options, _redraw(rules, rng, encoding, best)], axis=1)
     options[~alive] = start[~alive, None]
     if rules.variant in _AS_PRINTED:
         return options[:, 0]
     options = encoding.snap(options)
     screened = rules.variant in _SCREENED
-    picked = _screen(rules, encoding, log, options, generation) if screened else _first_fresh(log, options)
+    picked = _screen(encoding, log, options, generation, few) if screened else _first_fresh(log, options)
     return options[np.arange(n), picked]
 
 
@@ -239,12 +240,12 @@ def _keys(points: np.ndarray) -> list[bytes]:
     return [point.tobytes() for point in np.round(points, 9) + 0.0]
 
 
-def _screen(rules: Rules, encoding: Encoding, log: Log, options: np.ndarray, generation: int) -> np.ndarray:
-    """Index (N,) of the option of each bobcat that the surrogate selects."""
+def _screen(encoding: Encoding, log: Log, options: np.ndarray, generation: int, few: bool) -> np.ndarray:
+    """Index (N,) of the option of each bobcat that the surrogate selects, a Gaussian process for few trials."""
     n, tries, _ = options.shape
     points, tried = encoding.spatial(log.points), encoding.spatial(np.concatenate([log.points, log.others]))
     places = encoding.spatial(options)
-    if rules.variant == "surrogate" and len(points) <= _FEW:
+    if few:
         return choose_improvements(GaussianProcess(points, log.values, encoding.spatial_parameters), places, tried)
     predicted = Surrogate(points, log.values)(places.reshape(n * tries, -1)).reshape(n, tries)
     return choose_moves(places, predicted, tried, generation)

@@ -27,7 +27,7 @@ class SideVectors:
 
 
 def side_vectors(landmarks: Landmarks, kind: str) -> SideVectors:
-    """Auxiliary inputs of a data set's faces.
+    """Auxiliary inputs of a data set's N faces, of a kind in `SIDE_SIZES`: vectors `(N, S)`, S as given there.
 
     The first element is 1 where the face was found; otherwise the whole vector is 0. Landmarks follow as
     `x1, y1, x2, ...`, normalised for position, size and roll, blendshapes as they are.

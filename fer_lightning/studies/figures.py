@@ -185,7 +185,7 @@ def _label(name: str, seeds: Sequence[pd.DataFrame]) -> str:
 def draw_rank_diagram(result: CriticalDifference, blocks: str = "seeds") -> Figure:
     """Critical-difference diagram: mean ranks, best left; a bar joins ranks without significant difference.
 
-    Source: Demšar, JMLR 7, 2006, figure 1.
+    The title names the `blocks` that the ranks are over. Source: Demšar, JMLR 7, 2006, figure 1.
     """
     count = len(result.ranks)
     left = (count + 1) // 2
